@@ -1,0 +1,9 @@
+"""kitsnb: the seven losses, the 3D U-Net and the KiTS19 score behind a reproducible paper on kidney-tumour segmentation.
+
+The modules follow the flow of the data, and import only from modules above them in this list:
+
+``paths`` -> ``losses``, ``unet``, ``metric``, ``cases``, ``phantom`` -> ``preprocessing`` -> ``sampling`` ->
+``training`` -> ``inference`` -> ``figures`` -> ``results`` -> ``profiles`` -> ``runner`` -> ``paper``
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,73 @@
+"""Where everything lies: one place that knows the names of folders and files below ``build/<profile>``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The repository: kitsnb is installed in editable mode, so the package's parent is the checkout.
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+PAPER = ROOT / "paper"
+
+
+def resolve(path: str | Path) -> Path:
+    """Absolute path of ``path``; relative ones are taken from the repository's root, not from the working folder.
+
+    Notebooks run with different working folders (JupyterLab: ``notebooks/``, the runner: the root); this makes a
+    parameter such as ``build/quick`` mean the same in both.
+    """
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else ROOT / path
+
+
+@dataclass(frozen=True)
+class Build:
+    """Names of all outputs of one profile, below ``folder`` (usually ``build/<profile>``)."""
+
+    folder: Path
+
+    def __init__(self, folder: str | Path):
+        object.__setattr__(self, "folder", resolve(folder))
+
+    @property
+    def data(self) -> Path:
+        """Simulated cases in KiTS19's folder format (only where the profile simulates its data)."""
+        return self.folder / "data"
+
+    @property
+    def data_analysis(self) -> Path:
+        """``summary.json`` and ``cases.csv`` of notebook 01."""
+        return self.folder / "data_analysis"
+
+    @property
+    def preprocessed(self) -> Path:
+        """Volumes on the working grid, in KiTS19's folder format, and ``report.json``."""
+        return self.folder / "preprocessed"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def run(self, experiment: str, seed: int) -> Path:
+        """One training run: ``history.csv``, ``checkpoints/``, ``predictions/``, ``scores.csv``, ``run.json``."""
+        return self.runs / f"{experiment}-seed{seed}"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
+    def paper(self) -> Path:
+        return self.folder / "paper.pdf"
+
+    @property
+    def notebooks(self) -> Path:
+        """Executed notebooks."""
+        return self.folder / "notebooks"
+
+    @property
+    def stamps(self) -> Path:
+        return self.folder / "stamps"
