@@ -4,6 +4,7 @@ Array axes carry no meaning of their own. KiTS19 stores the slice axis first (ax
 sources do not, so everything downstream asks the affine: ``spacing_of`` and ``orientation_of``.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -289,3 +290,19 @@ def _corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]
     """Largest distance in mm between the world positions that two affines give the corners of a volume."""
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
     return float(np.linalg.norm((corners @ (np.asarray(first) - np.asarray(second)).T)[:, :3], axis=1).max())
+
+
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
+    """Write a ``.nii.gz`` (mm, sform and qform set); it appears under its name only when it is complete.
+
+    nibabel writes neither time nor name into the gzip header, so equal arrays give equal bytes.
+    """
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    image.to_filename(partial)
+    os.replace(partial, path)
+    return path

@@ -6,18 +6,16 @@ where the distance is negative. Coordinates are warped smoothly first, so no org
 volume is blurred by a point spread, gets correlated noise and is stored with the array axes of one of several scanners.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel import orientations
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from kitsnb.cases import Case
+from kitsnb.cases import Case, write_nifti
 
 KIDNEY, TUMOUR = 1, 2
 AIR, FLUID = -1000.0, 9.0
@@ -69,7 +67,7 @@ class Scene:
         self.axes = tuple(axis.astype(np.float32) for axis in axes)
         self.softness = softness
         z, y, x = np.meshgrid(*self.axes, indexing="ij", sparse=True)
-        self.z, self.y, self.x = (c + 3.5 * smooth_noise(rng, self.axes, 45.0) for c in (z, y, x))
+        self.z, self.y, self.x = (c + 4.0 * smooth_noise(rng, self.axes, 40.0) for c in (z, y, x))
         self.hu = np.full(self.shape, AIR, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
 
@@ -232,8 +230,8 @@ def _paint_organs(rng: np.random.Generator, scene: Scene) -> None:
 
 def _bowel(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Centres and half-axes of loops in the front of the abdomen, and of ascending and descending colon."""
-    for _ in range(rng.integers(8, 14)):
-        yield rng.uniform((-75, 8, -100), (75, 62, 40)), rng.uniform(11, 23, 3)
+    for _ in range(rng.integers(16, 26)):
+        yield rng.uniform((-85, 0, -110), (85, 72, 50)), rng.uniform(11, 24, 3)
     for side in (-1, 1):
         yield np.array([side * 88.0, rng.uniform(0, 20), rng.uniform(-80, -50)]), rng.uniform((15, 15, 35), (22, 22, 60))
 
@@ -283,8 +281,7 @@ def _paint_tumour(
 ) -> None:
     """A lobed ball on the kidney's surface, away from the spine, between half sunk and mostly outside."""
     radius = float(np.clip(rng.lognormal(np.log(27), 0.38), 14, 48)) / size
-    surface, normal = kidney.point(rng.normal(0, (1, 1, 0.6)) + (side * 1.2, 0, 0))
-    centre = surface + normal * radius * rng.uniform(-0.5, 0.4)
+    centre = _place(rng, scene, kidney, side, radius)
     shape = Ellipsoid(centre, radius * rng.uniform(0.88, 1.12, 3), rotation(*rng.uniform(0, np.pi, 3)))
     box = scene.near(shape)
     axes = tuple(axis[b] for axis, b in zip(scene.axes, box, strict=True))
@@ -295,6 +292,21 @@ def _paint_tumour(
     if rng.random() < min(0.85, radius / 50):
         core = distance + radius * rng.uniform(0.35, 0.65) + 0.1 * radius * smooth_noise(rng, axes, 12.0)
         scene.paint(core, rng.uniform(12, 40), box)
+
+
+def _place(rng: np.random.Generator, scene: Scene, kidney: Ellipsoid, side: int, radius: float) -> np.ndarray:
+    """Of several centres near the kidney's surface the first that leaves room for most of the ball, or the roomiest."""
+    roomiest, most = None, -np.inf
+    for _ in range(20):
+        surface, normal = kidney.point(rng.normal(0, (1, 1, 0.6)) + (side * 0.9, 0.5, 0))
+        centre = surface + normal * radius * rng.uniform(-0.5, 0.4)
+        voxel = tuple(int(np.abs(axis - c).argmin()) for axis, c in zip(scene.axes, centre[::-1], strict=True))
+        room = min(-scene.cavity[voxel], scene.spine[voxel], *(np.abs(scene.axes[0][[0, -1]] - centre[2])))
+        if room > most:
+            roomiest, most = centre, room
+        if room > 0.85 * radius:
+            break
+    return roomiest
 
 
 def _scan(rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:
@@ -315,13 +327,6 @@ def write_dataset(folder: str | Path, count: int, seed: int, first: int = 0) -> 
     cases = [Case(Path(folder) / f"case_{number:05d}") for number in range(first, first + count)]
     for case in cases:
         phantom = simulate_case(seed, case.number)
-        case.folder.mkdir(parents=True, exist_ok=True)
-        for path, array in ((case.imaging, phantom.imaging), (case.segmentation, phantom.segmentation)):
-            image = nib.Nifti1Image(array, phantom.affine)
-            image.header.set_xyzt_units("mm")
-            image.set_sform(phantom.affine, code="scanner")
-            image.set_qform(phantom.affine, code="scanner")
-            partial = path.with_name(f".{os.getpid()}-{path.name}")
-            image.to_filename(partial)  # nibabel writes neither time nor name into the gzip header
-            os.replace(partial, path)
+        write_nifti(case.imaging, phantom.imaging, phantom.affine)
+        write_nifti(case.segmentation, phantom.segmentation, phantom.affine)
     return cases
