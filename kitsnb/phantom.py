@@ -230,7 +230,7 @@ def _paint_organs(rng: np.random.Generator, scene: Scene) -> None:
 
 def _bowel(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Centres and half-axes of loops in the front of the abdomen, and of ascending and descending colon."""
-    for _ in range(rng.integers(16, 26)):
+    for _ in range(rng.integers(28, 42)):
         yield rng.uniform((-85, 0, -110), (85, 72, 50)), rng.uniform(11, 24, 3)
     for side in (-1, 1):
         yield np.array([side * 88.0, rng.uniform(0, 20), rng.uniform(-80, -50)]), rng.uniform((15, 15, 35), (22, 22, 60))
