@@ -1,0 +1,48 @@
+# kitsnb: from cases to paper. `make help` prints the menu.
+#
+# Settings, as in `make PROFILE=kits19 KITSNB_DATA=/folder/of/kits19/data`:
+#   PROFILE      notebooks/profiles/PROFILE.yml is what runs (quick)
+#   PYTHON       the Python, 3.11 or later, that makes .venv (python3)
+#   KITSNB_DATA  the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
+
+PROFILE ?= quick
+PYTHON ?= python3
+PROFILES := $(if $(KITSNB_DATA),$(filter-out $(PROFILE),labels)) $(PROFILE)
+# JupyterLab reads this below the environment that it lives in, so the user's own settings stay as they are.
+VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
+
+.DEFAULT_GOAL := paper
+.PHONY: all paper why test lab lock clean help
+
+all: paper  ## the same as paper
+
+paper: .venv/.installed  ## build/PROFILE/paper.pdf; runs only what is out of date (default)
+	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run notebooks/profiles/$$profile.yml || exit; done
+
+why: .venv/.installed  ## what paper would run now, and why; runs nothing
+	.venv/bin/python -m kitsnb run notebooks/profiles/$(PROFILE).yml --why
+
+test: .venv/.installed  ## the tests
+	.venv/bin/python -m pytest
+
+lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
+	.venv/bin/jupyter lab --ServerApp.root_dir=$(CURDIR) notebooks/01_data_analysis.py
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -r requirements.lock -e '.[test]'
+	.venv/bin/jupytext-config --settings-file $(VIEWER) set-default-viewer python
+	touch $@
+
+# CUDA's own packages stay out: the torch that pip picks pins the ones that it needs, and a CPU build needs none.
+lock:  ## requirements.lock anew, from pyproject.toml and today's versions
+	$(PYTHON) -m venv --clear build/lock && build/lock/bin/pip install -e '.[test]'
+	build/lock/bin/pip freeze --all --exclude-editable | sed -E '/^(pip|nvidia|cuda|triton)[=-]/d; s/\+.*//' > $@.new
+	mv $@.new requirements.lock
+
+clean:  ## delete build/PROFILE
+	rm -rf build/$(PROFILE)
+
+help:  ## this menu
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
+	@sed -nE 's/^#  (.*)/\1/p' $(MAKEFILE_LIST)

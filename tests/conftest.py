@@ -1,0 +1,29 @@
+"""What all tests share: one thread, no windows, repeatable random examples, and the real labels where they are."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: idle threads leave the cores to others
+
+from pathlib import Path
+
+import hypothesis
+import matplotlib
+import pytest
+import torch
+
+matplotlib.use("agg")
+torch.set_num_threads(1)
+# A loaded machine is no failure, and what fails once fails again.
+hypothesis.settings.register_profile("kitsnb", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("kitsnb")
+
+
+@pytest.fixture(scope="session")
+def kits19_labels() -> Path:
+    """The folder of the real KiTS19 cases; tests that ask for it skip where the environment names none."""
+    folder = os.environ.get("KITSNB_DATA")
+    if not folder:
+        pytest.skip("KITSNB_DATA is not set: it names the folder with KiTS19's case_XXXXX folders")
+    if not Path(folder).is_dir():
+        pytest.fail(f"KITSNB_DATA names no folder: {folder}")
+    return Path(folder)
