@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # From the scanner's grid to the network's
+#
+# A convolution sees voxels, not millimetres. Cases come in many spacings, sizes and orientations, so each is brought to one
+# *working grid* first. The order is the paper's (section 4.2):
+#
+# 1. axes to (slice, height, width), read from the affine, never from the position of an axis;
+# 2. optionally a resize to 256 x 256 in-plane, as the paper did for want of memory;
+# 3. clip to -79 .. 304 HU, the range of kidney and its surroundings;
+# 4. resample to the wanted spacing: linear for the image, nearest for the label;
+# 5. z-score, $x' = (x - \mu) / \sigma$, over the case.
+
+# %% tags=["parameters"]
+build = "build/quick"  # folder of all outputs of the profile
+source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+folder: str | None = None  # data in KiTS19's folder format, for source "folder"
+simulated = True  # is the CT simulated? said in every figure
+spacing = [6.0, 5.0, 5.0]  # working grid, mm (slice, height, width); the paper: 3.22, 1.62, 1.62
+clip = [-79.0, 304.0]  # HU
+resize_in_plane: list | None = None  # the paper: [256, 256], before resampling; None goes there directly
+
+# %%
+import time
+
+import pandas as pd
+import seaborn as sns
+import torch
+
+from kitsnb import figures
+from kitsnb.cases import discover, load_subject, spacing_of
+from kitsnb.figures.data import clipping
+from kitsnb.metric import SCORES
+from kitsnb.paths import Build, resolve
+from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases, reorient
+
+figures.use_style()
+torch.set_num_threads(1)
+build = Build(build)
+settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane)
+cases = discover(build.data if source == "phantom" else resolve(folder))
+print(f"{len(cases)} cases in {cases[0].folder.parent}" + (", simulated CT" if simulated else ""))
+
+# %% [markdown]
+# ## Prepare every case
+#
+# A case that cannot be used is refused by name, and the others go on.
+
+# %%
+started = time.perf_counter()
+report = preprocess_cases(cases, build.preprocessed, settings)
+seconds = time.perf_counter() - started
+print(f"{report['cases']} cases in {seconds:.1f} s ({seconds / len(cases):.2f} s a case)")
+for name, reason in report["refused"].items():
+    print(f"refused {name}: {reason}")
+
+# %%
+rows = pd.DataFrame(report["rows"]).T
+rows.drop(columns="ceiling").head(8)
+
+# %% [markdown]
+# ## Before and after clipping
+#
+# The paper's Figure 1. Clipping throws away what tells nothing about kidneys: air on one side, bone on the other.
+
+# %%
+first = next(case for case in cases if case.name in report["rows"])
+subject = load_subject(first)
+native, affine = reorient(subject["imaging"].numpy()[0], subject["imaging"].affine)
+labels, _ = reorient(subject["segmentation"].numpy()[0], subject["segmentation"].affine)
+middle = int((labels == 2).sum((1, 2)).argmax()) if (labels == 2).any() else native.shape[0] // 2
+figure = clipping(native[middle], native[middle].clip(*clip), clip, spacing_of(affine), simulated)
+figures.save(figure, build.figures / "fig01_clipping.svg")
+figure
+
+# %% [markdown]
+# ## What the grid costs
+#
+# The working grid is coarser than the scanner's. Bring its labels back, compare with the untouched ones: no network, however
+# good, scores more than this *grid ceiling* on average. Below are the four ways that the paper's two steps can be combined.
+
+# %%
+ways = {
+    "this profile": settings,
+    "clip only (native grid)": None,
+    "256 x 256 first": Preprocessing(spacing, clip, [256, 256]),
+    "paper's spacing, direct": Preprocessing((3.22, 1.62, 1.62), clip, None),
+}
+sample = [case for case in cases if case.name in report["rows"]][:: max(1, len(report["rows"]) // 6)][:6]
+table = []
+for case in sample:
+    original = load_subject(case)
+    label = original["segmentation"]
+    for way, chosen in ways.items():
+        if chosen is None:
+            chosen = Preprocessing(sorted(spacing_of(label.affine), reverse=True), clip, None)
+        score = grid_ceiling(label.numpy()[0], label.affine, preprocess(original, chosen))
+        table += [{"way": way, "score": figures.NAMES[s], "ceiling (Dice)": score[s], "case": case.name} for s in SCORES]
+ceilings = pd.DataFrame(table)
+ceilings.pivot_table(index="way", columns="score", values="ceiling (Dice)").round(3)
+
+# %%
+axes = sns.catplot(ceilings, y="way", x="ceiling (Dice)", hue="score", kind="strip", height=2.6, aspect=2.2, dodge=True)
+axes.figure.suptitle(f"Grid ceiling, {len(sample)} cases" + (", simulated CT" if simulated else ""))
+axes.figure
+
+# %% [markdown]
+# ## After the z-score
+#
+# Mean 0 and standard deviation 1 by construction; what differs between cases is how much of the volume is air.
+
+# %%
+prepared = preprocess(subject, settings)["imaging"].numpy()
+print(f"{first.name}: shape {prepared.shape[1:]}, mean {prepared.mean():.3f}, SD {prepared.std():.3f}, "
+      f"range {prepared.min():.2f} .. {prepared.max():.2f}")

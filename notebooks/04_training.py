@@ -1,0 +1,150 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One run: one loss, one seed
+#
+# The runner executes this notebook once for each row of Table 1 and each seed. It trains the 3D U-Net on patches, keeps the
+# weights of the epoch with the lowest validation loss, predicts the held-out cases in their native geometry, and scores them.
+#
+# The network, the patches and the seeds are the same for every row; the loss alone differs.
+
+# %% tags=["parameters"]
+build = "build/quick"  # folder of all outputs of the profile
+experiment = "dice"  # name of the row of Table 1
+title = "Dice loss"  # how the table calls it
+loss = "dice"  # name in kitsnb.losses.LOSSES, or "file.py:function"
+loss_parameters = {"batch": True}  # arguments of that loss
+seed = 0  # weights, patches and augmentation follow from it
+source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+folder: str | None = None  # data in KiTS19's folder format, for source "folder"
+simulated = True  # is the CT simulated? said in every figure
+training = [0, 59]  # first and last number of the training cases
+validation = [60, 71]  # first and last number of the held-out cases
+excluded: list | None = []  # numbers left out; None: the paper's six
+network = {"base_filters": 8, "depth": 3, "momentum": 0.1, "order": "norm_relu", "negative_slope": 0.01}  # of UNet3D
+patch_size = [32, 48, 48]  # voxels; the paper: 80, 80, 80
+overlap = [16, 24, 24]  # of patches in prediction; the paper: 40, 40, 40
+batch_size = 2  # patches a step; the paper: 1
+steps_per_epoch = 50  # an epoch is so many batches
+epochs = 14  # at most
+learning_rate = 1e-2  # of Adam; the paper: 1e-4
+schedule = "poly"  # "plateau" is the paper's
+warm_up = 20  # steps, with "poly"
+plateau_patience = 5  # epochs, with "plateau"
+minimum_learning_rate = 1e-5  # with "plateau"
+stop_patience = 20  # epochs without improvement before training stops
+foreground = 0.67  # share of patches centred on foreground
+tumour = 0.6  # share of these that is centred on tumour
+augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 0.0, "elastic": 0.0, "brightness": [0.9, 1.1]}  # of Augmentation
+precision = "bf16-mixed"  # "32-true" is the paper's
+
+# %%
+import json
+import logging
+import os
+import warnings
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from kitsnb import figures
+from kitsnb.cases import discover, select
+from kitsnb.figures.results import training_curves
+from kitsnb.inference import Window, predict_and_score
+from kitsnb.paths import Build, resolve
+from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
+from kitsnb.training import Training, load_network, train
+
+figures.use_style()
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+build = Build(build)
+run = build.run(experiment, seed)
+settings = Training(
+    loss=loss, loss_parameters=loss_parameters, seed=seed, network=network, patch_size=patch_size, batch_size=batch_size,
+    steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, schedule=schedule, warm_up=warm_up,
+    plateau_patience=plateau_patience, minimum_learning_rate=minimum_learning_rate, stop_patience=stop_patience,
+    foreground=foreground, tumour=tumour, augmentation=augmentation, precision=precision,
+)
+settings
+
+# %% [markdown]
+# ## The cases
+#
+# Preprocessed volumes are small, so all of them live in the memory of the device that trains.
+
+# %%
+if not (build.preprocessed / "report.json").exists():
+    raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
+split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+training_volumes = load_volumes(cases_below(build.preprocessed, split.training), device)
+validation_volumes = load_volumes(cases_below(build.preprocessed, split.validation), device)
+voxels = sum(volume.imaging.numel() for volume in training_volumes)
+print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out cases on {device}, {voxels * 5 / 1e6:.0f} MB")
+
+# %% [markdown]
+# ## What the network sees
+#
+# The first batches of the run, as the loss gets them: crop, scaling, rotation, elastic deformation and mirror in one
+# resampling, then brightness, contrast, gamma and noise.
+
+# %%
+sampler = PatchSampler(training_volumes, patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
+                       augmentation=None if augmentation is None else Augmentation(**augmentation))
+figure, axes = plt.subplots(1, 6, figsize=(figures.PAGE, 1.5))
+for step, axis in enumerate(axes):
+    imaging, segmentation = sampler.batch(step)
+    middle = int((segmentation[0] > 0).sum((1, 2)).argmax())
+    axis.imshow(imaging[0, 0, middle].cpu(), cmap="gray")
+    for label, name in ((1, "kidney"), (2, "tumour")):
+        if (segmentation[0, middle] == label).any():
+            axis.contour(segmentation[0, middle].cpu() == label, [0.5], colors=figures.COLOURS[name], linewidths=0.8)
+    axis.set_axis_off()
+figure.suptitle("Training patches" + (", simulated CT" if simulated else "") + ": kidney blue, tumour orange")
+figure
+
+# %% [markdown]
+# ## Training
+#
+# One line an epoch. Interrupted, the run goes on from its last checkpoint: patches are drawn from the seed and the number of
+# the step, so it sees what it would have seen.
+
+# %%
+summary = train(settings, training_volumes, validation_volumes, run)
+summary
+
+# %%
+history = pd.read_csv(run / "history.csv")
+figure = training_curves(history, title, simulated)
+figure
+
+# %% [markdown]
+# ## Held-out cases, in native geometry
+#
+# Overlapping patches, blended; class probabilities are brought back to the scanner's grid and only then become labels.
+
+# %%
+best = load_network(run, settings)
+prepared = cases_below(build.preprocessed, split.validation)
+native = {case.name: case for case in split.validation}
+scores = predict_and_score(best, [(case, native[case.name]) for case in prepared], run / "predictions",
+                           Window(patch_size, overlap))
+scores.to_csv(run / "scores.csv", index=False)
+scores.round(3)
+
+# %%
+(run / "run.json").write_text(json.dumps({"experiment": experiment, "title": title, **summary}, indent=1))
+scores[["kidney_and_tumour", "kidney", "tumour", "composite"]].agg(["mean", "std", "count"]).round(3)
