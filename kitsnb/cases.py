@@ -303,6 +303,9 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     image.set_qform(affine, code="scanner")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}-{path.name}")
-    image.to_filename(partial)
-    os.replace(partial, path)
+    try:
+        image.to_filename(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -6,7 +6,7 @@ where the distance is negative. Coordinates are warped smoothly first, so no org
 volume is blurred by a point spread, gets correlated noise and is stored with the array axes of one of several scanners.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,9 @@ class Ellipsoid:
         own = [sum(a * s for a, s in zip(axis, shifted, strict=True)) for axis in self.axes.astype(np.float32)]
         scaled = sum((o / r) ** 2 for o, r in zip(own, self.radii.astype(np.float32), strict=True))
         steep = sum((o / r**2) ** 2 for o, r in zip(own, self.radii.astype(np.float32), strict=True))
-        inside = np.sqrt(scaled)
-        # At the centre both vanish; the floor gives minus the smallest half-axis there, the exact value for a sphere.
-        return np.maximum(inside * (inside - 1) / np.sqrt(np.maximum(steep, 1e-12)), -self.radii.min())
+        # At the centre both sums vanish; the tiny terms give minus the smallest half-axis there.
+        tiny, smallest = np.float32(1e-9), np.float32(self.radii.min())
+        return (np.sqrt(scaled) - 1) * np.sqrt((scaled + tiny) / (steep + tiny / smallest**2))
 
     def point(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The surface point that ``direction`` (in the ellipsoid's own axes) maps to, and the outward normal there."""
@@ -188,7 +188,7 @@ def _paint_body(rng: np.random.Generator, scene: Scene) -> None:
     for side in (-1, 1):
         scene.paint(_column(x, y, side * 32, -72, 26, 20), muscle + rng.normal(0, 3))
         psoas = 10 + 0.09 * np.clip(60 - z, 0, 150)  # grows downwards
-        scene.paint((np.hypot((x - side * 36) / 1.0, (y + 40) / 1.2) - psoas), muscle + rng.normal(0, 3))
+        scene.paint(np.hypot(x - side * 36, (y + 40) / 1.2) - psoas, muscle + rng.normal(0, 3))
     vertebra = _column(x, y, 0, -44, 24, 18)
     disc = np.abs(((z + rng.uniform(0, 34)) % 34) - 17) - 3.5
     scene.spine = vertebra
