@@ -87,7 +87,7 @@ def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
         images[name] = (tio.LabelMap if labels else tio.ScalarImage)(tensor=volume, affine=affine)
     prepared = tio.Subject(**images, name=subject["name"])
     imaging = prepared["imaging"].data
-    if not float(imaging.std()) > 0:
+    if not float(imaging.max()) > float(imaging.min()):
         raise CaseError(subject["name"], "imaging.nii.gz", f"all voxels are {float(imaging.min()):g} HU after clipping to "
                         f"{list(settings.clip)}", "check that the values are Hounsfield units")
     prepared["imaging"].set_data((imaging - imaging.mean()) / imaging.std())

@@ -136,7 +136,8 @@ def patch_grid(size: Sequence[int], centre: Tensor, augmentation: Augmentation |
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     if not augmentation:
-        return grid + centre.round()
+        first = (centre - (torch.tensor(size) - 1) / 2).round()  # whole voxels: nothing is interpolated
+        return grid - grid[0, 0, 0] + first
     matrix = torch.eye(3)
     if _chance(augmentation.probability, random):
         matrix = matrix / _uniform(*augmentation.scaling, random)

@@ -15,8 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kitsnb.losses import build_loss, check_shapes, dice_index, region_statistics, wide
-from kitsnb.losses import RegionStatistics
+from kitsnb.losses import RegionStatistics, build_loss, check_shapes, dice_index, region_statistics, wide
 from kitsnb.sampling import Augmentation, PatchSampler, Volume, fixed_patches
 from kitsnb.unet import UNet3D
 
@@ -96,7 +95,7 @@ class SegmentationModule(pl.LightningModule):
     def training_step(self, index, _) -> Tensor:
         loss = self._step("training", *self.sampler.batch(self.global_step))
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {float(loss)} at step {self.global_step}; the last good checkpoint is kept")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; the last good checkpoint is kept")
         return loss
 
     def validation_step(self, index, _) -> None:

@@ -28,15 +28,15 @@ seed = 0  # weights, patches and augmentation follow from it
 source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated = True  # is the CT simulated? said in every figure
-training = [0, 59]  # first and last number of the training cases
-validation = [60, 71]  # first and last number of the held-out cases
+training = [0, 99]  # first and last number of the training cases
+validation = [100, 119]  # first and last number of the held-out cases
 excluded: list | None = []  # numbers left out; None: the paper's six
 network = {"base_filters": 8, "depth": 3, "momentum": 0.1, "order": "norm_relu", "negative_slope": 0.01}  # of UNet3D
 patch_size = [32, 48, 48]  # voxels; the paper: 80, 80, 80
 overlap = [16, 24, 24]  # of patches in prediction; the paper: 40, 40, 40
 batch_size = 2  # patches a step; the paper: 1
 steps_per_epoch = 50  # an epoch is so many batches
-epochs = 14  # at most
+epochs = 22  # at most
 learning_rate = 1e-2  # of Adam; the paper: 1e-4
 schedule = "poly"  # "plateau" is the paper's
 warm_up = 20  # steps, with "poly"
@@ -45,7 +45,7 @@ minimum_learning_rate = 1e-5  # with "plateau"
 stop_patience = 20  # epochs without improvement before training stops
 foreground = 0.67  # share of patches centred on foreground
 tumour = 0.6  # share of these that is centred on tumour
-augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 0.0, "elastic": 0.0, "brightness": [0.9, 1.1]}  # of Augmentation
+augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
 precision = "bf16-mixed"  # "32-true" is the paper's
 
 # %%
