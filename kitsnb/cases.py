@@ -1,7 +1,7 @@
 """What a case is: discovery, split, exclusions, reading and checks of NIfTI pairs in KiTS19's folder format.
 
-Array axes carry no meaning of their own. KiTS19 stores the slice axis first (axes point inferior, posterior, left), other
-sources do not, so everything downstream asks the affine: ``spacing_of`` and ``orientation_of``.
+Array axes carry no meaning of their own. KiTS19 stores the slice axis first (axes point inferior, posterior, left),
+other sources do not, so everything downstream asks the affine: ``spacing_of`` and ``orientation_of``.
 """
 
 import os
@@ -17,8 +17,8 @@ from isal import igzip, isal_zlib
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-#: Cases that the seed paper leaves out: two that the challenge confirmed faulty, four that Isensee and others doubted (its
-#: reference 13). Four of the six were corrected upstream in December 2019; they stay out to keep the split comparable.
+#: Cases that the seed paper leaves out: two that the challenge confirmed faulty, four that Isensee and others doubted
+#: (its reference 13). Four of the six were corrected upstream in December 2019; they stay out to keep the split.
 EXCLUDED = {
     15: "annotation confirmed faulty by the organizers of the challenge",
     23: "annotation doubted by the winners of the challenge",
@@ -114,14 +114,15 @@ def select(
 ) -> Split:
     """Split ``cases`` by inclusive ranges of numbers; the defaults are the seed paper's split.
 
-    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. Raises ValueError for a range that is not
-    [first, last] and for ranges that share a case, since validation cases must not be trained on.
+    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. Raises ValueError for a range that is
+    not [first, last] and for ranges that share a case, since validation cases must not be trained on.
     """
     for name, limits in {"training": training, "validation": validation}.items():
         if len(limits) != 2 or limits[0] > limits[1]:
             raise ValueError(f"{name}: {list(limits)} is no range; give [first, last], both included")
     if max(training[0], validation[0]) <= min(training[1], validation[1]):
-        raise ValueError(f"training {list(training)} and validation {list(validation)} share cases; give disjoint ranges")
+        ranges = f"training {list(training)} and validation {list(validation)}"
+        raise ValueError(f"{ranges} share cases; give disjoint ranges")
     left_out = set(EXCLUDED if excluded is None else excluded)
     by_number = {case.number: case for case in cases}
     wanted = {
@@ -146,9 +147,10 @@ def read_header(path: str | Path) -> Header:
 def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine (4 x 4, voxel index to mm) of a ``.nii.gz``.
 
-    The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32). The affine is
-    nibabel's choice: the sform where it is set, else the qform (nine KiTS19 labels have only that). The gzip stream is read
-    to its end, so that its checksum and length are verified: nibabel alone accepts a file whose tail is cut or flipped.
+    The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32). The
+    affine is nibabel's choice: the sform where it is set, else the qform (nine KiTS19 labels have only that). The gzip
+    stream is read to its end, so that its checksum and length are verified: nibabel alone accepts a file whose tail is
+    cut or flipped.
     Raises CaseError where the file is missing, unreadable, corrupt or no NIfTI file.
     """
     with _Explained(path), igzip.open(path, "rb") as stream:

@@ -1,9 +1,9 @@
 """Simulated abdominal CT: procedural cases in KiTS19's folder format, the same for the same seed.
 
-A case is painted in a patient's frame (mm; x right, y anterior, z superior; the origin midway between the kidneys). Every
-organ is a signed distance (mm, negative inside); painting blends its HU in by a sigmoid of that distance, and its label is
-where the distance is negative. Coordinates are warped smoothly first, so no organ stays an exact ellipsoid. At the end the
-volume is blurred by a point spread, gets correlated noise and is stored with the array axes of one of several scanners.
+A case is painted in a patient's frame (mm; x right, y anterior, z superior; the origin midway between the kidneys).
+Every organ is a signed distance (mm, negative inside); painting blends its HU in by a sigmoid of that distance, and its
+label is where the distance is negative. Coordinates are warped smoothly first, so no organ stays an exact ellipsoid. At
+the end the volume is blurred by a point spread, gets correlated noise and is stored in one of several orientations.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ KIDNEY, TUMOUR = 1, 2
 AIR, FLUID = -1000.0, 9.0
 #: KiTS19's orientation: slices run downwards, rows backwards, columns to the patient's left.
 KITS19_ORIENTATION = "IPL"
-#: Orientations of other converters: DICOM's own axes, and those of the neuroimaging tools. Both put the slice axis last.
+#: About one case in six is stored as other converters do, with the slice axis last: along DICOM's own axes (LPS) or along
+#: NIfTI's (RAS). KiTS19 itself is all IPL; these cases are here so that code which relies on an axis's position fails.
 OTHER_ORIENTATIONS = ("LPS", "RAS")
 
 
@@ -62,6 +63,10 @@ class Ellipsoid:
 class Scene:
     """Voxel coordinates of a volume in the patient's frame, and the HU painted so far; arrays (slice, row, column)."""
 
+    #: Distances that keep organs in their place, set once the body is painted: to the abdominal cavity, to the spine.
+    cavity: np.ndarray
+    spine: np.ndarray
+
     def __init__(self, rng: np.random.Generator, axes: tuple[np.ndarray, np.ndarray, np.ndarray], softness: float):
         """``axes``: mm along z, y and x; ``softness``: width in mm of a painted surface."""
         self.axes = tuple(axis.astype(np.float32) for axis in axes)
@@ -85,6 +90,10 @@ class Scene:
 
     def distance(self, shape: Ellipsoid, box: tuple = ()) -> np.ndarray:
         return shape.distance(self.x[box], self.y[box], self.z[box])
+
+    def texture(self, rng: np.random.Generator, length: float, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """``smooth_noise`` on the voxels of ``box``."""
+        return smooth_noise(rng, tuple(axis[part] for axis, part in zip(self.axes, box, strict=True)), length)
 
     def paint(self, distance: np.ndarray, hu: float | np.ndarray, box: tuple = (), label: int | None = None) -> None:
         """Blend ``hu`` into the box where ``distance`` is negative; with ``label``, mark those voxels too."""
@@ -126,7 +135,7 @@ def rotation(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
 
 
 def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
-    """Case ``number`` of the data set of ``seed``: it depends on nothing else, so a larger set begins with a smaller one.
+    """Case ``number`` of the data set of ``seed``; it depends on nothing else, so a larger set contains a smaller one.
 
     KiTS19 has a tumour in every case, hence the default of one.
     """
@@ -156,7 +165,7 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
 
 
 def reorient(phantom: Phantom, wanted: str) -> Phantom:
-    """The same case with its array axes along ``wanted``, for example ``LPS``: every voxel keeps its place in the world."""
+    """The same case with its array axes along ``wanted``, for example ``LPS``; every voxel keeps its world position."""
     change = orientations.ornt_transform(
         orientations.io_orientation(phantom.affine), orientations.axcodes2ornt(tuple(wanted))
     )
@@ -221,7 +230,7 @@ def _paint_organs(rng: np.random.Generator, scene: Scene) -> None:
         shape = Ellipsoid(centre, np.array(radii, float), np.eye(3))
         box = scene.near(shape)
         distance = np.maximum(scene.distance(shape, box), scene.cavity[box] + 2)
-        scene.paint(distance, hu + 5 * smooth_noise(rng, tuple(a[b] for a, b in zip(scene.axes, box, strict=True)), 14), box)
+        scene.paint(distance, hu + 5 * scene.texture(rng, 14.0, box), box)
     if rng.random() < 0.7:
         scene.blob((52, 50, 18), (13, 17, 20), FLUID)
     scene.paint(_column(scene.x, scene.y, -8, -15, 10, 10), rng.normal(190, 35))
@@ -233,7 +242,8 @@ def _bowel(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for _ in range(rng.integers(28, 42)):
         yield rng.uniform((-85, 0, -110), (85, 72, 50)), rng.uniform(11, 24, 3)
     for side in (-1, 1):
-        yield np.array([side * 88.0, rng.uniform(0, 20), rng.uniform(-80, -50)]), rng.uniform((15, 15, 35), (22, 22, 60))
+        centre = np.array([side * 88.0, rng.uniform(0, 20), rng.uniform(-80, -50)])
+        yield centre, rng.uniform((15, 15, 35), (22, 22, 60))
 
 
 def _paint_kidneys(rng: np.random.Generator, scene: Scene, tumours: int, size: float) -> None:
@@ -256,7 +266,6 @@ def _kidney_shape(rng: np.random.Generator, side: int) -> Ellipsoid:
 
 def _paint_kidney(rng: np.random.Generator, scene: Scene, kidney: Ellipsoid, side: int, cortex: float) -> None:
     box = scene.near(kidney, 35.0)
-    axes = tuple(axis[b] for axis, b in zip(scene.axes, box, strict=True))
     outer = scene.distance(kidney, box)
     scene.paint(np.maximum(outer - rng.uniform(2, 14), scene.cavity[box]), rng.normal(-100, 8), box)
     # The hilum opens towards the spine and a little to the front; its fat belongs to no label, as in KiTS19.
@@ -264,7 +273,7 @@ def _paint_kidney(rng: np.random.Generator, scene: Scene, kidney: Ellipsoid, sid
     sinus = scene.distance(hilum, box)
     parenchyma = np.maximum(outer, -sinus)
     scene.paint(parenchyma, cortex, box, KIDNEY)
-    pyramids = outer + 7 + 3 * smooth_noise(rng, axes, 9.0)
+    pyramids = outer + 7 + 3 * scene.texture(rng, 9.0, box)
     scene.paint(np.maximum(pyramids, -sinus + 2), cortex * rng.uniform(0.60, 0.85), box)
     scene.paint(np.maximum(sinus, outer), rng.normal(-60, 15), box)
     pelvis = Ellipsoid(hilum.centre, hilum.radii * 0.45, kidney.axes)
@@ -284,13 +293,12 @@ def _paint_tumour(
     centre = _place(rng, scene, kidney, side, radius)
     shape = Ellipsoid(centre, radius * rng.uniform(0.88, 1.12, 3), rotation(*rng.uniform(0, np.pi, 3)))
     box = scene.near(shape)
-    axes = tuple(axis[b] for axis, b in zip(scene.axes, box, strict=True))
-    distance = scene.distance(shape, box) + 0.07 * radius * smooth_noise(rng, axes, max(radius, 18) / 1.5)
+    distance = scene.distance(shape, box) + 0.07 * radius * scene.texture(rng, max(radius, 18) / 1.5, box)
     distance = np.maximum.reduce([distance, scene.cavity[box] + 2, 3 - scene.spine[box]])
     solid = cortex * rng.uniform(0.35, 0.70)
-    scene.paint(distance, solid + rng.uniform(3, 12) * smooth_noise(rng, axes, 10.0), box, TUMOUR)
+    scene.paint(distance, solid + rng.uniform(3, 12) * scene.texture(rng, 10.0, box), box, TUMOUR)
     if rng.random() < min(0.85, radius / 50):
-        core = distance + radius * rng.uniform(0.35, 0.65) + 0.1 * radius * smooth_noise(rng, axes, 12.0)
+        core = distance + radius * rng.uniform(0.35, 0.65) + 0.1 * radius * scene.texture(rng, 12.0, box)
         scene.paint(core, rng.uniform(12, 40), box)
 
 
@@ -319,8 +327,8 @@ def _scan(rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:
 def write_dataset(folder: str | Path, count: int, seed: int, first: int = 0) -> list[Case]:
     """Write cases ``first`` to ``first + count - 1`` below ``folder`` and return them; existing ones are written anew.
 
-    Equal arguments give equal bytes (with equal versions of the libraries). A file appears under its name only when it is
-    complete. Raises ValueError for a negative count, seed or first.
+    Equal arguments give equal bytes (with equal versions of the libraries). A file appears under its name only when it
+    is complete. Raises ValueError for a negative count, seed or first.
     """
     if min(count, seed, first) < 0:
         raise ValueError(f"count {count}, seed {seed}, first {first}: give whole numbers of at least 0")

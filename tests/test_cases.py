@@ -218,7 +218,7 @@ FAULTS = {
     "shape": (replaced("segmentation", np.zeros((5, 7, 7), np.uint8)), "shape (5, 7, 7) differs"),
     "no volume": (replaced("segmentation", np.zeros((*SHAPE, 2), np.uint8)), "no volume"),
     "shifted": (replaced("segmentation", np.zeros(SHAPE, np.uint8), shifted(0.01)), "0.01 mm apart"),
-    "spacing": (replaced("segmentation", np.zeros(SHAPE, np.uint8), AFFINE @ np.diag([1.1, 1, 1, 1])), "affine differs"),
+    "spacing": (replaced("segmentation", labels_with(0, np.uint8), AFFINE @ np.diag([1.1, 1, 1, 1])), "affine differs"),
     "label 3": (replaced("segmentation", labels_with(3, np.uint8)), "labels 3, not only 0, 1, 2"),
     "label -1": (replaced("segmentation", labels_with(-1, np.int16)), "labels -1"),
     "label 0.5": (replaced("segmentation", labels_with(0.5, np.float32)), "labels 0.5"),
@@ -284,7 +284,8 @@ def test_subject(case):
     subject = cases.load_subject(case)
     imaging, affine = cases.read_nifti(case.imaging)
     assert subject["name"] == "case_00007"
-    assert str(subject["imaging"].data.dtype) == "torch.float32" and str(subject["segmentation"].data.dtype) == "torch.uint8"
+    dtypes = [str(subject[name].data.dtype) for name in ("imaging", "segmentation")]
+    assert dtypes == ["torch.float32", "torch.uint8"]
     np.testing.assert_array_equal(subject["imaging"].data[0].numpy(), imaging)
     np.testing.assert_allclose(subject["segmentation"].affine, affine)
     assert subject["segmentation"].data.unique().tolist() == [0, 1, 2]
