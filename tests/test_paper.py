@@ -251,9 +251,9 @@ def test_every_reference_is_cited(made):
 # ---- no number is typed ----------------------------------------------------------------------------------------------
 
 #: What paper.typ may say in digits: level of the intervals and versions of licences.
-DEFINITIONS = ("95 % bootstrap", "95 % interval", "CC BY 4.0", "CC BY-NC-SA 4.0")
+DEFINITIONS = ("95~% bootstrap", "95~% interval", "CC BY 4.0", "CC BY-NC-SA 4.0")
 #: A decimal, a percentage, or a whole number of two digits or more, not part of a name such as ``fig-11`` or KiTS19.
-TYPED = re.compile(r"(?<![\w.\-/])(?:\d+\.\d+|\d+\s*%|\d[\d,]*\d)(?![\w])")
+TYPED = re.compile(r"(?<![\w.\-/])(?:\d+\.\d+|\d+[\s~]*%|\d[\d,]*\d)(?![\w])")
 
 
 def typed_numbers(source: str) -> list[str]:
@@ -269,7 +269,7 @@ def test_no_number_is_typed_into_the_paper():
 
 
 @pytest.mark.parametrize(
-    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "a gain of 3%", "in 44 cases", "22,581,283 weights", "(0.9)",
+    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "fell by 7~%", "a gain of 3%", "in 44 cases", "22,581,283 weights", "(0.9)",
                 "from 29 to 1059 slices"]  # fmt: skip
 )
 def test_a_planted_number_is_found(planted):
@@ -278,4 +278,4 @@ def test_a_planted_number_is_found(planted):
 
 
 def test_names_and_constants_are_no_results():
-    assert typed_numbers("@fig-11 KiTS19 #fig(\"fig11_best\") the 95 % interval under CC BY 4.0, 1/2 of 3D, digits: 3") == []
+    assert typed_numbers("@fig-11 KiTS19 #fig(\"fig11_best\") the 95~% interval under CC BY 4.0, 1/2 of 3D, digits: 3") == []
