@@ -1,7 +1,7 @@
 """The paper: ``paper/paper.typ`` and the numbers and figures of one build become ``paper.pdf``.
 
-typst reads ``results.json`` and the figures itself; a key or a figure that is missing stops it. Fonts are those that typst
-brings along and the date is fixed, so that equal results give an equal file, byte for byte.
+typst reads ``results.json`` and the figures itself; a key or a figure that is missing stops it. Fonts are those that
+typst brings along and the date is fixed, so that equal results give an equal file, byte for byte.
 """
 
 import json

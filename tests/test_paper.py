@@ -80,7 +80,8 @@ def results() -> dict:
         "audit": {"table": [], "split": {}, "parameters": {}, "labels": LABELS},
         "runs": [{"experiment": r["experiment"], "title": r["title"], "seed": 0, "seconds": 61.0, "device": "cpu",
                   "precision": "bf16"} for r in table],
-        "figures": list(FIGURES), "software": {"torch": "2.13.0", "torchio": "1.2.1", "typst": "0.15.2"}, "seconds": 500.0,
+        "figures": list(FIGURES), "seconds": 500.0,
+        "software": {"torch": "2.13.0", "torchio": "1.2.1", "typst": "0.15.2"},
     }  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def test_title_profile_and_rows(made, results):
     assert "a reproducible re-implementation" in made
     assert "A made-up profile" in made
     for item in results["table"]:
-        assert item["title"].split(",")[0] in made
+        assert item["title"] in made
     for item in SEED["table"]:
         for name in ("kidney_and_tumour", "kidney", "tumour"):
             assert f"{item[name]:.3f}" in made
@@ -189,7 +190,8 @@ def test_what_a_profile_leaves_out_is_said_and_keeps_its_figure_number(tmp_path,
 
 
 @pytest.mark.parametrize("path", ["profile.name", "data.spacing", "network.paper_running", "settings.epochs",
-                                  "difference.tumour", "audit.labels", "order_agreement.tumour", "software"])  # fmt: skip
+                                  "difference.tumour", "audit.labels", "order_agreement.tumour",
+                                  "software"])  # fmt: skip
 def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
     *parents, key = path.split(".")
     holder = results
@@ -269,8 +271,8 @@ def test_no_number_is_typed_into_the_paper():
 
 
 @pytest.mark.parametrize(
-    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "fell by 7~%", "a gain of 3%", "in 44 cases", "22,581,283 weights", "(0.9)",
-                "from 29 to 1059 slices"]  # fmt: skip
+    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "fell by 7~%", "a gain of 3%", "in 44 cases", "22,581,283 weights",
+                "(0.9)", "from 29 to 1059 slices"]  # fmt: skip
 )
 def test_a_planted_number_is_found(planted):
     source = (paths.PAPER / "paper.typ").read_text(encoding="utf-8")
@@ -278,4 +280,5 @@ def test_a_planted_number_is_found(planted):
 
 
 def test_names_and_constants_are_no_results():
-    assert typed_numbers("@fig-11 KiTS19 #fig(\"fig11_best\") the 95~% interval under CC BY 4.0, 1/2 of 3D, digits: 3") == []
+    names = '@fig-11 KiTS19 #fig("fig11_best")'
+    assert typed_numbers(names + " the 95~% interval under CC BY 4.0, 1/2 of 3D, digits: 3") == []
