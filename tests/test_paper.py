@@ -271,7 +271,8 @@ def test_no_number_is_typed_into_the_paper():
 
 
 @pytest.mark.parametrize(
-    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "fell by 7~%", "a gain of 3%", "in 44 cases", "22,581,283 weights",
+    "planted", ["tumour Dice is 0.521.", "rose by 12 %", "fell by 7~%", "a gain of 3%", "in 44 cases",
+                "22,581,283 weights",
                 "(0.9)", "from 29 to 1059 slices"]  # fmt: skip
 )
 def test_a_planted_number_is_found(planted):
