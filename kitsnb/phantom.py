@@ -21,8 +21,8 @@ KIDNEY, TUMOUR = 1, 2
 AIR, FLUID = -1000.0, 9.0
 #: KiTS19's orientation: slices run downwards, rows backwards, columns to the patient's left.
 KITS19_ORIENTATION = "IPL"
-#: About one case in six is stored as other converters do, with the slice axis last: along DICOM's own axes (LPS) or along
-#: NIfTI's (RAS). KiTS19 itself is all IPL; these cases are here so that code which relies on an axis's position fails.
+#: About one case in six is stored as other converters do, with the slice axis last: along DICOM's own axes (LPS) or
+#: along NIfTI's (RAS). KiTS19 itself is all IPL; these are here so that code which relies on an axis's position fails.
 OTHER_ORIENTATIONS = ("LPS", "RAS")
 
 
@@ -182,7 +182,7 @@ def _paint_body(rng: np.random.Generator, scene: Scene) -> None:
     width, depth = 148.0, rng.uniform(104, 118)
     fat, muscle = rng.normal(-105, 6), rng.normal(57, 6)
     subcutaneous, wall = rng.uniform(8, 26), rng.uniform(9, 14)
-    # A fourth power squares the ellipse off a little, as a trunk is; the distance is that along the radius.
+    # A power above two squares the ellipse off a little, as a trunk is; the distance is that along the radius.
     radius = (np.abs(x / width) ** 2.5 + np.abs((y - 8) / depth) ** 2.5) ** 0.4
     outside = (radius - 1) * np.hypot(x, y - 8) / np.maximum(radius, 1e-3)
     scene.paint(outside, 20.0)
@@ -295,6 +295,9 @@ def _paint_tumour(
     box = scene.near(shape)
     distance = scene.distance(shape, box) + 0.07 * radius * scene.texture(rng, max(radius, 18) / 1.5, box)
     distance = np.maximum.reduce([distance, scene.cavity[box] + 2, 3 - scene.spine[box]])
+    # A renal mass stays inside the perirenal fat, which parts it from liver, spleen and bowel.
+    fat = np.maximum.reduce([distance - rng.uniform(3, 12), scene.cavity[box], -scene.spine[box]])
+    scene.paint(np.where(scene.labels[box] == KIDNEY, 20.0, fat), rng.normal(-100, 8), box)
     solid = cortex * rng.uniform(0.35, 0.70)
     scene.paint(distance, solid + rng.uniform(3, 12) * scene.texture(rng, 10.0, box), box, TUMOUR)
     if rng.random() < min(0.85, radius / 50):
@@ -306,8 +309,8 @@ def _place(rng: np.random.Generator, scene: Scene, kidney: Ellipsoid, side: int,
     """Of several centres near the kidney's surface the first that leaves room for most of the ball, or the roomiest."""
     roomiest, most = None, -np.inf
     for _ in range(20):
-        surface, normal = kidney.point(rng.normal(0, (1, 1, 0.6)) + (side * 0.9, 0.5, 0))
-        centre = surface + normal * radius * rng.uniform(-0.5, 0.4)
+        surface, normal = kidney.point(rng.normal(0, (1, 1, 0.45)) + (side * 0.9, 0.5, 0))
+        centre = surface + normal * radius * rng.uniform(-0.5, 0.3)
         voxel = tuple(int(np.abs(axis - c).argmin()) for axis, c in zip(scene.axes, centre[::-1], strict=True))
         room = min(-scene.cavity[voxel], scene.spine[voxel], *(np.abs(scene.axes[0][[0, -1]] - centre[2])))
         if room > most:

@@ -1,0 +1,94 @@
+"""One notebook, executed in a kernel of its own through papermill; success is what this module saw, not metadata."""
+
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitsnb.paths import ROOT
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and why a notebook stopped."""
+
+    notebook: str
+    cell: str
+    message: str
+
+
+class EpochLines:
+    """Receives what the notebook prints, and passes lines on that tell of an epoch, marked with the job's name."""
+
+    def __init__(self, title: str):
+        self.title, self.rest = title, ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if line.startswith("epoch "):
+                print(f"  {self.title}: {line}", flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def kernel_manager(sockets: str):
+    """A kernel manager that starts this very interpreter, over IPC sockets in a folder of their own.
+
+    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name.
+    """
+    from jupyter_client import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        def __init__(self, **settings):
+            super().__init__(**settings | {"transport": "ipc", "ip": f"{sockets}/kernel"})
+
+        def format_kernel_cmd(self, extra_arguments=None):
+            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *(extra_arguments or [])]
+
+    return OwnKernel
+
+
+def execute(notebook: Path, output: Path, parameters: dict, title: str, threads: int | None = None) -> Failure | None:
+    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails."""
+    import jupytext
+    import papermill
+    from nbformat import write
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    os.environ.update({"OMP_WAIT_POLICY": "passive"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}")
+    node = jupytext.read(notebook)
+    node.metadata.pop("jupytext", None)
+    failure = None
+    try:
+        # A folder below /tmp: socket paths may have about 100 characters, which a home folder can exceed.
+        with tempfile.TemporaryDirectory(prefix="kitsnb-", dir="/tmp") as sockets:
+            os.environ["JUPYTER_RUNTIME_DIR"] = sockets
+            papermill.execute_notebook(
+                node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
+                stdout_file=EpochLines(title), kernel_manager_class=kernel_manager(sockets),
+            )
+    except papermill.PapermillExecutionError as error:
+        head = "\n".join(error.source.strip().splitlines()[:3])
+        failure = Failure(str(output), f"cell {error.exec_count}: {head}", f"{error.ename}: {error.evalue}")
+    except Exception as error:  # a dead kernel, a full disk: whatever it is, the job has failed
+        failure = Failure(str(output), "", f"{type(error).__name__}: {error}")
+    if partial.exists():
+        done = papermill.iorw.load_notebook_node(str(partial))
+        done.metadata.pop("widgets", None)
+        write(done, partial)
+        partial.replace(output)
+    return failure and Failure(failure.notebook, failure.cell, re.sub(r"\x1b\[[0-9;]*m", "", failure.message))
+
+
+def timed_execute(*arguments) -> tuple[Failure | None, float]:
+    """``execute`` and the seconds it took."""
+    started = time.monotonic()
+    return execute(*arguments), time.monotonic() - started

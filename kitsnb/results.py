@@ -1,0 +1,340 @@
+"""From runs to results: Table 1, paired comparisons, the audit of the seed paper, and ``results.json``.
+
+Scores are Dice coefficients in [0, 1]. Seeds are averaged per case before anything else, so that a mean, its spread and
+a paired difference all speak of cases. All arithmetic is float64. NaN stands for an undefined score (see ``metric``).
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from scipy.stats import kendalltau, spearmanr
+
+from kitsnb.cases import EXCLUDED
+from kitsnb.metric import SCORES, summarise
+from kitsnb.parameters import nearest
+from kitsnb.paths import PAPER, Build, resolve
+from kitsnb.unet import UNet3D, count_parameters
+
+#: Columns that ``scores.csv`` must have beside the scores.
+SIZES = ("kidney_ml", "tumour_ml")
+#: The columns of the seed paper's Table 1.
+PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
+#: What differs between the runs of one profile by design; every other setting must be equal.
+PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed")
+SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "pandas", "papermill", "typst")
+RESAMPLES = 10_000
+#: Comparisons that the seed paper draws conclusions from: (higher, lower, score), sections 5 and 6.
+CLAIMS = (
+    ("dice", "log_cosh_dice", "tumour"),
+    ("focal_tversky", "focal_tversky_5", "tumour"),
+    ("focal_tversky", "log_cosh_focal_tversky", "tumour"),
+    ("weighted_dice", "dice", "tumour"),
+    ("weighted_dice", "log_cosh_dice", "kidney_and_tumour"),
+    ("weighted_dice", "log_cosh_dice", "tumour"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: its experiment's name, its seed, and what 04_training wrote (``scores`` is indexed by case)."""
+
+    experiment: str
+    seed: int
+    folder: Path
+    info: dict
+    history: pd.DataFrame
+    scores: pd.DataFrame
+
+
+def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]) -> list[Run]:
+    """Every run of ``experiments`` x ``seeds``, in this order.
+
+    Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
+    asks for or where runs were not scored on the same cases (a paired comparison needs that).
+    """
+    if not experiments or not seeds:
+        raise ValueError("there is nothing to load: give at least one experiment and one seed")
+    wanted = [(experiment, seed) for experiment in experiments for seed in seeds]
+    needed = ("run.json", "history.csv", "scores.csv")
+    missing = [
+        f"{experiment['name']}-seed{seed} (no {name})"
+        for experiment, seed in wanted
+        for name in needed
+        if not (build.run(experiment["name"], seed) / name).is_file()
+    ]
+    if missing:
+        advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
+        raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
+    runs = [_load_run(build.run(experiment["name"], seed), experiment, seed) for experiment, seed in wanted]
+    for run in runs[1:]:
+        if odd := sorted(set(run.scores.index) ^ set(runs[0].scores.index)):
+            pair = f"{run.folder.name} and {runs[0].folder.name}"
+            raise ValueError(f"{pair} were scored on different cases ({', '.join(odd[:5])}); train both again")
+    return runs
+
+
+def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
+    info = json.loads((folder / "run.json").read_text())
+    asked = experiment.get("parameters") or {}
+    trained = info.get("loss_parameters") or {}
+    if info["loss"] != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
+        used = f"trained with {info['loss']} {trained}, but the profile asks for {experiment['loss']} {asked}"
+        raise ValueError(f"{folder / 'run.json'}: {used}; train it again")
+    if not isinstance(info.get("settings"), dict):
+        raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
+    scores = pd.read_csv(folder / "scores.csv")
+    if lacking := [name for name in ("case", *SCORES, *SIZES) if name not in scores]:
+        raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
+    if scores.empty or scores.case.duplicated().any():
+        raise ValueError(f"{folder / 'scores.csv'}: needs one row a case, at least one; train it again")
+    scores = scores.set_index("case").astype({name: float for name in SCORES})
+    if ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
+        raise ValueError(f"{folder / 'scores.csv'}: holds a score outside [0, 1]; train it again")
+    return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
+
+
+def scores_of(runs: Iterable[Run], experiment: str) -> pd.DataFrame:
+    """Scores and volumes of every case, averaged over the experiment's seeds; undefined scores do not count."""
+    tables = [run.scores for run in runs if run.experiment == experiment]
+    return pd.concat(tables).groupby(level="case").mean(numeric_only=True)
+
+
+def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: Mapping) -> list[dict]:
+    """Table 1: one row an experiment.
+
+    Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), and
+    ``seed_sd``, the standard deviation (n - 1) of the seeds' means, NaN with fewer than two. ``paper`` is the seed
+    paper's row or None.
+    """
+    published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
+    table = []
+    for experiment in experiments:
+        own = [run for run in runs if run.experiment == experiment["name"]]
+        cases = scores_of(own, experiment["name"])
+        scores = {
+            name: summarise(cases[name]) | {"seed_sd": summarise(run.scores[name].mean() for run in own)["sd"]}
+            for name in SCORES
+        }
+        table.append(
+            {
+                "experiment": experiment["name"],
+                "title": experiment["title"],
+                "loss": experiment["loss"],
+                "loss_parameters": experiment.get("parameters") or {},
+                "seeds": len(own),
+                "scores": scores,
+                "paper": published.get(experiment["name"]),
+            }
+        )
+    return table
+
+
+def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
+    """Experiments by the mean of ``score``, highest first; one without any defined score comes last."""
+    means = {row["experiment"]: row["scores"][score]["mean"] for row in table}
+    return sorted(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name], reverse=True)
+
+
+def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> str | None:
+    """``name`` where the profile has it, None where only the seed paper has. Raises ValueError for any other name."""
+    experiments = [row["experiment"] for row in table]
+    if name in experiments:
+        return name
+    if name in (row["experiment"] for row in seed_paper["table"]):
+        return None
+    raise ValueError(f"baseline {name!r} is no experiment of this profile; {nearest(name, experiments)}")
+
+
+def paired_difference(first: pd.Series, second: pd.Series, seed: int = 0) -> dict[str, float]:
+    """Mean of ``first`` - ``second`` over the cases that both define, with a 95 % percentile bootstrap interval.
+
+    Cases are resampled. NaN where undefined: no common case, or for the interval fewer than two. The same ``seed`` gives the same interval.
+    """
+    values = (first.astype(float) - second.astype(float)).dropna().sort_index().to_numpy()
+    low = high = math.nan
+    if values.size > 1:
+        drawn = np.random.default_rng(seed).integers(values.size, size=(RESAMPLES, values.size))
+        low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    mean = float(values.mean()) if values.size else math.nan
+    return {"mean": mean, "low": float(low), "high": float(high), "n": int(values.size)}
+
+
+def compare(runs: Sequence[Run], first: str, second: str, scores: Sequence[str] = SCORES) -> dict[str, dict]:
+    """Paired difference ``first`` - ``second`` of each of ``scores``."""
+    one, other = scores_of(runs, first), scores_of(runs, second)
+    return {name: paired_difference(one[name], other[name]) for name in scores}
+
+
+def order_agreement(table: Sequence[Mapping]) -> dict[str, float]:
+    """Kendall's tau (b) between the measured and the seed paper's means, per column, over the rows that have both.
+
+    1: the same order, -1: the reverse. NaN with fewer than two rows or where all values are tied.
+    """
+    agreement = {}
+    for name in PAPER_COLUMNS:
+        pairs = [(row["scores"][name]["mean"], row["paper"][name]) for row in table if row["paper"]]
+        pairs = [pair for pair in pairs if not math.isnan(pair[0])]
+        agreement[name] = float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
+    return agreement
+
+
+def check_claims(runs: Sequence[Run], seed_paper: Mapping) -> list[dict]:
+    """The seed paper's comparisons (``CLAIMS``) that the profile's experiments allow, beside what was measured.
+
+    ``verdict``: "agrees" or "disagrees" where the interval of the paired difference leaves out zero, else "undecided".
+    """
+    published = {row["experiment"]: row for row in seed_paper["table"]}
+    here = {run.experiment for run in runs}
+    checked = []
+    for higher, lower, score in CLAIMS:
+        if not {higher, lower} <= here:
+            continue
+        found = compare(runs, higher, lower, [score])[score]
+        verdict = "agrees" if found["low"] > 0 else "disagrees" if found["high"] < 0 else "undecided"
+        stated = round(published[higher][score] - published[lower][score], 3)  # the table has three decimals
+        names = {"higher": higher, "lower": lower, "score": score}
+        checked.append(names | {"paper": stated, "difference": found, "verdict": verdict})
+    return checked
+
+
+def describe_cases(runs: Sequence[Run]) -> pd.DataFrame:
+    """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
+    tables = {name: scores_of(runs, name) for name in dict.fromkeys(run.experiment for run in runs)}
+    stacked = pd.concat(tables, names=["experiment"])
+    by_case = stacked.groupby(level="case")
+    described = by_case[["tumour_ml", *SCORES]].mean()
+    described["tumour_low"], described["tumour_high"] = by_case.tumour.min(), by_case.tumour.max()
+    return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
+
+
+def volume_correlation(cases: pd.DataFrame) -> float:
+    """Spearman's rho between tumour volume and tumour Dice over cases with a tumour; NaN below three cases."""
+    used = cases[cases.tumour_ml > 0].dropna(subset=["tumour"])
+    if len(used) < 3 or used.tumour.nunique() < 2 or used.tumour_ml.nunique() < 2:
+        return math.nan
+    return float(spearmanr(used.tumour_ml, used.tumour).statistic)
+
+
+def choose_case(scores: pd.DataFrame) -> str:
+    """The case whose tumour Dice is the (lower) median of those with a tumour: a rule, so that nobody picks one."""
+    used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
+    used = used if len(used) else scores.sort_values("kidney", kind="stable")
+    return str(used.index[(len(used) - 1) // 2])
+
+
+def count_network() -> dict[str, int]:
+    """Trainable parameters and running statistics of the seed paper's network, counted on the network itself."""
+    with torch.device("meta"):  # shapes without memory
+        trainable, running = count_parameters(UNet3D())
+    return {"paper_trainable": trainable, "paper_running": running}
+
+
+def audit(seed_paper: Mapping, labels: Mapping | None) -> dict:
+    """The seed paper against itself and against the data: its table's arithmetic, split, network and labels."""
+    claims, network = seed_paper["claims"], count_network()
+    ranges = {
+        name: range(claims[f"{name}_first"], claims[f"{name}_last"] + 1) for name in ("training", "validation")
+    }
+    rows = [
+        {name: row[name] for name in ("experiment", *PAPER_COLUMNS)}
+        | {
+            "mean_of_columns": (row["kidney"] + row["tumour"]) / 2,
+            "composite_from_columns": (row["kidney_and_tumour"] + row["tumour"]) / 2,
+        }
+        for row in seed_paper["table"]
+    ]
+    kept = {name: sum(number not in EXCLUDED for number in numbers) for name, numbers in ranges.items()}
+    return {
+        "table": rows,
+        "split": kept | {"excluded": len(EXCLUDED), "equation_cases": claims["equation_cases"]},
+        "parameters": {
+            "paper_total": claims["total_parameters"],
+            "paper_trainable": claims["trainable_parameters"],
+            "measured_total": network["paper_trainable"] + network["paper_running"],
+            "measured_trainable": network["paper_trainable"],
+        },
+        "labels": labels,
+    }
+
+
+def load_seed_paper(path: str | Path = PAPER / "seed_paper.yml") -> dict:
+    return yaml.safe_load(Path(path).read_text())
+
+
+def load_labels(path: str | Path | None) -> dict | None:
+    """Summary of the real labels by 01_data_analysis, None where there is none. Raises ValueError for simulated ones."""
+    if path is None or not resolve(path).is_file():
+        return None
+    summary = json.loads(resolve(path).read_text())
+    if summary["simulated"]:
+        raise ValueError(f"labels_summary {path}: describes simulated cases; give the real KiTS19 labels' one, or None")
+    return summary
+
+
+def shared_settings(runs: Sequence[Run]) -> dict:
+    """Settings of the training notebook that all runs share. Raises ValueError where they differ: unfair comparison."""
+    settings = {key: value for key, value in runs[0].info["settings"].items() if key not in PER_RUN}
+    for run in runs[1:]:
+        other = {key: value for key, value in run.info["settings"].items() if key not in PER_RUN}
+        if odd := sorted(key for key in settings | other if settings.get(key) != other.get(key)):
+            pair = f"{run.folder.name} and {runs[0].folder.name}"
+            raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
+    return settings
+
+
+def read_stage(path: Path, notebook: str) -> dict:
+    """JSON that an earlier ``notebook`` wrote. Raises FileNotFoundError that names it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; {notebook} writes it, so run that first")
+    return json.loads(path.read_text())
+
+
+def describe_data(build: Build, runs: Sequence[Run]) -> dict:
+    """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason."""
+    found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
+    prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
+    return {
+        "simulated": found["simulated"],
+        "training": runs[0].info["training_cases"],
+        "validation": len(runs[0].scores),
+        "spacing": prepared["spacing"],
+        "shares_percent": found["shares_percent"],
+        "refused": found["refused"] | prepared["refused"],
+    }
+
+
+def software() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
+
+
+def to_plain(value: object) -> object:
+    """``value`` as JSON can hold it: NaN becomes None, numpy and tuples Python and lists. Infinity: ValueError."""
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [to_plain(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError("infinity is no result; look for a division by zero")
+    return value
+
+
+def write_results(path: Path, results: Mapping) -> None:
+    """Write strict JSON; the file is replaced in one step, so a reader never sees half of it."""
+    text = json.dumps(to_plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".json.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,184 @@
+"""Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kitsnb.execute import Failure, execute
+from kitsnb.jobs import Job, build_jobs
+from kitsnb.paths import Build, resolve
+from kitsnb.profiles import Profile
+from kitsnb.stamps import Digests, files_below, key_of, read_stamp, reason_to_run, stamp_path, write_json
+
+DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
+#: Exit statuses: all well; a job failed; all done but cases were refused.
+OK, BAD, REFUSED = 0, 1, 3
+
+
+@dataclass
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    status: str
+    seconds: float = 0.0
+    failure: Failure | None = None
+    note: str = ""
+
+
+@dataclass
+class Run:
+    """The state of one execution of a profile."""
+
+    profile: Profile
+    workers: int
+    force: bool = False
+    dry: bool = False
+    console: Console = field(default_factory=lambda: Console(soft_wrap=True, highlight=False))
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.stamps = self.profile.build.stamps
+        self.digests = Digests(self.stamps / "digests.json")
+
+    def reason(self, job: Job) -> str | None:
+        """Why ``job`` must run now, None when it is up to date. Jobs that it needs must be finished before."""
+        if self.dry and (late := [need for need in job.needs if self.outcomes[need].status == WAITING]):
+            return f"after {late[0]}" + (f" and {len(late) - 1} more" if len(late) > 1 else "")
+        return "forced" if self.force else reason_to_run(read_stamp(job, self.stamps), key_of(job, self.digests))
+
+    def skip(self, job: Job) -> bool:
+        """Skip a job that needs one that failed."""
+        bad = [need for need in job.needs if self.outcomes[need].status in (FAILED, SKIPPED)]
+        if bad:
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {', '.join(bad)}")
+        return bool(bad)
+
+    def prepare(self, job: Job, reason: str) -> dict:
+        """Say why the job runs, make room for it, and remember its key while it is under way."""
+        self.console.print(f"[bold]{job.title}[/bold]: {reason}")
+        key, started = key_of(job, self.digests), self.stamps / f"{job.name}.started"
+        if job.run and job.run.exists() and not (started.exists() and json.loads(started.read_text()) == key):
+            self._archive(job)
+        write_json(started, key)
+        return key
+
+    def _archive(self, job: Job) -> None:
+        """Move a run with another key away: nothing is lost, and nothing stale is resumed."""
+        target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(job.run, target)
+        self.console.print(f"  the former run is kept in {target}")
+
+    def finish(self, job: Job, key: dict, began: float, seconds: float, failure: Failure | None) -> None:
+        """Stamp a success, remember a failure, and tell how far the whole is."""
+        status = FAILED if failure else DONE
+        self.outcomes[job.name] = Outcome(job, status, seconds, failure)
+        if not failure:
+            made = files_below(job.makes) + [job.output]
+            made += [file for file in files_below([job.figures] if job.figures else []) if file.stat().st_mtime >= began - 1]
+            write_json(stamp_path(job, self.stamps), {"key": key, "outputs": [str(path) for path in made]})
+            (self.stamps / f"{job.name}.started").unlink(missing_ok=True)
+        self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
+
+    def run_here(self, job: Job) -> None:
+        """Run one job that is not training."""
+        if self.skip(job):
+            return
+        reason = self.reason(job)
+        if reason is None or self.dry:
+            self._note(job, reason)
+            return
+        began, clock = time.time(), time.monotonic()
+        key = self.prepare(job, reason)
+        failure = execute(job.notebook, job.output, job.parameters, job.title) if job.notebook else compile_paper(job)
+        self.finish(job, key, began, time.monotonic() - clock, failure)
+
+    def _note(self, job: Job, reason: str | None) -> None:
+        self.outcomes[job.name] = Outcome(job, WAITING if reason else CURRENT, note=reason or "")
+        if self.dry:
+            self.console.print(f"{job.title}: {reason or CURRENT}")
+
+    def run_training(self, jobs: list[Job]) -> None:
+        """Run the training jobs that are out of date, ``workers`` at a time, each in a process of its own."""
+        waiting = []
+        for job in jobs:
+            if not self.skip(job):
+                reason = self.reason(job)
+                if reason is None or self.dry:
+                    self._note(job, reason)
+                else:
+                    waiting.append((job, reason))
+        if not waiting:
+            return
+        from kitsnb.grid import run_parallel  # dask takes a second to import, and most calls need none of it
+
+        prepared = [(job, self.prepare(job, reason)) for job, reason in waiting]
+        keys, began, clock = {job.name: key for job, key in prepared}, time.time(), time.monotonic()
+        for count, (job, failure, seconds) in enumerate(run_parallel([job for job, _ in prepared], self.workers), 1):
+            self.finish(job, keys[job.name], began, seconds, failure)
+            left = (time.monotonic() - clock) / count * (len(waiting) - count)
+            if count < len(waiting):
+                self.console.print(f"training: {count} of {len(waiting)} runs done, about {left / 60:.1f} minutes left")
+
+
+def compile_paper(job: Job) -> Failure | None:
+    """Compile the paper; its errors are reported as a notebook's are."""
+    from kitsnb import paper
+
+    try:
+        paper.build(Build(resolve(job.parameters["build"])))
+    except Exception as error:
+        return Failure("paper/paper.typ", "", f"{type(error).__name__}: {error}")
+    return None
+
+
+def run_profile(profile: Profile, *, workers: int | None = None, only: str | None = None, force=False, dry=False) -> int:
+    """Bring all that ``profile`` makes up to date; returns the exit status."""
+    started = time.monotonic()
+    run = Run(profile, workers or profile.workers, force, dry)
+    jobs = [job for job in build_jobs(profile) if only in (None, job.stage)]
+    known = {job.name for job in jobs}
+    jobs = [Job(**{**vars(job), "needs": tuple(need for need in job.needs if need in known)}) for job in jobs]
+    training = [job for job in jobs if job.stage == "training"]
+    for job in jobs:
+        if job.stage != "training":
+            run.run_here(job)
+        elif job is training[0]:
+            run.run_training(training)
+    run.digests.save()
+    if dry:
+        return OK
+    return report(run, time.monotonic() - started)
+
+
+def report(run: Run, seconds: float) -> int:
+    """Print failures, refused cases and the summary; returns the exit status."""
+    out = run.console
+    table = Table("job", "status", "seconds", "output", title=f"{run.profile.title}: {seconds:.0f} s")
+    for outcome in run.outcomes.values():
+        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "",
+                      outcome.note or str(outcome.job.output))
+    out.print(table)
+    failures = [outcome.failure for outcome in run.outcomes.values() if outcome.failure]
+    for failure in failures:
+        out.print("[red]failed[/red]", failure.notebook)
+        out.print(failure.cell, failure.message, sep="\n", markup=False)
+    refused = refused_cases(run.profile.build)
+    for name, reason in refused.items():
+        out.print(f"refused {name}: {reason}", markup=False)
+    return BAD if failures else REFUSED if refused else OK
+
+
+def refused_cases(build: Build) -> dict[str, str]:
+    """Cases that could not be used, with the reason, from the reports of the notebooks."""
+    refused = {}
+    for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):
+        if path.exists():
+            refused |= json.loads(path.read_text()).get("refused", {})
+    return refused

@@ -1,0 +1,203 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 1, and what it says
+#
+# Every run was scored on the held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour
+# together (label > 0), of the kidney alone (label 1) and of the tumour alone (label 2). The *composite* is eq. 14,
+#
+# $$ s = \frac{1}{n} \sum_{i=1}^{n} \tfrac{1}{2} \left( \mathrm{DSC}_{tumour}^i + \mathrm{DSC}_{kidney\ and\ tumour}^i \right). $$
+#
+# Seeds are averaged per case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
+# left out and counted. This notebook writes every number and figure that the paper uses.
+
+# %% tags=["parameters"]
+build = "build/quick"  # folder of all outputs of the profile
+experiments = [  # rows of Table 1
+    {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {"batch": True}},
+]
+seeds = [0]  # of every row
+profile = {  # said in the paper's title block
+    "name": "quick", "title": "Quick profile", "description": "simulated CT, small network", "simulated": True, "deviations": [],
+}
+baseline = "log_cosh_dice"  # the seed paper's baseline
+labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
+source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+folder: str | None = None  # data in KiTS19's folder format, for source "folder"
+
+# %%
+import pandas as pd
+from IPython.display import Markdown, display
+
+from kitsnb import figures, results
+from kitsnb.cases import Case, read_nifti
+from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
+from kitsnb.paths import Build, resolve
+from kitsnb.unet import UNet3D, count_parameters
+
+# %matplotlib inline
+figures.use_style()
+build = Build(build)
+simulated = profile["simulated"]
+seed_paper = results.load_seed_paper()
+runs = results.load_runs(build, experiments, seeds)
+settings = results.shared_settings(runs)
+titles = {experiment["name"]: experiment["title"] for experiment in experiments}
+scores = {name: results.scores_of(runs, name) for name in titles}
+cases = len(next(iter(scores.values())))
+print(f"{len(runs)} runs, {cases} held-out cases" + (", simulated CT" if simulated else ""))
+
+# %% [markdown]
+# ## Table 1
+
+# %%
+table = results.make_table(runs, experiments, seed_paper)
+shown = pd.DataFrame(
+    {
+        figures.NAMES[score]: {
+            row["title"]: "{mean:.3f} ± {sd:.3f} (n = {n})".format(**row["scores"][score]) for row in table
+        }
+        for score in results.SCORES
+    }
+)
+shown
+
+# %%
+table1(table, simulated)
+
+# %% [markdown]
+# The hollow markers are the seed paper's own values, on its own data. They are shown for comparison of the order only.
+
+# %%
+order = results.ranked(table)
+best, worst = order[0], order[-1]
+reference = results.find_baseline(baseline, table, seed_paper) or worst
+difference = results.compare(runs, best, reference)
+agreement = results.order_agreement(table)
+tumour = difference["tumour"]
+settled = "leaves out zero" if tumour["low"] > 0 or tumour["high"] < 0 else "does not leave out zero"
+display(Markdown(
+    f"Highest composite: **{titles[best]}**, lowest: **{titles[worst]}**. Against {titles[reference]}, the best row's tumour "
+    f"Dice differs by {tumour['mean']:+.3f} (95 % bootstrap interval over cases {tumour['low']:+.3f} to {tumour['high']:+.3f}, "
+    f"n = {tumour['n']}), which {settled}. Kendall's tau between this order of the rows and the seed paper's: "
+    f"{agreement['kidney_and_tumour']:.2f} (kidney and tumour), {agreement['tumour']:.2f} (tumour)."
+))
+
+# %% [markdown]
+# ## What the seed paper concludes, looked at again
+#
+# Each of its comparisons, as a paired difference over the same cases. "undecided": the interval holds zero.
+
+# %%
+claims = results.check_claims(runs, seed_paper)
+pd.DataFrame([
+    {"higher": titles[c["higher"]], "lower": titles[c["lower"]], "score": c["score"], "seed paper": c["paper"],
+     "here": c["difference"]["mean"], "from": c["difference"]["low"], "to": c["difference"]["high"], "verdict": c["verdict"]}
+    for c in claims
+]).round(3)
+
+# %% [markdown]
+# ## Training curves (the paper's figures 2-5)
+
+# %%
+made = ["fig01_clipping"]
+first = {run.experiment: run for run in reversed(runs)}
+
+
+def keep(figure, name):
+    """Save a figure of the paper and show it here."""
+    figures.save(figure, build.figures / f"{name}.svg")
+    made.append(name)
+    display(figure)
+
+
+for number, name in enumerate(("log_cosh_dice", "focal_tversky", "log_cosh_focal_tversky", "weighted_dice"), 2):
+    if name in first:
+        keep(training_curves(first[name].history, titles[name], simulated), f"fig{number:02d}_training_{name}")
+    else:
+        print(f"this profile has no experiment {name}, so there is no figure {number}")
+
+# %% [markdown]
+# ## Every case (figures 6-10)
+
+# %%
+for number, name in enumerate(
+    ("log_cosh_dice", "dice", "focal_tversky", "log_cosh_focal_tversky", "weighted_dice"), 6
+):
+    if name in scores:
+        keep(case_scores(scores[name], titles[name], simulated), f"fig{number:02d}_scores_{name}")
+    else:
+        print(f"this profile has no experiment {name}, so there is no figure {number}")
+
+# %% [markdown]
+# ## Best against baseline (figures 11 and 12)
+
+# %%
+pair = (titles[best], titles[reference])
+keep(best_against_baseline(scores[best], scores[reference], ["kidney", "tumour"], pair, simulated), "fig11_best_against_baseline")
+keep(best_against_baseline(scores[best], scores[reference], ["tumour"], pair, simulated), "fig12_best_against_baseline_tumour")
+
+# %% [markdown]
+# ## One case, on slices (figures 13 and 14)
+#
+# Not a hand-picked case: the one whose tumour Dice under the baseline is the median.
+
+# %%
+chosen = results.choose_case(scores[reference])
+case = Case((build.data if source == "phantom" else resolve(folder)) / chosen)
+imaging, affine = read_nifti(case.imaging)
+truth, _ = read_nifti(case.segmentation)
+for name, figure_name in ((reference, "fig13_slices_baseline"), (best, "fig14_slices_best")):
+    prediction, _ = read_nifti(first[name].folder / "predictions" / f"{chosen}.nii.gz")
+    keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen}", simulated), figure_name)
+
+# %% [markdown]
+# ## Which cases are hard
+#
+# Small tumours, first of all.
+
+# %%
+hard = results.describe_cases(runs)
+print(f"Spearman's rho between tumour volume and tumour Dice: {results.volume_correlation(hard):.2f} (n = {len(hard)})")
+hard.head(5).round(3)
+
+# %%
+tumour_volume(scores, simulated)
+
+# %% [markdown]
+# ## Written for the paper
+
+# %%
+trainable, _ = count_parameters(UNet3D(**settings["network"]))
+results.write_results(
+    build.results,
+    {
+        "profile": profile,
+        "data": results.describe_data(build, runs),
+        "settings": settings,
+        "network": {"trainable": trainable, **results.count_network()},
+        "table": table,
+        "baseline": reference,
+        "best": best,
+        "worst": worst,
+        "difference": difference,
+        "order_agreement": agreement,
+        "claims": claims,
+        "audit": results.audit(seed_paper, results.load_labels(labels_summary)),
+        "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in runs],
+        "figures": made,
+        "software": results.software(),
+        "seconds": sum(run.info["seconds"] for run in runs),
+    },
+)
+print(f"wrote {build.results} and {len(made)} figures")
