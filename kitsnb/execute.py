@@ -87,7 +87,7 @@ def execute(notebook: Path, output: Path, parameters: dict, title: str, threads:
             )
     except papermill.PapermillExecutionError as error:
         head = "\n".join(error.source.strip().splitlines()[:3])
-        failure = Failure(str(output), f"cell {error.exec_count}: {head}", f"{error.ename}: {error.evalue}")
+        failure = Failure(str(output), f"In [{error.exec_count}]: {head}", f"{error.ename}: {error.evalue}")
     except Exception as error:  # a dead kernel, a full disk: whatever it is, the job has failed
         failure = Failure(str(output), "", f"{type(error).__name__}: {error}")
     if partial.exists():

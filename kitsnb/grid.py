@@ -16,7 +16,7 @@ def run_parallel(jobs: list[Job], workers: int) -> Iterator[tuple[Job, Failure |
     """
     threads = 1 if workers > 1 else None
     cluster = LocalCluster(n_workers=min(workers, len(jobs)), threads_per_worker=1, processes=True, memory_limit=0,
-                           dashboard_address=None, silence_logs="ERROR")
+                           dashboard_address=":0", silence_logs="ERROR")
     with cluster, Client(cluster) as client:
         futures = {
             client.submit(timed_execute, job.notebook, job.output, job.parameters, job.title, threads, pure=False, retries=1): job

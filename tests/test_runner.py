@@ -64,7 +64,7 @@ def test_a_failed_cell_is_shown_and_the_others_go_on(tmp_path, capfd):
     assert run(tmp_path, {"04_training.py": failing}) == 1
     out = capfd.readouterr().out
     assert "training b seed 0: done" in out and "results" in out and "skipped" in out
-    assert "04_training-a-seed0.ipynb" in out and "ValueError: no such luck" in out and "cell 2" in out
+    assert "04_training-a-seed0.ipynb" in out and "ValueError: no such luck" in out and "In [3]" in out
     assert (tmp_path / "build" / "runs" / "b-seed0" / "run.json").exists()
     assert (tmp_path / "build" / "notebooks" / "04_training-a-seed0.ipynb").exists()
 
