@@ -1,0 +1,155 @@
+"""One truth for dependencies: pyproject.toml, the lock, environment.yml, the Makefile and the README agree."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import kitsnb
+from kitsnb.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text().splitlines()
+#: What PyTorch's CUDA builds bring along, each build its own: the lock serves the CPU build as well.
+CUDA = re.compile(r"(nvidia|cuda|triton)\b")
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    chosen = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
+    return [Requirement(line) for lines in chosen for line in lines]
+
+
+def locked() -> dict[str, Version]:
+    return {canonicalize_name(name): Version(version) for name, version in (line.split("==") for line in LOCK)}
+
+
+def test_lock_holds_plain_names_and_versions_for_every_build_of_torch():
+    wrong = [line for line in LOCK if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", line) or CUDA.match(line)]
+    assert not wrong
+    assert len(locked()) == len(LOCK)
+    assert "torch" in locked()
+
+
+def test_lock_satisfies_pyproject():
+    versions = locked()
+    wrong = [f"{requirement}: the lock has {versions.get(canonicalize_name(requirement.name))}; run `make lock`"
+             for requirement in requirements("test")
+             if versions.get(canonicalize_name(requirement.name), Version("0")) not in requirement.specifier]
+    assert not wrong
+
+
+def test_lock_names_all_that_is_needed():
+    """From the requirements down to theirs, as the installed packages state them."""
+    waiting, seen = [(requirement, "kitsnb") for requirement in requirements("test")], {}
+    while waiting:
+        requirement, parent = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        extras = requirement.extras | {""}
+        if extras <= seen.get(name, set()) or CUDA.match(name):
+            continue
+        seen[name] = seen.get(name, set()) | extras
+        assert name in locked(), f"{parent} needs {name}, which requirements.lock lacks; run `make lock`"
+        for line in importlib.metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append((needed, name))
+
+
+def test_every_import_is_declared():
+    declared = {canonicalize_name(requirement.name) for requirement in requirements("test")}
+    providers = importlib.metadata.packages_distributions()
+    own = {"kitsnb", "conftest"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
+    wrong = []
+    for path in [file for folder in ("kitsnb", "notebooks", "tests") for file in (ROOT / folder).rglob("*.py")]:
+        for module in sorted(imported(path) - own - sys.stdlib_module_names):
+            if not declared & {canonicalize_name(name) for name in providers.get(module, [])}:
+                wrong.append(f"{path.relative_to(ROOT)} imports {module}, which pyproject.toml does not declare")
+    assert not wrong
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of the modules that a file imports."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(node.module.partition(".")[0])
+    return modules
+
+
+def test_conda_environment_agrees():
+    """conda itself is not asked: its solve is not tested."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"]
+    assert environment["channels"] == ["conda-forge"]
+    python, installer = (Requirement(spec) for spec in conda)
+    assert python.name == "python" and python.specifier == SpecifierSet(PROJECT["requires-python"])
+    assert installer.name == "pip"
+    assert pip == {"pip": ["-r requirements.lock", "-e .[test]"]}
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == kitsnb.__version__ == str(citation["version"])
+    assert PROJECT["license"] in citation["license"]
+
+
+def make(*arguments: str) -> str:
+    """What ``make`` prints, the install taken as done; nothing of a ``make test`` around it is handed on."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PROFILE")}
+    command = ["make", "--assume-old=.venv/.installed", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_menu_names_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
+    assert re.findall(r"^  ([a-z]+) ", make("help"), re.MULTILINE) == targets
+    assert len(targets) < 15
+
+
+@pytest.mark.parametrize(
+    ("settings", "profiles"),
+    [(["KITSNB_DATA="], "quick"), (["KITSNB_DATA=/kits19"], "labels quick"),
+     (["KITSNB_DATA=/kits19", "PROFILE=labels"], "labels"), (["KITSNB_DATA=", "PROFILE=kits19"], "kits19")],
+)
+def test_make_chooses_profiles(settings, profiles):
+    loop = re.search(r"for profile in (.*); do .venv/bin/python -m kitsnb run", make("--dry-run", *settings))
+    assert loop[1].split() == profiles.split()
+
+
+def test_make_sets_up_jupyterlab():
+    """`make` installs the setting that opens .py files as notebooks into its own environment, not into the home."""
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("these tests do not run in the environment that `make` makes")
+    setting = ROOT / ".venv" / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
+    assert '"python": "Jupytext Notebook"' in setting.read_text()
+
+
+def test_readme_names_what_exists():
+    readme = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)", readme) if "://" not in link]
+    assert links and not [link for link in links if not (ROOT / link).exists()]
+    targets = re.findall(r"`make ([a-z]+)", readme)
+    assert targets and set(targets) <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert all(re.search(rf"^{word}\b", readme, re.MULTILINE) for word in ("make ", "make test "))
+
+
+def test_no_notebook_with_output_is_committed():
+    listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    assert not listed.stdout
