@@ -26,7 +26,7 @@ test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
-	.venv/bin/jupyter lab --ServerApp.root_dir=$(CURDIR) notebooks/01_data_analysis.py
+	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

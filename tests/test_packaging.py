@@ -109,7 +109,7 @@ def test_versions_agree():
 
 def make(*arguments: str) -> str:
     """What ``make`` prints, the install taken as done; nothing of a ``make test`` around it is handed on."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "PROFILE")}
+    environment = {name: os.environ[name] for name in os.environ.keys() - {"MAKEFLAGS", "MAKELEVEL", "PROFILE"}}
     command = ["make", "--assume-old=.venv/.installed", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
