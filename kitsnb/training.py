@@ -199,10 +199,12 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
                            tumour=settings.tumour, augmentation=augmentation, seed=settings.seed)
     patches = fixed_patches(validation, settings.patch_size, settings.batch_size)
     module = SegmentationModule(settings, sampler, patches)
-    history = History(folder / "history.csv")
+    history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
     callbacks = [
         history,
-        ModelCheckpoint(folder / "checkpoints", "best", monitor="validation_loss", save_last=True, enable_version_counter=False),
+        ModelCheckpoint(checkpoints, "best", monitor="validation_loss", enable_version_counter=False),
+        # One of its own: Lightning's save_last follows the best one only, so an epoch that is no better would be lost.
+        ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
         EarlyStopping("validation_loss", patience=settings.stop_patience),
     ]
     trainer = pl.Trainer(
