@@ -66,6 +66,7 @@ class Run:
         if job.run and job.run.exists() and not (started.exists() and json.loads(started.read_text()) == key):
             self._archive(job)
         write_json(started, key)
+        stamp_path(job, self.stamps).unlink(missing_ok=True)  # what it vouched for is about to be overwritten
         return key
 
     def _archive(self, job: Job) -> None:
