@@ -4,6 +4,7 @@ A score is a Dice coefficient in [0, 1]; the columns of a score table are those 
 is never drawn as a number: the figure says how many there are. Figures of simulated data say so in their heading.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import nibabel as nib
@@ -120,7 +121,8 @@ def best_against_baseline(
     handles = [Line2D([], [], markerfacecolor="white", label=names[1], **dot),
                Line2D([], [], markerfacecolor="black", label=names[0], **dot)]
     _legend_below(figure, handles)
-    figure.suptitle(heading(f"{names[0]} against {names[1]}", simulated))
+    title = heading(f"{names[0]} against {names[1]}", simulated)
+    figure.suptitle(textwrap.fill(title, 44) if len(columns) == 1 else title)
     return figure
 
 
