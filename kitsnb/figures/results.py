@@ -122,7 +122,7 @@ def best_against_baseline(
                Line2D([], [], markerfacecolor="black", label=names[0], **dot)]
     _legend_below(figure, handles)
     title = heading(f"{names[0]} against {names[1]}", simulated)
-    figure.suptitle(textwrap.fill(title, 44) if len(columns) == 1 else title)
+    figure.suptitle(textwrap.fill(title, 44, break_on_hyphens=False) if len(columns) == 1 else title)
     return figure
 
 
