@@ -12,13 +12,14 @@ from pathlib import Path
 from kitsnb.paths import ROOT
 
 
-#: For kernels: idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and on
+#: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and on
 #: virtual machines most of a training step is spent on page faults.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses widgets, which an executed notebook cannot show anyway
 }
 
 

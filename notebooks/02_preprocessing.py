@@ -34,6 +34,7 @@ resize_in_plane: list | None = None  # the paper: [256, 256], before resampling;
 # %%
 import time
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 import torch
@@ -45,6 +46,7 @@ from kitsnb.metric import SCORES
 from kitsnb.paths import Build, resolve
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases, reorient
 
+# %matplotlib inline
 figures.use_style()
 torch.set_num_threads(1)
 build = Build(build)
@@ -111,9 +113,12 @@ ceilings = pd.DataFrame(table)
 ceilings.pivot_table(index="way", columns="score", values="ceiling (Dice)").round(3)
 
 # %%
-axes = sns.catplot(ceilings, y="way", x="ceiling (Dice)", hue="score", kind="strip", height=2.6, aspect=2.2, dodge=True)
-axes.figure.suptitle(f"Grid ceiling, {len(sample)} cases" + (", simulated CT" if simulated else ""))
-axes.figure
+figure, axis = plt.subplots(figsize=(figures.PAGE, 2.6))
+sns.stripplot(ceilings, y="way", x="ceiling (Dice)", hue="score", dodge=True, ax=axis)
+sns.move_legend(axis, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
+axis.set(ylabel="", title=f"Grid ceiling, {len(sample)} cases" + (", simulated CT" if simulated else ""))
+plt.close(figure)  # shown once, below
+figure
 
 # %% [markdown]
 # ## After the z-score

@@ -67,6 +67,7 @@ from kitsnb.paths import Build, resolve
 from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
 from kitsnb.training import Training, load_network, train
 
+# %matplotlib inline
 figures.use_style()
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -115,6 +116,7 @@ for step, axis in enumerate(axes):
             axis.contour(segmentation[0, middle].cpu() == label, [0.5], colors=figures.COLOURS[name], linewidths=0.8)
     axis.set_axis_off()
 figure.suptitle("Training patches" + (", simulated CT" if simulated else "") + ": kidney blue, tumour orange")
+plt.close(figure)  # shown once, below
 figure
 
 # %% [markdown]
