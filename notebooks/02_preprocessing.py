@@ -90,7 +90,8 @@ figure
 # ## What the grid costs
 #
 # The working grid is coarser than the scanner's. Bring its labels back, compare with the untouched ones: no network, however
-# good, scores more than this *grid ceiling* on average. Below are the four ways that the paper's two steps can be combined.
+# good, scores more than this *grid ceiling* on average. Below, this
+# profile's way and three others, on a few cases.
 
 # %%
 ways = {
