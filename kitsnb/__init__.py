@@ -2,8 +2,9 @@
 
 The modules follow the flow of the data, and import only from modules above them in this list:
 
-``paths`` -> ``losses``, ``unet``, ``metric``, ``cases``, ``phantom`` -> ``preprocessing`` -> ``sampling`` ->
-``training`` -> ``inference`` -> ``figures`` -> ``results`` -> ``profiles`` -> ``runner`` -> ``paper``
+``paths``, ``losses``, ``unet``, ``metric``, ``cases`` -> ``phantom``, ``fingerprint``, ``preprocessing`` -> ``sampling`` ->
+``training``, ``inference`` -> ``figures`` -> ``parameters`` -> ``results`` -> ``paper``; and, apart from the science,
+``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner`` -> ``__main__``.
 """
 
 __version__ = "0.1.0"
