@@ -164,7 +164,7 @@ for name, figure_name in ((reference, "fig13_slices_baseline"), (best, "fig14_sl
 # %% [markdown]
 # ## Which cases are hard
 #
-# Small tumours, first of all.
+# Is it the small tumours? The rank correlation says how far size explains the score.
 
 # %%
 hard = results.describe_cases(runs)
