@@ -161,32 +161,36 @@ def read_clinical(path: Path) -> pd.DataFrame:
     ``width_mm`` (z, y, x in the file). Raises ValueError, naming the file, where it is no such table.
     """
     try:
-        return pd.DataFrame(
+        rows = [
             {
                 "case": entry["case_id"],
                 "radiographic_mm": 10 * float(entry["radiographic_size"]),
                 **{f"{ours}_mm": float(entry["voxel_spacing"][f"{theirs}_spacing"]) for ours, theirs in _AXES.items()},
             }
             for entry in json.loads(Path(path).read_text(encoding="utf-8"))
-        )
+        ]
+        if not rows:
+            raise ValueError("it has no entries")
+        return pd.DataFrame(rows)
     except (ValueError, KeyError, TypeError) as error:
         reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
         raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error
 
 
-def compare_clinical(table: pd.DataFrame) -> dict[str, float | int]:
+def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
     """How the label's tumour size agrees with the clinic's, over the cases that have a tumour in both.
 
-    ``table``: rows of ``measure_case`` merged with ``read_clinical`` by case, whose spacing is ``slice_mm_clinical``, ...
-    ``rank_correlation`` is Spearman's; ``median_ratio`` is label / clinic; ``other_spacing`` counts the cases whose
-    spacing differs by over 0.001 mm from the table's.
+    ``table``: rows of ``measure_case`` merged by case with those of ``read_clinical``, whose spacing has the suffix
+    ``_clinical``. ``rank_correlation`` is Spearman's; ``median_ratio`` is label / clinic; both are None below three
+    cases. ``other_spacing`` counts the cases whose spacing differs by over 0.001 mm from the clinical table's.
     """
     found = table[(table.tumour_mm > 0) & (table.radiographic_mm > 0)]
     differs = [(table[f"{axis}_mm"] - table[f"{axis}_mm_clinical"]).abs() > 1e-3 for axis in _AXES]
+    enough = len(found) >= 3
     return {
         "cases": len(found),
-        "rank_correlation": float(found.tumour_mm.corr(found.radiographic_mm, method="spearman")),
-        "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()),
+        "rank_correlation": float(found.tumour_mm.rank().corr(found.radiographic_mm.rank())) if enough else None,
+        "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()) if enough else None,
         "other_spacing": int(np.any(differs, axis=0).sum()),
     }
 

@@ -14,9 +14,9 @@
 # # 1. What the data look like
 #
 # Before any network is trained, this notebook takes the fingerprint of the data set: how large the cases are, how far
-# apart their voxels lie, how the scanner's numbers differ between kidney and tumour, and how little of a scan is tumour.
-# That last point is what the paper is about: a loss that treats all voxels alike is nearly perfect when it predicts
-# background everywhere.
+# apart their voxels lie, how the scanner's numbers differ between kidney and tumour, and how little of a scan is
+# tumour. That last point is what the paper is about: a loss that treats all voxels alike is nearly perfect for a
+# network that predicts background everywhere.
 #
 # A **case** is a folder `case_XXXXX` with a CT volume (`imaging.nii.gz`) and its **segmentation**
 # (`segmentation.nii.gz`): 0 background, 1 kidney, 2 tumour. Each file is read once, checked, measured and let go.
@@ -92,8 +92,13 @@ table.head()
 # do not, those without are refused.)
 
 # %%
+def reasons_table(title, reasons):
+    rows = pd.DataFrame({"reason": reasons}).rename_axis(title)
+    return rows.style.set_properties(**{"text-align": "left"})
+
+
 if found.refused:
-    display(pd.DataFrame({"reason": found.refused}).rename_axis("refused case").style.set_properties(**{"text-align": "left"}))
+    display(reasons_table("refused case", found.refused))
 else:
     display(Markdown(f"None: all {len(table)} cases are usable."))
 
@@ -101,9 +106,9 @@ else:
 # ## Sizes and spacings
 #
 # The voxels of a CT are boxes, not cubes, and their height is the radiographer's choice: the same abdomen comes as many
-# thin slices or few thick ones. In the last panel a scan of fixed length lies on a falling line. A network that sees
-# voxels, not millimetres, would meet the same kidney at very different sizes; this is why all cases are resampled to one
-# spacing later.
+# thin slices or few thick ones. In the last panel, scans of equal length lie on one falling line. A network that sees
+# voxels, not millimetres, would meet the same kidney at very different sizes; this is why all cases are resampled to
+# one spacing later.
 
 # %%
 figures.geometry(table, simulated)
@@ -151,19 +156,17 @@ window = (-79, 304)
 if imaging:
     summary["foreground_hu"] = fingerprint.summarise_hu(found.hu)
     display(figures.intensities(found.hu, fingerprint.HU, window, simulated))
-    display(Markdown(
-        "Kidney and tumour together: 0.5 to 99.5 percentile {low:g} to {high:g} HU, mean {mean:.1f}, SD {sd:.1f}{which}."
-        .format(**summary["foreground_hu"], which=" (simulated CT)" if simulated else "")
-    ))
+    text = "Kidney and tumour together: 0.5 to 99.5 percentile {low:g} to {high:g} HU, mean {mean:.1f}, SD {sd:.1f}"
+    display(Markdown(text.format(**summary["foreground_hu"]) + (" (simulated CT)." if simulated else ".")))
 else:
     display(Markdown("**Not shown: imaging is missing.**"))
 
 # %% [markdown]
 # ## Volumes
 #
-# The volume of a label is its number of voxels times the volume of one, $V = n \, s_1 s_2 s_3$. Kidneys are alike; tumours
-# span orders of magnitude, and so a Dice score averaged over cases gives a tumour of a few ml the weight of one a
-# hundred times its size. Here "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
+# The volume of a label is its number of voxels times the volume of one, $V = n \, s_1 s_2 s_3$. The size of a kidney
+# has its anatomical limits, that of a tumour hardly any, and a Dice score averaged over cases gives the smallest tumour
+# the weight of the largest. Here "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
 
 # %%
 figures.volumes(table, simulated)
@@ -188,11 +191,11 @@ imbalance
 
 # %%
 shares = summary["shares_percent"]
-ratio = f"For each tumour voxel there are {shares['background'] / shares['tumour']:.0f} of background. " if shares["tumour"] else ""
-display(Markdown(
-    f"{ratio}Predicting background everywhere is right for {shares['background']:.3f} % of the voxels, with a Dice of 0 "
-    f"for kidney and for tumour. {summary['without_tumour']} cases have no tumour."
-))
+text = f"Predicting background everywhere is right for {shares['background']:.3f} % of the voxels, with a Dice of 0 "
+text += f"for kidney and for tumour. Cases without a tumour: {summary['without_tumour']}."
+if shares["tumour"]:
+    text = f"For each tumour voxel there are {shares['background'] / shares['tumour']:.0f} of background. " + text
+display(Markdown(text))
 
 # %% [markdown]
 # ## Does the label agree with the clinic?
@@ -202,31 +205,38 @@ display(Markdown(
 #
 # $$ d = \left( \frac{6 V}{\pi} \right)^{1/3} . $$
 #
-# A ball is the most compact shape, so for an elongated tumour $d$ falls short of the largest diameter; a second tumour in
-# the same patient adds to $d$ alone. Large disagreement points at a case worth opening.
+# A ball is the most compact shape, so for an elongated tumour $d$ falls short of the largest diameter; a second tumour
+# in the same patient adds to $d$ alone. Large disagreement points at a case worth opening.
 
 # %%
 if (data / "kits.json").is_file():
     clinical = table.merge(fingerprint.read_clinical(data / "kits.json"), on="case", suffixes=("", "_clinical"))
     compared = fingerprint.compare_clinical(clinical)
     summary["clinical"] = compared
+else:
+    clinical = compared = None
+
+if compared is None:
+    display(Markdown("Not shown: there is no `kits.json` beside the cases."))
+elif compared["rank_correlation"] is None:
+    display(Markdown(f"Not shown: `kits.json` gives the tumour size of {compared['cases']} cases only."))
+else:
     display(figures.clinical_sizes(clinical, simulated))
     display(Markdown(
         f"{compared['cases']} cases. Rank correlation {compared['rank_correlation']:.3f}; the label's diameter is "
-        f"{compared['median_ratio']:.2f} times the clinical one in the median case. The table's spacing differs from the "
-        f"file's in {compared['other_spacing']} cases. Furthest apart:"
+        f"{compared['median_ratio']:.2f} times the clinical one in the median case. Cases whose spacing differs "
+        f"between the table and the file: {compared['other_spacing']}. Furthest apart:"
     ))
     clinical["ratio"] = clinical.tumour_mm / clinical.radiographic_mm
-    furthest = clinical.sort_values("ratio").iloc[[0, 1, 2, -3, -2, -1]]
+    ordered = clinical.sort_values("ratio")
+    furthest = pd.concat([ordered.head(3), ordered.tail(3)])
     display(furthest[["case", "radiographic_mm", "tumour_mm", "ratio"]].style.hide().format(precision=2))
-else:
-    display(Markdown("Not shown: there is no `kits.json` beside the cases."))
 
 # %% [markdown]
 # ## The split
 #
-# Validation cases choose the checkpoint and give the scores; no training case is among them. The seed paper leaves out six
-# cases whose labels were wrong or doubtful in the first release of KiTS19.
+# Validation cases choose the checkpoint and give the scores; no training case is among them. The seed paper leaves out
+# six cases whose labels were wrong or doubtful in the first release of KiTS19.
 
 # %%
 left_out = sorted(EXCLUDED if excluded is None else excluded)
@@ -241,16 +251,15 @@ summary["split"] = {
     "excluded": left_out,
     "missing": split.missing,
 }
-display(Markdown(
-    f"{len(split.training)} cases for training, {len(split.validation)} for validation; "
-    f"{len(split.missing)} cases of the two ranges are not at hand{': ' if split.missing else '.'}{', '.join(split.missing)}"
-))
-figures.split(table, roles, simulated)
+missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
+display(Markdown(f"{len(split.training)} cases for training, {len(split.validation)} for validation. {missing}"))
+if summary["without_tumour"] < len(table):
+    display(figures.split(table, roles, simulated))
 
 # %%
 if left_out:
     reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in left_out}
-    display(pd.DataFrame({"reason": reasons}).rename_axis("excluded case").style.set_properties(**{"text-align": "left"}))
+    display(reasons_table("excluded case", reasons))
 else:
     display(Markdown("No case is excluded."))
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kitsnb.figures import COLOURS, COLUMN, NAMES, PAGE
 from kitsnb.figures.results import heading
@@ -25,13 +27,13 @@ ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
 
 def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
     """Number of slices, spacing of slices and in-plane, and how the first two depend on each other."""
-    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
+    figure = Figure(figsize=(PAGE, 4.6), layout="constrained")
     slices, spacing, in_plane, both = figure.subplots(2, 2).flat
     sns.histplot(table.slices, bins=24, ax=slices, color=GREY)
     for name, style in {"mean": "-", "median": ":"}.items():
         value = table.slices.agg(name)
         slices.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.1f}")
-    slices.legend(frameon=False)
+    _above(slices, columns=2)
     slices.set(xlabel="slices", ylabel="cases")
     sns.histplot(table.slice_mm, bins=18, ax=spacing, color=GREY)
     spacing.set(xlabel="slice spacing (mm)", ylabel="cases")
@@ -42,12 +44,15 @@ def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
     lengths = table.slice_mm * table.slices
     for quantile, style in {0.1: ":", 0.9: "--"}.items():
         length = lengths.quantile(quantile)
-        label = f"{length / 10:.0f} cm from head to foot"
+        label = f"{quantile:.0%} of the scans are shorter than {length / 10:.0f} cm"
         both.plot(edges, length / edges, color="black", linestyle=style, linewidth=0.8, label=label)
     both.set(xlabel="slice spacing (mm)", ylabel="slices", xscale="log", yscale="log")
     _plain_ticks(both.xaxis, edges[0], edges[-1])
     _plain_ticks(both.yaxis, 0.9 * table.slices.min(), 1.1 * table.slices.max())
-    both.legend(frameon=False)
+    _above(both)
+    for axes in (slices, spacing, in_plane):
+        axes.yaxis.set_major_locator(_whole_numbers())
+    slices.xaxis.set_major_locator(_whole_numbers())
     figure.suptitle(heading("Sizes and spacings", simulated))
     return figure
 
@@ -78,7 +83,7 @@ def three_views(
         colours = ListedColormap(["none" if imaging is not None else "#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
         alpha = 1 if imaging is None else 0.55
         axes.imshow(shown, cmap=colours, vmin=0, vmax=2, aspect=aspect, interpolation="nearest", alpha=alpha)
-        axes.set(xticks=[], yticks=[], title=title)
+        axes.set(xticks=[], yticks=[], title=title, frame_on=False)
         _letters(axes, ENDS[rows], ENDS[columns])
     what = "shadow of the labels" if imaging is None else "sections and labels"
     figure.suptitle(heading(f"{name}: {what}", simulated))
@@ -89,19 +94,22 @@ def imbalance(table: pd.DataFrame, simulated: bool) -> Figure:
     """Share of the voxels that each class takes, on a log scale: of all cases together, and case by case."""
     voxels = table[[f"{name}_voxels" for name in CLASSES]].set_axis([NAMES[name] for name in CLASSES], axis=1)
     pooled = 100 * voxels.sum() / voxels.sum().sum()
-    each = (100 * voxels.div(voxels.sum(axis=1), axis=0)).melt(var_name="class", value_name="share")
-    each = each[each.share > 0]
-    palette = {NAMES[name]: COLOURS[name] for name in CLASSES}
+    each = 100 * voxels.div(voxels.sum(axis=1), axis=0)
+    positive = each[each > 0].min().min()
+    colours = [COLOURS[name] for name in CLASSES]
     figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
     together, by_case = figure.subplots(1, 2, sharey=True)
-    bars = together.bar(pooled.index, pooled, color=list(palette.values()), width=0.6)
+    bars = together.bar(pooled.index, pooled, color=colours, width=0.6)
     together.bar_label(bars, [f"{share:.3f} %" for share in pooled], padding=2)
-    sns.boxplot(each, x="class", y="share", hue="class", palette=palette, order=list(palette), width=0.5,
-                fliersize=1.5, linewidth=0.8, ax=by_case)
-    positive = each.share.min()
+    boxes = by_case.boxplot(
+        [each[name][each[name] > 0] for name in each], tick_labels=list(each), widths=0.5, patch_artist=True,
+        medianprops={"color": "black"}, flierprops={"marker": ".", "markersize": 2, "markeredgecolor": GREY},
+    )
+    for box, colour in zip(boxes["boxes"], colours, strict=True):
+        box.set_facecolor(colour)
     together.set(ylabel="share of voxels (%)", yscale="log", ylim=(positive / 2, 300), title="all cases together")
-    by_case.set(xlabel="", yscale="log", title="case by case")
-    _plain_ticks(together.yaxis, positive / 2, 100, decades=True)
+    by_case.set(title="case by case")
+    _plain_ticks(together.yaxis, positive / 2, 100)
     figure.suptitle(heading("Class imbalance", simulated))
     return figure
 
@@ -118,8 +126,10 @@ def volumes(table: pd.DataFrame, simulated: bool) -> Figure:
         share = 100 * rows[f"{name}_slices"] / rows.slices
         shown.hist(share, bins=np.linspace(0, 100, 26), color=COLOURS[name], alpha=0.65, label=NAMES[name])
     volume.set(xlabel="volume (ml)", ylabel="cases", xscale="log")
-    _plain_ticks(volume.xaxis, edges[0], edges[-1], decades=True)
+    _plain_ticks(volume.xaxis, edges[0], edges[-1])
     shown.set(xlabel="slices that show the label (%)", ylabel="cases")
+    for axes in (volume, shown):
+        axes.yaxis.set_major_locator(_whole_numbers())
     volume.legend(frameon=False)
     figure.suptitle(heading("Volumes", simulated))
     return figure
@@ -134,14 +144,14 @@ def intensities(hu: np.ndarray, values: np.ndarray, window: tuple[float, float],
     edges = np.arange(shown[0], shown[1] + step, step)
     figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(*window, color="#eeeeee", zorder=0, label=f"window {window[0]:g} to {window[1]:g} HU")
+    axes.axvspan(*window, color="#e4e4e4", zorder=0, label=f"window {window[0]:g} to {window[1]:g} HU")
     for name, counts in zip(CLASSES, hu, strict=True):
         if counts.sum():
             heights, _ = np.histogram(values, bins=edges, weights=counts / counts.sum() / step)
             filled = name != "background"
             axes.stairs(100 * heights, edges, color=COLOURS[name], fill=filled, alpha=0.7, label=NAMES[name])
     axes.set(xlabel="CT number (HU)", ylabel="voxels of the label (% per HU)", xlim=shown)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     figure.suptitle(heading("HU within each label", simulated))
     return figure
 
@@ -178,7 +188,8 @@ def split(table: pd.DataFrame, roles: Mapping[str, str], simulated: bool) -> Fig
             number = rows.case.str.removeprefix("case_").astype(int)
             axes.scatter(number, rows.tumour_ml, s=14, color=colour, marker=marker, label=f"{name} ({count})")
     axes.set(xlabel="number of the case", ylabel="tumour (ml)", yscale="log")
-    _plain_ticks(axes.yaxis, 0.8 * found.tumour_ml.min(), 1.25 * found.tumour_ml.max(), decades=True)
+    axes.xaxis.set_major_locator(_whole_numbers())
+    _plain_ticks(axes.yaxis, 0.8 * found.tumour_ml.min(), 1.25 * found.tumour_ml.max())
     figure.legend(loc="outside right center", frameon=False)
     figure.suptitle(heading("Split", simulated))
     return figure
@@ -198,7 +209,7 @@ def clipping(
         image = axes.imshow(
             picture, cmap="gray", vmin=low, vmax=high, aspect=spacing[0] / spacing[1], interpolation="nearest"
         )
-        axes.set(xticks=[], yticks=[], title=title)
+        axes.set(xticks=[], yticks=[], title=title, frame_on=False)
         bar = figure.colorbar(image, ax=axes, label="HU", shrink=0.9, pad=0.02)
         bar.outline.set_visible(False)
     figure.suptitle(heading("Clipping", simulated))
@@ -214,10 +225,23 @@ def _letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str])
         axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", fontsize=7, bbox=box)
 
 
-def _plain_ticks(axis, low: float, high: float, decades: bool = False) -> None:
-    """Ticks 1, 2, 5, 10, 20, ... (or whole decades only) on a log axis, written as plain numbers."""
-    steps = (1,) if decades else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(-5, 5) for step in steps]
+def _above(axes: Axes, columns: int = 1) -> None:
+    """Legend above the axes, where no data lie whatever they are."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns, frameon=False)
+
+
+def _whole_numbers() -> MaxNLocator:
+    """Few ticks for what can only be counted."""
+    return MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
+
+
+def _plain_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a log axis from ``low`` to ``high``, written as plain numbers: decades, or 1, 2, 5, or even steps."""
+    if high < 8 * low:
+        ticks = MaxNLocator(5).tick_values(low, high)
+    else:
+        steps = (1,) if high > 1000 * low else (1, 2, 5)
+        ticks = [step * 10.0**power for power in range(-6, 6) for step in steps]
     ticks = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
