@@ -213,7 +213,7 @@ def orientation_of(affine: np.ndarray) -> str:
 
 def check_case(case: Case, imaging: bool = True) -> None:
     """Raise CaseError unless ``case`` can be used; ``imaging=False`` looks at the segmentation alone."""
-    _read_checked(case, imaging)
+    read_case(case, imaging)
 
 
 def check_cases(cases: Iterable[Case], imaging: bool = True) -> tuple[list[Case], dict[str, str]]:
@@ -236,7 +236,7 @@ def load_subject(case: Case):
     import torch
     import torchio as tio  # takes seconds to import, and only this function needs it
 
-    imaging, segmentation, affine = _read_checked(case, imaging=True)
+    imaging, segmentation, affine = read_case(case, imaging=True)
     return tio.Subject(
         imaging=tio.ScalarImage(tensor=torch.from_numpy(imaging.astype(np.float32))[None], affine=affine),
         segmentation=tio.LabelMap(tensor=torch.from_numpy(segmentation.astype(np.uint8))[None], affine=affine),
@@ -244,8 +244,11 @@ def load_subject(case: Case):
     )
 
 
-def _read_checked(case: Case, imaging: bool) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Imaging (None unless wanted), segmentation and affine, after every check."""
+def read_case(case: Case, imaging: bool) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Imaging (None unless wanted), segmentation and affine, after every check; each file is read once.
+
+    Raises CaseError as ``check_case`` does.
+    """
     segmentation, affine = read_nifti(case.segmentation)
     _check_geometry(case, case.segmentation, segmentation, affine)
     _check_labels(case, segmentation)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kitsnb.cases import Case, CaseError, orientation_of, spacing_of
-from kitsnb.cases import _read_checked as read_case  # checks and voxels in one reading
+from kitsnb.cases import Case, CaseError, orientation_of, read_case, spacing_of
 
 CLASSES = ("background", "kidney", "tumour")
 #: Centres of the bins of every HU histogram, 1 HU wide; what lies outside is counted in the outermost two.
