@@ -107,6 +107,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     if "training" in stages and not experiments:
         problems.append("experiments: the stage training needs at least one")
     deviations = _deviations(content.get("deviations", []), problems)
+    problems += _honesty(content.get("simulated", False), parameters, declared)
     workers = content.get("workers") or max(1, _cores() // _threads(parameters, declared))
     if workers < 1:
         problems.append(f"workers: must be at least 1, not {workers}")
@@ -278,6 +279,18 @@ def _deviations(rows: list, problems: list[str]) -> list[dict]:
         if not isinstance(row, dict) or set(row) != set(DEVIATION_KEYS):
             problems.append(f"deviations, number {number}: must hold exactly {', '.join(DEVIATION_KEYS)}")
     return rows
+
+
+def _honesty(simulated: bool, parameters: dict, declared: dict) -> list[str]:
+    """Notebooks must say of their CT what the profile says, and phantoms are never anything but simulated."""
+    problems = []
+    for stage, known in declared.items():
+        told = {name: parameter.default for name, parameter in known.items()} | parameters.get(stage, {})
+        if told.get("source") == "phantom" and not simulated:
+            problems.append(f"simulated: phantoms (source of {stage}) are simulated CT; set it to true")
+        if told.get("simulated", simulated) != simulated:
+            problems.append(f"{stage}.simulated: is {told['simulated']}, but the profile's own is {simulated}; make them equal")
+    return problems
 
 
 def _cores() -> int:

@@ -158,7 +158,8 @@ def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> s
 def paired_difference(first: pd.Series, second: pd.Series, seed: int = 0) -> dict[str, float]:
     """Mean of ``first`` - ``second`` over the cases that both define, with a 95 % percentile bootstrap interval.
 
-    Cases are resampled. NaN where undefined: no common case, or for the interval fewer than two. The same ``seed`` gives the same interval.
+    Cases are resampled. NaN where undefined: no common case, or for the interval fewer than two. The same ``seed`` gives
+    the same interval.
     """
     values = (first.astype(float) - second.astype(float)).dropna().sort_index().to_numpy()
     low = high = math.nan

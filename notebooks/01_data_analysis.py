@@ -29,6 +29,7 @@ phantom_cases = 120  # how many cases to simulate
 phantom_seed = 1  # equal seeds give equal cases
 training = [0, 99]  # first and last number of the training cases
 validation = [100, 119]  # first and last number of the validation cases
+simulated = True  # is the CT simulated? said in every figure
 excluded: list | None = []  # numbers of cases to leave out of both; None: the six that the seed paper leaves out
 
 # %%
@@ -66,7 +67,8 @@ elif source == "folder":
 else:
     raise ValueError(f"source: unknown value {source!r}; {nearest(source, ['phantom', 'folder'])}")
 
-simulated = source == "phantom"
+if source == "phantom" and not simulated:
+    raise ValueError("phantoms are simulated CT and must be called so; set simulated to True")
 imaging = any(case.imaging.is_file() for case in cases)
 if simulated:
     origin = "**These are simulated CT.** The anatomy is procedural; no number below describes patients."

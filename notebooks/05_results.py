@@ -81,7 +81,10 @@ table1(table, simulated)
 # %%
 order = results.ranked(table)
 best, worst = order[0], order[-1]
-reference = results.find_baseline(baseline, table, seed_paper) or worst
+reference = results.find_baseline(baseline, table, seed_paper)
+if reference is None:
+    reference = worst
+    print(f"this profile has no experiment {baseline}; the lowest row, {titles[worst]}, stands in as the baseline")
 difference = results.compare(runs, best, reference)
 agreement = results.order_agreement(table)
 tumour = difference["tumour"]
@@ -110,7 +113,10 @@ pd.DataFrame([
 # ## Training curves (the paper's figures 2-5)
 
 # %%
-made = ["fig01_clipping"]
+clipping = build.figures / "fig01_clipping.svg"
+if not clipping.exists():
+    raise FileNotFoundError(f"{clipping}: missing; 02_preprocessing writes it, so run that first")
+made = [clipping.stem]
 first = {run.experiment: run for run in reversed(runs)}
 
 

@@ -114,6 +114,10 @@ def test_figures_are_drawn_and_equal_figures_are_equal_files(runs, tmp_path):
         "table": lambda: table1(table, True),
         "volume": lambda: tumour_volume(scores, True),
     }
+    without = labels * 0
+    axes = slices(labels * 100, labels, without, np.diag([2.0, 2, 3, 1]), "missed", True).axes
+    assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in axes}) == 1, "both rows at one scale"
+    assert "nan" not in str([t.get_text() for t in case_scores(one.assign(tumour=np.nan), "none", True).legends[0].texts])
     for name, draw in drawings.items():
         figure = draw()
         assert "simulated" in figure.get_suptitle()

@@ -13,7 +13,7 @@ from kitsnb.stamps import imported_modules
 GIVEN = {
     "01_data_analysis.py": "",
     "02_preprocessing.py": "",
-    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nrate = 0.1\nflag = False',
+    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nrate = 0.1\nflag = False\nsource = "folder"\nsimulated = False',
     "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}",
 }
 WORK = {
@@ -86,6 +86,8 @@ def test_a_dead_kernel_is_a_failure(tmp_path, capfd):
         ({"experiments": [{"name": "a", "loss": "dice", "parameters": {"smoth": 1}}]}, "did you mean 'smooth'"),
         ({"experiments": [{"name": "a", "loss": "dice"}, {"name": "a", "loss": "dice"}]}, "given twice"),
         ({"stages": ["trainig"]}, "training"),
+        ({"training": {"source": "phantom"}}, "phantoms .* are simulated CT"),
+        ({"simulated": True, "training": {"simulated": False}}, "make them equal"),
     ],
 )
 def test_a_mistake_is_named_before_any_kernel_starts(tmp_path, change, text):

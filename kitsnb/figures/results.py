@@ -60,7 +60,6 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
     return figure
 
 
-
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, style: str) -> None:
     points = history[["epoch", column]].dropna()
     marker = "." if len(points) < 8 else ""
@@ -84,7 +83,8 @@ def case_scores(scores: pd.DataFrame, title: str, simulated: bool) -> Figure:
         axes.plot(positions, ordered[name], "o", color=COLOURS[name], markersize=3.6, clip_on=False)
         if np.isfinite(mean):
             axes.axhline(mean, color=COLOURS[name], linewidth=0.9, linestyle="--", zorder=0)
-        label = f"{NAMES[name]}, mean {mean:.3f}" + (f", {undefined} undefined" if undefined else "")
+        label = NAMES[name] + (f", mean {mean:.3f}" if np.isfinite(mean) else "")
+        label += f", {undefined} undefined" if undefined else ""
         handles.append(Line2D([], [], color=COLOURS[name], marker="o", markersize=3.6, linestyle="--", label=label))
     axes.set(ylabel="Dice", ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3))
     _case_axis(axes, ordered.index, "tumour Dice")
@@ -172,7 +172,8 @@ def slices(
             panel.imshow(imaging[view].T, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, aspect="equal")
             for label, colour in ((1, COLOURS["kidney"]), (2, COLOURS["tumour"])):
                 _outline(panel, labels[view].T == label, colour, extent)
-            panel.set(xticks=[], yticks=[], frame_on=False)
+            # The contour of a mask padded by a voxel would widen the axes, and only where there is one.
+            panel.set(xticks=[], yticks=[], frame_on=False, xlim=extent[:2], ylim=extent[2:])
             if row == 0:
                 panel.set_title(f"{(index - shown[len(shown) // 2]) * spacing[2]:+.0f} mm", fontsize="medium")
         axes[row, 0].set_ylabel(name)
