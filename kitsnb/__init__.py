@@ -2,8 +2,8 @@
 
 The modules follow the flow of the data, and import only from modules above them in this list:
 
-``paths``, ``losses``, ``unet``, ``metric``, ``cases`` -> ``phantom``, ``fingerprint``, ``preprocessing`` -> ``sampling`` ->
-``training``, ``inference`` -> ``figures`` -> ``parameters`` -> ``results`` -> ``paper``; and, apart from the science,
+``paths``, ``parameters`` -> ``losses``, ``unet``, ``metric``, ``cases`` -> ``phantom``, ``fingerprint``, ``preprocessing`` ->
+``sampling`` -> ``training``, ``inference`` -> ``figures`` -> ``results`` -> ``paper``; and, apart from the science,
 ``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner`` -> ``__main__``.
 """
 

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kitsnb.losses import RegionStatistics, build_loss, check_shapes, dice_index, region_statistics, wide
+from kitsnb.losses import RegionStatistics, build_loss, cross_entropy, dice_index, region_statistics
 from kitsnb.sampling import Augmentation, PatchSampler, Volume, fixed_patches
 from kitsnb.unet import UNet3D
 
@@ -61,12 +61,11 @@ class PooledScores:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
-        target = check_shapes(logits, target)
         regions = region_statistics(logits, target).pooled()
         old = self.regions or RegionStatistics(*(torch.zeros_like(count) for count in regions))
         self.regions = RegionStatistics(*(a + b for a, b in zip(old, regions)))
         self.loss += float(loss)
-        self.cross_entropy += float(nn.functional.cross_entropy(wide(logits), target))
+        self.cross_entropy += float(cross_entropy(logits, target).mean())
         self.batches += 1
 
     def measures(self, prefix: str) -> dict[str, float]:

@@ -115,4 +115,4 @@ def test_imports_are_followed():
     from kitsnb.paths import NOTEBOOKS
 
     names = {path.name for path in imported_modules(NOTEBOOKS / "04_training.py")}
-    assert {"training.py", "losses.py", "unet.py", "cases.py"} <= names and "phantom.py" not in names
+    assert {"training.py", "registry.py", "region.py", "unet.py", "cases.py"} <= names and "phantom.py" not in names
