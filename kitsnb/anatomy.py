@@ -26,7 +26,7 @@ def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]
     """Value of ``loss``, size of its gradient, and the part of that size on voxels of each label (``share_0`` ...)."""
     logits = logits.detach().requires_grad_()
     value = loss(logits, target)
-    size = torch.autograd.grad(value, logits)[0].abs().sum(1)
+    size = torch.autograd.grad(value, logits)[0].double().abs().sum(1)
     total = float(size.sum())
     shares = {f"share_{label}": float(size[target == label].sum()) / total if total else np.nan for label in range(CLASSES)}
     return {"value": float(value.detach()), "gradient": total, **shares}
@@ -49,6 +49,15 @@ def along_paths(losses: Mapping[str, nn.Module], geometry: Geometry, steps: int 
                 rows.append({"path": path_name, "amount": amount, "unit": path.unit, "loss": name, **found,
                              "relative": found["value"] / lost[name]})
     return pd.DataFrame(rows)
+
+
+def price_of_missing(table: pd.DataFrame) -> pd.Series:
+    """By loss: how much more the first step of missed tumour costs than the same volume of false tumour, from ``along_paths``."""
+    costs = {}
+    for path in ("missed tumour", "false tumour"):
+        steps = table[table.path == path].pivot(index="amount", columns="loss", values="value")
+        costs[path] = steps.iloc[1] - steps.iloc[0]
+    return costs["missed tumour"] / costs["false tumour"]
 
 
 def mixture(shares: Sequence[float], margin: float, voxels: int = 256 * 1024, seed: int = 0) -> tuple[Tensor, Tensor]:

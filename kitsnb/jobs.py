@@ -39,7 +39,7 @@ def build_jobs(profile: Profile) -> list[Job]:
         elif stage == "paper":
             jobs.append(_paper(profile, _names(jobs, "results")))
         else:
-            needs = {"preprocessing": ("data_analysis",), "results": ("data_analysis", "preprocessing", "training")}
+            needs = {"preprocessing": ("data_analysis",), "results": ("data_analysis", "preprocessing", "losses", "training")}
             jobs.append(_notebook(profile, stage, _names(jobs, *needs.get(stage, ()))))
     return jobs
 
@@ -51,16 +51,19 @@ def _names(jobs: list[Job], *stages: str) -> tuple[str, ...]:
 def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
     build = profile.build
     parameters = {"build": profile.build_parameter, **profile.parameters[stage]}
+    rows = [experiment.row for experiment in profile.experiments]
     runs = [build.run(experiment.name, seed) for experiment in profile.experiments for seed in profile.seeds]
     if stage == "data_analysis":
         makes, reads = (build.data_analysis, build.data), ()
     elif stage == "preprocessing":
         makes, reads = (build.preprocessed,), (build.data,)
+    elif stage == "losses":
+        parameters |= {"experiments": rows}
+        makes, reads = (build.losses,), tuple(path for row in rows for path in _own_loss(row["loss"]))
     else:
-        parameters |= {"experiments": [experiment.row for experiment in profile.experiments],
-                       "seeds": list(profile.seeds), "profile": profile.summary}
+        parameters |= {"experiments": rows, "seeds": list(profile.seeds), "profile": profile.summary}
         makes = (build.results,)
-        reads = (build.data_analysis, build.preprocessed, *_seed_paper(),
+        reads = (build.data_analysis, build.preprocessed, build.losses, *_seed_paper(),
                  *(run / name for run in runs for name in RUN_FILES))
     output = build.notebooks / Path(STAGES[stage]).with_suffix(".ipynb")
     return Job(stage, stage.replace("_", " "), stage, needs, profile.notebooks / STAGES[stage], parameters, output,
@@ -73,11 +76,10 @@ def _training(profile: Profile, experiment, seed: int, needs: tuple[str, ...]) -
                   "title": experiment.title, "loss": experiment.loss, "loss_parameters": experiment.parameters,
                   "seed": seed}
     run = build.run(experiment.name, seed)
-    own_loss = (resolve(experiment.loss.rpartition(":")[0]),) if ":" in experiment.loss else ()
     return Job(f"training-{experiment.name}-seed{seed}", f"training {experiment.name} seed {seed}", "training", needs,
                profile.notebooks / STAGES["training"], parameters,
                build.notebooks / f"{Path(STAGES['training']).stem}-{experiment.name}-seed{seed}.ipynb",
-               tuple(run / name for name in RUN_FILES), (build.preprocessed, *own_loss, *_files(parameters)), run=run)
+               tuple(run / name for name in RUN_FILES), (build.preprocessed, *_own_loss(experiment.loss), *_files(parameters)), run=run)
 
 
 def _paper(profile: Profile, needs: tuple[str, ...]) -> Job:
@@ -85,6 +87,11 @@ def _paper(profile: Profile, needs: tuple[str, ...]) -> Job:
     sources = [path for pattern in ("*.typ", "*.bib", "*.yml") for path in sorted(PAPER.glob(pattern))]
     return Job("paper", "paper", "paper", needs, None, {"build": profile.build_parameter}, build.paper, (build.paper,),
                (build.results, build.figures, *sources))
+
+
+def _own_loss(loss: str) -> tuple[Path, ...]:
+    """The file of a reader's own loss, "file.py:function"."""
+    return (resolve(loss.rpartition(":")[0]),) if ":" in loss else ()
 
 
 def _seed_paper() -> list[Path]:

@@ -44,6 +44,11 @@ class Build:
         return self.folder / "preprocessed"
 
     @property
+    def losses(self) -> Path:
+        """``summary.json`` of notebook 03: what the losses are like, and what that predicts."""
+        return self.folder / "losses"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 

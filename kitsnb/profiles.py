@@ -18,6 +18,7 @@ from kitsnb.paths import NOTEBOOKS, Build
 STAGES = {
     "data_analysis": "01_data_analysis.py",
     "preprocessing": "02_preprocessing.py",
+    "losses": "03_losses.py",
     "training": "04_training.py",
     "results": "05_results.py",
     "paper": None,
@@ -30,6 +31,7 @@ EXPERIMENT_KEYS = {"name": str, "title": str, "loss": str, "parameters": dict}
 DEVIATION_KEYS = ("setting", "paper", "here", "why")
 #: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
 GIVEN = dict.fromkeys(STAGES, ("build",)) | {
+    "losses": ("build", "experiments"),
     "training": ("build", "experiment", "title", "loss", "loss_parameters", "seed"),
     "results": ("build", "experiments", "seeds", "profile"),
 }

@@ -26,7 +26,7 @@ from kitsnb.paths import PAPER, Build, resolve
 from kitsnb.unet import UNet3D, count_parameters
 
 #: Columns that ``scores.csv`` must have beside the scores.
-SIZES = ("kidney_ml", "tumour_ml")
+SIZES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
 #: What differs between the runs of one profile by design; every other setting must be equal.

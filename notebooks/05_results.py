@@ -39,7 +39,7 @@ folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb import figures, results
+from kitsnb import figures, predictions, results
 from kitsnb.cases import Case, read_nifti
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.paths import Build, resolve
@@ -110,13 +110,28 @@ pd.DataFrame([
 ]).round(3)
 
 # %% [markdown]
+# ## Predictions, checked
+#
+# Notebook 03 made them from the losses alone. "held" and "refuted" need an interval without zero; sameness cannot be shown,
+# only refuted; the last row is judged by means.
+
+# %%
+anatomy = results.read_stage(build.losses / "summary.json", "03_losses")
+checked = predictions.check(anatomy["predictions"], runs, table)
+pd.DataFrame([
+    {"experiment": titles.get(one["experiment"], one["experiment"]), "score": one["score"], "expected": one["expected"],
+     **{key: (one["difference"] or {}).get(key) for key in ("mean", "low", "high")}, "verdict": one["verdict"]}
+    for one in checked
+]).round(3)
+
+# %% [markdown]
 # ## Training curves (the paper's figures 2-5)
 
 # %%
 clipping = build.figures / "fig01_clipping.svg"
 if not clipping.exists():
     raise FileNotFoundError(f"{clipping}: missing; 02_preprocessing writes it, so run that first")
-made = [clipping.stem]
+made = [clipping.stem, *anatomy["figures"]]
 first = {run.experiment: run for run in reversed(runs)}
 
 
@@ -199,6 +214,7 @@ results.write_results(
         "difference": difference,
         "order_agreement": agreement,
         "claims": claims,
+        "losses": anatomy | {"predictions": checked},
         "audit": results.audit(seed_paper, results.load_labels(labels_summary)),
         "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in runs],
         "figures": made,

@@ -15,6 +15,8 @@ SEED = yaml.safe_load((paths.PAPER / "seed_paper.yml").read_text(encoding="utf-8
 #: Figures of the paper and their widths in inches.
 FIGURES = {
     "data01_imbalance": 7.0,
+    "losses01_error_paths": 7.0,
+    "losses02_gradient_shares": 7.0,
     "fig01_clipping": 7.0,
     "fig02_training_log_cosh_dice": 7.0,
     "fig03_training_focal_tversky": 7.0,
@@ -40,6 +42,20 @@ LABELS = {
     "tumour_ml": {"min": 0.8, "q25": 8.0, "median": 30.0, "q75": 94.0, "max": 1464.0},
     "kidney_ml": {"min": 100.0, "q25": 353.0, "median": 408.0, "q75": 490.0, "max": 900.0},
     "orientations": {"IPL": 210}, "without_tumour": 0, "refused": {}, "seconds": 200.0,
+}  # fmt: skip
+
+
+PREDICTION = {"kind": "tumour", "experiment": "weighted_dice", "reference": "dice", "score": "tumour", "expected": "higher",
+              "measure": "share of the gradient", "ratio": 1.37, "verdict": "held",
+              "difference": {"mean": 0.123, "low": 0.045, "high": 0.201, "n": 9}}
+LOSSES = {
+    "geometry": {"name": "phantom 0", "simulated": True, "tumour_ml": 21.0}, "shares_percent": [99.15, 0.68, 0.17],
+    "price_of_missing": {"dice": 1.23, "weighted_dice": 3.21}, "monai": "9.8.7",
+    "costs": [{"loss": "Dice", "size": [1, 3, 80, 80, 80], "milliseconds": 4.56, "memory": 2.67, "time_ratio": 0.87,
+               "memory_ratio": 0.89}],
+    "predictions": [PREDICTION, PREDICTION | {"expected": "same", "verdict": "undecided"},
+                    {"kind": "lowest", "experiment": "focal_tversky_5", "reference": None, "score": "composite",
+                     "expected": "lowest", "measure": "fall", "ratio": 0.0004, "verdict": "refuted", "difference": None}],
 }  # fmt: skip
 
 
@@ -77,6 +93,7 @@ def results() -> dict:
         "difference": {"kidney_and_tumour": {"mean": 0.031, "low": 0.012, "high": 0.047},
                        "tumour": {"mean": 0.029, "low": -0.013, "high": 0.066}},
         "order_agreement": {"tumour": 0.24, "kidney_and_tumour": -0.14},
+        "losses": copy.deepcopy(LOSSES),
         "audit": {"table": [], "split": {}, "parameters": {}, "labels": LABELS},
         "runs": [{"experiment": r["experiment"], "title": r["title"], "seed": 0, "seconds": 61.0, "device": "cpu",
                   "precision": "bf16"} for r in table],
@@ -132,11 +149,15 @@ def test_figures_are_numbered_as_in_the_seed_paper(made):
 
 def test_simulated_stands_in_title_abstract_and_all_captions(tmp_path, made, results):
     assert "Simulated CT. Every image" in made
-    for n in [*map(str, range(1, 15)), "S1"]:
+    for n in [*map(str, range(1, 15)), "S3"]:
         caption = re.search(rf"Figure {n}: (.*?profile “madeup”\.)", made)
         assert caption and "Simulated CT" in caption[1], n
         assert "Figure" not in caption[1], n
-    assert re.search(r"Table 1: .*?Simulated CT, profile", made)
+    for n in ("S1", "S2"):
+        assert re.search(rf"Figure {n}: [^“]*no CT is used\. Profile “madeup”", made), n
+    assert re.search(r"Figure S1: [^“]*whose anatomy is simulated", made)
+    assert re.search(r"Table \d: What the losses alone predict.*?Simulated CT, profile", made)
+    assert re.search(r"Table 1: Dice on .*?Simulated CT, profile", made)
     results["profile"]["simulated"] = results["data"]["simulated"] = False
     real = words(build(write(tmp_path / "real", results)))
     assert "imulated CT" not in real and "images are simulated" not in real
@@ -175,11 +196,24 @@ def test_words_follow_the_numbers(tmp_path, made, results):
     assert "The best loss is the baseline" in words(build(write(tmp_path / "baseline", results)))
 
 
+def test_losses_their_cost_and_what_they_predicted(tmp_path, made, results):
+    assert "1.23 (Dice) and 3.21 (Weighted Dice)" in made
+    assert re.search(r"Dice 1 × 3 × 80 × 80 × 80 4\.6 0\.87 2\.67 0\.89", made) and "MONAI 9.8.7" in made
+    assert "Of 3 predictions, 1 held, 1 was refuted, 0 expected no difference" in made and "1 stayed undecided" in made
+    assert re.search(r"\+0\.123 \(0\.045 to 0\.201\) held", made) and re.search(r"below 0\.01 – refuted", made)
+    assert "whose anatomy is simulated" in made
+    results["losses"]["geometry"] = {"name": "case_00122", "simulated": False, "tumour_ml": 30.0}
+    results["losses"] |= {"predictions": [], "costs": [], "monai": None}
+    text = words(build(write(tmp_path / "real", results)))
+    assert "the label of case 00122" in text and "anatomy is simulated" not in text and "Of 0 predictions" in text
+    assert "milliseconds" not in text
+
+
 def test_what_a_profile_leaves_out_is_said_and_keeps_its_figure_number(tmp_path, results):
     results["table"] = [item for item in results["table"] if item["experiment"] in ("dice", "weighted_dice")]
     results |= {"baseline": None, "difference": None}
     made = write(tmp_path / "build", results)
-    left = ("training_weighted", "clipping", "imbalance", "scores_dice", "scores_weighted", "slices_best")
+    left = ("training_weighted", "clipping", "imbalance", "losses0", "scores_dice", "scores_weighted", "slices_best")
     for path in made.figures.iterdir():
         if not any(name in path.name for name in left):
             path.unlink()
@@ -191,7 +225,7 @@ def test_what_a_profile_leaves_out_is_said_and_keeps_its_figure_number(tmp_path,
 
 @pytest.mark.parametrize("path", ["profile.name", "data.spacing", "network.paper_running", "settings.epochs",
                                   "difference.tumour", "audit.labels", "order_agreement.tumour",
-                                  "software"])  # fmt: skip
+                                  "software", "losses.costs", "losses.predictions"])  # fmt: skip
 def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
     *parents, key = path.split(".")
     holder = results

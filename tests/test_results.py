@@ -41,7 +41,7 @@ def build(tmp_path) -> Build:
             run.mkdir(parents=True)
             tumour = np.array(TUMOUR[experiment["name"]][seed])
             scores = {"kidney_and_tumour": 0.9, "kidney": 0.8, "tumour": tumour, "composite": (0.9 + tumour) / 2}
-            sizes = {"kidney_ml": 300.0, "tumour_ml": [10.0, 0.0, 40.0]}
+            sizes = {"kidney_ml": 300.0, "tumour_ml": [10.0, 0.0, 40.0], "predicted_tumour_ml": [12.0, 0.0, 41.0]}
             pd.DataFrame({"case": [f"case_0000{i}" for i in range(3)], **scores, **sizes}).to_csv(run / "scores.csv", index=False)
             history().to_csv(run / "history.csv", index=False)
             info = {"loss": experiment["loss"], "loss_parameters": experiment["parameters"], "seconds": 1.0,
