@@ -47,9 +47,10 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from kitsnb import anatomy, benchmark, predictions
+from kitsnb import anatomy, predictions
 from kitsnb import figures as style
 from kitsnb import losses as library
+from kitsnb.benchmarks.losses import against_monai
 from kitsnb.cases import CaseError, discover
 from kitsnb.error_paths import phantom_geometry, real_geometry
 from kitsnb.figures import losses as figures
@@ -200,7 +201,7 @@ bare.rename(titles).style.format("{:.2e}").set_caption(figures.named(geometries[
 
 # %%
 if monai := next((found.version for found in metadata.distributions(name="monai")), None):
-    costs = benchmark.against_monai(cost_sizes, repeats)
+    costs = against_monai(cost_sizes, repeats)
 else:
     costs = []
     print("MONAI is not installed, so there is nothing to compare with; pip install 'kitsnb[test]' brings it")

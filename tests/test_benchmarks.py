@@ -2,10 +2,12 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from kitsnb import benchmark
+from kitsnb import benchmarks
+from kitsnb.benchmarks.losses import against_monai, cost_of_losses
 from kitsnb.losses import DiceLoss
 
 
@@ -21,7 +23,7 @@ def test_functions_take_turns_and_the_slower_one_is_slower():
 
         return run
 
-    found = benchmark.median_seconds({"short": busy("short", 0.002), "long": busy("long", 0.006)}, repeats=6)
+    found = benchmarks.median_seconds({"short": busy("short", 0.002), "long": busy("long", 0.006)}, repeats=6)
     assert calls.count("short") == calls.count("long") == 7  # one round warms up
     assert {frozenset(calls[turn : turn + 2]) for turn in range(0, 14, 2)} == {frozenset({"short", "long"})}
     assert 0.002 <= found["short"] < found["long"]
@@ -29,7 +31,7 @@ def test_functions_take_turns_and_the_slower_one_is_slower():
 
 def test_one_thread_is_given_back():
     torch.set_num_threads(2)
-    with benchmark.one_thread():
+    with benchmarks.one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -37,22 +39,30 @@ def test_one_thread_is_given_back():
 
 def test_peak_bytes_of_what_is_known(capfd):
     values = torch.ones(250_000)  # a megabyte
-    assert benchmark.peak_bytes(lambda: values + 1) == pytest.approx(1e6, rel=0.01)
-    assert benchmark.peak_bytes(lambda: (values + 1) * 2) == pytest.approx(2e6, rel=0.01)
-    assert benchmark.peak_bytes(lambda: [values + i for i in range(5)]) == pytest.approx(5e6, rel=0.01)
-    assert benchmark.peak_bytes(lambda: [(values + i).sum() for i in range(5)]) == pytest.approx(1e6, rel=0.01)
+    assert benchmarks.peak_bytes(lambda: values + 1) == pytest.approx(1e6, rel=0.01)
+    assert benchmarks.peak_bytes(lambda: (values + 1) * 2) == pytest.approx(2e6, rel=0.01)
+    assert benchmarks.peak_bytes(lambda: [values + i for i in range(5)]) == pytest.approx(5e6, rel=0.01)
+    assert benchmarks.peak_bytes(lambda: [(values + i).sum() for i in range(5)]) == pytest.approx(1e6, rel=0.01)
     assert capfd.readouterr().err == ""
+
+
+def test_peak_process_bytes_of_what_is_known():
+    values = np.ones(2_500_000)  # 20 MB
+    assert benchmarks.peak_process_bytes(lambda: values + 1) == pytest.approx(20e6, rel=0.15)
+    assert benchmarks.peak_process_bytes(lambda: [values + i for i in range(4)]) == pytest.approx(80e6, rel=0.15)
+    with pytest.raises(RuntimeError, match="child process"):
+        benchmarks.peak_process_bytes(lambda: 1 / 0)
 
 
 def test_cost_of_losses_is_in_units_of_the_logits():
     logits, target = torch.randn(1, 3, 40, 40, 40), torch.randint(0, 3, (1, 40, 40, 40))
-    found = benchmark.cost_of_losses({"dice": DiceLoss(), "again": DiceLoss()}, logits, target, repeats=2)
+    found = cost_of_losses({"dice": DiceLoss(), "again": DiceLoss()}, logits, target, repeats=2)
     assert found["dice"]["milliseconds"] > 0
     assert found["dice"]["memory"] == pytest.approx(found["again"]["memory"], rel=0.01)
     assert 2 < found["dice"]["memory"] < 3  # probabilities and gradient, and little beside them
 
 
 def test_losses_against_monai():
-    rows = benchmark.against_monai([[1, 3, 12, 12, 12], [2, 3, 8, 8]], repeats=1)
+    rows = against_monai([[1, 3, 12, 12, 12], [2, 3, 8, 8]], repeats=1)
     assert [(row["loss"], len(row["size"])) for row in rows[::4]] == [("Dice", 5), ("Dice", 4)] and len(rows) == 8
     assert all(row[key] > 0 for row in rows for key in ("milliseconds", "memory", "time_ratio", "memory_ratio"))
