@@ -1,6 +1,8 @@
 """The command line: ``python -m kitsnb run PROFILE`` and ``python -m kitsnb check FOLDER``."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -39,20 +41,38 @@ def run(
 def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
     labels_only: Annotated[bool, typer.Option("--labels-only", help="the imaging is not there")] = False,
+    label_map: Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; can be repeated")] = [],  # noqa: B006
+    accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's affine counts where the two differ")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a list for programs instead of a table")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
 ):
-    """Read every case of a folder from end to end; exit status 1 when one cannot be used."""
-    from kitsnb.cases import check_cases, discover
+    """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when nothing could be checked."""
+    from kitsnb.cases import discover
+    from kitsnb.checks import Accept, check_cases
 
     try:
         cases = discover(folder)
-    except FileNotFoundError as error:
-        sys.exit(str(error))
-    _, refused = check_cases(cases, imaging=not labels_only)
-    table = Table("case", "status", "reason")
-    for case in cases:
-        table.add_row(case.name, "refused" if case.name in refused else "ok", refused.get(case.name, ""))
-    Console(soft_wrap=True).print(table)
-    sys.exit(1 if refused else 0)
+        accept = Accept(parse_label_map(label_map), accept_affine)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    reports = check_cases(cases, not labels_only, accept, workers)
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports], indent=1))
+    else:
+        table = Table("case", "status", "reasons")
+        for report in reports:
+            table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
+        Console(soft_wrap=True).print(table)
+    sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
+
+
+def parse_label_map(pairs: list[str]) -> dict[int, int]:
+    """{3: 1} of ["3=1"]. ValueError for anything else."""
+    try:
+        return {int(old): int(new) for old, new in (pair.split("=") for pair in pairs)}
+    except ValueError:
+        raise ValueError(f"--label-map {' '.join(pairs)}: must read OLD=NEW, as in 3=1") from None
 
 
 if __name__ == "__main__":

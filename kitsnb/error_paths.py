@@ -12,7 +12,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from kitsnb.cases import Case, CaseError, read_case, spacing_of
+from kitsnb.cases import Case
+from kitsnb.checks import read_case
+from kitsnb.nifti import CaseError, spacing_of
 from kitsnb.phantom import simulate_case
 from kitsnb.preprocessing import grid_size, reorient, resize
 

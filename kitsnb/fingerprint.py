@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kitsnb.cases import Case, CaseError, orientation_of, read_case, spacing_of
+from kitsnb.cases import Case
+from kitsnb.checks import Accept, Finding, read_case
+from kitsnb.nifti import CaseError, orientation_of, read_header, spacing_of
 
 CLASSES = ("background", "kidney", "tumour")
 #: Centres of the bins of every HU histogram, 1 HU wide; what lies outside is counted in the outermost two.
@@ -29,15 +31,17 @@ class Fingerprint:
     """What ``measure_cases`` found.
 
     ``table``: one row a usable case (see ``measure_case``). ``hu``: voxels by class and HU, shape (3, 4096), summed
-    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name.
+    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name; ``noted``: what is
+    odd about usable ones.
     """
 
     table: pd.DataFrame
     hu: np.ndarray | None
     refused: dict[str, str]
+    noted: dict[str, str]
 
 
-def measure_case(case: Case, imaging: bool = True) -> dict:
+def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> dict:
     """Measurements of one case, as a flat row.
 
     ``slices``, ``height``, ``width`` (voxels) and ``slice_mm``, ``height_mm``, ``width_mm`` (spacing) follow the
@@ -45,9 +49,11 @@ def measure_case(case: Case, imaging: bool = True) -> dict:
     that is. ``<class>_voxels`` and ``<class>_ml`` count one label alone (kidney is label 1, not label > 0);
     ``kidney_slices`` and ``tumour_slices`` are the slices on which the label appears; ``tumour_mm`` is the equivalent
     diameter (0 without tumour). With ``imaging`` also the medians ``kidney_hu`` and ``tumour_hu`` (NaN without such
-    voxels) and ``hu``, the case's histogram of shape (3, 4096). Raises CaseError where ``check_case`` does.
+    voxels) and ``hu``, the case's histogram of shape (3, 4096). ``noted`` joins the notes of ``read_case``, which raises
+    CaseError for a case that cannot be used.
     """
-    volume, segmentation, affine = read_case(case, imaging)
+    notes: list[Finding] = []
+    volume, segmentation, affine = read_case(case, imaging, accept, notes)
     orientation, spacing = orientation_of(affine), spacing_of(affine)
     axes = sorted(range(3), key=lambda axis: "ISAPLR?".index(orientation[axis]))
     spacing = [float(spacing[axis]) for axis in axes]
@@ -58,7 +64,7 @@ def measure_case(case: Case, imaging: bool = True) -> dict:
     row = {
         "case": case.name,
         "orientation": orientation,
-        "dtype": str(segmentation.dtype),
+        "dtype": str(read_header(case.segmentation).dtype),
         **dict(zip(("slices", "height", "width"), (segmentation.shape[axis] for axis in axes), strict=True)),
         **dict(zip(("slice_mm", "height_mm", "width_mm"), spacing, strict=True)),
         **{f"{name}_voxels": count for name, count in voxels.items()},
@@ -67,13 +73,16 @@ def measure_case(case: Case, imaging: bool = True) -> dict:
         "tumour_slices": int(np.count_nonzero(shown[2])),
         "tumour_mm": equivalent_diameter(volumes["tumour"]),
     }
+    row["noted"] = "; ".join(found.message for found in notes)
     if imaging:
         hu = hu_histogram(volume, segmentation)
         row |= {"kidney_hu": hu_quantile(hu[1], 0.5), "tumour_hu": hu_quantile(hu[2], 0.5), "hu": hu}
     return row
 
 
-def measure_cases(cases: Iterable[Case], imaging: bool = True, workers: int = 2) -> Fingerprint:
+def measure_cases(
+    cases: Iterable[Case], imaging: bool = True, workers: int = 2, accept: Accept | None = None
+) -> Fingerprint:
     """``measure_case`` of each case, ``workers`` at a time: unpacking and counting release the interpreter's lock.
 
     A case that cannot be used is refused with its reason and does not stop the others. ValueError where none is usable.
@@ -81,7 +90,7 @@ def measure_cases(cases: Iterable[Case], imaging: bool = True, workers: int = 2)
 
     def measure(case: Case) -> dict | CaseError:
         try:
-            return measure_case(case, imaging)
+            return measure_case(case, imaging, accept)
         except CaseError as error:
             return error
 
@@ -92,7 +101,8 @@ def measure_cases(cases: Iterable[Case], imaging: bool = True, workers: int = 2)
     if not rows:
         raise ValueError("no usable case\n" + "\n".join(f"{name}: {reason}" for name, reason in refused.items()))
     hu = np.sum([row.pop("hu") for row in rows], axis=0) if imaging else None
-    return Fingerprint(pd.DataFrame(rows), hu, refused)
+    noted = {row["case"]: text for row in rows if (text := row.pop("noted"))}
+    return Fingerprint(pd.DataFrame(rows), hu, refused, noted)
 
 
 def summarise(table: pd.DataFrame) -> dict:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kitsnb.cases import Case, read_header, read_nifti, spacing_of, write_nifti
+from kitsnb.cases import Case
+from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.metric import kits19_score
 from kitsnb.preprocessing import to_native
 

@@ -15,7 +15,8 @@ from nibabel import orientations
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from kitsnb.cases import Case, write_nifti
+from kitsnb.cases import Case
+from kitsnb.nifti import write_nifti
 
 KIDNEY, TUMOUR = 1, 2
 AIR, FLUID = -1000.0, 9.0

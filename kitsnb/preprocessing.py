@@ -19,7 +19,9 @@ import torch.nn.functional as F
 import torchio as tio
 from torch import Tensor
 
-from kitsnb.cases import Case, CaseError, load_subject, orientation_of, spacing_of, write_nifti
+from kitsnb.cases import Case
+from kitsnb.checks import load_subject
+from kitsnb.nifti import CaseError, orientation_of, spacing_of, write_nifti
 from kitsnb.metric import kits19_score
 
 #: Axes of the working grid: (slice, height, width) as KiTS19 stores them, pointing inferior, posterior, left.

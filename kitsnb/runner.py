@@ -143,6 +143,10 @@ def run_profile(profile: Profile, *, workers: int | None = None, only: str | Non
     """Bring all that ``profile`` makes up to date; returns the exit status."""
     started = time.monotonic()
     run = Run(profile, workers or profile.workers, force, dry)
+    if missing := missing_data(profile):
+        run.console.print(f"[red]the data of {profile.name} are not complete[/red]", *missing, sep="\n  ")
+        run.console.print("get them, or narrow training, validation and excluded in the profile")
+        return OK if dry else BAD
     jobs = [job for job in build_jobs(profile) if only in (None, job.stage)]
     known = {job.name for job in jobs}
     jobs = [Job(**{**vars(job), "needs": tuple(need for need in job.needs if need in known)}) for job in jobs]
@@ -156,6 +160,20 @@ def run_profile(profile: Profile, *, workers: int | None = None, only: str | Non
     if dry:
         return OK
     return report(run, time.monotonic() - started)
+
+
+def missing_data(profile: Profile) -> list[str]:
+    """Cases and files that the split of ``profile`` needs and its folder lacks, all of them, before any work is begun."""
+    from kitsnb.checks import missing_from_split
+
+    for stage in ("training", "data_analysis"):
+        told = profile.parameters.get(stage, {})
+        if told.get("source") == "folder" and all(told.get(name) for name in ("folder", "training", "validation")):
+            try:
+                return missing_from_split(resolve(told["folder"]), told["training"], told["validation"], told.get("excluded"))
+            except (FileNotFoundError, ValueError) as error:
+                return [str(error)]
+    return []
 
 
 def report(run: Run, seconds: float) -> int:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kitsnb.cases import Case, read_nifti
+from kitsnb.cases import Case
+from kitsnb.nifti import read_nifti
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096

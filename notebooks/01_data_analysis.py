@@ -30,6 +30,8 @@ phantom_seed = 1  # equal seeds give equal cases
 training = [0, 99]  # first and last number of the training cases
 validation = [100, 119]  # first and last number of the validation cases
 simulated = True  # is the CT simulated? said in every figure
+label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
 excluded: list | None = []  # numbers of cases to leave out of both; None: the six that the seed paper leaves out
 
 # %%
@@ -40,7 +42,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from kitsnb import fingerprint, phantom
-from kitsnb.cases import EXCLUDED, discover, read_nifti, select, spacing_of
+from kitsnb.cases import EXCLUDED, discover, select
+from kitsnb.checks import Accept, read_case
+from kitsnb.nifti import spacing_of
 from kitsnb.figures import data as figures
 from kitsnb.figures import save, use_style
 from kitsnb.parameters import nearest
@@ -82,7 +86,7 @@ else:
 display(Markdown(f"{len(cases)} cases. {origin}"))
 
 # %%
-found = fingerprint.measure_cases(cases, imaging)
+found = fingerprint.measure_cases(cases, imaging, accept=Accept(label_map, accept_affine))
 table, summary = found.table, fingerprint.summarise(found.table)
 table.head()
 
@@ -103,6 +107,8 @@ if found.refused:
     display(reasons_table("refused case", found.refused))
 else:
     display(Markdown(f"None: all {len(table)} cases are usable."))
+if found.noted:
+    display(reasons_table("usable, but odd", found.noted))
 
 # %% [markdown]
 # ## Sizes and spacings
@@ -141,8 +147,9 @@ display(Markdown(f"""
 # %%
 middle = table.tumour_ml.sort_values().index[len(table) // 2]
 case = next(case for case in cases if case.name == table.case[middle])
-segmentation, affine = reorient(*read_nifti(case.segmentation))
-volume = reorient(*read_nifti(case.imaging))[0] if imaging else None
+volume, segmentation, affine = read_case(case, imaging, Accept(label_map, accept_affine))
+volume = reorient(volume, affine)[0] if imaging else None
+segmentation, affine = reorient(segmentation, affine)
 figures.three_views(volume, segmentation, spacing_of(affine), case.name, simulated)
 
 # %% [markdown]
@@ -277,9 +284,10 @@ summary = {
     "folder_cases": len(cases),
     **summary,
     "refused": found.refused,
-    "seconds": round(time.perf_counter() - started, 1),
+    "noted": found.noted,
 }
 output.data_analysis.mkdir(parents=True, exist_ok=True)
 table.to_csv(output.data_analysis / "cases.csv", index=False)
 (output.data_analysis / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
 print(json.dumps(summary, indent=1))
+print(f"{time.perf_counter() - started:.0f} s")

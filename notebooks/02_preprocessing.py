@@ -40,7 +40,9 @@ import seaborn as sns
 import torch
 
 from kitsnb import figures
-from kitsnb.cases import discover, load_subject, spacing_of
+from kitsnb.cases import discover
+from kitsnb.checks import load_subject
+from kitsnb.nifti import spacing_of
 from kitsnb.figures.data import clipping
 from kitsnb.metric import SCORES
 from kitsnb.paths import Build, resolve

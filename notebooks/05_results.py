@@ -40,7 +40,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from kitsnb import figures, predictions, results
-from kitsnb.cases import Case, read_nifti
+from kitsnb.cases import Case
+from kitsnb.nifti import read_nifti
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.paths import Build, resolve
 from kitsnb.unet import UNet3D, count_parameters

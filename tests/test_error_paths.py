@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kitsnb.cases import Case, CaseError, discover, write_nifti
+from kitsnb.cases import Case, discover
+from kitsnb.nifti import CaseError, write_nifti
 from kitsnb.error_paths import PATHS, Geometry, crop, phantom_geometry, real_geometry, soft_logits
 from kitsnb.metric import kits19_score
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from kitsnb import fingerprint
-from kitsnb.cases import Case, CaseError, discover
+from kitsnb.cases import Case, discover
+from kitsnb.nifti import CaseError
 from kitsnb.figures import data as figures
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kitsnb.cases import orientation_of, read_nifti
+from kitsnb.nifti import orientation_of, read_nifti
 from kitsnb.inference import Window, predict_and_score, predict_probabilities, window_starts
 from kitsnb.phantom import write_dataset
 from kitsnb.preprocessing import Preprocessing, preprocess_cases

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from kitsnb.cases import discover, read_nifti
+from kitsnb.cases import discover
+from kitsnb.nifti import read_nifti
 from kitsnb.metric import kits19_score, summarise
 
 

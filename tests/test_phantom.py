@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from kitsnb import cases
 from kitsnb import phantom as phantom_module
+from kitsnb.checks import check_cases
+from kitsnb.nifti import orientation_of, read_nifti, spacing_of
 from kitsnb.phantom import KIDNEY, TUMOUR, Ellipsoid, Scene, reorient, rotation
 from kitsnb.phantom import simulate_case, smooth_noise, write_dataset
 
@@ -97,12 +99,12 @@ def test_equal_seeds_give_equal_bytes(tmp_path):
 def test_files_are_kits19_like_and_pass_every_check(tmp_path):
     written = write_dataset(tmp_path, count=4, seed=1)
     assert cases.discover(tmp_path) == written
-    usable, refused = cases.check_cases(written)
-    assert usable == written and not refused
+    reports = check_cases(written)
+    assert [report.status for report in reports] == ["ok"] * 4
     for case in written:
         phantom = simulate_case(1, case.number)
-        imaging, affine = cases.read_nifti(case.imaging)
-        segmentation, _ = cases.read_nifti(case.segmentation)
+        imaging, affine = read_nifti(case.imaging)
+        segmentation, _ = read_nifti(case.segmentation)
         np.testing.assert_array_equal(imaging, phantom.imaging)
         np.testing.assert_array_equal(segmentation, phantom.segmentation)
         np.testing.assert_allclose(affine, phantom.affine, atol=1e-4)
@@ -134,12 +136,12 @@ def test_negative_arguments_are_refused(tmp_path, arguments):
 
 def test_cases_vary_as_in_kits19(phantoms):
     upright = [reorient(phantom, "IPL") for phantom in phantoms]
-    spacings = np.array([cases.spacing_of(phantom.affine) for phantom in upright])
+    spacings = np.array([spacing_of(phantom.affine) for phantom in upright])
     assert ((3 <= spacings[:, 0]) & (spacings[:, 0] <= 7)).all() and np.ptp(spacings[:, 0]) > 2
     assert ((3 <= spacings[:, 1]) & (spacings[:, 1] <= 5)).all() and np.ptp(spacings[:, 1]) > 1.5
     np.testing.assert_allclose(spacings[:, 1], spacings[:, 2])
     assert len({phantom.imaging.shape for phantom in upright}) > COUNT / 2
-    orientations = [cases.orientation_of(phantom.affine) for phantom in phantoms]
+    orientations = [orientation_of(phantom.affine) for phantom in phantoms]
     assert set(orientations) == {"IPL", "LPS", "RAS"}
     assert orientations.count("IPL") > COUNT / 2
     assert len({tuple(phantom.affine[:3, 3]) for phantom in phantoms}) == COUNT
@@ -149,7 +151,7 @@ def test_every_voxel_keeps_its_place_when_reoriented(phantoms):
     original = phantoms[0]
     for wanted in ("LPS", "RAS", "PIR"):
         turned = reorient(original, wanted)
-        assert cases.orientation_of(turned.affine) == wanted
+        assert orientation_of(turned.affine) == wanted
         for label in (KIDNEY, TUMOUR):
             np.testing.assert_allclose(centre(turned, label), centre(original, label), atol=1e-6)
         back = reorient(turned, "IPL")
@@ -166,7 +168,7 @@ def test_labels_and_volumes(phantoms):
         assert phantom.imaging.shape == phantom.segmentation.shape
         assert np.unique(phantom.segmentation).tolist() == [0, 1, 2]
         assert ndimage.label(phantom.segmentation == TUMOUR)[1] == 1
-        millilitres = np.prod(cases.spacing_of(phantom.affine)) / 1000
+        millilitres = np.prod(spacing_of(phantom.affine)) / 1000
         assert 50 < millilitres * (phantom.segmentation == KIDNEY).sum() < 500
         assert 5 < millilitres * (phantom.segmentation == TUMOUR).sum() < 700
         touching = ndimage.binary_dilation(phantom.segmentation == TUMOUR) & (phantom.segmentation == KIDNEY)
@@ -184,7 +186,7 @@ def test_a_tumour_has_the_volume_of_its_radius(monkeypatch):
     ratios = []
     for number in range(COUNT):
         phantom = simulate_case(4, number)
-        volume = np.prod(cases.spacing_of(phantom.affine)) * (phantom.segmentation == TUMOUR).sum()
+        volume = np.prod(spacing_of(phantom.affine)) * (phantom.segmentation == TUMOUR).sum()
         ratios.append(volume / (4 / 3 * np.pi * radii[-1] ** 3))
     assert len(radii) == COUNT and min(radii) > 10 and max(radii) < 60
     # Lobes, and the abdominal wall or spine that a large one meets, spread single cases; the median stays.

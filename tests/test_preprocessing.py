@@ -6,7 +6,9 @@ import pytest
 import torch
 import torchio as tio
 
-from kitsnb.cases import CaseError, discover, load_subject, orientation_of, read_nifti, spacing_of, write_nifti
+from kitsnb.cases import discover
+from kitsnb.checks import load_subject
+from kitsnb.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti
 from kitsnb.phantom import simulate_case, write_dataset
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases, reorient, to_native
 

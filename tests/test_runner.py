@@ -116,3 +116,18 @@ def test_imports_are_followed():
 
     names = {path.name for path in imported_modules(NOTEBOOKS / "04_training.py")}
     assert {"training.py", "registry.py", "region.py", "unet.py", "cases.py"} <= names and "phantom.py" not in names
+
+
+def test_missing_cases_are_all_named_before_anything_runs(tmp_path, capfd):
+    from kitsnb.phantom import write_dataset
+    from kitsnb.paths import ROOT
+
+    write_dataset(tmp_path / "data", 3, 0)
+    (tmp_path / "data" / "case_00001" / "imaging.nii.gz").unlink()
+    overrides = ["common.source=folder", f"common.folder={tmp_path / 'data'}", "data_analysis.phantom_cases=0"]
+    profile = load(ROOT / "tests" / "smoke.yml", overrides, build=str(tmp_path / "build"))
+    assert run_profile(profile) == 1
+    said = capfd.readouterr().out
+    for name in ("case_00001/imaging.nii.gz", "case_00003", "case_00004", "case_00005", "case_00007"):
+        assert name in said
+    assert not (tmp_path / "build" / "notebooks").exists()
