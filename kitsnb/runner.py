@@ -1,6 +1,7 @@
 """Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
 
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -143,6 +144,9 @@ def run_profile(profile: Profile, *, workers: int | None = None, only: str | Non
     """Bring all that ``profile`` makes up to date; returns the exit status."""
     started = time.monotonic()
     run = Run(profile, workers or profile.workers, force, dry)
+    if unwritable := why_unwritable(profile.build.folder):
+        run.console.print(f"[red]{profile.build.folder} cannot be written[/red]: {unwritable}; free it, or give another with --build")
+        return BAD
     if missing := missing_data(profile):
         run.console.print(f"[red]the data of {profile.name} are not complete[/red]", *missing, sep="\n  ")
         run.console.print("get them, or narrow training, validation and excluded in the profile")
@@ -160,6 +164,18 @@ def run_profile(profile: Profile, *, workers: int | None = None, only: str | Non
     if dry:
         return OK
     return report(run, time.monotonic() - started)
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why nothing can be written below ``folder`` (read-only, full, no folder), found by writing; None if it can."""
+    probe = folder / f".{os.getpid()}-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(1 << 20))
+        probe.unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def missing_data(profile: Profile) -> list[str]:

@@ -131,3 +131,19 @@ def test_missing_cases_are_all_named_before_anything_runs(tmp_path, capfd):
     for name in ("case_00001/imaging.nii.gz", "case_00003", "case_00004", "case_00005", "case_00007"):
         assert name in said
     assert not (tmp_path / "build" / "notebooks").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path, capfd, monkeypatch):
+    path, notebooks = make(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    assert run_profile(load(path, notebooks=notebooks, build=str(tmp_path / "file" / "build"))) == 1
+    said = capfd.readouterr().out
+    assert "cannot be written" in said and "Not a directory" in said
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert run_profile(load(path, notebooks=notebooks, build=str(tmp_path / "build"))) == 1
+    said = capfd.readouterr().out
+    assert "No space left" in said and "done in" not in said
