@@ -12,7 +12,7 @@ PROFILES := $(if $(KITSNB_DATA),$(filter-out $(PROFILE),labels)) $(PROFILE)
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
 .DEFAULT_GOAL := paper
-.PHONY: all paper why test lab lock clean help
+.PHONY: all paper why test bench lab lock clean help
 
 all: paper  ## the same as paper
 
@@ -24,6 +24,9 @@ why: .venv/.installed  ## what paper would run now, and why; runs nothing
 
 test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest
+
+bench: .venv/.installed  ## time and memory beside the peers, into the README's table
+	.venv/bin/python -m kitsnb run notebooks/profiles/benchmarks.yml --force $(if $(KITSNB_DATA),-p benchmarks.folder=$(KITSNB_DATA))
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py

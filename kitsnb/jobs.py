@@ -60,6 +60,8 @@ def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
     elif stage == "losses":
         parameters |= {"experiments": rows}
         makes, reads = (build.losses,), tuple(path for row in rows for path in _own_loss(row["loss"]))
+    elif stage == "benchmarks":
+        makes, reads = (build.benchmarks,), ()
     else:
         parameters |= {"experiments": rows, "seeds": list(profile.seeds), "profile": profile.summary}
         makes = (build.results,)

@@ -65,6 +65,10 @@ class Build:
         return self.folder / "results.json"
 
     @property
+    def benchmarks(self) -> Path:
+        return self.folder / "benchmarks.json"
+
+    @property
     def paper(self) -> Path:
         return self.folder / "paper.pdf"
 

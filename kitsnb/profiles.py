@@ -22,7 +22,10 @@ STAGES = {
     "training": "04_training.py",
     "results": "05_results.py",
     "paper": None,
+    "benchmarks": "06_benchmarks.py",
 }
+#: What a profile runs unless it says otherwise.
+DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
 SECTIONS = ("common", *(stage for stage, notebook in STAGES.items() if notebook))
 #: Keys of a profile and their types.
 KEYS = {"title": str, "description": str, "simulated": bool, "stages": list, "workers": int, "experiments": list,
@@ -100,7 +103,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     _check_keys(content, KEYS, "", problems)
     for section in SECTIONS:
         content[section] = _expand(content.get(section, {}), section, problems)
-    stages = tuple(content.get("stages", STAGES))
+    stages = tuple(content.get("stages", DEFAULT_STAGES))
     problems += [f"stages: unknown stage {stage!r}; {nearest(stage, STAGES)}" for stage in stages if stage not in STAGES]
     declared = _declared(notebooks, stages, problems)
     parameters = _parameters(content, declared, problems)

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from kitsnb import benchmarks
+from kitsnb.benchmarks import losses, reading
 from kitsnb.benchmarks.losses import against_monai, cost_of_losses
+from kitsnb.benchmarks.readme import BEGIN, END, write_table
+from kitsnb.figures.benchmarks import ratios
 from kitsnb.losses import DiceLoss
 
 
@@ -66,3 +69,37 @@ def test_losses_against_monai():
     rows = against_monai([[1, 3, 12, 12, 12], [2, 3, 8, 8]], repeats=1)
     assert [(row["loss"], len(row["size"])) for row in rows[::4]] == [("Dice", 5), ("Dice", 4)] and len(rows) == 8
     assert all(row[key] > 0 for row in rows for key in ("milliseconds", "memory", "time_ratio", "memory_ratio"))
+
+
+ROWS = [{"job": "read", "peer": "nibabel", "milliseconds": 123.4, "time_ratio": 0.5, "megabytes": None, "memory_ratio": None},
+        {"job": "score", "peer": "numpy", "milliseconds": 4.5, "time_ratio": 0.1, "megabytes": 3.0, "memory_ratio": 0.2}]
+
+
+def test_reading_is_compared():
+    (row,) = reading.compare(1, slices=4, side=64)
+    assert row["time_ratio"] > 0 and row["memory_ratio"] is None and set(row) == set(ROWS[0])
+
+
+def test_losses_are_compared_in_rows_like_the_others():
+    rows = losses.compare(1, [[1, 3, 12, 12, 12]])
+    assert len(rows) == 4 and all(set(row) == set(ROWS[0]) and row["megabytes"] > 0 for row in rows)
+
+
+def test_the_table_goes_between_the_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    for _ in range(2):
+        write_table(ROWS, "One machine.", readme)
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count("One machine.") == 1
+    assert "| read | nibabel | 123 | 0.50 | – |" in text and "| score | numpy | 4.5 | 0.10 | 0.20 |" in text
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="put them back"):
+        write_table(ROWS, "", readme)
+
+
+def test_ratios_are_drawn_and_what_was_not_measured_is_not():
+    axes = ratios(ROWS).axes[0]
+    time_ratio, memory = (line.get_xdata() for line in axes.lines[:2])
+    assert list(time_ratio) == [0.5, 0.1] and np.isnan(memory[0]) and memory[1] == 0.2
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["read (nibabel)", "score (numpy)"]

@@ -1,6 +1,8 @@
 """Cost, side by side: functions that do the same job take turns in one process, on one thread; only ratios are worth quoting.
 
-A module of this package compares one part of kitsnb with its peers. Linux only where memory of the process is asked for.
+A module of this package compares one part of kitsnb with its peers: ``compare`` gives rows of ``job``, ``peer``,
+``milliseconds`` and ``megabytes`` here, and ``time_ratio`` and ``memory_ratio`` to the peer's (None: not measured). Linux only
+where memory of the process is asked for.
 """
 
 import json

@@ -1,5 +1,6 @@
 """Our losses against MONAI's: time and memory of forward and backward."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -45,4 +46,16 @@ def against_monai(sizes: Sequence[Sequence[int]], repeats: int) -> list[dict]:
             here, peer = found[name, "here"], found[name, "peer"]
             ratios = {"time_ratio": here["milliseconds"] / peer["milliseconds"], "memory_ratio": here["memory"] / peer["memory"]}
             rows.append({"loss": name, "size": [batch, classes, *spatial], **here, **ratios})
+    return rows
+
+
+def compare(repeats: int, sizes: Sequence[Sequence[int]]) -> list[dict]:
+    """``against_monai`` as rows of ``kitsnb.benchmarks``."""
+    rows = []
+    for row in against_monai(sizes, repeats):
+        batch, classes, *spatial = row["size"]
+        elements = batch * classes * math.prod(spatial)
+        rows.append({"job": f"{row['loss']} loss, {' x '.join(map(str, row['size']))}", "peer": "MONAI",
+                     "milliseconds": row["milliseconds"], "time_ratio": row["time_ratio"],
+                     "megabytes": row["memory"] * elements * 4 / 1e6, "memory_ratio": row["memory_ratio"]})
     return rows

@@ -1,0 +1,119 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6. What it costs, beside its peers
+#
+# Each job is done here and by a well-known package, in one process, on one thread, in random turns; times are medians of the
+# thread's CPU time. Only ratios are worth quoting: below one, kitsnb needs less. Inputs are simulated, except that the metric
+# uses real KiTS19 labels where there are some.
+
+# %% tags=["parameters"]
+build = "build/benchmarks"  # folder of all output, from the repository's root
+parts = ["reading", "preprocessing", "sampling", "inference", "metric", "losses"]  # what is measured
+repeats = 5  # rounds of each comparison
+folder: str | None = None  # KiTS19 data (labels suffice) for the metric; None: phantoms
+validation = [166, 209]  # the cases whose labels the metric is timed on
+loss_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the losses
+readme = False  # rewrite the table in README.md
+
+# %%
+import platform
+from importlib import import_module
+from importlib.metadata import version
+
+import pandas as pd
+from IPython.display import display
+
+from kitsnb import figures
+from kitsnb.benchmarks.readme import write_table
+from kitsnb.figures.benchmarks import ratios
+from kitsnb.paths import ROOT, Build, resolve
+from kitsnb.results import write_results
+
+# %matplotlib inline
+figures.use_style()
+build = Build(build)
+compare = {part: import_module(f"kitsnb.benchmarks.{part}").compare for part in parts}
+rows = []
+
+
+def show(found):
+    rows.extend(found)
+    display(pd.DataFrame(found).round(3))
+
+
+# %% [markdown]
+# ## Reading
+#
+# The whole gzip stream, so that its checksum is verified; nibabel's plain read does not verify it.
+
+# %%
+if "reading" in parts:
+    show(compare["reading"](repeats))
+
+# %% [markdown]
+# ## From volume to working grid
+
+# %%
+if "preprocessing" in parts:
+    show(compare["preprocessing"](repeats))
+
+# %% [markdown]
+# ## Patches
+
+# %%
+if "sampling" in parts:
+    show(compare["sampling"](repeats))
+
+# %% [markdown]
+# ## Sliding window
+
+# %%
+if "inference" in parts:
+    show(compare["inference"](repeats))
+
+# %% [markdown]
+# ## The score
+#
+# Against the plain computation with full-size boolean arrays; the two must be exactly equal.
+
+# %%
+if "metric" in parts:
+    from kitsnb.benchmarks.metric import labels_for
+
+    show(compare["metric"](labels_for(folder and resolve(folder), validation), 1 if folder else repeats))
+
+# %% [markdown]
+# ## Losses
+#
+# Forward and backward; memory is what torch held.
+
+# %%
+if "losses" in parts:
+    show(compare["losses"](repeats, loss_sizes))
+
+# %% [markdown]
+# ## All together
+
+# %%
+figure = ratios(rows)
+figures.save(figure, build.figures / "benchmarks.svg")
+figure
+
+# %%
+packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchio", "monai", "nibabel"))
+note = f"Medians on one thread of one {platform.machine()} machine, {repeats} rounds, CPU time; {packages}."
+write_results(build.benchmarks, {"rows": rows, "note": note})
+if readme:
+    write_table(rows, note, ROOT / "README.md")
+print(f"wrote {build.benchmarks}" + (" and the table in README.md" if readme else ""))
