@@ -186,7 +186,7 @@ def _check_size(part: Path, remote: Remote) -> None:
     size = _size(part)
     if remote.size is not None and size < remote.size:
         raise Fault(f"cut short: {size} of {remote.size} bytes came")
-    if not size or remote.size is not None and size > remote.size:
+    if not size or (remote.size is not None and size > remote.size):
         raise WrongContent(f"{size} bytes came instead of {remote.size or 'some'}")
 
 

@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802, the name that http.server asks for
+    def do_GET(self) -> None:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         self.offset = int(match[1]) if match else 0
         self.server.asked[self.path].append(self.offset)
@@ -119,6 +119,14 @@ def other_range(handler: Handler, data: bytes) -> None:
     handler.wfile.write(data[5:15])
 
 
+def piece(handler: Handler, data: bytes) -> None:
+    """A correct range, and less of it than was asked for."""
+    rest = data[handler.offset :][:50000]
+    last = handler.offset + len(rest) - 1
+    handler.head(206, len(rest), Content_Range=f"bytes {handler.offset}-{last}/{len(data)}")
+    handler.wfile.write(rest)
+
+
 def labelled(handler: Handler, data: bytes) -> None:
     """Calls the packing an encoding, as some servers do with every .gz."""
     handler.wfile.write(handler.begin(data, Content_Encoding="gzip"))
@@ -135,8 +143,7 @@ def status(code: int, **headers: str) -> Callable:
     return lambda handler, _: handler.head(code, 0, **headers)
 
 
-def page(kind: str) -> Callable:
-    body = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
+def page(kind: str, body: bytes = b"\n<!DOCTYPE html><html><body>Please log in</body></html>") -> Callable:
 
     def answer(handler: Handler, _) -> None:
         handler.head(200, len(body), kind)

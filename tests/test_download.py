@@ -1,9 +1,11 @@
 """Downloads, from a server on this machine that misbehaves; nothing here needs the internet."""
 
+import errno
 import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import threading
 import time
@@ -17,8 +19,21 @@ import pooch
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from server_at_hand import Handler, Server, damaged, drop, drop_again, endless, labelled, mute, page, status, truncate
-from server_at_hand import whole, whole_again
+from server_at_hand import (
+    Handler,
+    Server,
+    damaged,
+    drop,
+    drop_again,
+    endless,
+    labelled,
+    mute,
+    page,
+    status,
+    truncate,
+    whole,
+    whole_again,
+)
 
 from kitsnb import download as subject
 from kitsnb.cases import CaseError, check_cases, discover
@@ -271,6 +286,16 @@ def test_a_disk_that_refuses_is_reported(bring, server, tmp_path):
     failures, _ = bring()
     assert [(error.case, error.advice) for error in failures[:1]] == [("case_00001", "check permissions and disk")]
     assert {error.case for error in failures} == {"case_00001"}
+
+
+def test_a_full_disk_is_reported_by_case(bring, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(subject, "write_json", full)
+    failures, _ = bring(cases=[1], labels_only=True)
+    assert [f"{error.case}: {error.reason}" for error in failures] == [
+        "all cases: No space left on device", "case_00001: No space left on device"]
 
 
 def test_cases_are_fetched_beside_each_other(bring, server):

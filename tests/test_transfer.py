@@ -8,7 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from server_at_hand import Handler, Server, drop, drop_again, endless, mute, other_range, page, stall, status, whole, whole_again
+from server_at_hand import (
+    Handler,
+    Server,
+    damaged,
+    drop,
+    drop_again,
+    endless,
+    mute,
+    other_range,
+    page,
+    piece,
+    stall,
+    status,
+    whole,
+    whole_again,
+)
 
 from kitsnb.transfer import CHUNK, GZIP, Fault, Patience, Remote, Stopped, Watcher, WrongContent, fetch
 
@@ -64,6 +79,34 @@ def test_all_was_here_and_only_the_verification_was_missing(server, part):
     assert server.asked[PATH] == [len(DATA)]
 
 
+def test_a_server_that_never_knows_ranges_is_asked_once(server, part):
+    part.write_bytes(DATA[:1000])
+    server.plans[PATH] = [whole_again]
+    assert bring(server, part).size == len(DATA) and len(server.asked[PATH]) == 1
+
+
+def test_a_server_that_gives_less_than_was_asked_for(server, part):
+    part.write_bytes(DATA[:1000])
+    server.plans[PATH] = [piece]
+    bring(server, part)
+    assert server.asked[PATH] == [1000, 51000, 101000, 151000]
+
+
+def test_another_range_than_the_one_asked_for_is_not_used(server, part):
+    part.write_bytes(DATA[:1000])
+    server.plans[PATH] = [other_range]
+    with pytest.raises(Fault, match="the server sent another range than the one asked for"):
+        bring(server, part)
+    assert not part.exists()
+
+
+def test_a_part_that_is_too_long_is_no_fault_of_the_source(server, part):
+    part.write_bytes(DATA + b"more")
+    server.plans[PATH] = [whole, damaged, whole]
+    bring(server, part)
+    assert server.asked[PATH] == [len(DATA) + 4, 0, 0]
+
+
 def test_a_line_that_brings_something_each_time_gets_there(server, part):
     """Six requests, where three in a row without a new byte would end the transfer."""
     server.plans[PATH] = [lambda handler, data: handler.wfile.write(handler.begin(data)[: len(data) // 6 + 1])]
@@ -84,12 +127,12 @@ def test_a_stall_ends_an_attempt(server, part, answer):
     server.plans[PATH] = [answer, whole]
     bring(server, part, STALL)
     server.plans[PATH] = [mute]
-    with pytest.raises(Fault, match="stalled: no byte came for 0.3 s"):
+    with pytest.raises(Fault, match=r"stalled: no byte came for 0\.3 s"):
         bring(server, part.with_name("other"), STALL)
 
 
 def test_no_server_at_all(part):
-    with pytest.raises(Fault, match=r"no connection to 127.0.0.1:1 \(Connection refused\)"):
+    with pytest.raises(Fault, match=r"no connection to 127\.0\.0\.1:1 \(Connection refused\)"):
         fetch("http://127.0.0.1:1/file", part, verify, QUICK)
 
 
@@ -126,6 +169,12 @@ def test_what_is_no_file_does_not_harm_what_is_here(server, part, answer):
     server.plans[PATH] = [drop, answer, whole]
     bring(server, part)
     assert server.asked[PATH][1] > 0 and part.read_bytes() == DATA
+
+
+def test_a_web_page_is_known_by_its_type(server, part):
+    server.plans[PATH] = [page("text/html", body=b"Please log in")]
+    with pytest.raises(Fault, match="the server sent a web page instead of the file"):
+        bring(server, part)
 
 
 def test_text_instead_of_a_gzip_file(server, part):
