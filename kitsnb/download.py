@@ -100,7 +100,7 @@ def _report(console: Console, to: Path, jobs: dict[str, list[str]], failures: li
 
 
 class Sources:
-    """Where each file comes from, and its SHA-256 where it is known; names are relative to the target folder."""
+    """Where each file comes from, and its SHA-256 where it is known; names are relative to the folder ``to``."""
 
     def __init__(self, to: Path, labels_address: str, imaging_address: str, registry: Path):
         self.known = pooch.create(to, labels_address)
@@ -113,13 +113,17 @@ class Sources:
             self.known.urls[name] = f"{imaging_address.rstrip('/')}/case_{number:05d}.nii.gz"
 
     def check(self, names: Iterable[str]) -> None:
+        """Raise ValueError unless KiTS19 has the cases ``names``."""
         unknown = [name for name in names if f"{name}/{SEGMENTATION}" not in self.known.registry]
         if unknown:
             raise ValueError(f"{', '.join(unknown[:5])}: KiTS19 has labels for {len(self.numbers)} cases, the last "
                              f"{max(self.numbers)}; ask for these")
 
     def verify(self, name: str, path: Path, sha256: str | None) -> str:
-        """SHA-256 of the file ``name``, which lies at ``path``. Raises WrongContent unless it is whole and the right one."""
+        """SHA-256 of the file ``name``, which lies at ``path``; ``sha256`` is what its server says, None if nothing.
+
+        Raises WrongContent unless it is whole and the right one, and Fault where that cannot be found out.
+        """
         digest = pooch.file_hash(str(path))
         expected = self.known.registry[name] or sha256
         if expected and digest != expected:
@@ -131,12 +135,13 @@ class Sources:
     def _verify_volume(self, name: str, path: Path) -> None:
         try:
             shape = read_nifti(path)[0].shape
-        except CaseError as error:
-            raise WrongContent(error.reason, CHECK_ADDRESS) from error
-        if name.endswith(IMAGING):
-            expected = read_header((self.to / name).with_name(SEGMENTATION)).shape
-            if shape != expected:
-                raise WrongContent(f"shape {shape} differs from {SEGMENTATION}'s {expected}", CHECK_ADDRESS)
+            expected = read_header((self.to / name).with_name(SEGMENTATION)).shape if name.endswith(IMAGING) else shape
+        except MemoryError as error:
+            raise Fault("too large to be read in this memory", "free some memory", again=False) from error
+        except ValueError as error:  # a CaseError, or what numpy says to an impossible header
+            raise WrongContent(getattr(error, "reason", f"corrupt: {error}"), CHECK_ADDRESS) from error
+        if shape != expected:
+            raise WrongContent(f"shape {shape} differs from {SEGMENTATION}'s {expected}", CHECK_ADDRESS)
 
 
 class Stamps:
@@ -150,6 +155,7 @@ class Stamps:
             self.known = {}
 
     def holds(self, name: str, sha256: str | None) -> bool:
+        """Is ``name`` as it was when verified, and verified to be ``sha256`` (None: any)?"""
         path, stamp = self.folder / name, self.known.get(name)
         return stamp is not None and path.is_file() and stamp == [*_mark(path), sha256 or stamp[2]]
 

@@ -219,10 +219,17 @@ def test_a_hash_that_comes_with_a_redirect_refuses_other_bytes(bring, server, pu
     check_landed(tmp_path / "to", published, but=(IMAGE,))
 
 
+def impossible() -> bytes:
+    """A volume whose header claims a negative size."""
+    header = bytearray(gzip.decompress(volume(1, labels=False)))
+    header[42:44] = (-5).to_bytes(2, "little", signed=True)
+    return gzip.compress(header)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(volume(1, labels=False)[:-2000], "corrupt: "), (volume(1, labels=False)[:-8] + bytes(8), "corrupt: "),
-     (gzip.compress(b"no volume" * 100), "corrupt: no valid NIfTI-1 header"),
+     (gzip.compress(b"no volume" * 100), "corrupt: no valid NIfTI-1 header"), (impossible(), "corrupt: negative dimensions"),
      (volume(1, labels=False, shape=(40, 50, 48)), "shape (40, 50, 48) differs from segmentation.nii.gz's (40, 48, 50)")],
 )
 def test_imaging_without_hash_is_read_to_its_end(bring, server, published, tmp_path, content, reason):
@@ -296,6 +303,17 @@ def test_a_full_disk_is_reported_by_case(bring, monkeypatch):
     failures, _ = bring(cases=[1], labels_only=True)
     assert [f"{error.case}: {error.reason}" for error in failures] == [
         "all cases: No space left on device", "case_00001: No space left on device"]
+
+
+def test_too_little_memory_is_no_fault_of_the_file(bring, server, tmp_path, monkeypatch):
+    def small(_) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(subject, "read_nifti", small)
+    failures, _ = bring(cases=[1], labels_only=True)
+    assert [str(error) for error in failures] == [
+        "case_00001: segmentation.nii.gz: too large to be read in this memory; free some memory"]
+    assert len(server.asked[LABEL]) == 1 and part(tmp_path / "to", LABEL).exists()
 
 
 def test_cases_are_fetched_beside_each_other(bring, server):
