@@ -5,7 +5,7 @@ The modules follow the flow of the data, and import only from modules above them
 ``paths``, ``parameters`` -> ``losses``, ``unet``, ``metric``, ``nifti``, ``cases`` -> ``checks`` -> ``phantom``, ``fingerprint``, ``preprocessing`` ->
 ``error_paths`` -> ``anatomy``, ``benchmarks``; ``sampling`` -> ``training``, ``inference`` -> ``figures`` -> ``results`` ->
 ``predictions``, ``paper``; and, apart from the science,
-``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner`` -> ``__main__``.
+``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner``; ``transfer`` -> ``download``; -> ``__main__``.
 """
 
 __version__ = "0.1.0"

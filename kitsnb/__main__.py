@@ -1,4 +1,4 @@
-"""The command line: ``python -m kitsnb run PROFILE`` and ``python -m kitsnb check FOLDER``."""
+"""The command line: ``python -m kitsnb`` with ``run``, ``download``, ``check`` or ``predict``."""
 
 import json
 import sys
@@ -35,6 +35,26 @@ def run(
     except ProfileError as error:
         sys.exit(str(error))
     sys.exit(run_profile(checked, workers=workers, only=only, force=force, dry=why))
+
+
+@app.command()
+def download(
+    to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
+    cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="leave out the imaging, some 20 GB")] = False,
+    labels_address: Annotated[str | None, typer.Option(help="folder that has kits.json, instead of the official repository")] = None,
+    imaging_address: Annotated[str | None, typer.Option(help="folder that has case_00000.nii.gz, instead of Hugging Face")] = None,
+):
+    """Download KiTS19 from its official sources, or go on with it; exit status 1 when a file failed."""
+    from kitsnb import download as source
+
+    try:
+        numbers = None if cases is None else source.parse_cases(cases)
+        failures = source.download(to, numbers, labels_only, labels_address or source.LABELS_ADDRESS,
+                                   imaging_address or source.IMAGING_ADDRESS)
+    except ValueError as error:
+        sys.exit(f"--cases {cases}: {error}")
+    sys.exit(1 if failures else 0)
 
 
 @app.command()

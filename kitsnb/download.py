@@ -20,7 +20,8 @@ import pooch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from kitsnb.cases import Case, CaseError, read_header, read_nifti
+from kitsnb.cases import Case
+from kitsnb.nifti import CaseError, read_header, read_nifti
 from kitsnb.stamps import write_json
 from kitsnb.transfer import CHECK_ADDRESS, GO_ON, Fault, Patience, Stopped, Watcher, WrongContent, fetch
 

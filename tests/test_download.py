@@ -36,7 +36,9 @@ from server_at_hand import (
 )
 
 from kitsnb import download as subject
-from kitsnb.cases import CaseError, check_cases, discover
+from kitsnb.cases import discover
+from kitsnb.checks import check_cases
+from kitsnb.nifti import CaseError
 from kitsnb.download import Meter, Sources, download, parse_cases
 from kitsnb.paths import ROOT
 from kitsnb.transfer import CHUNK, Patience
@@ -119,8 +121,9 @@ def test_all_files_land_and_a_second_call_costs_nothing(bring, server, published
     failures, printed = bring()
     assert not failures and "7 of 7 files" in printed
     check_landed(tmp_path / "to", published)
-    usable, refused = check_cases(discover(tmp_path / "to"))
-    assert [case.number for case in usable] == list(CASES) and not refused
+    reports = check_cases(discover(tmp_path / "to"))
+    assert [report.case for report in reports] == [f"case_{number:05d}" for number in CASES]
+    assert not [report for report in reports if report.status == "refused"]
     monkeypatch.setattr(subject, "read_nifti", lambda _: pytest.fail("read again"))
     monkeypatch.setattr(pooch, "file_hash", lambda _: pytest.fail("hashed again"))
     assert server.requests() == 7
