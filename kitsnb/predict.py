@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -30,7 +31,7 @@ SLAB = 32
 CLASSES = 3
 #: What the longest side of a CT can be, in mm; others have their spacing in another unit and would need a grid of any size.
 EXTENT = (20.0, 5000.0)
-#: Seconds a million native voxels to read, resample and write them, as measured on one core of a desktop's CPU.
+#: Seconds a million native voxels to read, resample and write them, as measured on one core.
 SECONDS_A_MEGAVOXEL = 0.025
 
 
@@ -60,10 +61,11 @@ def find_jobs(imaging: Path, output: Path) -> list[Job]:
         raise CaseError(imaging.name, output.name, "is no name for labels", "give a file that ends in .nii.gz as --output")
     else:
         jobs = [Job(imaging.name.removesuffix(".nii.gz"), imaging, output)]
-    inputs = {job.imaging.resolve() for job in jobs}
-    twice = [job for job in jobs if job.output.resolve() in inputs]
-    if twice:
-        raise CaseError(twice[0].name, twice[0].output.name, "--output would replace an input", "give another place")
+    for job in jobs:
+        if job.output.resolve() == job.imaging.resolve():
+            raise CaseError(job.name, job.output.name, "--output would replace it", "give another place")
+        if imaging.is_dir() and job.output.resolve().parent == job.imaging.resolve().parent:
+            raise CaseError(job.name, job.output.name, "would be a CT itself the next time", "give another folder as --output")
     return jobs
 
 
@@ -98,15 +100,16 @@ def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing) -> T
     """
     view, _ = reorient(array, affine)
     size = working_shape(array.shape, affine, settings)
-    stack = torch.empty(len(view), *size[1:])
+    stack, low, high = torch.empty(len(view), *size[1:]), settings.clip[1], settings.clip[0]
     for first in range(0, len(view), SLAB):
         slab = torch.from_numpy(np.ascontiguousarray(view[first : first + SLAB], np.float32)).clamp(*settings.clip)
+        low, high = min(low, float(slab.min())), max(high, float(slab.max()))
         for plane in ([settings.resize_in_plane] if settings.resize_in_plane else []) + [size[1:]]:
             slab = F.interpolate(slab[None], tuple(plane), mode="bilinear", align_corners=False)[0]
         stack[first : first + SLAB] = slab
+    if not high > low:  # asked before resampling, whose rounding makes equal voxels differ
+        raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
     grid = F.interpolate(stack[None, None], size, mode="trilinear", align_corners=False)[0, 0]
-    if not float(grid.max()) > float(grid.min()):
-        raise ValueError(f"all voxels are {float(grid.min()):g} HU after clipping to {list(settings.clip)}")
     return grid.sub_(grid.mean()).div_(grid.std())
 
 
@@ -232,10 +235,10 @@ def predict_all(trained: Trained, jobs: Sequence[Job], console: Console, *, keep
             found = predict_file(trained, job, keep)
         except CaseError as error:
             refused[job.name] = error
-            console.print(f"{job.name}: refused")
+            console.print(f"{job.name}: refused", markup=False)
         else:
             volumes = ", ".join(f"{key.removesuffix('_ml')} {value:.0f} ml" for key, value in found.items())
-            console.print(f"{job.name}: {volumes}; {time.perf_counter() - started:.1f} s, {job.output}")
+            console.print(f"{job.name}: {volumes}; {time.perf_counter() - started:.1f} s, {job.output}", markup=False)
     return refused
 
 
@@ -251,6 +254,6 @@ def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, for
     if refused:
         table = Table("case", "file", "refused", "what to do")
         for name, error in refused.items():
-            table.add_row(name, error.file, error.reason, error.advice)
+            table.add_row(*map(escape, (name, error.file, error.reason, error.advice)))
         console.print(table)
     return 1 if refused else 0
