@@ -95,5 +95,24 @@ def parse_label_map(pairs: list[str]) -> dict[int, int]:
         raise ValueError(f"--label-map {' '.join(pairs)}: must read OLD=NEW, as in 3=1") from None
 
 
+@app.command()
+def predict(
+    imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz), or a folder of case_XXXXX or of .nii.gz files")],
+    run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
+    output: Annotated[Path, typer.Option(help="file for the labels; for a folder, the folder for prediction_XXXXX.nii.gz")],
+    keep_components: Annotated[int | None, typer.Option(min=1, help="keep only the largest so many pieces (kidneys: 2)")] = None,
+    force: Annotated[bool, typer.Option("--force", help="predict also what is there already")] = False,
+):
+    """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
+    from kitsnb.nifti import CaseError
+    from kitsnb.predict import main
+
+    try:
+        status = main(imaging, run, output, keep=keep_components, force=force)
+    except (CaseError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    sys.exit(status)
+
+
 if __name__ == "__main__":
     app()

@@ -74,7 +74,7 @@ def test_again_runs_nothing_and_one_change_runs_only_what_follows(smoke, tmp_pat
     done = kitsnb("run", profile, "--build", smoke)
     assert done.returncode == 0, done.stdout
     finished = set(re.findall(r"^(.*): done in", done.stdout, re.M))
-    assert finished == {"training focal_tversky seed 0", "results", "paper"}
+    assert finished == {"losses", "training focal_tversky seed 0", "results", "paper"}
     assert list((smoke / "runs" / "archive").glob("focal_tversky-seed0-*")), "the former run is kept"
 
 

@@ -5,6 +5,7 @@ A module of this package compares one part of kitsnb with its peers: ``compare``
 where memory of the process is asked for.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -86,6 +87,7 @@ def peak_process_bytes(function: Callable[[], object]) -> int:
     if not child:
         status = 1
         try:
+            ctypes.CDLL(None).malloc_trim(0)  # pages that the heap keeps for later would hide what is asked for
             before = _resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             function()
