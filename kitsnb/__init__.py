@@ -3,7 +3,7 @@
 The modules follow the flow of the data, and import only from modules above them in this list:
 
 ``paths``, ``parameters`` -> ``losses``, ``unet``, ``metric``, ``nifti``, ``cases`` -> ``checks`` -> ``phantom``, ``fingerprint``, ``preprocessing`` ->
-``error_paths`` -> ``anatomy``, ``benchmarks``; ``sampling`` -> ``training``, ``inference`` -> ``figures`` -> ``results`` ->
+``error_paths`` -> ``anatomy``, ``benchmarks``; ``sampling`` -> ``training``, ``inference`` -> ``trained`` -> ``predict``; ``figures`` -> ``results`` ->
 ``predictions``, ``paper``; and, apart from the science,
 ``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner``; ``transfer`` -> ``download``; -> ``__main__``.
 """
