@@ -1,10 +1,12 @@
-"""The KiTS19 score (eq. 14) and its parts, as the challenge defines them, in native geometry; volumes and sizes of lesions."""
+"""One case in native geometry: the KiTS19 score (eq. 14) and its parts, as the challenge defines them; volumes; lesion size."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from kitsnb.surface import surface_scores
 
 SCORES = ("kidney_and_tumour", "kidney", "tumour", "composite")
 #: Size classes of a lesion, each with its largest equivalent diameter in cm.
@@ -67,24 +69,24 @@ def _count_apart(prediction: NDArray, reference: NDArray) -> NDArray[np.int64]:
 
 
 def _occupied(**arrays: NDArray) -> Iterator[tuple[NDArray[np.int64], list[NDArray[np.uint8]]]]:
-    """The words of eight voxels in which any of ``arrays`` has foreground, piece by piece in C order.
+    """The words of eight voxels in which either of ``arrays``, one or two, has foreground, piece by piece in C order.
 
     Yields, for each piece that has any, the position of each word's first voxel in C order, and each array's labels in these
     words, flat. Raises ValueError for labels below 0 or above 2.
     """
-    options, start = {"flags": ["external_loop", "buffered", "zerosize_ok"], "order": "C", "buffersize": _PIECE}, 0
-    for pieces in np.nditer(list(arrays.values()), **options):
-        pieces = dict(zip(arrays, pieces if isinstance(pieces, tuple) else (pieces,)))
-        size = next(iter(pieces.values())).size
-        words = [_words(piece, name, arrays[name]) for name, piece in pieces.items()]
-        used = np.flatnonzero(words[0] if len(words) == 1 else np.bitwise_or(*words))
+    start, flags = 0, ["external_loop", "buffered", "zerosize_ok"]
+    operands = [["readonly", "contig"]] * len(arrays)  # of arrays with gaps or backwards a piece is copied, not viewed
+    for pieces in np.nditer(list(arrays.values()), flags, operands, order="C", buffersize=_PIECE):
+        pieces = pieces if isinstance(pieces, tuple) else (pieces,)
+        words = [_words(piece, name, labels) for piece, (name, labels) in zip(pieces, arrays.items())]
+        used = np.flatnonzero(np.bitwise_or(*words) if len(words) == 2 else words[0])
         if used.size:
-            labels = [word[used].view(np.uint8) for word in words]
-            for name, values in zip(arrays, labels):
+            found = [word[used].view(np.uint8) for word in words]
+            for values, (name, labels) in zip(found, arrays.items()):
                 if values.max() > 2:
-                    raise _refusal(name, arrays[name])
-            yield start + 8 * used, labels
-        start += size
+                    raise _refusal(name, labels)
+            yield start + 8 * used, found
+        start += pieces[0].size
 
 
 def _words(piece: NDArray, name: str, labels: NDArray) -> NDArray[np.uint64]:
@@ -152,6 +154,19 @@ def lesion_size(tumour_ml: float) -> str:
     if tumour_ml == 0:
         return "none"
     return next(name for name, largest in SIZES.items() if equivalent_diameter(tumour_ml) <= largest)
+
+
+def case_row(prediction: ArrayLike, reference: ArrayLike, spacing: Sequence[float]) -> dict[str, float | str]:
+    """All that a table says of one case: two label arrays [D, H, W] in native geometry, voxels of ``spacing`` mm.
+
+    The scores of ``kits19_score``; ``hd95_*`` and ``nsd_*`` of ``surface.surface_scores``; the volumes of ``volumes_of``; and
+    ``size``, the class of the reference's tumour (``lesion_size``), all lesions of a case taken together.
+    Raises ``ValueError`` as ``confusion`` and ``surface_scores`` do.
+    """
+    counts = confusion(prediction, reference)
+    volumes = volumes_of(counts, spacing)
+    surfaces = surface_scores(prediction, reference, spacing)
+    return {**scores_of(counts), **surfaces, **volumes, "size": lesion_size(volumes["tumour_ml"])}
 
 
 def summarise(values: Iterable[float]) -> dict[str, float | int]:
