@@ -91,10 +91,11 @@ def _occupied(**arrays: NDArray) -> Iterator[tuple[NDArray[np.int64], list[NDArr
 
 def _words(piece: NDArray, name: str, labels: NDArray) -> NDArray[np.uint64]:
     """A flat piece as words of eight labels of a byte each, the last one filled up with background."""
-    if piece.dtype.itemsize > 1:  # a cast to one byte would wrap what is out of range; a negative one is large as unsigned
-        if piece.size and piece.view(piece.dtype.str.replace("i", "u")).max() > 2:
+    if piece.dtype.itemsize > 1 and piece.size:
+        largest = piece.view(piece.dtype.str.replace("i", "u")).max()  # negative labels are large ones as unsigned
+        if largest > 2:  # a cast to one byte would wrap it
             raise _refusal(name, labels)
-        piece = piece.astype(np.uint8)
+        piece = piece.astype(np.uint8) if largest else np.zeros(piece.size, np.uint8)
     missing = -piece.size % 8
     return (np.pad(piece, (0, missing)) if missing else piece).view(np.uint64)
 

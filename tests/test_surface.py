@@ -55,7 +55,7 @@ def test_area_of_a_block(spacing):
 
 
 def test_elements_count_by_their_area():
-    """Two blocks, one of them missed. By area it is 1 of 10 and within no 95 %; by elements it would be 1 of 3."""
+    """A high block, and a flat one that is missed: in thick slices it has many elements for its share of the area."""
     spacing, reference = (8.0, 0.5, 0.5), np.zeros((40, 80, 80), np.uint8)
     reference[2:22, 5:45, 5:45] = 1
     prediction = reference.copy()
@@ -88,7 +88,8 @@ def test_identical_masks_and_masks_at_the_border():
 
 def test_undefined_where_a_region_is_empty():
     empty, kidney, tumour = (np.full((4, 4, 4), label, np.uint8) for label in range(3))
-    missed, invented, neither = (surface_scores(*pair, (1, 1, 1)) for pair in ((kidney, tumour), (tumour, kidney), (kidney, kidney)))
+    pairs = (kidney, tumour), (tumour, kidney), (kidney, kidney)
+    missed, invented, neither = (surface_scores(*pair, (1, 1, 1)) for pair in pairs)
     assert all(math.isnan(scores["hd95_tumour"]) for scores in (missed, invented, neither))
     assert missed["nsd_tumour"] == invented["nsd_tumour"] == 0 and math.isnan(neither["nsd_tumour"])
     assert missed["hd95_kidney_and_tumour"] == 0 and missed["nsd_kidney_and_tumour"] == 1
