@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kitsnb.cases import Case
+from kitsnb.checks import Accept, read_case
 from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.metric import kits19_score
+from kitsnb.metric import case_row
 from kitsnb.preprocessing import to_native
 
 
@@ -131,29 +132,28 @@ def _bounding_box(labels: np.ndarray) -> tuple[slice, ...] | None:
     return tuple(slice(f[0], f[-1] + 1) for f in found) if found[0].size else None
 
 
-def predict_case(network: nn.Module, prepared: Case, native: Case, window: Window) -> np.ndarray:
-    """Labels of one case in the native geometry of its imaging, from its preprocessed volume."""
+def predict_case(
+    network: nn.Module, prepared: Case, shape: Sequence[int], affine: np.ndarray, window: Window
+) -> np.ndarray:
+    """Labels (uint8, ``shape``) of one case in its native geometry, from its preprocessed volume."""
     volume, _ = read_nifti(prepared.imaging)
-    header = read_header(native.segmentation)
-    probabilities = predict_probabilities(network, torch.from_numpy(volume.copy()), window)
-    return to_native(probabilities, header.shape, header.affine)
+    return to_native(predict_probabilities(network, torch.from_numpy(volume.copy()), window), shape, affine)
 
 
 def predict_and_score(
-    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window
+    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window, accept: Accept | None = None
 ) -> pd.DataFrame:
-    """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair; scores, a row each."""
+    """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
+
+    Returns a row a case: ``case`` and what ``metric.case_row`` says of prediction and label in native geometry. ``accept`` must
+    be what the cases were prepared with.
+    """
     rows = []
     for prepared, native in pairs:
-        prediction = predict_case(network, prepared, native, window)
-        reference, affine = read_nifti(native.segmentation)
+        _, reference, affine = read_case(native, imaging=False, accept=accept)
+        if accept and accept.affine:
+            affine = read_header(native.imaging).affine
+        prediction = predict_case(network, prepared, reference.shape, affine, window)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
-        reference = reference.astype(np.uint8)
-        ml = float(np.prod(spacing_of(affine))) / 1000
-        volumes = {
-            f"{prefix}{name}_ml": ml * int((array == label).sum())
-            for prefix, array in (("", reference), ("predicted_", prediction))
-            for label, name in ((1, "kidney"), (2, "tumour"))
-        }
-        rows.append({"case": native.name, **kits19_score(prediction, reference), **volumes})
+        rows.append({"case": native.name, **case_row(prediction, reference, spacing_of(affine))})
     return pd.DataFrame(rows)

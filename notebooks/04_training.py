@@ -28,6 +28,8 @@ seed = 0  # weights, patches and augmentation follow from it
 source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated = True  # is the CT simulated? said in every figure
+label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine = False  # take imaging's affine where the segmentation's differs
 training = [0, 99]  # first and last number of the training cases
 validation = [100, 119]  # first and last number of the held-out cases
 excluded: list | None = []  # numbers left out; None: the paper's six
@@ -62,6 +64,7 @@ import torch
 from kitsnb import figures
 from kitsnb.cases import discover, select
 from kitsnb.figures.results import training_curves
+from kitsnb.checks import Accept
 from kitsnb.inference import Window, predict_and_score
 from kitsnb.paths import Build, resolve
 from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
@@ -144,13 +147,13 @@ best = load_network(run, settings)
 prepared = cases_below(build.preprocessed, split.validation)
 native = {case.name: case for case in split.validation}
 scores = predict_and_score(best, [(case, native[case.name]) for case in prepared], run / "predictions",
-                           Window(patch_size, overlap))
+                           Window(patch_size, overlap), Accept(label_map, accept_affine))
 scores.to_csv(run / "scores.csv", index=False)
 scores.round(3)
 
 # %%
 record = {
-    "experiment": experiment, "title": title, **summary, "training_cases": len(training_volumes),
+    "experiment": experiment, "title": title, **summary, "simulated": simulated, "training_cases": len(training_volumes),
     "settings": {**asdict(settings), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded},
 }
 (run / "run.json").write_text(json.dumps(record, indent=1))

@@ -34,6 +34,8 @@ baseline = "log_cosh_dice"  # the seed paper's baseline
 labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
 source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
+label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine = False  # take imaging's affine where the segmentation's differs
 
 # %%
 import pandas as pd
@@ -41,6 +43,7 @@ from IPython.display import Markdown, display
 
 from kitsnb import figures, predictions, results
 from kitsnb.cases import Case
+from kitsnb.checks import Accept, read_case
 from kitsnb.nifti import read_nifti
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.paths import Build, resolve
@@ -177,8 +180,7 @@ keep(best_against_baseline(scores[best], scores[reference], ["tumour"], pair, si
 # %%
 chosen = results.choose_case(scores[reference])
 case = Case((build.data if source == "phantom" else resolve(folder)) / chosen)
-imaging, affine = read_nifti(case.imaging)
-truth, _ = read_nifti(case.segmentation)
+imaging, truth, affine = read_case(case, accept=Accept(label_map, accept_affine))
 for name, figure_name in ((reference, "fig13_slices_baseline"), (best, "fig14_slices_best")):
     prediction, _ = read_nifti(first[name].folder / "predictions" / f"{chosen}.nii.gz")
     keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen}", simulated), figure_name)
