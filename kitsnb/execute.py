@@ -11,7 +11,6 @@ from pathlib import Path
 
 from kitsnb.paths import ROOT
 
-
 #: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and on
 #: virtual machines most of a training step is spent on page faults.
 ENVIRONMENT = {

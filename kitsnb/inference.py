@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from kitsnb.cases import Case
 from kitsnb.checks import Accept, read_case
-from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.metric import case_row
+from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.preprocessing import to_native
 
 

@@ -21,8 +21,8 @@ from rich.table import Table
 from torch import Tensor
 
 from kitsnb.cases import Case, discover
-from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.inference import largest_components, predict_probabilities
+from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.preprocessing import Preprocessing, grid_size, reorient, to_native
 from kitsnb.trained import Trained, load_run
 from kitsnb.training import duration

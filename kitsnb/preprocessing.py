@@ -21,8 +21,8 @@ from torch import Tensor
 
 from kitsnb.cases import Case
 from kitsnb.checks import load_subject
-from kitsnb.nifti import CaseError, orientation_of, spacing_of, write_nifti
 from kitsnb.metric import kits19_score
+from kitsnb.nifti import CaseError, orientation_of, spacing_of, write_nifti
 
 #: Axes of the working grid: (slice, height, width) as KiTS19 stores them, pointing inferior, posterior, left.
 ORIENTATION = "IPL"

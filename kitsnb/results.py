@@ -15,18 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-import yaml
 from scipy.stats import kendalltau, spearmanr
 
-from kitsnb.cases import EXCLUDED
-from kitsnb.metric import SCORES, summarise
+from kitsnb.metric import SCORES, lesion_size, summarise
+from kitsnb.metric import SIZES as LESIONS
 from kitsnb.parameters import nearest
-from kitsnb.paths import PAPER, Build, resolve
-from kitsnb.unet import UNet3D, count_parameters
+from kitsnb.paths import Build
 
 #: Columns that ``scores.csv`` must have beside the scores.
 SIZES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
+#: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
+SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
 #: What differs between the runs of one profile by design; every other setting must be equal.
@@ -93,7 +92,7 @@ def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
     if not isinstance(info.get("settings"), dict):
         raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
     scores = pd.read_csv(folder / "scores.csv")
-    if lacking := [name for name in ("case", *SCORES, *SIZES) if name not in scores]:
+    if lacking := [name for name in ("case", *SCORES, *SURFACES, *SIZES) if name not in scores]:
         raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
     if scores.empty or scores.case.duplicated().any():
         raise ValueError(f"{folder / 'scores.csv'}: needs one row a case, at least one; train it again")
@@ -208,6 +207,26 @@ def check_claims(runs: Sequence[Run], seed_paper: Mapping) -> list[dict]:
     return checked
 
 
+def distances(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
+    """Per experiment: each of ``SURFACES`` summarised over cases (``metric.summarise``); undefined ones are counted."""
+    return [
+        {"experiment": row["name"], "title": row["title"]}
+        | {name: summarise(cases[name]) for name in SURFACES for cases in [scores_of(runs, row["name"])]}
+        for row in experiments
+    ]
+
+
+def by_size(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
+    """Per experiment: tumour Dice summarised over the cases of each size class of ``metric.lesion_size``, smallest first."""
+    table = []
+    for row in experiments:
+        cases = scores_of(runs, row["name"])
+        classes = cases.tumour_ml.map(lesion_size)
+        sizes = {size: summarise(cases.tumour[classes == size]) for size in LESIONS if (classes == size).any()}
+        table.append({"experiment": row["name"], "title": row["title"], "sizes": sizes})
+    return table
+
+
 def describe_cases(runs: Sequence[Run]) -> pd.DataFrame:
     """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
     tables = {name: scores_of(runs, name) for name in dict.fromkeys(run.experiment for run in runs)}
@@ -231,55 +250,6 @@ def choose_case(scores: pd.DataFrame) -> str:
     used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
     used = used if len(used) else scores.sort_values("kidney", kind="stable")
     return str(used.index[(len(used) - 1) // 2])
-
-
-def count_network() -> dict[str, int]:
-    """Trainable parameters and running statistics of the seed paper's network, counted on the network itself."""
-    with torch.device("meta"):  # shapes without memory
-        trainable, running = count_parameters(UNet3D())
-    return {"paper_trainable": trainable, "paper_running": running}
-
-
-def audit(seed_paper: Mapping, labels: Mapping | None) -> dict:
-    """The seed paper against itself and against the data: its table's arithmetic, split, network and labels."""
-    claims, network = seed_paper["claims"], count_network()
-    ranges = {
-        name: range(claims[f"{name}_first"], claims[f"{name}_last"] + 1) for name in ("training", "validation")
-    }
-    rows = [
-        {name: row[name] for name in ("experiment", *PAPER_COLUMNS)}
-        | {
-            "mean_of_columns": (row["kidney"] + row["tumour"]) / 2,
-            "composite_from_columns": (row["kidney_and_tumour"] + row["tumour"]) / 2,
-        }
-        for row in seed_paper["table"]
-    ]
-    kept = {name: sum(number not in EXCLUDED for number in numbers) for name, numbers in ranges.items()}
-    return {
-        "table": rows,
-        "split": kept | {"excluded": len(EXCLUDED), "equation_cases": claims["equation_cases"]},
-        "parameters": {
-            "paper_total": claims["total_parameters"],
-            "paper_trainable": claims["trainable_parameters"],
-            "measured_total": network["paper_trainable"] + network["paper_running"],
-            "measured_trainable": network["paper_trainable"],
-        },
-        "labels": labels,
-    }
-
-
-def load_seed_paper(path: str | Path = PAPER / "seed_paper.yml") -> dict:
-    return yaml.safe_load(Path(path).read_text())
-
-
-def load_labels(path: str | Path | None) -> dict | None:
-    """Summary of the real labels by 01_data_analysis, None where there is none. Raises ValueError for simulated ones."""
-    if path is None or not resolve(path).is_file():
-        return None
-    summary = json.loads(resolve(path).read_text())
-    if summary["simulated"]:
-        raise ValueError(f"labels_summary {path}: describes simulated cases; give the real KiTS19 labels' one, or None")
-    return summary
 
 
 def shared_settings(runs: Sequence[Run]) -> dict:

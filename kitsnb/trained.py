@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from kitsnb.nifti import CaseError
 from kitsnb.inference import Window
+from kitsnb.nifti import CaseError
 from kitsnb.paths import Build
 from kitsnb.preprocessing import Preprocessing
 from kitsnb.training import Training, load_network

@@ -44,9 +44,9 @@ from IPython.display import Markdown, display
 from kitsnb import fingerprint, phantom
 from kitsnb.cases import EXCLUDED, discover, select
 from kitsnb.checks import Accept, read_case
-from kitsnb.nifti import spacing_of
 from kitsnb.figures import data as figures
 from kitsnb.figures import save, use_style
+from kitsnb.nifti import spacing_of
 from kitsnb.parameters import nearest
 from kitsnb.paths import Build, resolve
 from kitsnb.preprocessing import reorient

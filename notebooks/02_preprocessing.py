@@ -42,9 +42,9 @@ import torch
 from kitsnb import figures
 from kitsnb.cases import discover
 from kitsnb.checks import load_subject
-from kitsnb.nifti import spacing_of
 from kitsnb.figures.data import clipping
 from kitsnb.metric import SCORES
+from kitsnb.nifti import spacing_of
 from kitsnb.paths import Build, resolve
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases, reorient
 

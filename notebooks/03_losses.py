@@ -52,9 +52,9 @@ from kitsnb import figures as style
 from kitsnb import losses as library
 from kitsnb.benchmarks.losses import against_monai
 from kitsnb.cases import discover
-from kitsnb.nifti import CaseError
 from kitsnb.error_paths import phantom_geometry, real_geometry
 from kitsnb.figures import losses as figures
+from kitsnb.nifti import CaseError
 from kitsnb.paths import Build, resolve
 from kitsnb.results import write_results
 

@@ -63,8 +63,8 @@ import torch
 
 from kitsnb import figures
 from kitsnb.cases import discover, select
-from kitsnb.figures.results import training_curves
 from kitsnb.checks import Accept
+from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
 from kitsnb.paths import Build, resolve
 from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes

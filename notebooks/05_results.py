@@ -41,11 +41,11 @@ accept_affine = False  # take imaging's affine where the segmentation's differs
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb import figures, predictions, results
+from kitsnb import audit, figures, predictions, results
 from kitsnb.cases import Case
 from kitsnb.checks import Accept, read_case
-from kitsnb.nifti import read_nifti
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
+from kitsnb.nifti import read_nifti
 from kitsnb.paths import Build, resolve
 from kitsnb.unet import UNet3D, count_parameters
 
@@ -53,7 +53,7 @@ from kitsnb.unet import UNet3D, count_parameters
 figures.use_style()
 build = Build(build)
 simulated = profile["simulated"]
-seed_paper = results.load_seed_paper()
+seed_paper = audit.load_seed_paper()
 runs = results.load_runs(build, experiments, seeds)
 settings = results.shared_settings(runs)
 titles = {experiment["name"]: experiment["title"] for experiment in experiments}
@@ -199,6 +199,26 @@ hard.head(5).round(3)
 tumour_volume(scores, simulated)
 
 # %% [markdown]
+# The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of cases.
+
+# %%
+sizes = results.by_size(runs, experiments)
+pd.DataFrame({row["title"]: {size: f"{found['mean']:.3f} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes}).T
+
+# %% [markdown]
+# ## Distances
+#
+# HD95 in mm (lower is better) and normalized surface Dice at KiTS21's tolerances (higher is better), by surface elements
+# (Nikolov et al. 2021). Means over cases; undefined ones, where a tumour was missed altogether, are left out and counted.
+
+# %%
+distances = results.distances(runs, experiments)
+pd.DataFrame({
+    row["title"]: {name: f"{row[name]['mean']:.3g} ({row[name]['undefined']} undefined)" for name in results.SURFACES}
+    for row in distances
+}).T
+
+# %% [markdown]
 # ## Written for the paper
 
 # %%
@@ -209,7 +229,7 @@ results.write_results(
         "profile": profile,
         "data": results.describe_data(build, runs),
         "settings": settings,
-        "network": {"trainable": trainable, **results.count_network()},
+        "network": {"trainable": trainable, **audit.count_network()},
         "table": table,
         "baseline": reference,
         "best": best,
@@ -217,8 +237,10 @@ results.write_results(
         "difference": difference,
         "order_agreement": agreement,
         "claims": claims,
+        "distances": distances,
+        "by_size": sizes,
         "losses": anatomy | {"predictions": checked},
-        "audit": results.audit(seed_paper, results.load_labels(labels_summary)),
+        "audit": audit.audit(seed_paper, audit.load_labels(labels_summary)),
         "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in runs],
         "figures": made,
         "software": results.software(),

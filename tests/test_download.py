@@ -38,8 +38,8 @@ from server_at_hand import (
 from kitsnb import download as subject
 from kitsnb.cases import discover
 from kitsnb.checks import check_cases
-from kitsnb.nifti import CaseError
 from kitsnb.download import Meter, Sources, download, parse_cases
+from kitsnb.nifti import CaseError
 from kitsnb.paths import ROOT
 from kitsnb.transfer import CHUNK, Patience
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from kitsnb.cases import Case, discover
-from kitsnb.nifti import CaseError, write_nifti
 from kitsnb.error_paths import PATHS, Geometry, crop, phantom_geometry, real_geometry, soft_logits
 from kitsnb.metric import kits19_score
+from kitsnb.nifti import CaseError, write_nifti
 
 
 def box(spacing=(2.0, 1.0, 1.0)) -> Geometry:

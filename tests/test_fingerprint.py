@@ -11,8 +11,8 @@ import pytest
 
 from kitsnb import fingerprint
 from kitsnb.cases import Case, discover
-from kitsnb.nifti import CaseError
 from kitsnb.figures import data as figures
+from kitsnb.nifti import CaseError
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.
 SHAPE, SPACING = (6, 8, 10), (3.0, 0.5, 0.8)

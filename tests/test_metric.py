@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kitsnb.benchmarks import peak_process_bytes
-from kitsnb.benchmarks.metric import compare, compare_surfaces, perturbed
+from kitsnb.benchmarks.metric import compare, compare_surfaces, labels_for, perturbed
 from kitsnb.cases import discover
-from kitsnb.nifti import read_nifti
 from kitsnb.metric import (
-    SCORES, SIZES, case_row, confusion, equivalent_diameter, kits19_score, lesion_size, summarise, volumes_of,
+    SCORES,
+    SIZES,
+    case_row,
+    confusion,
+    equivalent_diameter,
+    kits19_score,
+    lesion_size,
+    summarise,
+    volumes_of,
 )
+from kitsnb.nifti import read_nifti
 
 
 def plain_dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -178,3 +186,9 @@ def test_real_labels_cost_less_than_the_plain_definition(kits19_labels):
     reference, _ = read_nifti(discover(kits19_labels)[180].segmentation)
     for row in compare([reference], repeats=3):
         assert row["time_ratio"] < 1 / 6 and row["memory_ratio"] < 1 / 5 and row["difference"] == 0
+
+
+def test_labels_for_the_benchmark_are_real_where_there_are_some(kits19_labels):
+    (real,) = labels_for(kits19_labels, [166, 166])
+    assert real.shape[1:] == (512, 512) and (real == 2).any()
+    assert min(next(labels_for(None, [0, 0])).shape) > 60

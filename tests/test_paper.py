@@ -94,6 +94,11 @@ def results() -> dict:
                        "tumour": {"mean": 0.029, "low": -0.013, "high": 0.066}},
         "order_agreement": {"tumour": 0.24, "kidney_and_tumour": -0.14},
         "losses": copy.deepcopy(LOSSES),
+        "distances": [{"experiment": r["experiment"], "title": r["title"], "hd95_kidney_and_tumour": score(5.25),
+                       "nsd_kidney_and_tumour": score(0.654), "hd95_tumour": score(17.5, n=8, undefined=1),
+                       "nsd_tumour": score(0.321)} for r in table],
+        "by_size": [{"experiment": r["experiment"], "title": r["title"],
+                     "sizes": {"up to 4 cm": score(0.456, n=6), "over 7 cm": score(0.789, n=3)}} for r in table],
         "audit": {"table": [], "split": {}, "parameters": {}, "labels": LABELS},
         "runs": [{"experiment": r["experiment"], "title": r["title"], "seed": 0, "seconds": 61.0, "device": "cpu",
                   "precision": "bf16"} for r in table],
@@ -194,6 +199,14 @@ def test_words_follow_the_numbers(tmp_path, made, results):
     assert "the counts are not the same" in text and "lists no deviation" in text
     results["best"] = "log_cosh_dice"
     assert "The best loss is the baseline" in words(build(write(tmp_path / "baseline", results)))
+
+
+def test_distances_and_sizes(tmp_path, made, results):
+    assert re.search(r"Weighted Dice 5\.3 0\.654 17\.5 \(1\) 0\.321 0\.456 \(6\) 0\.789 \(3\)", made)
+    assert "up to 4 cm" in made and "4-7 cm" not in made
+    for item in results["by_size"]:
+        item["sizes"] = {}
+    assert "up to 4 cm" not in words(build(write(tmp_path / "none", results)))
 
 
 def test_losses_their_cost_and_what_they_predicted(tmp_path, made, results):

@@ -12,8 +12,7 @@ from kitsnb import cases
 from kitsnb import phantom as phantom_module
 from kitsnb.checks import check_cases
 from kitsnb.nifti import orientation_of, read_nifti, spacing_of
-from kitsnb.phantom import KIDNEY, TUMOUR, Ellipsoid, Scene, reorient, rotation
-from kitsnb.phantom import simulate_case, smooth_noise, write_dataset
+from kitsnb.phantom import KIDNEY, TUMOUR, Ellipsoid, Scene, reorient, rotation, simulate_case, smooth_noise, write_dataset
 
 COUNT = 36
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kitsnb import results
+from kitsnb import audit, results
 from kitsnb.figures import save, use_style
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.paths import Build
@@ -41,7 +41,9 @@ def build(tmp_path) -> Build:
             run.mkdir(parents=True)
             tumour = np.array(TUMOUR[experiment["name"]][seed])
             scores = {"kidney_and_tumour": 0.9, "kidney": 0.8, "tumour": tumour, "composite": (0.9 + tumour) / 2}
-            sizes = {"kidney_ml": 300.0, "tumour_ml": [10.0, 0.0, 40.0], "predicted_tumour_ml": [12.0, 0.0, 41.0]}
+            sizes = {"kidney_ml": 300.0, "tumour_ml": [10.0, 0.0, 40.0], "predicted_tumour_ml": [12.0, 0.0, 41.0],
+                     "hd95_kidney_and_tumour": [4.0, 5.0, 6.0], "nsd_kidney_and_tumour": 0.5,
+                     "hd95_tumour": [10.0, np.nan, 20.0], "nsd_tumour": [0.2, np.nan, 0.4]}
             pd.DataFrame({"case": [f"case_0000{i}" for i in range(3)], **scores, **sizes}).to_csv(run / "scores.csv", index=False)
             history().to_csv(run / "history.csv", index=False)
             info = {"loss": experiment["loss"], "loss_parameters": experiment["parameters"], "seconds": 1.0,
@@ -56,7 +58,7 @@ def runs(build):
 
 
 def test_table_1_by_hand(runs):
-    table = results.make_table(runs, EXPERIMENTS, results.load_seed_paper())
+    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
     tumour = table[0]["scores"]["tumour"]
     assert tumour["mean"] == pytest.approx(0.5)  # seeds averaged per case: 0.7 and 0.3
     assert tumour["sd"] == pytest.approx(math.sqrt(0.08)) and (tumour["n"], tumour["undefined"]) == (2, 1)
@@ -66,7 +68,7 @@ def test_table_1_by_hand(runs):
 
 
 def test_order_and_difference_by_hand(runs):
-    table = results.make_table(runs, EXPERIMENTS, results.load_seed_paper())
+    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
     assert results.ranked(table) == ["dice", "log_cosh_dice", "mine"]
     difference = results.compare(runs, "dice", "log_cosh_dice")["tumour"]
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
@@ -81,11 +83,20 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(ValueError, match="train it again"):
         results.load_runs(build, changed, [0])
     with pytest.raises(ValueError, match="log_cosh_dice"):
-        results.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], results.load_seed_paper())
+        results.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
+
+
+def test_distances_and_sizes_by_hand(runs):
+    (dice, *_) = results.distances(runs, EXPERIMENTS)
+    assert dice["hd95_kidney_and_tumour"] == {"mean": 5.0, "sd": 1.0, "n": 3, "undefined": 0}
+    assert dice["hd95_tumour"]["mean"] == 15.0 and dice["hd95_tumour"]["undefined"] == 1
+    (sizes, *_) = results.by_size(runs, EXPERIMENTS)
+    assert list(sizes["sizes"]) == ["up to 4 cm", "4-7 cm"]  # 10 and 40 ml; the case without tumour has no class
+    assert sizes["sizes"]["up to 4 cm"]["mean"] == pytest.approx(0.7) and sizes["sizes"]["4-7 cm"]["mean"] == pytest.approx(0.3)
 
 
 def test_audit_counts(runs):
-    found = results.audit(results.load_seed_paper(), None)
+    found = audit.audit(audit.load_seed_paper(), None)
     assert (found["split"]["training"], found["split"]["validation"], found["split"]["excluded"]) == (160, 44, 6)
     assert found["parameters"]["measured_total"] == found["parameters"]["paper_total"] == 22_587_171
 
@@ -102,7 +113,7 @@ def test_json_is_strict_and_whole(tmp_path):
 def test_figures_are_drawn_and_equal_figures_are_equal_files(runs, tmp_path):
     use_style()
     scores = {name: results.scores_of(runs, name) for name in TUMOUR}
-    table = results.make_table(runs, EXPERIMENTS, results.load_seed_paper())
+    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[5:15, 5:15, 5:15], labels[8:12, 8:12, 8:12] = 1, 2
     one, other = scores["dice"], scores["mine"]

@@ -119,8 +119,8 @@ def test_imports_are_followed():
 
 
 def test_missing_cases_are_all_named_before_anything_runs(tmp_path, capfd):
-    from kitsnb.phantom import write_dataset
     from kitsnb.paths import ROOT
+    from kitsnb.phantom import write_dataset
 
     write_dataset(tmp_path / "data", 3, 0)
     (tmp_path / "data" / "case_00001" / "imaging.nii.gz").unlink()

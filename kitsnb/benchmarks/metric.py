@@ -1,14 +1,18 @@
 """Our scores against plain ways to compute them, on labels of full size: time, memory, and whether they are the same numbers."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
+from kitsnb.cases import discover
 from kitsnb.metric import kits19_score
+from kitsnb.nifti import read_nifti
+from kitsnb.phantom import simulate_case
 from kitsnb.surface import REGIONS, TOLERANCES_MM, foreground_box, surface_scores
 
 _DICE, _SURFACES = "boolean arrays of full size", "surface-distance"
@@ -85,3 +89,14 @@ def _row(job: str, peer: str, found: list[dict]) -> dict:
     return {"job": job, "peer": peer, "milliseconds": 1000 * seconds["here"], "time_ratio": seconds["here"] / seconds["peer"],
             "megabytes": held["here"] / 1e6, "memory_ratio": held["here"] / held["peer"],
             "difference": max(case["difference"] for case in found)}
+
+
+def labels_for(folder: Path | None, validation: Sequence[int]) -> Iterator[NDArray]:
+    """The labels of the cases ``validation`` (first and last number) in ``folder``, one at a time; phantoms without one."""
+    if folder is None:
+        for number in range(5):  # a phantom is small; blown up, it has the size of a CT
+            yield np.kron(simulate_case(0, number).segmentation, np.ones((3, 4, 4), np.uint8))
+    else:
+        for case in discover(folder):
+            if validation[0] <= case.number <= validation[1]:
+                yield read_nifti(case.segmentation)[0]
