@@ -21,8 +21,8 @@ STAGES = {
     "losses": "03_losses.py",
     "training": "04_training.py",
     "results": "05_results.py",
-    "paper": None,
     "benchmarks": "06_benchmarks.py",
+    "paper": None,
 }
 #: What a profile runs unless it says otherwise.
 DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
