@@ -123,9 +123,9 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
                     raise
     finally:
         torch.set_num_threads(threads)
-    for stale in folder.glob("case_*"):
-        if stale.name not in rows:
-            shutil.rmtree(stale)
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of other cases, and what a killed run left
+        if found.name not in rows:
+            shutil.rmtree(found)
     report = _report(cases, settings, rows, refused)
     _write_json(folder / "report.json", report)
     return {**report, "kept": kept}
@@ -194,16 +194,16 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, mark: dict | None) -> dict:
-    """Write one case below ``folder`` and return its row. The stamp comes last, so what lacks it is not whole."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Write one case as ``folder``, which appears only when it is whole, and return its row."""
+    partial = folder.with_name(f".{folder.name}")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
     volume, segmentation, affine = read_case(case, imaging=True)
     segmentation = segmentation.astype(np.uint8, copy=False)
     images = {"imaging": tio.ScalarImage(tensor=torch.from_numpy(volume)[None], affine=affine),
               "segmentation": tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine)}
     prepared = preprocess(tio.Subject(**images, name=case.name), settings)
-    for name in images:
-        write_nifti(folder / f"{name}.nii.gz", prepared[name].numpy()[0], prepared[name].affine)
+    del volume, images  # gives room to the workers beside this one
     row = {
         "orientation": orientation_of(affine),
         "native_shape": list(segmentation.shape),
@@ -211,7 +211,10 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, mark: dict | 
         "shape": list(prepared["imaging"].spatial_shape),
         "ceiling": grid_ceiling(segmentation, affine, prepared),
     }
-    _write_json(folder / STAMP, {"mark": mark, "outputs": _sizes(folder), "row": row})
+    for name, image in prepared.get_images_dict(intensity_only=False).items():
+        write_nifti(partial / f"{name}.nii.gz", image.numpy()[0], image.affine)
+    _write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial), "row": row})
+    partial.rename(folder)
     return row
 
 
