@@ -14,6 +14,7 @@ import torchio as tio
 from scipy.ndimage import map_coordinates
 
 from kitsnb import preprocessing
+from kitsnb.benchmarks.preprocessing import PAIRS, compare
 from kitsnb.cases import Case, CaseError, discover, load_subject, orientation_of, read_nifti, spacing_of, write_nifti
 from kitsnb.phantom import simulate_case, write_dataset
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases
@@ -243,3 +244,9 @@ def test_constant_volume_and_bad_settings_are_named():
         Preprocessing(clip=(5, 5))
     with pytest.raises(ValueError, match="linear, cubic"):
         Preprocessing(interpolation="spline")
+
+
+def test_the_benchmark_has_every_job_and_peer():
+    rows = compare(1, shape=(48, 64, 64))
+    assert [(row["job"], row["peer"]) for row in rows] == PAIRS
+    assert all(row[name] > 0 for row in rows for name in ("milliseconds", "time_ratio", "megabytes", "memory_ratio"))
