@@ -19,7 +19,7 @@
 # 1. axes to (slice, height, width), read from the affine, never from the position of an axis;
 # 2. optionally a resize to 256 x 256 in-plane, as the paper did for want of memory;
 # 3. clip to -79 .. 304 HU, the range of kidney and its surroundings;
-# 4. resample to the wanted spacing: linear for the image, nearest for the label;
+# 4. resample to the wanted spacing: linear (or cubic) for the image, nearest for the label;
 # 5. z-score, $x' = (x - \mu) / \sigma$, over the case.
 
 # %% tags=["parameters"]
@@ -30,6 +30,8 @@ simulated = True  # is the CT simulated? said in every figure
 spacing = [6.0, 5.0, 5.0]  # working grid, mm (slice, height, width); the paper: 3.22, 1.62, 1.62
 clip = [-79.0, 304.0]  # HU
 resize_in_plane: list | None = None  # the paper: [256, 256], before resampling; None goes there directly
+interpolation = "linear"  # of the image, or "cubic"
+workers: int | None = None  # cases at a time, about 0.5 GB each; None: one a core, at most four
 
 # %%
 import time
@@ -44,26 +46,28 @@ from kitsnb.cases import discover, load_subject, spacing_of
 from kitsnb.figures.data import clipping
 from kitsnb.metric import SCORES
 from kitsnb.paths import Build, resolve
-from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases, reorient
+from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases
+from kitsnb.resampling import reorient
 
 # %matplotlib inline
 figures.use_style()
 torch.set_num_threads(1)
 build = Build(build)
-settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane)
+settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane, interpolation=interpolation)
 cases = discover(build.data if source == "phantom" else resolve(folder))
 print(f"{len(cases)} cases in {cases[0].folder.parent}" + (", simulated CT" if simulated else ""))
 
 # %% [markdown]
 # ## Prepare every case
 #
-# A case that cannot be used is refused by name, and the others go on.
+# A case that cannot be used is refused by name, and the others go on. One that is there already, from the same files and
+# settings, is kept.
 
 # %%
 started = time.perf_counter()
-report = preprocess_cases(cases, build.preprocessed, settings)
+report = preprocess_cases(cases, build.preprocessed, settings, workers)
 seconds = time.perf_counter() - started
-print(f"{report['cases']} cases in {seconds:.1f} s ({seconds / len(cases):.2f} s a case)")
+print(f"{report['cases']} cases in {seconds:.1f} s, {len(report['kept'])} of them kept as they were")
 for name, reason in report["refused"].items():
     print(f"refused {name}: {reason}")
 

@@ -57,7 +57,7 @@ def _torchio() -> tio.Compose:
     """All eight at the strengths of ``Augmentation``; torchio has no brightness and contrast of its own."""
     return tio.Compose([
         tio.RandomAffine(scales=(0.85, 1.25), degrees=15, isotropic=True),
-        tio.RandomElasticDeformation(num_control_points=7),
+        tio.RandomElasticDeformation(num_control_points=7, max_displacement=6),
         tio.RandomFlip((0, 1, 2)),
         tio.Lambda(lambda image: image * 1.2, types_to_apply=[tio.INTENSITY]),
         tio.Lambda(lambda image: (image - image.mean()) * 1.1 + image.mean(), types_to_apply=[tio.INTENSITY]),
