@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 import torchio as tio
 from torch import Tensor
+from torchio.data.io import sitk  # as torchio has it: no dependency of our own
 
 from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
 from kitsnb.cases import spacing_of
