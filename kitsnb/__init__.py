@@ -2,10 +2,11 @@
 
 The modules follow the flow of the data, and import only from modules above them in this list:
 
-``paths``, ``parameters`` -> ``losses``, ``unet``, ``metric``, ``nifti``, ``cases`` -> ``checks`` -> ``phantom``, ``fingerprint``, ``preprocessing`` ->
-``error_paths`` -> ``anatomy``, ``benchmarks``; ``sampling`` -> ``training``, ``inference`` -> ``trained`` -> ``predict``; ``figures`` -> ``results`` ->
-``predictions``, ``paper``; and, apart from the science,
-``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner``; ``transfer`` -> ``download``; -> ``__main__``.
+``paths``, ``parameters`` -> ``losses``, ``unet``, ``surface`` -> ``metric``, ``nifti`` -> ``cases`` -> ``checks`` -> ``phantom``,
+``fingerprint``, ``resampling`` -> ``preprocessing``, ``sampling``, ``inference`` -> ``training`` -> ``trained`` -> ``predict``;
+``error_paths`` -> ``anatomy``, ``benchmarks`` -> ``figures`` -> ``results`` -> ``audit``, ``predictions``, ``paper``; and, apart from
+the science, ``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner``; ``transfer`` -> ``download``; and above all
+``__main__``.
 """
 
 __version__ = "0.1.0"

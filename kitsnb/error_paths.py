@@ -16,7 +16,7 @@ from kitsnb.cases import Case
 from kitsnb.checks import read_case
 from kitsnb.nifti import CaseError, spacing_of
 from kitsnb.phantom import simulate_case
-from kitsnb.preprocessing import grid_size, reorient, resize
+from kitsnb.resampling import grid_size, reorient, resize
 
 CLASSES = 3
 

@@ -16,7 +16,7 @@ from kitsnb.cases import Case
 from kitsnb.checks import Accept, read_case
 from kitsnb.metric import case_row
 from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.preprocessing import to_native
+from kitsnb.resampling import to_native
 
 
 @dataclass(frozen=True)

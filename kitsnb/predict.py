@@ -1,7 +1,6 @@
 """Labels for new CT: ``python -m kitsnb predict IMAGING --run RUN --output FILE``.
 
-Any orientation goes in, and labels come out in the geometry of the file. The way to the working grid goes slab by slab here, so
-that a whole CT never exists as float32; ``kitsnb.preprocessing.preprocess`` gives the same volume from a torchio Subject.
+Any orientation goes in, and labels come out in the geometry of the file.
 """
 
 import itertools
@@ -14,21 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from kitsnb.cases import Case, discover
 from kitsnb.inference import largest_components, predict_probabilities
 from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.preprocessing import Preprocessing, grid_size, reorient, to_native
+from kitsnb.preprocessing import Preprocessing, to_grid, z_score
+from kitsnb.resampling import SLAB, grid_size, reorient, to_native
 from kitsnb.trained import Trained, load_run
 from kitsnb.training import duration
 
-#: Slices that exist as float32 at a time.
-SLAB = 32
 CLASSES = 3
 #: What the longest side of a CT can be, in mm; others have their spacing in another unit and would need a grid of any size.
 EXTENT = (20.0, 5000.0)
@@ -93,27 +89,6 @@ def _along_grid(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ..
     return view.shape, own
 
 
-def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing) -> Tensor:
-    """``array`` (3D, HU) on the working grid: float32 [D, H, W], clipped, resampled, z-scored.
-
-    Linear interpolation is separable: slabs of slices are resampled in-plane, which makes them small, and then all together
-    across slices. Raises ValueError where all voxels are equal after clipping.
-    """
-    view, _ = reorient(array, affine)
-    size = working_shape(array.shape, affine, settings)
-    stack, low, high = torch.empty(len(view), *size[1:]), settings.clip[1], settings.clip[0]
-    for first in range(0, len(view), SLAB):
-        slab = torch.from_numpy(np.ascontiguousarray(view[first : first + SLAB], np.float32)).clamp(*settings.clip)
-        low, high = min(low, float(slab.min())), max(high, float(slab.max()))
-        for plane in ([settings.resize_in_plane] if settings.resize_in_plane else []) + [size[1:]]:
-            slab = F.interpolate(slab[None], tuple(plane), mode="bilinear", align_corners=False)[0]
-        stack[first : first + SLAB] = slab
-    if not high > low:  # asked before resampling, whose rounding makes equal voxels differ
-        raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
-    grid = F.interpolate(stack[None, None], size, mode="trilinear", align_corners=False)[0, 0]
-    return grid.sub_(grid.mean()).div_(grid.std())
-
-
 def predict_file(trained: Trained, job: Job, keep: int | None = None) -> dict[str, float]:
     """Write the labels (uint8, the CT's affine) of one CT; returns ``kidney_ml`` and ``tumour_ml``.
 
@@ -122,7 +97,7 @@ def predict_file(trained: Trained, job: Job, keep: int | None = None) -> dict[st
     array, affine = _read(job)
     shape = array.shape
     try:
-        grid = to_grid(array, affine, trained.preprocessing)
+        grid = z_score(to_grid(array, affine, trained.preprocessing)[0][0], trained.preprocessing)
     except ValueError as error:
         raise CaseError(job.name, job.imaging.name, str(error), "check that the values are Hounsfield units") from error
     del array  # a large CT is as large as all that follows

@@ -103,15 +103,15 @@ class PatchSampler:
 
     def _patch(self, random: torch.Generator) -> tuple[Tensor, Tensor]:
         volume = self.volumes[int(torch.randint(len(self.volumes), (), generator=random))]
-        centre = self._centre(volume, random)
+        centre = self.centre(volume, random)
         grid = patch_grid(self.patch_size, centre, self.augmentation, random)
         imaging, segmentation = sample(volume, grid)
         if self.augmentation:
             imaging = change_intensity(imaging, self.augmentation, random)
         return imaging, segmentation
 
-    def _centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Centre of a patch in voxels, moved inwards so that the patch lies inside the volume where it fits."""
+    def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
+        """Centre [3] of a patch in voxels, drawn, then moved inwards so that the patch lies inside the volume where it fits."""
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(self.patch_size) / 2
         centre = torch.rand(3, generator=random) * shape
@@ -134,11 +134,9 @@ def _uniform(low: float, high: float, random: torch.Generator) -> float:
 
 def patch_grid(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator) -> Tensor:
     """Voxel coordinates [*size, 3] in the volume at which a patch is read: crop, scale, rotation, elastic and mirror."""
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     if not augmentation:
         first = (centre - (torch.tensor(size) - 1) / 2).round()  # whole voxels: nothing is interpolated
-        return grid - grid[0, 0, 0] + first
+        return lattice([start + torch.arange(n) for start, n in zip(first, size)], torch.eye(3))
     matrix = torch.eye(3)
     if _chance(augmentation.probability, random):
         matrix = matrix / _uniform(*augmentation.scaling, random)
@@ -151,7 +149,16 @@ def patch_grid(size: Sequence[int], centre: Tensor, augmentation: Augmentation |
         control = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
         coarse = torch.randn(1, 3, *control, generator=random) * augmentation.elastic
         shift = F.interpolate(coarse, tuple(size), mode="trilinear", align_corners=True)[0].movedim(0, -1)
-    return grid @ matrix.T + shift + centre
+    return lattice([torch.arange(n) - (n - 1) / 2 for n in size], matrix) + shift + centre
+
+
+def lattice(axes: Sequence[Tensor], matrix: Tensor) -> Tensor:
+    """``matrix`` [3, 3] times every point whose coordinates are on the three ``axes``: [D, H, W, 3].
+
+    Sums of a line an axis, which costs a quarter of multiplying every point.
+    """
+    depth, height, width = (axis[:, None] * column for axis, column in zip(axes, matrix.T))
+    return (depth[:, None] + height)[:, :, None] + width
 
 
 def rotation_matrix(degrees: Sequence[float]) -> Tensor:
@@ -172,10 +179,13 @@ def sample(volume: Volume, grid: Tensor) -> tuple[Tensor, Tensor]:
     shape = torch.tensor(volume.imaging.shape, device=grid.device)
     normalized = ((2 * grid + 1) / shape - 1).flip(-1)  # grid_sample counts (width, height, slice), faces at -1 and 1
     imaging = F.grid_sample(volume.imaging[None, None], normalized[None], padding_mode="border", align_corners=False)[0, 0]
-    index = grid.round().long()
-    outside = ((index < 0) | (index >= shape)).any(-1)
-    d, h, w = torch.minimum(index.clamp(min=0), shape - 1).unbind(-1)
-    return imaging, volume.segmentation[d, h, w].masked_fill(outside, 0)
+    place, outside = 0, torch.zeros(grid.shape[:-1], dtype=torch.bool, device=grid.device)
+    for axis, n in enumerate(volume.segmentation.shape):  # one index into the flat volume is a third of the work of three
+        index = grid[..., axis].round()
+        inside = index.clamp(0, n - 1)
+        outside |= index != inside
+        place = place * n + inside.long()
+    return imaging, volume.segmentation.flatten()[place].masked_fill_(outside, 0)
 
 
 def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@
 # 1. axes to (slice, height, width), read from the affine, never from the position of an axis;
 # 2. optionally a resize to 256 x 256 in-plane, as the paper did for want of memory;
 # 3. clip to -79 .. 304 HU, the range of kidney and its surroundings;
-# 4. resample to the wanted spacing: linear for the image, nearest for the label;
+# 4. resample to the wanted spacing: linear (or cubic) for the image, nearest for the label;
 # 5. z-score, $x' = (x - \mu) / \sigma$, over the case.
 
 # %% tags=["parameters"]
@@ -30,6 +30,10 @@ simulated = True  # is the CT simulated? said in every figure
 spacing = [6.0, 5.0, 5.0]  # working grid, mm (slice, height, width); the paper: 3.22, 1.62, 1.62
 clip = [-79.0, 304.0]  # HU
 resize_in_plane: list | None = None  # the paper: [256, 256], before resampling; None goes there directly
+interpolation = "linear"  # of the image, or "cubic"
+label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
+workers: int | None = None  # cases at a time, about 0.5 GB each; None: one a core, at most four
 
 # %%
 import time
@@ -41,31 +45,34 @@ import torch
 
 from kitsnb import figures
 from kitsnb.cases import discover
-from kitsnb.checks import load_subject
+from kitsnb.checks import Accept, load_subject
 from kitsnb.figures.data import clipping
 from kitsnb.metric import SCORES
 from kitsnb.nifti import spacing_of
 from kitsnb.paths import Build, resolve
-from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases, reorient
+from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases
+from kitsnb.resampling import reorient
 
 # %matplotlib inline
 figures.use_style()
 torch.set_num_threads(1)
 build = Build(build)
-settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane)
+settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane, interpolation=interpolation)
+accept = Accept(label_map, accept_affine)
 cases = discover(build.data if source == "phantom" else resolve(folder))
 print(f"{len(cases)} cases in {cases[0].folder.parent}" + (", simulated CT" if simulated else ""))
 
 # %% [markdown]
 # ## Prepare every case
 #
-# A case that cannot be used is refused by name, and the others go on.
+# A case that cannot be used is refused by name, and the others go on. One that is there already, from the same files and
+# settings, is kept.
 
 # %%
 started = time.perf_counter()
-report = preprocess_cases(cases, build.preprocessed, settings)
+report = preprocess_cases(cases, build.preprocessed, settings, workers, accept)
 seconds = time.perf_counter() - started
-print(f"{report['cases']} cases in {seconds:.1f} s ({seconds / len(cases):.2f} s a case)")
+print(f"{report['cases']} cases in {seconds:.1f} s, {len(report['kept'])} of them kept as they were")
 for name, reason in report["refused"].items():
     print(f"refused {name}: {reason}")
 
@@ -80,7 +87,7 @@ rows.drop(columns="ceiling").head(8)
 
 # %%
 first = next(case for case in cases if case.name in report["rows"])
-subject = load_subject(first)
+subject = load_subject(first, accept)
 native, affine = reorient(subject["imaging"].numpy()[0], subject["imaging"].affine)
 labels, _ = reorient(subject["segmentation"].numpy()[0], subject["segmentation"].affine)
 middle = int((labels == 2).sum((1, 2)).argmax()) if (labels == 2).any() else native.shape[0] // 2
@@ -105,7 +112,7 @@ ways = {
 sample = [case for case in cases if case.name in report["rows"]][:: max(1, len(report["rows"]) // 6)][:6]
 table = []
 for case in sample:
-    original = load_subject(case)
+    original = load_subject(case, accept)
     label = original["segmentation"]
     for way, chosen in ways.items():
         if chosen is None:

@@ -1,9 +1,12 @@
 """Patches: geometry against plain slicing, each augmentation on its own, repeatability."""
 
+import time
+
 import pytest
 import torch
 
-from kitsnb.sampling import Augmentation, PatchSampler, Volume, change_intensity, fixed_patches, patch_grid, sample
+from kitsnb.benchmarks.sampling import compare, simulated_volume
+from kitsnb.sampling import Augmentation, PatchSampler, Volume, change_intensity, fixed_patches, lattice, patch_grid, sample
 
 OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "mirror": False,
        "brightness": (1, 1), "contrast": (1, 1), "gamma": (1, 1), "noise": 0.0}
@@ -59,6 +62,22 @@ def test_scaling_rotation_and_elastic_change_the_grid_as_said():
     assert 0.5 < float((bent - plain).std()) < 4
 
 
+def test_a_lattice_is_every_point_times_the_matrix():
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    axes = [torch.arange(4.0), torch.arange(5.0) - 2, torch.arange(3.0)]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    assert torch.allclose(lattice(axes, matrix), points @ matrix.T, atol=1e-6)
+
+
+def test_labels_are_the_nearest_voxel_and_0_outside():
+    v = volume()
+    grid = torch.rand(9, 9, 9, 3, generator=torch.Generator().manual_seed(0)) * 20 - 2
+    _, segmentation = sample(v, grid)
+    for point, label in zip(grid.reshape(-1, 3).round().long().tolist(), segmentation.flatten().tolist()):
+        inside = all(0 <= p < n for p, n in zip(point, v.segmentation.shape))
+        assert label == (int(v.segmentation[tuple(point)]) if inside else 0)
+
+
 def test_intensity_changes_as_said():
     image, random = torch.linspace(-1, 3, 64).reshape(4, 4, 4), torch.Generator().manual_seed(0)
     changed = lambda **on: change_intensity(image, Augmentation(**OFF | on), random)  # noqa: E731
@@ -93,6 +112,33 @@ def test_foreground_patches_hold_tumour_and_fall_back():
     assert (PatchSampler([without], (8, 8, 8), 1, foreground=1.0, tumour=1.0).batch(0)[1] > 0).any()
     without.centres.clear()
     assert PatchSampler([without], (8, 8, 8), 1, foreground=1.0).batch(0)[0].shape == (1, 1, 8, 8, 8)
+
+
+@pytest.mark.parametrize(("foreground", "tumour"), [(0.5, 0.5), (1.0, 0.2), (0.0, 1.0)])
+def test_the_shares_of_the_classes_are_those_asked_for(foreground, tumour):
+    """Kidney and tumour lie in two corners of a large volume, so that a centre tells what it was drawn for."""
+    centres = {1: torch.tensor([[20, 20, 20]]), 2: torch.tensor([[180, 180, 180]])}
+    v = Volume("case_00000", torch.zeros(200, 200, 200), torch.zeros(200, 200, 200, dtype=torch.uint8), centres)
+    sampler, random = PatchSampler([v], (8, 8, 8), 1, foreground=foreground, tumour=tumour), torch.Generator().manual_seed(0)
+    drawn = torch.stack([sampler.centre(v, random) for _ in range(2000)])
+    for label, share in ((1, foreground * (1 - tumour)), (2, foreground * tumour)):
+        near = ((drawn - centres[label][0]).abs() <= 4).all(1).float().mean()
+        assert float(near) == pytest.approx(share, abs=0.04)
+
+
+def test_a_place_is_found_at_once():
+    sampler, random = PatchSampler([v := simulated_volume((128, 247, 247))], (80, 80, 80), 1, foreground=1.0), torch.Generator()
+    sampler.centre(v, random)
+    started = time.thread_time()
+    for _ in range(50):
+        sampler.centre(v, random)
+    assert (time.thread_time() - started) / 50 < 0.001
+
+
+def test_the_benchmark_has_both_jobs():
+    rows = compare(1, patch=48, shape=(56, 64, 64))
+    assert [row["job"] for row in rows] == ["augmented patch", "place of a foreground patch"]
+    assert all(row["milliseconds"] > 0 and row["time_ratio"] > 0 and row["megabytes"] is None for row in rows)
 
 
 def test_a_volume_thinner_than_the_patch_is_padded():
