@@ -225,7 +225,7 @@ def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, for
     if trained.simulated:
         console.print("[bold yellow]The network was trained on simulated CT: what it says about a patient means nothing.[/]")
     elif trained.simulated is None:
-        console.print("[yellow]Was the network trained on simulated CT? data_analysis/summary.json, which tells, is missing.[/]")
+        console.print("[yellow]Was the network trained on simulated CT? Its run.json does not say.[/]")
     refused = predict_all(trained, jobs, console, keep=keep, force=force)
     if refused:
         table = Table("case", "file", "refused", "what to do")

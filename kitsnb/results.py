@@ -23,7 +23,7 @@ from kitsnb.parameters import nearest
 from kitsnb.paths import Build
 
 #: Columns that ``scores.csv`` must have beside the scores.
-SIZES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
+VOLUMES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
 #: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
 SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
 #: The columns of the seed paper's Table 1.
@@ -92,7 +92,7 @@ def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
     if not isinstance(info.get("settings"), dict):
         raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
     scores = pd.read_csv(folder / "scores.csv")
-    if lacking := [name for name in ("case", *SCORES, *SURFACES, *SIZES) if name not in scores]:
+    if lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
         raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
     if scores.empty or scores.case.duplicated().any():
         raise ValueError(f"{folder / 'scores.csv'}: needs one row a case, at least one; train it again")

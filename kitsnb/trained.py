@@ -16,7 +16,7 @@ from kitsnb.training import Training, load_network
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run predicts with; ``simulated`` is None where its profile's data analysis is missing."""
+    """What a finished run predicts with; ``simulated``: was it trained on simulated CT? None where ``run.json`` does not say."""
 
     network: nn.Module
     window: Window
@@ -35,8 +35,8 @@ def load_run(folder: Path) -> Trained:
     if not (folder / "run.json").is_file() and (folder / "runs").is_dir():
         found = ", ".join(sorted(path.parent.name for path in (folder / "runs").glob("*/run.json"))) or "none yet"
         raise CaseError(folder.name, "run.json", "is missing in a profile's folder", f"give one of its runs ({found})")
-    settings = _json(folder.name, folder / "run.json", "give the folder of a finished run, such as build/quick/runs/dice-seed0")
-    settings = settings.get("settings", {})
+    record = _json(folder.name, folder / "run.json", "give the folder of a finished run, such as build/quick/runs/dice-seed0")
+    settings = record.get("settings", {})
     lacking = [key for key in ("network", "patch_size", "overlap") if key not in settings]
     if lacking:
         raise CaseError(folder.name, "run.json", f"settings lack {', '.join(lacking)}", "train anew with this version of kitsnb")
@@ -45,10 +45,8 @@ def load_run(folder: Path) -> Trained:
         preprocessing = Preprocessing(**report["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise CaseError(folder.name, "report.json", f"{error}", "run the profile's notebook 02_preprocessing anew") from error
-    summary = build.data_analysis / "summary.json"
-    simulated = json.loads(summary.read_text())["simulated"] if summary.is_file() else None
     window = Window(settings["patch_size"], settings["overlap"])
-    return Trained(_network(folder, settings), window, preprocessing, simulated)
+    return Trained(_network(folder, settings), window, preprocessing, record.get("simulated"))
 
 
 def _json(name: str, path: Path, advice: str) -> dict:

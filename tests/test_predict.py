@@ -35,12 +35,10 @@ def profile(tmp_path_factory) -> Path:
     build = tmp_path_factory.mktemp("profile")
     cases = write_dataset(build / "data", 2, 0)
     preprocess_cases(cases, build / "preprocessed", GRID)
-    (build / "data_analysis").mkdir()
-    (build / "data_analysis" / "summary.json").write_text(json.dumps({"simulated": True}))
     volumes, run = load_volumes(discover(build / "preprocessed")), build / "runs" / "dice-seed0"
     summary = train(TINY, volumes[:1], volumes[1:], run)
     settings = {**dataclasses.asdict(TINY), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
-    (run / "run.json").write_text(json.dumps({"experiment": "dice", **summary, "settings": settings}))
+    (run / "run.json").write_text(json.dumps({"experiment": "dice", "simulated": True, **summary, "settings": settings}))
     return build
 
 
@@ -262,10 +260,10 @@ def test_the_profile_s_folder_names_its_runs(profile):
 
 def test_whether_the_ct_was_simulated_is_said(own_run, tmp_path, phantom):
     source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
-    summary = own_run.parent.parent / "data_analysis" / "summary.json"
-    summary.write_text(json.dumps({"simulated": False}))
+    record = json.loads((own_run / "run.json").read_text())
+    (own_run / "run.json").write_text(json.dumps(record | {"simulated": False}))
     assert "simulated" not in command(source, "--run", own_run, "--output", tmp_path / "out.nii.gz")[1]
-    summary.unlink()
+    (own_run / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != "simulated"}))
     assert "Was the network trained on simulated CT?" in command(source, "--run", own_run, "--output", tmp_path / "out.nii.gz")[1]
 
 
