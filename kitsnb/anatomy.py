@@ -4,6 +4,7 @@ Nothing here trains. ``gradient`` always means dL/dlogits, what a network gets t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def without_tumour(losses: Mapping[str, nn.Module], geometry: Geometry, false_ml
     ``clean`` and ``false`` are values, ``push`` the gradient's size on the invented voxels; ``pooled`` says the same push
     where the batch also holds the patch with its tumour, for losses that pool the batch.
     """
-    bare = Geometry(geometry.name, np.where(geometry.segmentation == 2, 1, geometry.segmentation), geometry.spacing, geometry.simulated)
+    bare = replace(geometry, segmentation=np.where(geometry.segmentation == 2, 1, geometry.segmentation))
     invented = PATHS["false tumour"].make(bare, false_ml)
     mask = torch.from_numpy(invented == 2)
     target = torch.from_numpy(bare.segmentation.astype(np.int64))[None]

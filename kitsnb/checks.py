@@ -228,8 +228,8 @@ def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes
             reason += f" (shifted by {moved} mm)"
         elif turned := [axis for axis in range(3) if np.allclose(affine[:3, axis], -wanted_affine[:3, axis], atol=1e-6)]:
             reason += f" (axis {' and '.join(map(str, turned))} points the other way)"
-    advice = fitting or ("use the pair that belongs together" + (", or accept imaging's affine: --accept-affine" if code == "affine" else ""))
-    raise CaseError(case.name, case.segmentation.name, reason, advice, "axes" if fitting else code)
+    advice = "use the pair that belongs together" + (", or accept imaging's affine: --accept-affine" if code == "affine" else "")
+    raise CaseError(case.name, case.segmentation.name, reason, fitting or advice, "axes" if fitting else code)
 
 
 def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wanted_affine: np.ndarray) -> str | None:

@@ -81,7 +81,8 @@ def _training(profile: Profile, experiment, seed: int, needs: tuple[str, ...]) -
     return Job(f"training-{experiment.name}-seed{seed}", f"training {experiment.name} seed {seed}", "training", needs,
                profile.notebooks / STAGES["training"], parameters,
                build.notebooks / f"{Path(STAGES['training']).stem}-{experiment.name}-seed{seed}.ipynb",
-               tuple(run / name for name in RUN_FILES), (build.preprocessed, *_own_loss(experiment.loss), *_files(parameters)), run=run)
+               tuple(run / name for name in RUN_FILES), (build.preprocessed, *_own_loss(experiment.loss), *_files(parameters)),
+               run=run)
 
 
 def _paper(profile: Profile, needs: tuple[str, ...]) -> Job:

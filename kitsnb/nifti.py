@@ -16,6 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 DOWNLOAD_AGAIN = "download it again"
+READ = 8 << 20  # bytes at a time
 _NAME = re.compile(r"case_\d{5}")
 
 
@@ -65,11 +66,12 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         array = np.empty(header.get_data_shape(), dtype, order="F")
         target = memoryview(array.reshape(-1, order="F")).cast("B") if array.size else memoryview(b"")
         filled = 0
-        while filled < target.nbytes and (count := stream.readinto(target[filled:])):
+        # Piece by piece: igzip holds what it is asked for a second time.
+        while filled < target.nbytes and (count := stream.readinto(target[filled : filled + READ])):
             filled += count
         if filled < target.nbytes:
             raise EOFError(f"{filled} of {target.nbytes} bytes of voxels")
-        while stream.read(1 << 20):  # the checksum is compared only when the stream's end is reached
+        while stream.read(READ):  # the checksum is compared only when the stream's end is reached
             pass
         affine = header.get_best_affine()
         slope, intercept = header.get_slope_inter()

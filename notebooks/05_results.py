@@ -203,7 +203,9 @@ tumour_volume(scores, simulated)
 
 # %%
 sizes = results.by_size(runs, experiments)
-pd.DataFrame({row["title"]: {size: f"{found['mean']:.3f} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes}).T
+pd.DataFrame({
+    row["title"]: {size: f"{found['mean']:.3f} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes
+}).T
 
 # %% [markdown]
 # ## Distances

@@ -134,6 +134,7 @@ def slopes(exponents: Sequence[float]) -> Figure:
     index = np.linspace(0, 0.999, 400)
     for exponent, colours in zip(exponents, sns.color_palette("colorblind", len(exponents)), strict=True):
         right.plot(index, exponent * (1 - index) ** (exponent - 1), label=f"exponent {exponent:g}", color=colours)
-    right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=(1e-4, 20), title="focal Tversky: slope of (1 − TI)^exponent")
+    right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=(1e-4, 20))
+    right.set_title("focal Tversky: slope of (1 − TI)^exponent")
     right.legend(frameon=False)
     return figure

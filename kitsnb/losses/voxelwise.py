@@ -74,7 +74,8 @@ class QualityFocalLoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             x = wide(logits)
             y = y.to(x.dtype)
-            return (focal_power((y - x.sigmoid()).abs(), self.beta) * F.binary_cross_entropy_with_logits(x, y, reduction="none")).mean()
+            entropy = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+            return (focal_power((y - x.sigmoid()).abs(), self.beta) * entropy).mean()
 
     @staticmethod
     def soft_labels(logits: Tensor, target: Tensor) -> Tensor:
