@@ -73,14 +73,14 @@ if "preprocessing" in parts:
 
 # %%
 if "sampling" in parts:
-    show(compare["sampling"](repeats))
+    show(compare["sampling"](5 * repeats))
 
 # %% [markdown]
 # ## Sliding window
 
 # %%
 if "inference" in parts:
-    show(compare["inference"](repeats))
+    show(compare["inference"](5 * repeats))
 
 # %% [markdown]
 # ## The score
@@ -100,7 +100,7 @@ if "metric" in parts:
 
 # %%
 if "losses" in parts:
-    show(compare["losses"](repeats, loss_sizes))
+    show(compare["losses"](5 * repeats, loss_sizes))
 
 # %% [markdown]
 # ## All together

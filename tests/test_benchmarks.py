@@ -92,7 +92,7 @@ def test_the_table_goes_between_the_markers(tmp_path):
         write_table(ROWS, "One machine.", readme)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count("One machine.") == 1
-    assert "| read | nibabel | 123 | 0.50 | – |" in text and "| score | numpy | 4.5 | 0.10 | 0.20 |" in text
+    assert "| read | nibabel | 123 | 0.5 | – |" in text and "| score | numpy | 4.5 | 0.1 | 0.2 |" in text
     readme.write_text("no markers")
     with pytest.raises(ValueError, match="put them back"):
         write_table(ROWS, "", readme)

@@ -53,7 +53,7 @@ def compare(labels: Iterable[NDArray], repeats: int) -> list[dict]:
     most, beside the two arrays), ``time_ratio`` and ``memory_ratio`` to the peer's, and ``difference``, the largest to the
     peer's scores. ``labels`` may be a generator, so that one array at a time is held.
     """
-    jobs = {"Dice, alike in memory": [], "Dice, another memory order": []}
+    jobs = {"KiTS19 score, arrays alike in memory": [], "KiTS19 score, another memory order": []}
     for reference in labels:
         prediction = perturbed(reference)
         turned = np.asarray(prediction, order="F" if prediction.flags.c_contiguous else "C")

@@ -10,7 +10,7 @@ def table(rows: Sequence[dict]) -> str:
     """Markdown: a row a job, ratios to the peer (below one: kitsnb needs less), and a dash for what was not measured."""
     lines = ["| job | peer | here, ms | time, ratio | memory, ratio |", "|---|---|--:|--:|--:|"]
     for row in rows:
-        ratios = ("–" if row[key] is None else f"{row[key]:.2f}" for key in ("time_ratio", "memory_ratio"))
+        ratios = ("–" if row[key] is None else f"{row[key]:.2g}" for key in ("time_ratio", "memory_ratio"))
         lines.append(f"| {row['job']} | {row['peer']} | {row['milliseconds']:.3g} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
