@@ -27,5 +27,5 @@ def ratios(rows: Sequence[Mapping]) -> Figure:
     handles = [Line2D([], [], color=COLOURS[name], marker=marker, linestyle="", markersize=4, label=label)
                for name, marker, label in (("kidney", "o", "time"), ("tumour", "D", "memory"))]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle("Cost over that of the peers (simulated inputs)")
+    figure.suptitle("Cost over that of the peers")
     return figure
