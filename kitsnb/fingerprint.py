@@ -15,6 +15,7 @@ import pandas as pd
 
 from kitsnb.cases import Case
 from kitsnb.checks import Accept, Finding, read_case
+from kitsnb.metric import equivalent_diameter
 from kitsnb.nifti import CaseError, orientation_of, read_header, spacing_of
 
 CLASSES = ("background", "kidney", "tumour")
@@ -141,11 +142,6 @@ def summarise_hu(hu: np.ndarray) -> dict[str, float]:
         "mean": mean,
         "sd": float(np.sqrt(np.average((HU - mean) ** 2, weights=counts))),
     }
-
-
-def equivalent_diameter(volume_ml: float) -> float:
-    """Diameter in mm of the ball of this volume: (6 V / pi)^(1/3), where 1 ml is 1000 mm^3."""
-    return (6000 * volume_ml / math.pi) ** (1 / 3)
 
 
 def hu_histogram(imaging: np.ndarray, segmentation: np.ndarray) -> np.ndarray:

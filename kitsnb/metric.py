@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from kitsnb.surface import surface_scores
 
 SCORES = ("kidney_and_tumour", "kidney", "tumour", "composite")
-#: Size classes of a lesion, each with its largest equivalent diameter in cm.
-SIZES = {"up to 4 cm": 4.0, "4-7 cm": 7.0, "over 7 cm": math.inf}
+#: Size classes of a lesion, each with its largest equivalent diameter in mm.
+SIZES = {"up to 4 cm": 40.0, "4-7 cm": 70.0, "over 7 cm": math.inf}
 #: Voxels looked at together: their labels and what is derived from them stay in a core's cache.
 _PIECE = 1 << 18
 
@@ -137,8 +137,8 @@ def volumes_of(counts: NDArray[np.int64], spacing: Sequence[float]) -> dict[str,
 
 
 def equivalent_diameter(volume_ml: float) -> float:
-    """Diameter in cm of the ball with this volume in ml."""
-    return (6 * volume_ml / math.pi) ** (1 / 3)
+    """Diameter in mm of the ball of this volume: (6 V / pi)^(1/3), where 1 ml is 1000 mm^3."""
+    return (6000 * volume_ml / math.pi) ** (1 / 3)
 
 
 def lesion_size(tumour_ml: float) -> str:

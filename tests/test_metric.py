@@ -132,7 +132,7 @@ def test_volumes_worked_by_hand():
 
 
 def test_lesion_sizes_by_the_ball_of_the_same_volume():
-    assert equivalent_diameter(4 / 3 * math.pi * 3**3) == pytest.approx(6)
+    assert equivalent_diameter(4 / 3 * math.pi * 3**3) == pytest.approx(60)
     cut_offs = [math.pi / 6 * diameter**3 for diameter in (4, 7)]
     assert cut_offs == pytest.approx([33.5, 179.6], abs=0.05)
     found = [lesion_size(factor * volume) for volume in cut_offs for factor in (0.999, 1.001)]
