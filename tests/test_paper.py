@@ -89,7 +89,7 @@ def results() -> dict:
                      "epochs": 14, "steps_per_epoch": 50, "base_filters": 8, "depth": 3, "optimizer": "adam",
                      "normalization": "batch", "warm_up": None, "flips": True},
         "network": {"trainable": 351179, "paper_trainable": 22581283, "paper_running": 5888},
-        "table": table, "baseline": "log_cosh_dice", "best": "weighted_dice", "worst": "dice",
+        "table": table, "baseline": "log_cosh_dice", "best": "weighted_dice", "rival": "weighted_dice", "worst": "dice",
         "difference": {"kidney_and_tumour": {"mean": 0.031, "low": 0.012, "high": 0.047},
                        "tumour": {"mean": 0.029, "low": -0.013, "high": 0.066}},
         "order_agreement": {"tumour": 0.24, "kidney_and_tumour": -0.14},
@@ -198,7 +198,12 @@ def test_words_follow_the_numbers(tmp_path, made, results):
     assert "is not defined" in text and "as many pairs" in text
     assert "the counts are not the same" in text and "lists no deviation" in text
     results["best"] = "log_cosh_dice"
-    assert "The best loss is the baseline" in words(build(write(tmp_path / "baseline", results)))
+    text = words(build(write(tmp_path / "baseline", results)))
+    assert "The best loss is the baseline. The paired difference of Weighted Dice to the baseline" in text
+    assert "Prediction of the best other loss (Weighted Dice)" in text
+    results |= {"table": results["table"][3:4], "worst": "log_cosh_dice", "rival": "log_cosh_dice"}
+    results |= {key: results[key][3:4] for key in ("distances", "by_size")}
+    assert "was the only loss" in words(build(write(tmp_path / "alone", results)))
 
 
 def test_distances_and_sizes(tmp_path, made, results):
