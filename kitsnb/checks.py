@@ -74,8 +74,7 @@ def read_case(
         _note_spacing(affine, notes)
         return None, labels, affine
     volume, volume_affine = _read_volume(case, case.imaging, notes)
-    _check_finite(case, case.imaging, volume)
-    _check_hu(case, volume, notes)
+    check_hu(case.name, case.imaging, volume, notes)
     _check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
     _note_spacing(volume_affine, notes)
     return volume, labels, volume_affine
@@ -147,30 +146,34 @@ def _read_volume(case: Case, path: Path, notes: list[Finding]) -> tuple[np.ndarr
     return array, affine
 
 
-def _check_finite(case: Case, path: Path, array: np.ndarray) -> None:
+def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
         reason = f"{np.count_nonzero(~np.isfinite(array))} voxels are NaN or infinite"
-        raise CaseError(case.name, path.name, reason, DOWNLOAD_AGAIN, "not_finite")
+        raise CaseError(name, path.name, reason, DOWNLOAD_AGAIN, "not_finite")
 
 
-def _check_hu(case: Case, volume: np.ndarray, notes: list[Finding]) -> None:
-    """Refuse what cannot be HU of a patient, note what is doubtful; the range seen is always said."""
+def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) -> None:
+    """Add to ``notes`` what is doubtful about the values of the CT ``name`` in ``path``; the range seen is always said.
+
+    Raises CaseError for what cannot be HU of a patient: NaN or infinite, all equal, nothing but air, nothing negative.
+    """
+    _check_finite(name, path, volume)
     low, high = float(volume.min()), float(volume.max())
     seen = f"values go from {low:g} to {high:g}"
     if low == high or high < AIR:
         what = "all voxels are equal" if low == high else "nothing but air"
-        raise CaseError(case.name, case.imaging.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
+        raise CaseError(name, path.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
     if low >= 0:
         reason = f"no negative value, so these are no HU (unscaled 12-bit values?): {seen}"
-        raise CaseError(case.name, case.imaging.name, reason, "convert to HU with the scanner's slope and intercept", "unscaled")
+        raise CaseError(name, path.name, reason, "convert to HU with the scanner's slope and intercept", "unscaled")
     if low < HU_RANGE[0] or high > HU_RANGE[1]:
-        notes.append(Finding("hu_range", f"{case.imaging.name}: outside any CT's range: {seen}"))
+        notes.append(Finding("hu_range", f"{path.name}: outside any CT's range: {seen}"))
 
 
 def _labels(case: Case, array: np.ndarray, accept: Accept, notes: list[Finding]) -> np.ndarray:
     """Labels as uint8, after snapping and mapping; missing classes are noted."""
     name = case.segmentation.name
-    _check_finite(case, case.segmentation, array)
+    _check_finite(case.name, case.segmentation, array)
     if array.dtype.kind == "f":
         whole = np.rint(array)
         if (off := float(np.abs(array - whole).max())) > SNAP:

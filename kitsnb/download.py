@@ -22,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from kitsnb.cases import Case
 from kitsnb.nifti import CaseError, read_header, read_nifti
-from kitsnb.stamps import write_json
+from kitsnb.paths import write_json
 from kitsnb.transfer import CHECK_ADDRESS, GO_ON, Fault, Patience, Stopped, Watcher, WrongContent, fetch
 
 COMMIT = "456b293435b25303bbc7995f094f83a0afdff0eb"

@@ -17,6 +17,7 @@ from kitsnb.checks import Accept, read_case
 from kitsnb.metric import case_row
 from kitsnb.nifti import read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.resampling import to_native
+from kitsnb.surface import foreground_box
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,11 @@ def largest_components(labels: np.ndarray, keep: int) -> np.ndarray:
     if keep < 1:
         raise ValueError(f"keep at least one component, got {keep}")
     result = np.zeros_like(labels)
-    box = _bounding_box(labels)
-    if box is not None:
+    box = foreground_box(labels)
+    if labels[box].size:
         pieces = cc3d.largest_k(labels[box] > 0, k=keep, connectivity=26)
         np.copyto(result[box], labels[box], where=pieces > 0)
     return result
-
-
-def _bounding_box(labels: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box that holds all foreground, None where there is none."""
-    found = [np.flatnonzero(labels.any(tuple(a for a in range(labels.ndim) if a != axis))) for axis in range(labels.ndim)]
-    return tuple(slice(f[0], f[-1] + 1) for f in found) if found[0].size else None
 
 
 def predict_case(

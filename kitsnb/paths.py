@@ -1,5 +1,7 @@
-"""Where everything lies: one place that knows the names of folders and files below ``build/<profile>``."""
+"""Where everything lies: one place that knows the names of folders and files below ``build/<profile>``, and writes them whole."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,14 @@ def resolve(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     return path if path.is_absolute() else ROOT / path
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write in one step, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(path)
 
 
 @dataclass(frozen=True)

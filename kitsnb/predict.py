@@ -7,6 +7,7 @@ import itertools
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kitsnb.cases import Case, discover
+from kitsnb.checks import Finding, check_hu
 from kitsnb.inference import largest_components, predict_probabilities
 from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.preprocessing import Preprocessing, to_grid, z_score
@@ -133,17 +135,18 @@ def _check_geometry(job: Job, shape: Sequence[int], affine: np.ndarray) -> None:
 
 
 def _read(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of a CT whose geometry and values make sense."""
+    """Voxels and affine of a CT whose geometry and values make sense; warns of values that are odd."""
     _header(job)
+    notes: list[Finding] = []
     try:
         array, affine = read_nifti(job.imaging)
     except CaseError as error:
         raise CaseError(job.name, error.file, error.reason, error.advice) from error
     if array.dtype.kind not in "iuf":
         raise CaseError(job.name, job.imaging.name, f"voxels are {array.dtype}", "store HU as integers or floats")
-    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
-        raise CaseError(job.name, job.imaging.name, f"{np.count_nonzero(~np.isfinite(array))} voxels are NaN or infinite",
-                        "write the file anew")
+    check_hu(job.name, job.imaging, array, notes)
+    for found in notes:
+        warnings.warn(f"{job.name}: {found.message}", stacklevel=2)
     return array, affine
 
 

@@ -28,6 +28,7 @@ from kitsnb.cases import Case
 from kitsnb.checks import Accept, read_case
 from kitsnb.metric import kits19_score
 from kitsnb.nifti import CaseError, orientation_of, read_header, spacing_of, write_nifti
+from kitsnb.paths import write_json
 from kitsnb.resampling import INTERPOLATIONS, grid_size, reorient, resize, resized_affine, to_native
 
 #: What a voxel of the working grid takes on disk, about: half of a CT is air, which is constant after clipping.
@@ -150,7 +151,7 @@ def preprocess_cases(
         if found.name not in rows:
             shutil.rmtree(found)
     report = _report(cases, settings, rows, refused)
-    _write_json(folder / "report.json", report)
+    write_json(folder / "report.json", report)
     return {**report, "kept": kept}
 
 
@@ -237,13 +238,6 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     }
     for name, image in prepared.get_images_dict(intensity_only=False).items():
         write_nifti(partial / f"{name}.nii.gz", image.numpy()[0], image.affine)
-    _write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial), "row": row})
+    write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial), "row": row})
     partial.rename(folder)
     return row
-
-
-def _write_json(path: Path, content: dict) -> None:
-    """Write in one step, so that nobody reads half of it."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(path)

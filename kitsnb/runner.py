@@ -12,9 +12,9 @@ from rich.table import Table
 
 from kitsnb.execute import Failure, execute
 from kitsnb.jobs import Job, build_jobs
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build, resolve, write_json
 from kitsnb.profiles import Profile
-from kitsnb.stamps import Digests, files_below, key_of, read_stamp, reason_to_run, stamp_path, write_json
+from kitsnb.stamps import Digests, files_below, key_of, read_stamp, reason_to_run, stamp_path
 
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
 #: Exit statuses: all well; a job failed; all done but cases were refused.

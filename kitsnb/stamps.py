@@ -7,12 +7,11 @@ these import), and the files it reads. Outputs are not part of the key, but must
 import ast
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from kitsnb.jobs import Job
-from kitsnb.paths import ROOT
+from kitsnb.paths import ROOT, write_json
 
 PACKAGE = ROOT / "kitsnb"
 
@@ -36,14 +35,6 @@ class Digests:
 
     def save(self) -> None:
         write_json(self.store, self.known)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(path)
 
 
 def files_below(paths: Iterable[Path]) -> list[Path]:

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from kitsnb.anatomy import STAGES
 from kitsnb.error_paths import PATHS, Geometry
 from kitsnb.figures import COLOURS, NAMES, PAGE
-
-LOG_COSH = "log_cosh_"
+from kitsnb.losses.registry import LOG_COSH
 
 
 def named(geometry: Geometry) -> str:
