@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 #: Cases that the seed paper leaves out: two that the challenge confirmed faulty, four that Isensee and others doubted
 #: (its reference 13). Four of the six were corrected upstream in December 2019; they stay out to keep the split.
 EXCLUDED = {
@@ -15,6 +17,8 @@ EXCLUDED = {
     125: "annotation doubted by the winners of the challenge",
     133: "annotation doubted by the winners of the challenge",
 }
+#: Seed of the one shuffle before cases are cut into folds: the same for every run, so that comparisons stay paired.
+FOLD_SEED = 0
 _NAME = re.compile(r"case_\d{5}")
 
 
@@ -75,11 +79,15 @@ def select(
     training: Sequence[int] = (0, 165),
     validation: Sequence[int] = (166, 209),
     excluded: Iterable[int] | None = None,
+    fold: int | None = None,
+    folds: int | None = None,
 ) -> Split:
     """Split ``cases`` by inclusive ranges of numbers; the defaults are the seed paper's split.
 
-    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. Raises ValueError for a range that is
-    not [first, last] and for ranges that share a case, since validation cases must not be trained on.
+    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. With ``folds``, the cases of both ranges
+    are shuffled together and cut into so many groups (``cut_into_folds``); the group number ``fold`` (from 0) is held out,
+    and the others are trained on. Raises ValueError for a range that is not [first, last], for ranges that share a case,
+    since validation cases must not be trained on, and for a fold that does not exist.
     """
     for name, limits in {"training": training, "validation": validation}.items():
         if len(limits) != 2 or limits[0] > limits[1]:
@@ -93,6 +101,28 @@ def select(
         name: [number for number in range(first, last + 1) if number not in left_out]
         for name, (first, last) in {"training": training, "validation": validation}.items()
     }
+    if (fold is None) != (folds is None):
+        raise ValueError(f"fold {fold} of {folds} folds: give both or neither")
+    if folds is not None:
+        groups = cut_into_folds([number for numbers in wanted.values() for number in numbers], folds)
+        if fold not in range(folds):
+            raise ValueError(f"fold: there is no fold {fold} of {folds}; the first is 0, the last {folds - 1}")
+        others = [number for index, group in enumerate(groups) if index != fold for number in group]
+        wanted = {"training": sorted(others), "validation": groups[fold]}
     chosen = {name: [by_number[n] for n in numbers if n in by_number] for name, numbers in wanted.items()}
     missing = [f"case_{n:05d}" for numbers in wanted.values() for n in numbers if n not in by_number]
     return Split(chosen["training"], chosen["validation"], sorted(missing))
+
+
+def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
+    """``numbers``, shuffled once and cut into ``folds`` groups whose sizes differ by one at most; each group is sorted.
+
+    MIScnn's way (its cross-validation permutes the samples and cuts them, three folds unless told otherwise), with a seed
+    that never changes. The cut follows the numbers asked for, not the files at hand, so a missing case moves no other.
+    Raises ValueError for fewer than two folds and for more folds than numbers.
+    """
+    if type(folds) is not int or not 2 <= folds <= len(numbers):
+        raise ValueError(f"folds: {len(numbers)} cases can be cut into 2 to {len(numbers)} folds, not {folds!r}")
+    # RandomState's stream is frozen, that of newer generators may change with numpy's version.
+    shuffled = np.random.RandomState(FOLD_SEED).permutation(sorted(numbers))
+    return [sorted(group.tolist()) for group in np.array_split(shuffled, folds)]

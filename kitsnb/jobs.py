@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitsnb.paths import PAPER, resolve
-from kitsnb.profiles import STAGES, Profile
+from kitsnb.profiles import GIVEN_FOLDS, STAGES, Profile
 
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
 RUN_FILES = ("history.csv", "scores.csv", "run.json", "predictions")
@@ -34,8 +34,7 @@ def build_jobs(profile: Profile) -> list[Job]:
     for stage in profile.stages:
         if stage == "training":
             before = _names(jobs, "preprocessing", "data_analysis")[:1]
-            jobs += [_training(profile, experiment, seed, before) for experiment in profile.experiments
-                     for seed in profile.seeds]
+            jobs += [_training(profile, *run, before) for run in profile.runs]
         elif stage == "paper":
             jobs.append(_paper(profile, _names(jobs, "results")))
         else:
@@ -52,7 +51,9 @@ def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
     build = profile.build
     parameters = {"build": profile.build_parameter, **profile.parameters[stage]}
     rows = [experiment.row for experiment in profile.experiments]
-    runs = [build.run(experiment.name, seed) for experiment in profile.experiments for seed in profile.seeds]
+    runs = [build.run(experiment.name, seed, fold) for experiment, seed, fold in profile.runs]
+    if profile.folds is not None and stage in GIVEN_FOLDS:
+        parameters |= {"folds": profile.folds}
     if stage == "data_analysis":
         makes, reads = (build.data_analysis, build.data), ()
     elif stage == "preprocessing":
@@ -72,15 +73,19 @@ def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
                makes, (*reads, *_files(parameters)), _sources(parameters), figures=build.figures)
 
 
-def _training(profile: Profile, experiment, seed: int, needs: tuple[str, ...]) -> Job:
+def _training(profile: Profile, experiment, seed: int, fold: int | None, needs: tuple[str, ...]) -> Job:
     build = profile.build
     parameters = {"build": profile.build_parameter, **profile.parameters["training"], "experiment": experiment.name,
                   "title": experiment.title, "loss": experiment.loss, "loss_parameters": experiment.parameters,
                   "seed": seed}
-    run = build.run(experiment.name, seed)
-    return Job(f"training-{experiment.name}-seed{seed}", f"training {experiment.name} seed {seed}", "training", needs,
+    title = f"training {experiment.name} seed {seed}"
+    if fold is not None:
+        parameters |= {"fold": fold, "folds": profile.folds}
+        title += f" fold {fold}"
+    run = build.run(experiment.name, seed, fold)
+    return Job(f"training-{run.name}", title, "training", needs,
                profile.notebooks / STAGES["training"], parameters,
-               build.notebooks / f"{Path(STAGES['training']).stem}-{experiment.name}-seed{seed}.ipynb",
+               build.notebooks / f"{Path(STAGES['training']).stem}-{run.name}.ipynb",
                tuple(run / name for name in RUN_FILES), (build.preprocessed, *_own_loss(experiment.loss), *_files(parameters)),
                run=run)
 

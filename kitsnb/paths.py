@@ -62,9 +62,9 @@ class Build:
     def runs(self) -> Path:
         return self.folder / "runs"
 
-    def run(self, experiment: str, seed: int) -> Path:
+    def run(self, experiment: str, seed: int, fold: int | None = None) -> Path:
         """One training run: ``history.csv``, ``checkpoints/``, ``predictions/``, ``scores.csv``, ``run.json``."""
-        return self.runs / f"{experiment}-seed{seed}"
+        return self.runs / (f"{experiment}-seed{seed}" + ("" if fold is None else f"-fold{fold}"))
 
     @property
     def figures(self) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from kitsnb.cases import select
 from kitsnb.parameters import Parameter, nearest, read_parameters
 from kitsnb.paths import NOTEBOOKS, Build
 
@@ -28,8 +29,8 @@ STAGES = {
 DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
 SECTIONS = ("common", *(stage for stage, notebook in STAGES.items() if notebook))
 #: Keys of a profile and their types.
-KEYS = {"title": str, "description": str, "simulated": bool, "stages": list, "workers": int, "experiments": list,
-        "seeds": list, "deviations": list} | dict.fromkeys(SECTIONS, dict)
+KEYS = {"title": str, "description": str, "simulated": bool, "stages": list, "workers": int, "folds": int,
+        "experiments": list, "seeds": list, "deviations": list} | dict.fromkeys(SECTIONS, dict)
 EXPERIMENT_KEYS = {"name": str, "title": str, "loss": str, "parameters": dict}
 DEVIATION_KEYS = ("setting", "paper", "here", "why")
 #: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
@@ -38,6 +39,8 @@ GIVEN = dict.fromkeys(STAGES, ("build",)) | {
     "training": ("build", "experiment", "title", "loss", "loss_parameters", "seed"),
     "results": ("build", "experiments", "seeds", "profile"),
 }
+#: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
+GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
 
 
 class ProfileError(ValueError):
@@ -79,10 +82,17 @@ class Profile:
     deviations: list[dict]
     notebooks: Path
     build_parameter: str
+    folds: int | None = None  # None: the split by ranges
 
     @property
     def build(self) -> Build:
         return Build(self.build_parameter)
+
+    @property
+    def runs(self) -> list[tuple[Experiment, int, int | None]]:
+        """Every training run: experiment, seed and fold (None without folds)."""
+        folds = [None] if self.folds is None else range(self.folds)
+        return [(experiment, seed, fold) for experiment in self.experiments for seed in self.seeds for fold in folds]
 
     @property
     def summary(self) -> dict:
@@ -90,11 +100,13 @@ class Profile:
         return {key: getattr(self, key) for key in ("name", "title", "description", "simulated", "deviations")}
 
 
-def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None) -> Profile:
+def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None,
+         data_free: bool = False) -> Profile:
     """The profile at ``path``, checked against the notebooks in ``notebooks``; outputs go to ``build/<name>``.
 
     ``overrides`` are "stage.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names another
-    folder for the outputs. Raises ``ProfileError`` with all that is wrong.
+    folder for the outputs. ``data_free`` is for those who look at a profile and run nothing: an environment variable that
+    is not set stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
     """
     path = Path(path)
     problems: list[str] = []
@@ -102,13 +114,15 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     _override(content, overrides, problems)
     _check_keys(content, KEYS, "", problems)
     for section in SECTIONS:
-        content[section] = _expand(content.get(section, {}), section, problems)
+        content[section] = _expand(content.get(section, {}), section, [] if data_free else problems)
     stages = tuple(content.get("stages", DEFAULT_STAGES))
     problems += [f"stages: unknown stage {stage!r}; {nearest(stage, STAGES)}" for stage in stages if stage not in STAGES]
-    declared = _declared(notebooks, stages, problems)
+    folds = content.get("folds")
+    declared = _declared(notebooks, stages, folds is not None, problems)
     parameters = _parameters(content, declared, problems)
     experiments = _experiments(content.get("experiments", []), problems)
     seeds = _seeds(content.get("seeds", [0]), problems)
+    problems += _folds_problems(folds, parameters, declared)
     if "training" in stages and not experiments:
         problems.append("experiments: the stage training needs at least one")
     deviations = _deviations(content.get("deviations", []), problems)
@@ -120,7 +134,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
         raise ProfileError(path, problems)
     return Profile(path.stem, content.get("title", path.stem), content.get("description", ""),
                    content.get("simulated", False), tuple(stage for stage in STAGES if stage in stages), workers,
-                   parameters, experiments, seeds, deviations, notebooks, build or f"build/{path.stem}")
+                   parameters, experiments, seeds, deviations, notebooks, build or f"build/{path.stem}", folds)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -173,7 +187,7 @@ def _check_keys(mapping: dict, keys: dict[str, type], where: str, problems: list
             problems.append(f"{where}unknown key {key!r}; {nearest(key, keys)}")
             del mapping[key]
         elif type(mapping[key]) is not keys[key]:
-            if not (mapping[key] is None and keys[key] in (dict, list)):  # a section left empty
+            if not (mapping[key] is None and (keys[key] in (dict, list) or key == "folds")):  # a section left empty
                 kind = type(mapping[key]).__name__
                 problems.append(f"{where}{key}: is {keys[key].__name__}, not {kind} {mapping[key]!r}")
             del mapping[key]
@@ -192,12 +206,12 @@ def _expand(value: object, where: str, problems: list[str]) -> object:
         name = match[1] or match[2]
         if name not in os.environ:
             problems.append(f"{where}: environment variable {name} is not set; set it, or write the value in the profile")
-        return os.environ.get(name, "")
+        return os.environ.get(name, match[0])
 
     return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lookup, value)
 
 
-def _declared(notebooks: Path, stages: tuple, problems: list[str]) -> dict[str, dict[str, Parameter]]:
+def _declared(notebooks: Path, stages: tuple, with_folds: bool, problems: list[str]) -> dict[str, dict[str, Parameter]]:
     """Parameters that the notebook of each stage declares; notes what the runner gives and a notebook does not take."""
     declared = {}
     for stage in stages:
@@ -209,24 +223,28 @@ def _declared(notebooks: Path, stages: tuple, problems: list[str]) -> dict[str, 
             problems.append(str(error))
             continue
         problems += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
-                     for name in GIVEN[stage] if name not in declared[stage]]
+                     for name in _given(stage, with_folds) if name not in declared[stage]]
     return declared
+
+
+def _given(stage: str, with_folds: bool = True) -> tuple[str, ...]:
+    return GIVEN[stage] + (GIVEN_FOLDS.get(stage, ()) if with_folds else ())
 
 
 def _parameters(content: dict, declared: dict, problems: list[str]) -> dict[str, dict]:
     """By stage, the values that its section and ``common`` give to its notebook, in the declared types."""
-    everywhere = {name: None for stage, known in declared.items() for name in known if name not in GIVEN[stage]}
+    everywhere = {name: None for stage, known in declared.items() for name in known if name not in _given(stage)}
     for name in content["common"]:
         if name not in everywhere:
             problems.append(f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}")
     result = {}
     for stage, known in declared.items():
-        free = [name for name in known if name not in GIVEN[stage]]
+        free = [name for name in known if name not in _given(stage)]
         shared = {name: value for name, value in content["common"].items() if name in free}
         result[stage] = {}
         for where, values in (("common", shared), (stage, content[stage])):
             for name, value in values.items():
-                if name in GIVEN[stage]:
+                if name in _given(stage):
                     problems.append(f"{where}.{name}: is given by the runner; a profile cannot set it")
                 elif name not in free:
                     problems.append(f"{where}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}")
@@ -277,6 +295,18 @@ def _seeds(seeds: list, problems: list[str]) -> tuple[int, ...]:
     if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         problems.append(f"seeds: must be different integers, none negative, at least one; not {seeds!r}")
     return tuple(seeds)
+
+
+def _folds_problems(folds: int | None, parameters: dict, declared: dict) -> list[str]:
+    """What is wrong with the number of folds, or with the ranges whose cases they are cut from."""
+    if folds is None:
+        return []
+    told = {name: parameter.default for name, parameter in declared.get("training", {}).items()} | parameters.get("training", {})
+    try:
+        select([], told.get("training", (0, 165)), told.get("validation", (166, 209)), told.get("excluded"), 0, folds)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _deviations(rows: list, problems: list[str]) -> list[dict]:

@@ -29,7 +29,9 @@ SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "n
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
 #: What differs between the runs of one profile by design; every other setting must be equal.
-PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed")
+PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
+#: What a run cost, where ``run.json`` says so; older runs lack some.
+COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
 SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "pandas", "papermill", "typst")
 RESAMPLES = 10_000
 #: Comparisons that the seed paper draws conclusions from: (higher, lower, score), sections 5 and 6.
@@ -45,7 +47,10 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its experiment's name, its seed, and what 04_training wrote (``scores`` is indexed by case)."""
+    """An experiment with a seed: its name, the seed, and what 04_training wrote (``scores`` is indexed by case).
+
+    With folds, ``folds`` holds the run of each, ``scores`` those of all (every case once), and the rest is the first fold's.
+    """
 
     experiment: str
     seed: int
@@ -53,28 +58,42 @@ class Run:
     info: dict
     history: pd.DataFrame
     scores: pd.DataFrame
+    folds: tuple["Run", ...] = ()
+
+    @property
+    def trained(self) -> tuple["Run", ...]:
+        """The trainings that it consists of: itself, or its folds."""
+        return self.folds or (self,)
+
+    def holding_out(self, case: str) -> "Run":
+        """The training that was scored on ``case``, and has its prediction."""
+        return next(run for run in self.trained if case in run.scores.index)
 
 
-def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]) -> list[Run]:
-    """Every run of ``experiments`` x ``seeds``, in this order.
+def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None) -> list[Run]:
+    """Every run of ``experiments`` x ``seeds``, in this order; the ``folds`` of each are merged into one.
 
     Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
     asks for or where runs were not scored on the same cases (a paired comparison needs that).
     """
     if not experiments or not seeds:
         raise ValueError("there is nothing to load: give at least one experiment and one seed")
-    wanted = [(experiment, seed) for experiment in experiments for seed in seeds]
+    numbers = [None] if folds is None else range(folds)
     needed = ("run.json", "history.csv", "scores.csv")
     missing = [
-        f"{experiment['name']}-seed{seed} (no {name})"
-        for experiment, seed in wanted
+        f"{folder.name} (no {name})"
+        for folder in (build.run(row["name"], seed, fold) for row in experiments for seed in seeds for fold in numbers)
         for name in needed
-        if not (build.run(experiment["name"], seed) / name).is_file()
+        if not (folder / name).is_file()
     ]
     if missing:
         advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
         raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
-    runs = [_load_run(build.run(experiment["name"], seed), experiment, seed) for experiment, seed in wanted]
+    runs = []
+    for row in experiments:
+        for seed in seeds:
+            parts = [_load_run(build.run(row["name"], seed, fold), row, seed, fold, folds) for fold in numbers]
+            runs.append(parts[0] if folds is None else _merge(parts))
     for run in runs[1:]:
         if odd := sorted(set(run.scores.index) ^ set(runs[0].scores.index)):
             pair = f"{run.folder.name} and {runs[0].folder.name}"
@@ -82,7 +101,22 @@ def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]
     return runs
 
 
-def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
+def _merge(parts: Sequence[Run]) -> Run:
+    """One run from its folds. Raises ValueError where a case was held out by two folds, or by none."""
+    scores = pd.concat([part.scores for part in parts])
+    names = ", ".join(part.folder.name for part in parts)
+    if twice := sorted(set(scores.index[scores.index.duplicated()])):
+        raise ValueError(f"{names}: held out more than once: {', '.join(twice[:5])}; train them again")
+    for part in parts:
+        known = part.info["training_cases"] + len(part.scores)
+        if known != len(scores):
+            raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds ({names}): "
+                             "some were never held out; train them again")
+    first = parts[0]
+    return Run(first.experiment, first.seed, first.folder, first.info, first.history, scores.sort_index(), tuple(parts))
+
+
+def _load_run(folder: Path, experiment: Mapping, seed: int, fold: int | None, folds: int | None) -> Run:
     info = json.loads((folder / "run.json").read_text())
     asked = experiment.get("parameters") or {}
     trained = info.get("loss_parameters") or {}
@@ -91,6 +125,8 @@ def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
         raise ValueError(f"{folder / 'run.json'}: {used}; train it again")
     if not isinstance(info.get("settings"), dict):
         raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
+    if (told := tuple(info["settings"].get(name) for name in ("fold", "folds"))) != (fold, folds):
+        raise ValueError(f"{folder / 'run.json'}: is fold {told[0]} of {told[1]}, not {fold} of {folds}; train it again")
     scores = pd.read_csv(folder / "scores.csv")
     if lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
         raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
@@ -112,8 +148,8 @@ def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: 
     """Table 1: one row an experiment.
 
     Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), and
-    ``seed_sd``, the standard deviation (n - 1) of the seeds' means, NaN with fewer than two. ``paper`` is the seed
-    paper's row or None.
+    ``seed_sd`` and ``fold_sd``, the standard deviations (n - 1) of the seeds' and of the folds' means, NaN with fewer than
+    two. ``paper`` is the seed paper's row or None.
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
     table = []
@@ -121,7 +157,8 @@ def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: 
         own = [run for run in runs if run.experiment == experiment["name"]]
         cases = scores_of(own, experiment["name"])
         scores = {
-            name: summarise(cases[name]) | {"seed_sd": summarise(run.scores[name].mean() for run in own)["sd"]}
+            name: summarise(cases[name])
+            | {"seed_sd": summarise(run.scores[name].mean() for run in own)["sd"], "fold_sd": _fold_sd(own, cases, name)}
             for name in SCORES
         }
         table.append(
@@ -136,6 +173,11 @@ def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: 
             }
         )
     return table
+
+
+def _fold_sd(runs: Sequence[Run], cases: pd.DataFrame, score: str) -> float:
+    """Standard deviation of the folds' means of ``score``, after seeds were averaged in ``cases``; NaN without folds."""
+    return summarise(cases.loc[fold.scores.index, score].mean() for fold in runs[0].folds)["sd"] if runs[0].folds else math.nan
 
 
 def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
@@ -254,13 +296,20 @@ def choose_case(scores: pd.DataFrame) -> str:
 
 def shared_settings(runs: Sequence[Run]) -> dict:
     """Settings of the training notebook that all runs share. Raises ValueError where they differ: unfair comparison."""
-    settings = {key: value for key, value in runs[0].info["settings"].items() if key not in PER_RUN}
-    for run in runs[1:]:
+    trained = [one for run in runs for one in run.trained]
+    settings = {key: value for key, value in trained[0].info["settings"].items() if key not in PER_RUN}
+    for run in trained[1:]:
         other = {key: value for key, value in run.info["settings"].items() if key not in PER_RUN}
         if odd := sorted(key for key in settings | other if settings.get(key) != other.get(key)):
-            pair = f"{run.folder.name} and {runs[0].folder.name}"
+            pair = f"{run.folder.name} and {trained[0].folder.name}"
             raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
     return settings
+
+
+def costs(runs: Sequence[Run]) -> pd.DataFrame:
+    """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
+    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for whole in runs for run in whole.trained}
+    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")
 
 
 def read_stage(path: Path, notebook: str) -> dict:
@@ -271,12 +320,19 @@ def read_stage(path: Path, notebook: str) -> dict:
 
 
 def describe_data(build: Build, runs: Sequence[Run]) -> dict:
-    """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason."""
+    """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason.
+
+    ``training`` and ``validation`` are numbers of cases. With ``folds`` (else None), ``validation`` counts all cases, since
+    each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most`` the largest.
+    """
     found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
+    learned = [run.info["training_cases"] for run in runs[0].trained]
     prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
     return {
         "simulated": found["simulated"],
-        "training": runs[0].info["training_cases"],
+        "training": min(learned),
+        "training_most": max(learned),
+        "folds": len(runs[0].folds) or None,
         "validation": len(runs[0].scores),
         "spacing": prepared["spacing"],
         "shares_percent": found["shares_percent"],

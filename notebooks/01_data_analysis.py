@@ -33,6 +33,7 @@ simulated = True  # is the CT simulated? said in every figure
 label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
 accept_affine = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
 excluded: list | None = []  # numbers of cases to leave out of both; None: the six that the seed paper leaves out
+folds: int | None = None  # cross-validation over the cases of both ranges; None: the split by ranges
 
 # %%
 import json
@@ -244,7 +245,8 @@ else:
 # %% [markdown]
 # ## The split
 #
-# Validation cases choose the checkpoint and give the scores; no training case is among them. The seed paper leaves out
+# Validation cases choose the checkpoint and give the scores; no training case is among them. Under cross-validation the cases
+# of both ranges are one set, and each is held out once. The seed paper leaves out
 # six cases whose labels were wrong or doubtful in the first release of KiTS19.
 
 # %%
@@ -253,15 +255,20 @@ split = select([case for case in cases if case.name not in found.refused], train
 roles = dict.fromkeys(table.case, "not used")
 roles |= {name: "excluded" for name in table.case if int(name.removeprefix("case_")) in left_out}
 roles |= {case.name: "training" for case in split.training} | {case.name: "validation" for case in split.validation}
+if folds:
+    roles |= {case.name: "cross-validation" for case in (*split.training, *split.validation)}
 table["role"] = table.case.map(roles)
 summary["split"] = {
     "training": len(split.training),
     "validation": len(split.validation),
     "excluded": left_out,
     "missing": split.missing,
+    "folds": folds,
 }
 missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
-display(Markdown(f"{len(split.training)} cases for training, {len(split.validation)} for validation. {missing}"))
+together = len(split.training) + len(split.validation)
+counted = f"{together} cases in {folds} folds" if folds else f"{len(split.training)} cases for training, {len(split.validation)} for validation"
+display(Markdown(f"{counted}. {missing}"))
 if summary["without_tumour"] < len(table):
     display(figures.split(table, roles, simulated))
 

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # One run: one loss, one seed
 #
-# The runner executes this notebook once for each row of Table 1 and each seed. It trains the 3D U-Net on patches, keeps the
+# The runner executes this notebook once for each row of Table 1 and each seed (and fold, where the profile has folds). It trains the 3D U-Net on patches, keeps the
 # weights of the epoch with the lowest validation loss, predicts the held-out cases in their native geometry, and scores them.
 #
 # The network, the patches and the seeds are the same for every row; the loss alone differs.
@@ -33,6 +33,8 @@ accept_affine = False  # take imaging's affine where the segmentation's differs
 training = [0, 99]  # first and last number of the training cases
 validation = [100, 119]  # first and last number of the held-out cases
 excluded: list | None = []  # numbers left out; None: the paper's six
+folds: int | None = None  # the cases of both ranges are cut into so many groups; None: the split by ranges
+fold: int | None = None  # number of the group that is held out, from 0
 network = {"base_filters": 8, "depth": 3, "normalization": "instance", "order": "norm_relu", "negative_slope": 0.01}  # of UNet3D
 patch_size = [32, 48, 48]  # voxels; the paper: 80, 80, 80
 overlap = [16, 24, 24]  # of patches in prediction; the paper: 40, 40, 40
@@ -76,7 +78,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count(
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 build = Build(build)
-run = build.run(experiment, seed)
+run = build.run(experiment, seed, fold)
 settings = Training(
     loss=loss, loss_parameters=loss_parameters, seed=seed, network=network, patch_size=patch_size, batch_size=batch_size,
     steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, schedule=schedule, warm_up=warm_up,
@@ -93,7 +95,7 @@ settings
 # %%
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
-split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded)
+split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded, fold, folds)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 training_volumes = load_volumes(cases_below(build.preprocessed, split.training), device)
 validation_volumes = load_volumes(cases_below(build.preprocessed, split.validation), device)
@@ -154,7 +156,8 @@ scores.round(3)
 # %%
 record = {
     "experiment": experiment, "title": title, **summary, "simulated": simulated, "training_cases": len(training_volumes),
-    "settings": {**asdict(settings), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded},
+    "settings": {**asdict(settings), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
+                 "fold": fold, "folds": folds},
 }
 (run / "run.json").write_text(json.dumps(record, indent=1))
 scores[["kidney_and_tumour", "kidney", "tumour", "composite"]].agg(["mean", "std", "count"]).round(3)

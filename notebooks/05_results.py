@@ -18,7 +18,8 @@
 #
 # $$ s = \frac{1}{n} \sum_{i=1}^{n} \tfrac{1}{2} \left( \mathrm{DSC}_{tumour}^i + \mathrm{DSC}_{kidney\ and\ tumour}^i \right). $$
 #
-# Seeds are averaged per case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
+# Under cross-validation every case is held out by one fold, and the folds' scores are put together. Seeds are averaged per
+# case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
 # left out and counted. This notebook writes every number and figure that the paper uses.
 
 # %% tags=["parameters"]
@@ -27,6 +28,7 @@ experiments = [  # rows of Table 1
     {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {"batch": True}},
 ]
 seeds = [0]  # of every row
+folds: int | None = None  # of every row and seed, where the profile has folds
 profile = {  # said in the paper's title block
     "name": "quick", "title": "Quick profile", "description": "simulated CT, small network", "simulated": True, "deviations": [],
 }
@@ -54,12 +56,13 @@ figures.use_style()
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
-runs = results.load_runs(build, experiments, seeds)
+runs = results.load_runs(build, experiments, seeds, folds)
 settings = results.shared_settings(runs)
 titles = {experiment["name"]: experiment["title"] for experiment in experiments}
 scores = {name: results.scores_of(runs, name) for name in titles}
 cases = len(next(iter(scores.values())))
-print(f"{len(runs)} runs, {cases} held-out cases" + (", simulated CT" if simulated else ""))
+trained = [one for run in runs for one in run.trained]
+print(f"{len(trained)} runs, {cases} held-out cases" + (", simulated CT" if simulated else ""))
 
 # %% [markdown]
 # ## Table 1
@@ -137,6 +140,7 @@ clipping = build.figures / "fig01_clipping.svg"
 if not clipping.exists():
     raise FileNotFoundError(f"{clipping}: missing; 02_preprocessing writes it, so run that first")
 made = [clipping.stem, *anatomy["figures"]]
+part = f", first of {folds} folds" if folds else ""
 first = {run.experiment: run for run in reversed(runs)}
 
 
@@ -149,7 +153,7 @@ def keep(figure, name):
 
 for number, name in enumerate(("log_cosh_dice", "focal_tversky", "log_cosh_focal_tversky", "weighted_dice"), 2):
     if name in first:
-        keep(training_curves(first[name].history, titles[name], simulated), f"fig{number:02d}_training_{name}")
+        keep(training_curves(first[name].history, titles[name] + part, simulated), f"fig{number:02d}_training_{name}")
     else:
         print(f"this profile has no experiment {name}, so there is no figure {number}")
 
@@ -185,7 +189,7 @@ chosen = results.choose_case(scores[reference])
 case = Case((build.data if source == "phantom" else resolve(folder)) / chosen)
 imaging, truth, affine = read_case(case, accept=Accept(label_map, accept_affine))
 for name, figure_name in ((reference, "fig13_slices_baseline"), (rival, "fig14_slices_best")):
-    prediction, _ = read_nifti(first[name].folder / "predictions" / f"{chosen}.nii.gz")
+    prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
     keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen}", simulated), figure_name)
 
 # %% [markdown]
@@ -224,6 +228,16 @@ pd.DataFrame({
 }).T
 
 # %% [markdown]
+# ## What the runs cost
+#
+# As each run recorded it. `data_share` is the part of the time that the device waited for patches.
+
+# %%
+cost = results.costs(runs)
+print(f"{len(cost)} runs, {cost.seconds.sum() / 3600:.2f} hours of training in sum")
+cost.round(3)
+
+# %% [markdown]
 # ## Written for the paper
 
 # %%
@@ -247,10 +261,10 @@ results.write_results(
         "by_size": sizes,
         "losses": anatomy | {"predictions": checked},
         "audit": audit.audit(seed_paper, audit.load_labels(labels_summary)),
-        "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in runs],
+        "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
         "figures": made,
         "software": results.software(),
-        "seconds": sum(run.info["seconds"] for run in runs),
+        "seconds": sum(run.info["seconds"] for run in trained),
     },
 )
 print(f"wrote {build.results} and {len(made)} figures")

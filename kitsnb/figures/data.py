@@ -19,7 +19,8 @@ from kitsnb.figures.results import heading
 
 CLASSES = ("background", "kidney", "tumour")
 #: What happens to a case, and its colour in ``split``.
-ROLES = {"training": "#0173b2", "validation": "#de8f05", "excluded": "#cc3311", "not used": "#9a9a9a"}
+ROLES = {"training": "#0173b2", "validation": "#de8f05", "cross-validation": "#029e73",
+         "excluded": "#cc3311", "not used": "#9a9a9a"}
 GREY = "#9a9a9a"
 #: The two ends of each array axis of a volume in KiTS19's orientation, IPL: first index and last.
 ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
