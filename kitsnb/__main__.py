@@ -1,4 +1,4 @@
-"""The command line: ``python -m kitsnb`` with ``run``, ``download``, ``check`` or ``predict``."""
+"""The command line: ``python -m kitsnb`` with ``run``, ``estimate``, ``download``, ``check`` or ``predict``."""
 
 import json
 import sys
@@ -35,6 +35,26 @@ def run(
     except ProfileError as error:
         sys.exit(str(error))
     sys.exit(run_profile(checked, workers=workers, only=only, force=force, dry=why))
+
+
+@app.command()
+def estimate(
+    profile: Annotated[Path, typer.Argument(help="a file such as notebooks/profiles/kits19.yml; its data need not be there")],
+    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="stage.name=value, value in YAML")] = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
+    tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate for the GPU-hours, instead of the assumed one")] = None,
+    measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
+):
+    """Say what a profile will cost, in time and memory; runs nothing of it."""
+    from kitsnb import estimate as costs
+    from kitsnb.profiles import load
+
+    try:
+        checked = load(profile, parameter, data_free=True)
+        found = costs.estimate(checked, workers=workers, tflops=tflops, seconds=costs.LONG if measure else 0)
+    except ValueError as error:
+        sys.exit(str(error))
+    print(found)
 
 
 @app.command()

@@ -118,6 +118,9 @@ class Run:
                     waiting.append((job, reason))
         if not waiting:
             return
+        from kitsnb.estimate import before_start
+
+        self.console.print(before_start(self.profile, self.workers, len(waiting)), markup=False)
         from kitsnb.grid import run_parallel  # dask takes a second to import, and most calls need none of it
 
         prepared = [(job, self.prepare(job, reason)) for job, reason in waiting]
