@@ -96,6 +96,31 @@ def test_own_loss_as_the_readme_says_adds_a_row(smoke, tmp_path):
     assert entry[0]["title"] in pages(smoke / "paper.pdf")
 
 
+def test_cross_validation_holds_every_case_out_once(tmp_path):
+    experiments = [row for row in SMOKE["experiments"] if row["name"] in ("dice", "log_cosh_dice")]
+    stages = [stage for stage in SMOKE["stages"] if stage != "benchmarks"]
+    profile = write_profile(tmp_path / "folds.yml", experiments=experiments, stages=stages, folds=2)
+    build = tmp_path / "build"
+    done = kitsnb("run", profile, "--build", build)
+    assert done.returncode == 0, done.stdout
+    assert "2 experiments x 1 seed x 2 folds = 4 runs" in done.stdout, "the estimate comes before training"
+    folders = sorted(path.name for path in (build / "runs").iterdir())
+    assert folders == [f"{row}-seed0-fold{fold}" for row in ("dice", "log_cosh_dice") for fold in (0, 1)]
+    cases = [sorted(pd.read_csv(build / "runs" / f"dice-seed0-fold{fold}" / "scores.csv").case) for fold in (0, 1)]
+    assert sorted(cases[0] + cases[1]) == [f"case_{number:05d}" for number in range(8)]
+    results = json.loads((build / "results.json").read_text())
+    assert len(results["runs"]) == 4 and results["data"]["folds"] == 2 and results["data"]["validation"] == 8
+    scores = results["table"][0]["scores"]["kidney"]
+    assert scores["n"] + scores["undefined"] == 8
+    text = pages(build / "paper.pdf")
+    assert "2-fold cross-validation, every case held out once" in text and "8 held-out cases" in text
+    assert "first of 2 folds" in (build / "notebooks" / "05_results.ipynb").read_text()
+    assert "done in" not in kitsnb("run", profile, "--build", build).stdout, "all is up to date"
+    why = kitsnb("run", write_profile(profile, experiments=experiments, stages=stages, folds=3), "--build", build, "--why").stdout
+    assert "training dice seed 0 fold 1: parameter folds changed: 2 -> 3" in why
+    assert "training dice seed 0 fold 2: never finished" in why
+
+
 def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):
     training = SMOKE["training"] | {"epochs": 40, "steps_per_epoch": 6}
     profile = write_profile(tmp_path / "killed.yml", training=training, experiments=SMOKE["experiments"][:1],
