@@ -46,7 +46,7 @@ def measure_step(profile: Profile, flops: int, memory: int, threads: int, second
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if told["precision"] not in AUTOCAST:
         return f"precision {told['precision']} is not measured"
-    if device == "cpu" and memory > (free := _free_memory()):
+    if memory > (free := _free_memory(device)):
         return f"a step needs {memory / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -58,7 +58,9 @@ def measure_step(profile: Profile, flops: int, memory: int, threads: int, second
         torch.set_num_threads(before)
 
 
-def _free_memory() -> float:
+def _free_memory(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):  # not every system tells

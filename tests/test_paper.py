@@ -168,6 +168,16 @@ def test_simulated_stands_in_title_abstract_and_all_captions(tmp_path, made, res
     assert "imulated CT" not in real and "images are simulated" not in real
 
 
+def test_cross_validation_is_told_as_what_it_is(tmp_path, made, results):
+    assert "fold cross-validation" not in made and "It trains on 21 cases and is scored on 9 others" in made
+    results["data"] |= {"folds": 3, "training": 20, "training_most": 21, "validation": 31}
+    text = words(build(write(tmp_path / "folds", results)))
+    assert "3-fold cross-validation, every case held out once: 31 cases are shuffled and cut into 3 groups" in text
+    assert "trains on all groups but one, 20 to 21 cases" in text and "is scored on 31 others" not in text
+    assert "Dice on 31 held-out cases" in text and "training cases and" not in text
+    assert re.search(r"Figure 2: Training with log-cosh Dice\. The first of 3 folds\.", text)
+
+
 def test_an_eighth_row_has_a_dash_for_the_seed_paper(tmp_path, results):
     results["table"].append(row("my_own", "My own loss", 0.654, None, exponent=2))
     text = words(build(write(tmp_path / "build", results)))
