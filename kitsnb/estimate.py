@@ -135,12 +135,14 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
                        f"{checking / total:.0%} of it validation and prediction", "computed"),
         ("GPU-hours", f"at most {_hours(hours)} a run, {_hours(hours * number)} in all, at {rate:.3g} TFLOPS sustained", origin),
         *_time_here(profile, told, (total, batch * work.training, network + 2 * activations), workers, runs or number, seconds),
-        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {VOXEL_BYTES} bytes each: {volumes / 1e9:.2f} GB", cases.known),
+        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {VOXEL_BYTES} bytes each: {volumes / 1e9:.2f} GB",
+         cases.known),
         ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
                     f"activations {activations / 1e9:.2f} GB", "computed"),
         ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need", "sum of these"),
     ]
-    lines = [f"{profile.title}: upper limits, since a run stops after {_plural(told['stop_patience'], 'epoch')} without improvement"]
+    patience = _plural(told["stop_patience"], "epoch")
+    lines = [f"{profile.title}: upper limits, since a run stops after {patience} without improvement"]
     return "\n".join([*lines, *(f"  {name:<13}{text} [{source}]" for name, text, source in rows)])
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kitsnb.results import Run, compare, ranked
+from kitsnb.results import compare, ranked
+from kitsnb.runs import Run
 
 #: A measure of a loss counts as different from the reference's above this factor, or below its inverse.
 FACTOR = 1.25

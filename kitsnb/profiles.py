@@ -187,7 +187,7 @@ def _check_keys(mapping: dict, keys: dict[str, type], where: str, problems: list
             problems.append(f"{where}unknown key {key!r}; {nearest(key, keys)}")
             del mapping[key]
         elif type(mapping[key]) is not keys[key]:
-            if not (mapping[key] is None and (keys[key] in (dict, list) or key == "folds")):  # a section left empty
+            if not (mapping[key] is None and (keys[key] in (dict, list) or key == "folds")):  # left empty
                 kind = type(mapping[key]).__name__
                 problems.append(f"{where}{key}: is {keys[key].__name__}, not {kind} {mapping[key]!r}")
             del mapping[key]

@@ -267,7 +267,8 @@ summary["split"] = {
 }
 missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
 together = len(split.training) + len(split.validation)
-counted = f"{together} cases in {folds} folds" if folds else f"{len(split.training)} cases for training, {len(split.validation)} for validation"
+counted = f"{len(split.training)} cases for training, {len(split.validation)} for validation"
+counted = f"{together} cases in {folds} folds" if folds else counted
 display(Markdown(f"{counted}. {missing}"))
 if summary["without_tumour"] < len(table):
     display(figures.split(table, roles, simulated))

@@ -49,6 +49,7 @@ from kitsnb.checks import Accept, read_case
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.nifti import read_nifti
 from kitsnb.paths import Build, resolve
+from kitsnb.runs import SURFACES, costs, load_runs, shared_settings
 from kitsnb.unet import UNet3D, count_parameters
 
 # %matplotlib inline
@@ -56,8 +57,8 @@ figures.use_style()
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
-runs = results.load_runs(build, experiments, seeds, folds)
-settings = results.shared_settings(runs)
+runs = load_runs(build, experiments, seeds, folds)
+settings = shared_settings(runs)
 titles = {experiment["name"]: experiment["title"] for experiment in experiments}
 scores = {name: results.scores_of(runs, name) for name in titles}
 cases = len(next(iter(scores.values())))
@@ -223,7 +224,7 @@ pd.DataFrame({
 # %%
 distances = results.distances(runs, experiments)
 pd.DataFrame({
-    row["title"]: {name: f"{row[name]['mean']:.3g} ({row[name]['undefined']} undefined)" for name in results.SURFACES}
+    row["title"]: {name: f"{row[name]['mean']:.3g} ({row[name]['undefined']} undefined)" for name in SURFACES}
     for row in distances
 }).T
 
@@ -233,7 +234,7 @@ pd.DataFrame({
 # As each run recorded it. `data_share` is the part of the time that the device waited for patches.
 
 # %%
-cost = results.costs(runs)
+cost = costs(runs)
 print(f"{len(cost)} runs, {cost.seconds.sum() / 3600:.2f} hours of training in sum")
 cost.round(3)
 

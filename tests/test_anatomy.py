@@ -108,7 +108,7 @@ def test_verdicts(expected, low, high, verdict):
 
 
 def test_predictions_are_checked_against_paired_cases():
-    from kitsnb.results import Run
+    from kitsnb.runs import Run
 
     def run(name: str, tumour: list[float]) -> Run:
         scores = pd.DataFrame({"tumour": tumour, "predicted_tumour_ml": [10 * value for value in tumour]}, index=pd.Index(["a", "b", "c"], name="case"))

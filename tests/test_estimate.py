@@ -83,7 +83,8 @@ def test_sizes_from_headers_are_those_of_preprocessing(axes, resize):
 def test_sizes_come_from_the_files_then_from_the_working_grid(kits19, tmp_path):
     data = tmp_path / "data"
     for number in (0, 166):
-        write_nifti(data / f"case_{number:05d}" / "segmentation.nii.gz", np.zeros((20, 32, 32), np.uint8), np.diag([-3.22, -1.62, -1.62, 1])[[2, 1, 0, 3]])
+        affine = np.diag([-3.22, -1.62, -1.62, 1])[[2, 1, 0, 3]]
+        write_nifti(data / f"case_{number:05d}" / "segmentation.nii.gz", np.zeros((20, 32, 32), np.uint8), affine)
     told = {stage: values | ({"folder": str(data)} if "folder" in values else {}) for stage, values in kits19.parameters.items()}
     told["preprocessing"]["resize_in_plane"] = None
     cases = workload.count_cases(replace(kits19, parameters=told))

@@ -17,6 +17,7 @@ from kitsnb.cases import Case, cut_into_folds, select
 from kitsnb.jobs import build_jobs
 from kitsnb.paths import ROOT, Build
 from kitsnb.profiles import ProfileError, load
+from kitsnb.runs import SURFACES, VOLUMES, costs, load_runs, shared_settings
 
 SMOKE = yaml.safe_load((ROOT / "tests" / "smoke.yml").read_text())
 EXPERIMENT = {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {}}
@@ -105,7 +106,7 @@ def write_fold(build: Build, seed: int, fold: int, cases: list[int], training: i
     run = build.run("dice", seed, fold)
     run.mkdir(parents=True, exist_ok=True)
     tumour = np.array(TUMOUR[seed])[cases]
-    columns = dict.fromkeys([*results.VOLUMES, *results.SURFACES], 5.0) | {"kidney": 0.8, "kidney_and_tumour": 0.9}
+    columns = dict.fromkeys([*VOLUMES, *SURFACES], 5.0) | {"kidney": 0.8, "kidney_and_tumour": 0.9}
     table = {"case": [f"case_{n:05d}" for n in cases], **columns, "tumour": tumour, "composite": (0.9 + tumour) / 2}
     pd.DataFrame(table).to_csv(run / "scores.csv", index=False)
     history().to_csv(run / "history.csv", index=False)
@@ -125,7 +126,7 @@ def build(tmp_path) -> Build:
 
 
 def test_folds_become_one_row_by_hand(build):
-    runs = results.load_runs(build, [EXPERIMENT], [0, 1], 3)
+    runs = load_runs(build, [EXPERIMENT], [0, 1], 3)
     assert [(run.experiment, run.seed, len(run.scores), len(run.trained)) for run in runs] == [("dice", 0, 5, 3), ("dice", 1, 5, 3)]
     tumour = results.make_table(runs, [EXPERIMENT], audit.load_seed_paper())[0]["scores"]["tumour"]
     assert (tumour["n"], tumour["undefined"]) == (4, 1)
@@ -133,9 +134,9 @@ def test_folds_become_one_row_by_hand(build):
     assert tumour["sd"] == pytest.approx(math.sqrt(0.2 / 3))
     assert tumour["seed_sd"] == pytest.approx(0.1 * math.sqrt(2))  # of 0.5 and 0.7
     assert tumour["fold_sd"] == pytest.approx(0.1)  # of 0.6, 0.5 and 0.7
-    assert results.shared_settings(runs) == {"epochs": 4, "folds": 3}
+    assert shared_settings(runs) == {"epochs": 4, "folds": 3}
     assert runs[0].holding_out("case_00004").folder.name == "dice-seed0-fold1"
-    assert list(results.costs(runs).index[:2]) == ["dice-seed0-fold0", "dice-seed0-fold1"]
+    assert list(costs(runs).index[:2]) == ["dice-seed0-fold0", "dice-seed0-fold1"]
 
 
 def test_data_are_described_as_folds(build):
@@ -143,31 +144,31 @@ def test_data_are_described_as_folds(build):
                           (build.preprocessed / "report.json", {"spacing": [1, 1, 1], "refused": {}})):
         path.parent.mkdir()
         path.write_text(json.dumps(content))
-    data = results.describe_data(build, results.load_runs(build, [EXPERIMENT], [0], 3))
+    data = results.describe_data(build, load_runs(build, [EXPERIMENT], [0], 3))
     assert (data["folds"], data["validation"], data["training"], data["training_most"]) == (3, 5, 3, 4)
 
 
 def test_a_case_in_two_folds_or_in_none_is_an_error(build):
     write_fold(build, 0, 2, [2, 3])
     with pytest.raises(ValueError, match="more than once: case_00003"):
-        results.load_runs(build, [EXPERIMENT], [0], 3)
+        load_runs(build, [EXPERIMENT], [0], 3)
     write_fold(build, 0, 2, [2])
     write_fold(build, 0, 1, [1], training=3)  # its scores of case 4 are lost
     with pytest.raises(ValueError, match="never held out"):
-        results.load_runs(build, [EXPERIMENT], [0], 3)
+        load_runs(build, [EXPERIMENT], [0], 3)
 
 
 def test_a_fold_of_another_cut_or_a_missing_one_is_named(build):
     with pytest.raises(FileNotFoundError, match="dice-seed0-fold3"):
-        results.load_runs(build, [EXPERIMENT], [0], 4)
+        load_runs(build, [EXPERIMENT], [0], 4)
     with pytest.raises(ValueError, match="is fold 0 of 3, not 0 of 2"):
-        results.load_runs(build, [EXPERIMENT], [0], 2)
+        load_runs(build, [EXPERIMENT], [0], 2)
 
 
 def test_costs_show_what_runs_recorded_and_leave_out_the_rest(build):
-    runs = results.load_runs(build, [EXPERIMENT], [0], 3)
-    assert list(results.costs(runs).columns) == ["seconds"]
+    runs = load_runs(build, [EXPERIMENT], [0], 3)
+    assert list(costs(runs).columns) == ["seconds"]
     runs[0].folds[1].info.update(peak_memory_mb=512.0, patches_per_second=9.5)
-    found = results.costs(runs)
+    found = costs(runs)
     assert list(found.columns) == ["seconds", "peak_memory_mb", "patches_per_second"]
     assert found.peak_memory_mb.tolist()[1] == 512.0 and math.isnan(found.peak_memory_mb.tolist()[0])

@@ -114,7 +114,7 @@ def test_cross_validation_holds_every_case_out_once(tmp_path):
     assert scores["n"] + scores["undefined"] == 8
     text = pages(build / "paper.pdf")
     assert "2-fold cross-validation, every case held out once" in text and "8 held-out cases" in text
-    assert "first of 2 folds" in (build / "notebooks" / "05_results.ipynb").read_text()
+    assert "first of 2 folds" in (build / "figures" / "fig02_training_log_cosh_dice.svg").read_text()
     assert "done in" not in kitsnb("run", profile, "--build", build).stdout, "all is up to date"
     why = kitsnb("run", write_profile(profile, experiments=experiments, stages=stages, folds=3), "--build", build, "--why").stdout
     assert "training dice seed 0 fold 1: parameter folds changed: 2 -> 3" in why

@@ -11,6 +11,7 @@ from kitsnb import audit, results
 from kitsnb.figures import save, use_style
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.paths import Build
+from kitsnb.runs import load_runs
 from kitsnb.training import MEASURES
 
 EXPERIMENTS = [
@@ -54,7 +55,7 @@ def build(tmp_path) -> Build:
 
 @pytest.fixture
 def runs(build):
-    return results.load_runs(build, EXPERIMENTS, [0, 1])
+    return load_runs(build, EXPERIMENTS, [0, 1])
 
 
 def test_table_1_by_hand(runs):
@@ -78,10 +79,10 @@ def test_order_and_difference_by_hand(runs):
 
 def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(FileNotFoundError, match="dice-seed7"):
-        results.load_runs(build, EXPERIMENTS, [0, 7])
+        load_runs(build, EXPERIMENTS, [0, 7])
     changed = [EXPERIMENTS[0], EXPERIMENTS[1], EXPERIMENTS[2] | {"parameters": {"alpha": 0.9}}]
     with pytest.raises(ValueError, match="train it again"):
-        results.load_runs(build, changed, [0])
+        load_runs(build, changed, [0])
     with pytest.raises(ValueError, match="log_cosh_dice"):
         results.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
 
