@@ -8,6 +8,8 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ SLURM_KEYS = {
 }
 #: Seconds to wait for a scheduler's answer.
 PATIENCE = 15
+#: SLURM jobs in a row that may end before their worker comes.
+VAIN = 4
 
 
 class GridError(RuntimeError):
@@ -58,11 +62,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Connection:
-    """A Dask ``client`` of ``place``; ``need(n)`` tells that no more than ``n`` workers are of use from now on."""
+    """A Dask ``client`` of ``place``.
+
+    ``need(n)`` tells that no more than ``n`` workers are of use from now on; ``look(workers)`` returns what is worth saying
+    about where workers come from, or None.
+    """
 
     client: object
     place: Place
     need: Callable[[int], None] = lambda n: None
+    look: Callable[[dict], str | None] = lambda workers: None
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def read_place(scheduler: str | None) -> Place:
     if path.suffix not in (".yml", ".yaml"):
         raise GridError(f"--scheduler {scheduler}: must be an address such as tcp://host:8786, or a SLURM file (.yml)")
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise GridError(f"--scheduler {scheduler}: {error}") from None
     if problems := _problems(content):
@@ -112,7 +121,7 @@ def connect(place: Place, jobs: list[Job], build: Build, workers: int | None, us
     import dask
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said by the grid itself
     # Each death is told to the client, which decides; a run is never put behind another while a worker is free.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.deploy.lost-worker-timeout": "2s",
                           "distributed.comm.timeouts.connect": f"{PATIENCE}s"}):
@@ -124,9 +133,9 @@ def connect(place: Place, jobs: list[Job], build: Build, workers: int | None, us
             with client:
                 yield Connection(client, place)
         elif place.slurm:
-            count, cluster = _slurm(place.slurm, build)
-            with cluster, Client(cluster) as client:
-                yield Connection(client, place, lambda n: _adapt(cluster, min(n, count)))
+            slurm = Slurm(place.slurm, build)
+            with slurm.cluster as cluster, Client(cluster) as client:
+                yield Connection(client, place, slurm.need, slurm.look)
         else:
             with _local(jobs, workers, usual) as cluster, Client(cluster) as client:
                 yield Connection(client, place)
@@ -146,7 +155,8 @@ def local_workers(gpus: list[str], devices: int, runs: int, workers: int | None,
 
     GridError where a run wants more GPUs than there are.
     """
-    common = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "silence_logs": logging.ERROR}
+    common = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "silence_logs": logging.CRITICAL,
+              "preload": [__name__]}
     if not gpus:
         return {number: common for number in range(min(workers or usual, runs))}
     groups = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
@@ -156,6 +166,11 @@ def local_workers(gpus: list[str], devices: int, runs: int, workers: int | None,
             for number, group in enumerate(groups[: min(workers or len(groups), runs)])}
 
 
+def dask_setup(worker) -> None:
+    """Called by Dask in each local worker: Ctrl-C is for the client, which then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _local(jobs: list[Job], workers: int | None, usual: int):
     from distributed import Nanny, Scheduler, SpecCluster
 
@@ -163,27 +178,55 @@ def _local(jobs: list[Job], workers: int | None, usual: int):
     options = local_workers(visible_gpus(), devices, len(jobs), workers, usual)
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
     return SpecCluster({number: {"cls": Nanny, "options": told} for number, told in options.items()}, scheduler,
-                       silence_logs=logging.ERROR, name="kitsnb")
+                       silence_logs=logging.CRITICAL, name="kitsnb")
 
 
-def _slurm(told: dict, build: Build) -> tuple[int, object]:
-    """How many jobs at most, and a cluster whose SLURM jobs are one worker with one run at a time each."""
-    from dask_jobqueue import SLURMCluster
+class Slurm:
+    """A cluster whose SLURM jobs are one worker with one run at a time each."""
 
-    if not shutil.which("sbatch"):
-        raise GridError("sbatch is not on this machine: run this where SLURM's commands are (its login node)")
-    settings = {"log_directory": str(build.folder / "slurm"), "job_name": "kitsnb", "walltime": "1-00:00:00"} | told
-    count = settings.pop("jobs")
-    # The last of equal options counts: one run a job whatever its cores, and no limit that would miss the kernel's memory.
-    extra = ["--nthreads", "1", "--memory-limit", "0", *settings.pop("worker_extra_args", [])]
-    options = {"dashboard_address": ":0"} | settings.pop("scheduler_options", {})
-    return count, SLURMCluster(processes=1, worker_extra_args=extra, scheduler_options=options, **settings)
+    def __init__(self, told: dict, build: Build):
+        from dask_jobqueue import SLURMCluster
 
+        if not shutil.which("sbatch"):
+            raise GridError("sbatch is not on this machine: run this where SLURM's commands are (its login node)")
+        settings = {"log_directory": str(build.folder / "slurm"), "job_name": "kitsnb", "walltime": "1-00:00:00"} | told
+        self.most, self.logs = settings.pop("jobs"), settings["log_directory"]
+        self.seen: set[str] = set()
+        self.vain: set[str] = set()
+        # The last of equal options counts: one run a job whatever its cores, and no limit that would miss the kernel's memory.
+        extra = ["--nthreads", "1", "--memory-limit", "0", *settings.pop("worker_extra_args", [])]
+        options = {"dashboard_address": ":0"} | settings.pop("scheduler_options", {})
+        self.cluster = SLURMCluster(processes=1, worker_extra_args=extra, scheduler_options=options,
+                                    silence_logs=logging.CRITICAL, **settings)
 
-def _adapt(cluster, count: int) -> None:
-    """Keep ``count`` SLURM jobs: those that are cancelled or run out of time are replaced, surplus idle ones end."""
-    if count:
-        cluster.adapt(minimum=count, maximum=count, interval="2s")
+    def need(self, runs: int) -> None:
+        """Keep a job for each of ``runs``: those that are cancelled or run out of time are replaced, surplus idle ones end."""
+        if count := min(runs, self.most):
+            self.cluster.adapt(minimum=count, maximum=count, interval="2s")
+
+    def look(self, workers: dict[str, dict]) -> str | None:
+        """Replace jobs that ended before their worker came, which Dask would await for ever, and say so.
+
+        Raises ``GridError`` when that happens ``VAIN`` times in a row: then it is no accident.
+        """
+        names = {str(worker["name"]) for worker in workers.values()}
+        if names - self.seen:
+            self.vain.clear()
+        self.seen |= names
+        queue = subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True)
+        jobs = {str(name): job.job_id for name, job in list(self.cluster.workers.items()) if job.job_id}
+        gone = {name: job for name, job in jobs.items() if name not in self.seen and job not in queue.stdout.split()}
+        if queue.returncode or not gone.keys() - self.vain:
+            return None
+        self.vain |= gone.keys()
+        text = f"SLURM job {', '.join(gone.values())} ended before its worker came; what it printed is in {self.logs}"
+        if len(self.vain) >= VAIN:
+            raise GridError(f"{text}; {len(self.vain)} in a row, so something is wrong with the jobs themselves")
+        self.cluster.sync(self._forget, gone)
+        return text
+
+    async def _forget(self, names) -> None:
+        await self.cluster.scale_down(list(names))
 
 
 def site(build: Build) -> Site:

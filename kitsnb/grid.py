@@ -96,18 +96,21 @@ class Grid:
         self.revived: set[str] = set()
         self.idle_since: float | None = None
         self.reminded: float | None = None
+        self.looked = time.monotonic()
 
     def run(self, jobs: list[Job]) -> Iterator[tuple[Job, Failure | None, float]]:
         """Each job with its failure (or None) and the seconds since it was handed out first, as it ends."""
         waiting, flying, began = deque(jobs), {}, {}
         try:
             self.connection.need(len(jobs))
-            while not self.workers():
+            while not (workers := self.workers()):
                 self.remind(self.connection.place.awaited)
+                self.look(workers)
                 time.sleep(PULSE)
             check_workers(self.client, self.site)
             while waiting or flying:
                 workers = self.workers()
+                self.look(workers)
                 free = slots(workers, waiting) - len(flying)
                 if waiting and not flying and free < 1:
                     self.remind(no_gpus(workers, waiting) if workers else self.connection.place.awaited)
@@ -137,6 +140,13 @@ class Grid:
 
     def workers(self) -> dict[str, dict]:
         return self.client.scheduler_info(n_workers=-1)["workers"]
+
+    def look(self, workers: dict[str, dict]) -> None:
+        """Every 5 s: what there is to say about where workers come from."""
+        if time.monotonic() - self.looked > 5:
+            self.looked = time.monotonic()
+            if text := self.connection.look(workers):
+                self.display.say(text)
 
     def remind(self, text: str) -> None:
         """Say what is awaited, after 5 s and then every 5 minutes."""
