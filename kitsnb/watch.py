@@ -5,6 +5,7 @@ A run tells by its own ``history.csv`` and ``settings.json``; the worker that ha
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -137,7 +138,8 @@ def grid_table(states: Iterable[State]) -> Table:
         last = state.history[-1] if state.history else {}
         table.add_row(
             state.job.title.removeprefix("training "), f"[{STYLES[state.status]}]{state.status}[/]", where(state),
-            f"{len(state.history)}/{state.epochs or '?'}", *(_number(last.get(f"validation_{name}")) for name in ("loss", "tumour")),
+            f"{len(state.history)}/{state.epochs or '?'}",
+            *(_number(last.get(f"validation_{name}")) for name in ("loss", "tumour")),
             "" if state.pace is None else f"{state.pace:.1f}",
             duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "",
         )
@@ -202,7 +204,7 @@ class Display:
 
 def watch(profile: Profile, *, once: bool = False, console: Console | None = None, seconds: float = 2.0) -> None:
     """Show the runs of ``profile`` until all have ended, or until interrupted; ``once`` prints the table and returns."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else 130)
     jobs = [job for job in build_jobs(profile) if job.stage == "training"]
     stamps = profile.build.stamps
     if once:

@@ -328,7 +328,8 @@ def test_the_real_notebook_goes_on_after_its_worker_was_killed(tmp_path):
             stack.callback(end, process)
         log = (tmp_path / "log").open("w")
         process = subprocess.Popen(
-            [sys.executable, "-m", "kitsnb", "run", tmp_path / "smoke.yml", "--build", tmp_path / "build", "--scheduler", address],
+            [sys.executable, "-m", "kitsnb", "run", tmp_path / "smoke.yml", "--build", tmp_path / "build",
+             "--scheduler", address],
             cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log, start_new_session=True)
         stack.callback(end, process)
         history = tmp_path / "build" / "runs" / "dice-seed0" / "history.csv"
