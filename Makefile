@@ -3,6 +3,7 @@
 # Settings, as in `make PROFILE=kits19 KITSNB_DATA=/folder/of/kits19/data`:
 #   PROFILE      notebooks/profiles/PROFILE.yml is what runs (quick)
 #   PYTHON       the Python, 3.11 or later, that makes .venv (python3)
+#   SCHEDULER    where to train: tcp://HOST:PORT of a Dask scheduler, or a file as notebooks/clusters/slurm.yml (this machine)
 #   KITSNB_DATA  the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
 
 PROFILE ?= quick
@@ -12,15 +13,18 @@ PROFILES := $(if $(KITSNB_DATA),$(filter-out $(PROFILE),labels)) $(PROFILE)
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
 .DEFAULT_GOAL := paper
-.PHONY: all paper why test bench lab lock clean help
+.PHONY: all paper why watch test bench lab lock clean help
 
 all: paper  ## the same as paper
 
 paper: .venv/.installed  ## build/PROFILE/paper.pdf; runs only what is out of date (default)
-	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run notebooks/profiles/$$profile.yml || exit; done
+	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run notebooks/profiles/$$profile.yml $(if $(SCHEDULER),--scheduler $(SCHEDULER)) || exit; done
 
 why: .venv/.installed  ## what paper would run now, and why; runs nothing
 	.venv/bin/python -m kitsnb run notebooks/profiles/$(PROFILE).yml --why
+
+watch: .venv/.installed  ## the training runs of PROFILE, live, from another terminal
+	.venv/bin/python -m kitsnb watch notebooks/profiles/$(PROFILE).yml
 
 test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest

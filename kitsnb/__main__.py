@@ -1,4 +1,4 @@
-"""The command line: ``python -m kitsnb`` with ``run``, ``estimate``, ``download``, ``check`` or ``predict``."""
+"""The command line: ``python -m kitsnb`` with ``run``, ``watch``, ``estimate``, ``download``, ``check`` or ``predict``."""
 
 import json
 import sys
@@ -19,6 +19,7 @@ def run(
     parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="stage.name=value, value in YAML")] = [],  # noqa: B006
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="where to train: tcp://HOST:PORT, or notebooks/clusters/slurm.yml")] = None,
     only: Annotated[str | None, typer.Option(help="one stage alone")] = None,
     force: Annotated[bool, typer.Option("--force", help="run also what is up to date")] = False,
     build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
@@ -34,7 +35,24 @@ def run(
         checked = load(profile, parameter, build=build)
     except ProfileError as error:
         sys.exit(str(error))
-    sys.exit(run_profile(checked, workers=workers, only=only, force=force, dry=why))
+    sys.exit(run_profile(checked, workers=workers, scheduler=scheduler, only=only, force=force, dry=why))
+
+
+@app.command()
+def watch(
+    profile: Annotated[Path, typer.Argument(help="a file such as notebooks/profiles/quick.yml")],
+    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="as given to run")] = [],  # noqa: B006
+    once: Annotated[bool, typer.Option("--once", help="print the table and end, for logs")] = False,
+    build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
+):
+    """The training runs of a profile, live, from any terminal that sees the build folder."""
+    from kitsnb.profiles import ProfileError, load
+    from kitsnb.watch import watch as show
+
+    try:
+        show(load(profile, parameter, build=build), once=once)
+    except ProfileError as error:
+        sys.exit(str(error))
 
 
 @app.command()

@@ -190,13 +190,13 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def before_start(profile: Profile, workers: int, runs: int) -> str:
+def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:
     """The estimate in short, for ``runs`` that are about to start: steps are timed only where that takes a moment.
 
-    Never on a GPU, where this process would keep memory that the runs need. A message where no estimate can be made: a run
-    must not fail for want of one.
+    Never on a GPU, where this process would keep memory that the runs need, and not where they are trained elsewhere (``here``
+    is False). A message where no estimate can be made: a run must not fail for want of one.
     """
     try:
-        return estimate(profile, workers=workers, runs=runs, seconds=0 if torch.cuda.is_available() else SHORT)
+        return estimate(profile, workers=workers, runs=runs, seconds=SHORT if here and not torch.cuda.is_available() else 0)
     except (KeyError, TypeError, ValueError, OSError) as error:
         return f"no estimate: {type(error).__name__}: {error}"

@@ -5,8 +5,8 @@ import os
 import re
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kitsnb.paths import ROOT
@@ -29,43 +29,39 @@ class Failure:
     notebook: str
     cell: str
     message: str
+    dead_kernel: bool = False
 
 
-class EpochLines:
-    """Receives what the notebook prints, and passes lines on that tell of an epoch, marked with the job's name."""
-
-    def __init__(self, title: str):
-        self.title, self.rest = title, ""
-
-    def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if line.startswith("epoch "):
-                print(f"  {self.title}: {line}", flush=True)
-
-    def flush(self) -> None:
-        pass
-
-
-def kernel_manager(sockets: str):
+def kernel_manager(sockets: str, started: Callable[[int], None] | None = None):
     """A kernel manager that starts this very interpreter, over IPC sockets in a folder of their own.
 
-    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name.
+    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. ``started`` is told the
+    process group of each kernel.
     """
     from jupyter_client import AsyncKernelManager
 
     class OwnKernel(AsyncKernelManager):
         def __init__(self, **settings):
-            super().__init__(**settings | {"transport": "ipc", "ip": f"{sockets}/kernel"})
+            own = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
+            super().__init__(**settings | own)
 
         def format_kernel_cmd(self, extra_arguments=None):
             return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *(extra_arguments or [])]
 
+        async def start_kernel(self, **settings):
+            await super().start_kernel(**settings)
+            if started:
+                started(self.provisioner.pgid)
+
     return OwnKernel
 
 
-def execute(notebook: Path, output: Path, parameters: dict, title: str, threads: int | None = None) -> Failure | None:
-    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails."""
+def execute(notebook: Path, output: Path, parameters: dict, threads: int | None = None,
+            started: Callable[[int], None] | None = None) -> Failure | None:
+    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails.
+
+    ``started`` is called with the process group of the kernel, so that another thread can end it.
+    """
     import jupytext
     import papermill
     from nbformat import write
@@ -83,22 +79,17 @@ def execute(notebook: Path, output: Path, parameters: dict, title: str, threads:
             os.environ["JUPYTER_RUNTIME_DIR"] = sockets
             papermill.execute_notebook(
                 node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
-                stdout_file=EpochLines(title), kernel_manager_class=kernel_manager(sockets),
+                kernel_manager_class=kernel_manager(sockets, started),
             )
     except papermill.PapermillExecutionError as error:
         head = "\n".join(error.source.strip().splitlines()[:3])
         failure = Failure(str(output), f"In [{error.exec_count}]: {head}", f"{error.ename}: {error.evalue}")
     except Exception as error:  # a dead kernel, a full disk: whatever it is, the job has failed
-        failure = Failure(str(output), "", f"{type(error).__name__}: {error}")
+        kind = type(error).__name__
+        failure = Failure(str(output), "", f"{kind}: {error}", dead_kernel=kind == "DeadKernelError")
     if partial.exists():
         done = papermill.iorw.load_notebook_node(str(partial))
         done.metadata.pop("widgets", None)
         write(done, partial)
         partial.replace(output)
-    return failure and Failure(failure.notebook, failure.cell, re.sub(r"\x1b\[[0-9;]*m", "", failure.message))
-
-
-def timed_execute(*arguments) -> tuple[Failure | None, float]:
-    """``execute`` and the seconds it took."""
-    started = time.monotonic()
-    return execute(*arguments), time.monotonic() - started
+    return failure and replace(failure, message=re.sub(r"\x1b\[[0-9;]*m", "", failure.message))

@@ -4,21 +4,24 @@ import json
 import os
 import shutil
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from kitsnb.clusters import GridError, Place, connect, read_place
 from kitsnb.execute import Failure, execute
 from kitsnb.jobs import Job, build_jobs
 from kitsnb.paths import Build, resolve, write_json
 from kitsnb.profiles import Profile
 from kitsnb.stamps import Digests, files_below, key_of, read_stamp, reason_to_run, stamp_path
+from kitsnb.watch import Display, failed_path, mark_path
 
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
-#: Exit statuses: all well; a job failed; all done but cases were refused.
-OK, BAD, REFUSED = 0, 1, 3
+#: Exit statuses: all well; a job failed; all done but cases were refused; Ctrl-C.
+OK, BAD, REFUSED, INTERRUPTED = 0, 1, 3, 130
 
 
 @dataclass
@@ -37,9 +40,10 @@ class Run:
     """The state of one execution of a profile."""
 
     profile: Profile
-    workers: int
+    workers: int | None
     force: bool = False
     dry: bool = False
+    place: Place = field(default_factory=Place)
     console: Console = field(default_factory=lambda: Console(soft_wrap=True, highlight=False))
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
@@ -67,7 +71,9 @@ class Run:
         if job.run and job.run.exists() and not (started.exists() and json.loads(started.read_text()) == key):
             self._archive(job)
         write_json(started, key)
-        stamp_path(job, self.stamps).unlink(missing_ok=True)  # what it vouched for is about to be overwritten
+        # What the stamp vouched for is about to be overwritten; a worker's mark and a failure are of an earlier time.
+        for path in (stamp_path(job, self.stamps), mark_path(job, self.stamps), failed_path(job, self.stamps)):
+            path.unlink(missing_ok=True)
         return key
 
     def _archive(self, job: Job) -> None:
@@ -86,6 +92,9 @@ class Run:
             made += [file for file in files_below([job.figures] if job.figures else []) if file.stat().st_mtime >= began - 1]
             write_json(stamp_path(job, self.stamps), {"key": key, "outputs": [str(path) for path in made]})
             (self.stamps / f"{job.name}.started").unlink(missing_ok=True)
+        else:
+            write_json(failed_path(job, self.stamps), vars(failure))
+        mark_path(job, self.stamps).unlink(missing_ok=True)
         self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
 
     def run_here(self, job: Job) -> None:
@@ -98,7 +107,7 @@ class Run:
             return
         began, clock = time.time(), time.monotonic()
         key = self.prepare(job, reason)
-        failure = execute(job.notebook, job.output, job.parameters, job.title) if job.notebook else compile_paper(job)
+        failure = execute(job.notebook, job.output, job.parameters) if job.notebook else compile_paper(job)
         self.finish(job, key, began, time.monotonic() - clock, failure)
 
     def _note(self, job: Job, reason: str | None) -> None:
@@ -107,7 +116,7 @@ class Run:
             self.console.print(f"{job.title}: {reason or CURRENT}")
 
     def run_training(self, jobs: list[Job]) -> None:
-        """Run the training jobs that are out of date, ``workers`` at a time, each in a process of its own."""
+        """Run the training jobs that are out of date beside each other, where the workers are."""
         waiting = []
         for job in jobs:
             if not self.skip(job):
@@ -118,18 +127,24 @@ class Run:
                     waiting.append((job, reason))
         if not waiting:
             return
+        # These take a second to import, and most calls need none of them.
         from kitsnb.estimate import before_start
+        from kitsnb.grid import Grid
 
-        self.console.print(before_start(self.profile, self.workers, len(waiting)), markup=False)
-        from kitsnb.grid import run_parallel  # dask takes a second to import, and most calls need none of it
+        workers = self.workers or self.profile.workers
+        self.console.print(before_start(self.profile, workers, len(waiting), here=not self.place.remote), markup=False)
 
-        prepared = [(job, self.prepare(job, reason)) for job, reason in waiting]
-        keys, began, clock = {job.name: key for job, key in prepared}, time.time(), time.monotonic()
-        for count, (job, failure, seconds) in enumerate(run_parallel([job for job, _ in prepared], self.workers), 1):
-            self.finish(job, keys[job.name], began, seconds, failure)
-            left = (time.monotonic() - clock) / count * (len(waiting) - count)
-            if count < len(waiting):
-                self.console.print(f"training: {count} of {len(waiting)} runs done, about {left / 60:.1f} minutes left")
+        todo, build = [job for job, _ in waiting], self.profile.build
+        with connect(self.place, todo, build, self.workers, self.profile.workers) as connection:
+            self.console.print(f"Dask's dashboard: {connection.client.dashboard_link}")
+            keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
+            began = time.time()
+            with Display(todo, self.stamps, self.console) as display:
+                with closing(Grid(connection, build, display).run(todo)) as ended:
+                    for job, failure, seconds in ended:
+                        display.tick()
+                        self.finish(job, keys[job.name], began, seconds, failure)
+                        display.tick()
 
 
 def compile_paper(job: Job) -> Failure | None:
@@ -143,10 +158,18 @@ def compile_paper(job: Job) -> Failure | None:
     return None
 
 
-def run_profile(profile: Profile, *, workers: int | None = None, only: str | None = None, force=False, dry=False) -> int:
-    """Bring all that ``profile`` makes up to date; returns the exit status."""
+def run_profile(profile: Profile, *, workers: int | None = None, scheduler: str | None = None, only: str | None = None,
+                force=False, dry=False) -> int:
+    """Bring all that ``profile`` makes up to date; returns the exit status.
+
+    ``scheduler`` is where training runs find their workers: see ``clusters.read_place``.
+    """
     started = time.monotonic()
-    run = Run(profile, workers or profile.workers, force, dry)
+    try:
+        run = Run(profile, workers, force, dry, read_place(scheduler))
+    except GridError as error:
+        Console(soft_wrap=True).print(str(error), style="red", markup=False)
+        return BAD
     if unwritable := why_unwritable(profile.build.folder):
         run.console.print(f"[red]{profile.build.folder} cannot be written[/red]: {unwritable}; free it, or give another with --build")
         return BAD
@@ -158,12 +181,20 @@ def run_profile(profile: Profile, *, workers: int | None = None, only: str | Non
     known = {job.name for job in jobs}
     jobs = [Job(**{**vars(job), "needs": tuple(need for need in job.needs if need in known)}) for job in jobs]
     training = [job for job in jobs if job.stage == "training"]
-    for job in jobs:
-        if job.stage != "training":
-            run.run_here(job)
-        elif job is training[0]:
-            run.run_training(training)
-    run.digests.save()
+    try:
+        for job in jobs:
+            if job.stage != "training":
+                run.run_here(job)
+            elif job is training[0]:
+                run.run_training(training)
+    except GridError as error:
+        run.console.print(str(error), style="red", markup=False)
+        return BAD
+    except KeyboardInterrupt:
+        run.console.print("[yellow]interrupted[/yellow]: the same command goes on, unfinished runs from their last checkpoint")
+        return INTERRUPTED
+    finally:
+        run.digests.save()
     if dry:
         return OK
     return report(run, time.monotonic() - started)
