@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kitsnb.losses import RegionStatistics, build_loss, cross_entropy, dice_index, region_statistics
-from kitsnb.sampling import Augmentation, PatchSampler, Volume, fixed_patches
+from kitsnb.sampling import Augmentation, PatchSampler, fixed_patches
 from kitsnb.unet import UNet3D
+from kitsnb.volumes import Volume
 
 #: What history.csv holds for training and validation each.
 MEASURES = ("loss", "soft_dice", "dice_cross_entropy", "background", "kidney", "tumour")
