@@ -81,8 +81,9 @@ def load_volumes(
         _check_disk(cases, shapes, scratch)
     print(message, flush=True)
     parts = _mapped(cases, shapes, scratch) if place == "disk" else _loaded(cases, shapes, device if place == "device" else "cpu")
-    return [Volume(case.name, imaging, segmentation, _centres(segmentation, seed * 100_003 + case.number))
-            for case, (imaging, segmentation) in zip(cases, parts)]
+    room = torch.empty(len(cases), 2, MAX_CENTRES, 3, dtype=torch.int16)  # for the reason that _loaded gives
+    return [Volume(case.name, imaging, segmentation, _centres(segmentation, seed * 100_003 + case.number, own))
+            for case, own, (imaging, segmentation) in zip(cases, room, parts)]
 
 
 def choose_storage(
@@ -170,19 +171,21 @@ def _shape(case: Case) -> tuple[int, ...]:
     return imaging
 
 
-def _centres(segmentation: Tensor, seed: int) -> dict[int, Tensor]:
+def _centres(segmentation: Tensor, seed: int, room: Tensor) -> dict[int, Tensor]:
+    """Coordinates of some voxels of each label, written into ``room`` [2, MAX_CENTRES, 3]."""
     random, centres = torch.Generator().manual_seed(seed), {}
     for label in (1, 2):
         found = torch.nonzero(segmentation == label).cpu()
         if len(found):
-            centres[label] = found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]].to(torch.int16)
+            chosen = found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]]
+            centres[label] = room[label - 1, : len(chosen)].copy_(chosen)
     return centres
 
 
 def _loaded(cases: list[Case], shapes: Sequence[Sequence[int]], device: str | torch.device) -> Iterator[list[Tensor]]:
     """Imaging and segmentation of each case on ``device``, in one block a kind that is there before the first is read.
 
-    A block a case would lie between what reading the cases needs for a while, and leave holes as large as itself.
+    One a case would lie between what reading needs for a while, and leave holes in the memory that nothing else fits into.
     """
     blocks = {kind: torch.empty(sum(map(math.prod, shapes)), dtype=dtype, device=device) for kind, dtype in KEPT.items()}
     start = 0
