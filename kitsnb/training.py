@@ -195,9 +195,11 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
     (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
     pl.seed_everything(settings.seed, verbose=False)
     augmentation = None if settings.augmentation is None else Augmentation(**settings.augmentation)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed)
-    patches = fixed_patches(validation, settings.patch_size, settings.batch_size)
+                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed,
+                           device=device)
+    patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches)
     history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
     callbacks = [

@@ -237,5 +237,5 @@ def _check_disk(cases: list[Case], shapes: Sequence[Sequence[int]], scratch: Pat
     existing = next(folder for folder in (scratch.absolute(), *scratch.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        reason = f"mapped files of {len(cases)} cases need {_gb(needed)} here, {_gb(free)} are free; make room or give another folder"
-        raise OSError(errno.ENOSPC, reason, str(scratch))
+        reason = f"mapped files of {len(cases)} cases need {_gb(needed)} here, {_gb(free)} are free"
+        raise OSError(errno.ENOSPC, f"{reason}; make room or give another folder", str(scratch))

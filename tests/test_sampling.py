@@ -50,7 +50,8 @@ def read_whole(v, grid):
 
 def test_without_augmentation_a_patch_is_a_slice():
     v = volume()
-    imaging, segmentation = sample(v, control_points((5, 7, 9), torch.tensor([5.0, 6.0, 7.0]), None, torch.Generator()), (5, 7, 9))
+    points = control_points((5, 7, 9), torch.tensor([5.0, 6.0, 7.0]), None, torch.Generator())
+    imaging, segmentation = sample(v, points, (5, 7, 9))
     box = (slice(3, 8), slice(3, 10), slice(3, 12))
     assert torch.allclose(imaging, v.imaging[box], atol=1e-5) and torch.equal(segmentation, v.segmentation[box])
 

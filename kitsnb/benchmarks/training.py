@@ -1,7 +1,7 @@
 """A training step: how fast, how far from what the device can do, and how long it waits for data, here and fed by the peers.
 
-``python -m kitsnb.benchmarks.training`` measures it on the GPU where there is one, ``--help`` shows the settings, and ``--memory``
-measures what the volumes of a whole training set take instead. All data are simulated.
+``python -m kitsnb.benchmarks.training`` measures it on the GPU where there is one, ``--help`` shows the settings, and
+``--memory`` measures what the volumes of a whole training set take instead. All data are simulated.
 """
 
 import os
@@ -187,7 +187,8 @@ def measure(
     seconds = {name: total for name, (total, _) in times.items()}
     return {
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else "one CPU thread", "precision": precision,
-        "patch": patch, "workers": workers, "seconds": seconds, "waited": {name: wait / total for name, (total, wait) in times.items()},
+        "patch": patch, "workers": workers, "seconds": seconds,
+        "waited": {name: wait / total for name, (total, wait) in times.items()},
         "flops": flops, "peak": peak, "floor": flops / peak / (seconds["kitsnb"] - times["kitsnb"][1]),
     }
 
@@ -195,8 +196,8 @@ def measure(
 def rows_of(found: dict) -> list[dict]:
     """``measure``'s answer as rows of ``kitsnb.benchmarks``: the step with each peer's feed, and in float32."""
     job = f"training step, patch of {found['patch']}"
-    peers = {"torchio": f"torchio, Queue, {found['workers']} workers", "MONAI": f"MONAI, CacheDataset, {found['workers']} workers",
-             "float32": "float32, contiguous"}
+    workers = f"{found['workers']} workers"
+    peers = {"torchio": f"torchio, Queue, {workers}", "MONAI": f"MONAI, CacheDataset, {workers}", "float32": "float32, contiguous"}
     here = found["seconds"]["kitsnb"]
     return [{"job": job, "peer": peer, "milliseconds": 1000 * here, "time_ratio": here / found["seconds"][name],
              "megabytes": None, "memory_ratio": None} for name, peer in peers.items()]
@@ -214,8 +215,8 @@ def summary(found: dict) -> str:
     times = {name: f"{seconds / found['seconds']['kitsnb']:.2f}" for name, seconds in found["seconds"].items()}
     return (f"{found['device']}, {found['precision']}: {1 / found['seconds']['kitsnb']:.3g} patches a second; "
             f"waited for data {found['waited']['kitsnb']:.1%} of a step (torchio {found['waited']['torchio']:.1%}, MONAI "
-            f"{found['waited']['MONAI']:.1%}); {times['torchio']} times as fast as with torchio's Queue, {times['MONAI']} as with "
-            f"MONAI's CacheDataset, {times['float32']} as float32 contiguous; {found['floor']:.0%} of the arithmetic floor "
+            f"{found['waited']['MONAI']:.1%}); {times['torchio']} times as fast as with torchio's Queue, {times['MONAI']} as "
+            f"with MONAI's CacheDataset, {times['float32']} as float32 contiguous; {found['floor']:.0%} of the arithmetic floor "
             f"({found['flops'] / 1e9:.0f} GFLOP a step, {found['peak'] / 1e12:.3g} TFLOP a second measured)")
 
 
