@@ -197,8 +197,7 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
     augmentation = None if settings.augmentation is None else Augmentation(**settings.augmentation)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed,
-                           device=device)
+                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed, device=device)
     patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches)
     history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"

@@ -101,7 +101,7 @@ def choose_storage(
     if storage != "auto":
         places = ["memory" if storage == "device" and device.type == "cpu" else storage]
     names = {"device": f"on {device}", "memory": "in memory", "disk": f"in mapped files below {scratch}"}
-    head, full = f"{count} cases need {_gb(needed)}", []
+    head, full = f"{count} cases need {_amount(needed)}", []
     for place in places:
         if place == "disk":
             if scratch is None:
@@ -109,7 +109,7 @@ def choose_storage(
             return place, "; ".join([head, *full, f"kept {names[place]}"])
         free = free_bytes(device if place == "device" else torch.device("cpu"))
         kept = min(RESERVE, free // 2) if reserve is None else reserve
-        room = f"{_gb(free)} free {names[place]}, {_gb(kept)} of it for the training step"
+        room = f"{_amount(free)} free {names[place]}, {_amount(kept)} of it for the training step"
         if needed <= free - kept:
             return place, "; ".join([head, *full, room, f"kept {names[place]}"])
         full.append(f"no room {names[place]}: {room}")
@@ -119,8 +119,8 @@ def choose_storage(
     raise StorageError(f"{'; '.join([head, *full])}; {advice}")
 
 
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _amount(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def free_bytes(device: torch.device) -> int:
@@ -237,5 +237,5 @@ def _check_disk(cases: list[Case], shapes: Sequence[Sequence[int]], scratch: Pat
     existing = next(folder for folder in (scratch.absolute(), *scratch.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        reason = f"mapped files of {len(cases)} cases need {_gb(needed)} here, {_gb(free)} are free"
+        reason = f"mapped files of {len(cases)} cases need {_amount(needed)} here, {_amount(free)} are free"
         raise OSError(errno.ENOSPC, f"{reason}; make room or give another folder", str(scratch))

@@ -118,7 +118,7 @@ def test_bad_storage_is_named(cases, tmp_path):
 
 def test_the_message_says_how_many_how_much_and_where(cases, capsys, tmp_path):
     load_volumes(cases, storage="disk", scratch=tmp_path)
-    assert capsys.readouterr().out == f"3 cases need 0.00 GB; kept in mapped files below {tmp_path}\n"
+    assert capsys.readouterr().out == f"3 cases need 0.1 MB; kept in mapped files below {tmp_path}\n"
     load_volumes(cases)
     assert capsys.readouterr().out.rstrip().endswith("of it for the training step; kept in memory")
     assert load_volumes([]) == [] and capsys.readouterr().out == ""
@@ -172,7 +172,7 @@ def test_runs_beside_each_other_share_mapped_files(cases, tmp_path):
 
 def test_a_full_disk_is_said_before_anything_is_written(cases, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
-    with pytest.raises(OSError, match="3 cases need 0.00 GB here.*make room"):
+    with pytest.raises(OSError, match="3 cases need 0.1 MB here.*make room"):
         load_volumes(cases, storage="disk", scratch=tmp_path / "mapped")
     assert not (tmp_path / "mapped").exists()
 
