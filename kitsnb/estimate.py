@@ -15,10 +15,9 @@ import torch
 from kitsnb.losses import build_loss
 from kitsnb.profiles import Profile
 from kitsnb.unet import UNet3D
+from kitsnb.volumes import BYTES_A_VOXEL
 from kitsnb.workload import count_arithmetic, count_cases, held_out, settings_of
 
-#: Bytes a voxel of a training volume takes: image in float16, label in uint8.
-VOXEL_BYTES = 3
 #: Assumed sustained rates in TFLOPS, never measured here: 30 % of what the data sheet of an NVIDIA A100 gives, 156 in TF32
 #: (in which PyTorch computes float32 convolutions there unless told otherwise) and 312 in bfloat16 or float16.
 ASSUMED_SHARE, PEAK = 0.3, {"32": 156.0, "16": 312.0}
@@ -122,7 +121,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     checking = (told["epochs"] + cases.windows) * held_out(told, cases, profile.folds) * work.forward
     total = steps * batch * work.training + checking
     network, activations = 16 * work.parameters, batch * work.activations  # weights, gradients, Adam's two moments: 4 bytes each
-    volumes = cases.number * cases.voxels * VOXEL_BYTES
+    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
     rate = tflops or assumed_tflops(told["precision"])
     hours = total / (rate * 1e12) / 3600
     origin = "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"
@@ -135,7 +134,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
                        f"{checking / total:.0%} of it validation and prediction", "computed"),
         ("GPU-hours", f"at most {_hours(hours)} a run, {_hours(hours * number)} in all, at {rate:.3g} TFLOPS sustained", origin),
         *_time_here(profile, told, (total, batch * work.training, network + 2 * activations), workers, runs or number, seconds),
-        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {VOXEL_BYTES} bytes each: {volumes / 1e9:.2f} GB",
+        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: {volumes / 1e9:.2f} GB",
          cases.known),
         ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
                     f"activations {activations / 1e9:.2f} GB", "computed"),

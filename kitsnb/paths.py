@@ -54,6 +54,11 @@ class Build:
         return self.folder / "preprocessed"
 
     @property
+    def mapped(self) -> Path:
+        """The same volumes as raw files that are mapped into memory, where training keeps them on disk."""
+        return self.folder / "mapped"
+
+    @property
     def losses(self) -> Path:
         """``summary.json`` of notebook 03: what the losses are like, and what that predicts."""
         return self.folder / "losses"

@@ -1,23 +1,22 @@
-"""Training patches, cut and augmented in one resampling, on the device that holds the volumes.
+"""Training patches, cut and augmented in one resampling, on the device that trains.
 
 Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once, straight
-from the full volume; brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
+from the volume; brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
+
+Wherever a volume is kept (on the device, in memory, in a mapped file), a patch is made in one way: its few control points are
+drawn on the CPU, which also tells the box of voxels that it needs; the box goes to the device, and all else happens there.
+Nothing on the way asks the device for a value, so a GPU is never waited for.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kitsnb.cases import Case
-from kitsnb.nifti import read_nifti
-
-#: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
-MAX_CENTRES = 4096
+from kitsnb.volumes import Volume
 
 
 @dataclass(frozen=True)
@@ -45,38 +44,13 @@ class Augmentation:
                 raise ValueError(f"augmentation {field.name} must be [low, high] with 0 < low <= high, got {value}")
 
 
-@dataclass
-class Volume:
-    """One case on the device: imaging [D, H, W] float, segmentation [D, H, W] uint8, and centres, one [n, 3] a label > 0."""
-
-    name: str
-    imaging: Tensor
-    segmentation: Tensor
-    centres: dict[int, Tensor]
-
-
-def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0) -> list[Volume]:
-    """Preprocessed cases as tensors on ``device``, with up to ``MAX_CENTRES`` foreground coordinates a class."""
-    volumes = []
-    for case in cases:
-        imaging, segmentation = (torch.from_numpy(read_nifti(p)[0].copy()) for p in (case.imaging, case.segmentation))
-        generator = torch.Generator().manual_seed(seed * 100_003 + case.number)
-        centres = {}
-        for label in (1, 2):
-            found = torch.nonzero(segmentation == label)
-            if len(found):
-                chosen = torch.randperm(len(found), generator=generator)[:MAX_CENTRES]
-                centres[label] = found[chosen].to(device)
-        volumes.append(Volume(case.name, imaging.float().to(device), segmentation.byte().to(device), centres))
-    return volumes
-
-
 class PatchSampler:
-    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch], segmentation [B, *patch].
+    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch] uint8.
 
     A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
-    that lacks the class falls back to the other, then to a random place. Everything is drawn from (``seed``, step), so a
-    resumed run sees the same patches. ``augmentation=None`` cuts patches without changing them.
+    that lacks the class falls back to the other, then to a random place. Both are on ``device``, wherever the volumes are kept.
+    Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices sees
+    others. ``augmentation=None`` cuts patches without changing them.
     """
 
     def __init__(
@@ -89,14 +63,17 @@ class PatchSampler:
         tumour: float = 0.6,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
     ):
         if not volumes:
             raise ValueError("there are no training cases; check the split and run the preprocessing notebook")
         self.volumes, self.patch_size, self.batch_size = volumes, tuple(patch_size), batch_size
         self.foreground, self.tumour, self.augmentation, self.seed = foreground, tumour, augmentation, seed
+        self.device, self.rank = torch.device(device), rank
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        random = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)
+        random = torch.Generator().manual_seed(((self.seed * 1_000_003 + step) * 4096 + self.rank) % 2**63)
         patches = [self._patch(random) for _ in range(self.batch_size)]
         imaging, segmentation = (torch.stack(parts) for parts in zip(*patches))
         return imaging[:, None], segmentation
@@ -104,8 +81,8 @@ class PatchSampler:
     def _patch(self, random: torch.Generator) -> tuple[Tensor, Tensor]:
         volume = self.volumes[int(torch.randint(len(self.volumes), (), generator=random))]
         centre = self.centre(volume, random)
-        grid = patch_grid(self.patch_size, centre, self.augmentation, random)
-        imaging, segmentation = sample(volume, grid)
+        points = control_points(self.patch_size, centre, self.augmentation, random)
+        imaging, segmentation = sample(volume, points, self.patch_size, self.device)
         if self.augmentation:
             imaging = change_intensity(imaging, self.augmentation, random)
         return imaging, segmentation
@@ -119,7 +96,7 @@ class PatchSampler:
         if draw[0] < self.foreground and volume.centres:
             wanted = 2 if draw[1] < self.tumour else 1
             voxels = volume.centres.get(wanted, volume.centres[min(volume.centres)])
-            centre = voxels[int(draw[2] * len(voxels))].float().cpu() + (torch.rand(3, generator=random) - 0.5) * half
+            centre = voxels[int(draw[2] * len(voxels))].float() + (torch.rand(3, generator=random) - 0.5) * half
         inside = torch.minimum(torch.maximum(centre, half - 0.5), shape - half - 0.5)
         return torch.where(shape > 2 * half, inside, (shape - 1) / 2)
 
@@ -132,11 +109,15 @@ def _uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def patch_grid(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator) -> Tensor:
-    """Voxel coordinates [*size, 3] in the volume at which a patch is read: crop, scale, rotation, elastic and mirror."""
+def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator) -> Tensor:
+    """Voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, elastic and mirror.
+
+    They span the patch from its first voxel to its last along each axis, and ``spread`` interpolates between them: the
+    corners are enough unless the patch is bent.
+    """
     if not augmentation:
         first = (centre - (torch.tensor(size) - 1) / 2).round()  # whole voxels: nothing is interpolated
-        return lattice([start + torch.arange(n) for start, n in zip(first, size)], torch.eye(3))
+        return lattice([torch.stack([start, start + n - 1]) for start, n in zip(first, size)], torch.eye(3))
     matrix = torch.eye(3)
     if _chance(augmentation.probability, random):
         matrix = matrix / _uniform(*augmentation.scaling, random)
@@ -144,12 +125,26 @@ def patch_grid(size: Sequence[int], centre: Tensor, augmentation: Augmentation |
         matrix = matrix @ rotation_matrix([_uniform(-1, 1, random) * augmentation.rotation for _ in range(3)])
     if augmentation.mirror:
         matrix = matrix * torch.tensor([1.0 - 2.0 * _chance(0.5, random) for _ in range(3)])
-    shift = torch.zeros(())
+    counts, shift = [2, 2, 2], torch.zeros(())
     if augmentation.elastic and _chance(augmentation.probability, random):
-        control = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
-        coarse = torch.randn(1, 3, *control, generator=random) * augmentation.elastic
-        shift = F.interpolate(coarse, tuple(size), mode="trilinear", align_corners=True)[0].movedim(0, -1)
-    return lattice([torch.arange(n) - (n - 1) / 2 for n in size], matrix) + shift + centre
+        counts = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
+        shift = torch.randn(3, *counts, generator=random).movedim(0, -1) * augmentation.elastic
+    axes = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, count) for n, count in zip(size, counts)]
+    return lattice(axes, matrix) + shift + centre
+
+
+def spread(points: Tensor, size: Sequence[int]) -> Tensor:
+    """Control points [a, b, c, 3] interpolated linearly to [*size, 3], the first and the last of each axis kept.
+
+    An axis at a time, the largest result last. No matrix product: autocast or TF32 would round the coordinates.
+    """
+    for axis in (2, 1, 0):
+        last = points.shape[axis] - 1
+        place = torch.linspace(0, last, size[axis], device=points.device)
+        before = place.long().clamp(max=last - 1)
+        weight = (place - before).reshape(-1, *[1] * (3 - axis))
+        points = torch.lerp(points.index_select(axis, before), points.index_select(axis, before + 1), weight)
+    return points
 
 
 def lattice(axes: Sequence[Tensor], matrix: Tensor) -> Tensor:
@@ -173,50 +168,69 @@ def rotation_matrix(degrees: Sequence[float]) -> Tensor:
     return result
 
 
-def sample(volume: Volume, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Imaging (linear, the border continued outside) and segmentation (nearest, 0 outside) at voxel coordinates ``grid``."""
-    grid = grid.to(volume.imaging.device)
-    shape = torch.tensor(volume.imaging.shape, device=grid.device)
-    normalized = ((2 * grid + 1) / shape - 1).flip(-1)  # grid_sample counts (width, height, slice), faces at -1 and 1
-    imaging = F.grid_sample(volume.imaging[None, None], normalized[None], padding_mode="border", align_corners=False)[0, 0]
-    place, outside = 0, torch.zeros(grid.shape[:-1], dtype=torch.bool, device=grid.device)
-    for axis, n in enumerate(volume.segmentation.shape):  # one index into the flat volume is a third of the work of three
-        index = grid[..., axis].round()
-        inside = index.clamp(0, n - 1)
-        outside |= index != inside
-        place = place * n + inside.long()
-    return imaging, volume.segmentation.flatten()[place].masked_fill_(outside, 0)
+def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
+
+    What lies between control points is a mean of them, so they bound it; a voxel more on each side makes rounding harmless.
+    Never empty: of a patch outside the volume, the nearest voxels.
+    """
+    last = torch.tensor(shape) - 1
+    low, high = points.amin((0, 1, 2)).floor().long() - 1, points.amax((0, 1, 2)).ceil().long() + 1
+    first = torch.minimum(low.clamp(min=0), last)
+    return first, torch.minimum(torch.maximum(high, first), last) + 1
+
+
+def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest) uint8.
+
+    Outside the volume the imaging's border is continued and the segmentation is 0.
+    """
+    first, stop = box_of(points, volume.imaging.shape)
+    box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
+    faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
+    grid = spread(_move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
+    imaging, segmentation = (_move(part[box], device).float()[None, None] for part in (volume.imaging, volume.segmentation))
+    # The box ends inside the volume only where no voxel beyond it is read: its border and its outside are the volume's.
+    imaging = F.grid_sample(imaging, grid, padding_mode="border", align_corners=False)
+    segmentation = F.grid_sample(segmentation, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return imaging[0, 0], segmentation[0, 0].byte()
+
+
+def _move(part: Tensor, device: str | torch.device) -> Tensor:
+    device = torch.device(device)
+    if device.type == "cuda" and part.device.type == "cpu":  # only from pinned memory does a copy leave the CPU free
+        part = torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
+    return part.to(device, non_blocking=device.type == "cuda")
 
 
 def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
-    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise."""
+    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise, on ``imaging``'s device.
+
+    What is drawn comes from ``random`` on the CPU; the noise from a generator on the device, which ``random`` seeds.
+    """
     if _chance(augmentation.probability, random):
         imaging = imaging * _uniform(*augmentation.brightness, random)
     if _chance(augmentation.probability, random):
         mean = imaging.mean()
         imaging = (imaging - mean) * _uniform(*augmentation.contrast, random) + mean
     if _chance(augmentation.probability, random):
-        low, high = imaging.min(), imaging.max()
+        low, high = imaging.aminmax()
         extent = (high - low).clamp(min=1e-6)
         imaging = ((imaging - low) / extent) ** _uniform(*augmentation.gamma, random) * extent + low
     if augmentation.noise and _chance(augmentation.probability, random):
         sd = math.sqrt(_uniform(0, augmentation.noise, random))
-        imaging = imaging + sd * torch.randn(imaging.shape, generator=random).to(imaging.device)
+        own = torch.Generator(imaging.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
+        imaging = imaging + sd * torch.randn(imaging.shape, generator=own, device=imaging.device)
     return imaging
 
 
 def fixed_patches(
-    volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0
+    volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> list[tuple[Tensor, Tensor]]:
-    """The validation batches: one patch a case on its foreground, without augmentation, always the same."""
+    """The validation batches on ``device``: one patch a case on its foreground, without augmentation, always the same."""
     patches = []
     for volume in volumes:
-        sampler = PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed)
+        sampler = PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device)
         patches.append(sampler.batch(0))
     batches = [patches[start : start + batch_size] for start in range(0, len(patches), batch_size)]
     return [tuple(torch.cat(parts) for parts in zip(*batch)) for batch in batches]
-
-
-def cases_below(folder: Path, wanted: Iterable[Case]) -> list[Case]:
-    """The preprocessed counterparts of ``wanted`` in ``folder``; refused ones, which have none, are left out."""
-    return [Case(folder / case.name) for case in wanted if (folder / case.name / "imaging.nii.gz").exists()]

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kitsnb.losses import RegionStatistics, build_loss, cross_entropy, dice_index, region_statistics
-from kitsnb.sampling import Augmentation, PatchSampler, Volume, fixed_patches
+from kitsnb.sampling import Augmentation, PatchSampler, fixed_patches
 from kitsnb.unet import UNet3D
+from kitsnb.volumes import Volume
 
 #: What history.csv holds for training and validation each.
 MEASURES = ("loss", "soft_dice", "dice_cross_entropy", "background", "kidney", "tumour")
@@ -194,9 +195,10 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
     (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
     pl.seed_everything(settings.seed, verbose=False)
     augmentation = None if settings.augmentation is None else Augmentation(**settings.augmentation)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed)
-    patches = fixed_patches(validation, settings.patch_size, settings.batch_size)
+                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed, device=device)
+    patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches)
     history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
     callbacks = [

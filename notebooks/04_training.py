@@ -51,6 +51,7 @@ foreground = 0.67  # share of patches centred on foreground
 tumour = 0.6  # share of these that is centred on tumour
 augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
 precision = "bf16-mixed"  # "32-true" is the paper's
+storage = "auto"  # where volumes are kept: "device", "memory", "disk" (mapped files), or "auto", the first that fits
 
 # %%
 import json
@@ -69,8 +70,9 @@ from kitsnb.checks import Accept
 from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
 from kitsnb.paths import Build, resolve
-from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
+from kitsnb.sampling import Augmentation, PatchSampler
 from kitsnb.training import Training, load_network, train
+from kitsnb.volumes import cases_below, load_volumes
 
 # %matplotlib inline
 figures.use_style()
@@ -90,17 +92,18 @@ settings
 # %% [markdown]
 # ## The cases
 #
-# Preprocessed volumes are small, so all of them live in the memory of the device that trains.
+# Preprocessed volumes are small, three bytes a voxel, so all of them live in the memory of the device that trains. Where that
+# is too small, they are kept in the machine's memory, or in files mapped into it, and only the part that a patch needs is moved.
 
 # %%
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
 split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded, fold, folds)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-training_volumes = load_volumes(cases_below(build.preprocessed, split.training), device)
-validation_volumes = load_volumes(cases_below(build.preprocessed, split.validation), device)
-voxels = sum(volume.imaging.numel() for volume in training_volumes)
-print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out cases on {device}, {voxels * 5 / 1e6:.0f} MB")
+chosen = [cases_below(build.preprocessed, part) for part in (split.training, split.validation)]
+volumes = load_volumes(sum(chosen, []), device, storage=storage, scratch=build.mapped)
+training_volumes, validation_volumes = volumes[: len(chosen[0])], volumes[len(chosen[0]) :]
+print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out cases")
 
 # %% [markdown]
 # ## What the network sees
@@ -110,7 +113,7 @@ print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out 
 
 # %%
 sampler = PatchSampler(training_volumes, patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
-                       augmentation=None if augmentation is None else Augmentation(**augmentation))
+                       augmentation=None if augmentation is None else Augmentation(**augmentation), device=device)
 figure, axes = plt.subplots(1, 6, figsize=(figures.PAGE, 1.5))
 for step, axis in enumerate(axes):
     imaging, segmentation = sampler.batch(step)

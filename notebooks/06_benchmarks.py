@@ -19,11 +19,12 @@
 
 # %% tags=["parameters"]
 build = "build/benchmarks"  # folder of all output, from the repository's root
-parts = ["reading", "preprocessing", "sampling", "inference", "metric", "losses"]  # what is measured
+parts = ["reading", "preprocessing", "sampling", "inference", "metric", "losses"]  # what is measured; "training": minutes
 repeats = 5  # rounds of each comparison
 folder: str | None = None  # KiTS19 data (labels suffice) for the metric; None: phantoms
 validation = [166, 209]  # the cases whose labels the metric is timed on
 loss_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the losses
+step: dict = {}  # of "training": settings of kitsnb.benchmarks.training.measure, {"workers": 4} for one
 readme = False  # rewrite the table in README.md
 
 # %%
@@ -101,6 +102,16 @@ if "metric" in parts:
 # %%
 if "losses" in parts:
     show(compare["losses"](5 * repeats, loss_sizes))
+
+# %% [markdown]
+# ## A step of training
+#
+# The paper's network on one patch, all eight augmentations, with data from here and from the peers. Only where `parts` has
+# "training": on a CPU this takes some minutes.
+
+# %%
+if "training" in parts:
+    show(compare["training"](2 * repeats, **step))
 
 # %% [markdown]
 # ## All together

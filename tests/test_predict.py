@@ -20,9 +20,9 @@ from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of,
 from kitsnb.phantom import Phantom, reorient, simulate_case, write_dataset
 from kitsnb.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
 from kitsnb.preprocessing import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
-from kitsnb.sampling import load_volumes
 from kitsnb.trained import load_run
 from kitsnb.training import Training, train
+from kitsnb.volumes import load_volumes
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=1, steps_per_epoch=2, epochs=1,
                 augmentation=None)

@@ -4,9 +4,21 @@ import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from kitsnb.benchmarks.sampling import compare, simulated_volume
-from kitsnb.sampling import Augmentation, PatchSampler, Volume, change_intensity, fixed_patches, lattice, patch_grid, sample
+from kitsnb.sampling import (
+    Augmentation,
+    PatchSampler,
+    box_of,
+    change_intensity,
+    control_points,
+    fixed_patches,
+    lattice,
+    sample,
+    spread,
+)
+from kitsnb.volumes import Volume
 
 OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "mirror": False,
        "brightness": (1, 1), "contrast": (1, 1), "gamma": (1, 1), "noise": 0.0}
@@ -21,13 +33,25 @@ def volume(size=(12, 14, 16), seed=0) -> Volume:
 
 
 def read(augmentation, centre=(5.5, 6.5, 7.5), size=(8, 8, 8), seed=0):
-    grid = patch_grid(size, torch.tensor(centre), augmentation, torch.Generator().manual_seed(seed))
-    return grid, *sample(volume(), grid)
+    points = control_points(size, torch.tensor(centre), augmentation, torch.Generator().manual_seed(seed))
+    return spread(points, size), *sample(volume(), points, size)
+
+
+def read_whole(v, grid):
+    """What ``sample`` must give: from the whole volume, voxel by voxel, with no box."""
+    shape = torch.tensor(v.imaging.shape)
+    faces = ((2 * grid + 1) / shape - 1).flip(-1)[None]
+    imaging = F.grid_sample(v.imaging.float()[None, None], faces, padding_mode="border", align_corners=False)[0, 0]
+    nearest = grid.round().long()
+    inside = ((nearest >= 0) & (nearest < shape)).all(-1)
+    place = torch.minimum(nearest.clamp(min=0), shape - 1)
+    return imaging, torch.where(inside, v.segmentation[place.unbind(-1)], 0).byte()
 
 
 def test_without_augmentation_a_patch_is_a_slice():
     v = volume()
-    imaging, segmentation = sample(v, patch_grid((5, 7, 9), torch.tensor([5.0, 6.0, 7.0]), None, torch.Generator()))
+    points = control_points((5, 7, 9), torch.tensor([5.0, 6.0, 7.0]), None, torch.Generator())
+    imaging, segmentation = sample(v, points, (5, 7, 9))
     box = (slice(3, 8), slice(3, 10), slice(3, 12))
     assert torch.allclose(imaging, v.imaging[box], atol=1e-5) and torch.equal(segmentation, v.segmentation[box])
 
@@ -72,10 +96,51 @@ def test_a_lattice_is_every_point_times_the_matrix():
 def test_labels_are_the_nearest_voxel_and_0_outside():
     v = volume()
     grid = torch.rand(9, 9, 9, 3, generator=torch.Generator().manual_seed(0)) * 20 - 2
-    _, segmentation = sample(v, grid)
+    _, segmentation = sample(v, grid, (9, 9, 9))  # as many control points as voxels
     for point, label in zip(grid.reshape(-1, 3).round().long().tolist(), segmentation.flatten().tolist()):
         inside = all(0 <= p < n for p, n in zip(point, v.segmentation.shape))
         assert label == (int(v.segmentation[tuple(point)]) if inside else 0)
+
+
+def test_points_between_control_points_lie_evenly():
+    axes = [torch.tensor([1.0, 8.0]), torch.tensor([-2.0, 2.0]), torch.tensor([0.0, 2.0])]
+    expected = torch.stack(torch.meshgrid(torch.arange(1.0, 9), torch.arange(-2.0, 3), torch.arange(3.0), indexing="ij"), -1)
+    assert torch.allclose(spread(lattice(axes, torch.eye(3)), (8, 5, 3)), expected, atol=1e-6)
+    bent = torch.randn(4, 5, 6, 3, generator=torch.Generator().manual_seed(0))
+    peer = F.interpolate(bent.movedim(-1, 0)[None], (9, 17, 21), mode="trilinear", align_corners=True)[0].movedim(0, -1)
+    assert torch.allclose(spread(bent, (9, 17, 21)), peer, atol=1e-5)
+    assert torch.equal(spread(bent[:, :, :2], (1, 1, 1))[0, 0, 0], bent[0, 0, 0])
+
+
+@pytest.mark.parametrize("centre", [(5.5, 6.5, 7.5), (0.0, 13.0, 2.0), (-40.0, 6.0, 7.0), (30.0, 40.0, 50.0)])
+@pytest.mark.parametrize("elastic", [0.0, 3.0])
+def test_a_patch_from_a_box_is_that_of_the_whole_volume(centre, elastic):
+    """In the middle, over a corner, and outside on either side, where the border is continued and labels are 0."""
+    v, size, wild = volume((24, 20, 28)), (12, 9, 10), Augmentation(probability=1.0, elastic=elastic, rotation=40.0)
+    v.segmentation[:] = torch.randint(0, 3, v.segmentation.shape, generator=torch.Generator().manual_seed(0))
+    for seed in range(10):
+        points = control_points(size, torch.tensor(centre), wild, torch.Generator().manual_seed(seed))
+        expected = read_whole(v, spread(points, size))
+        found = sample(v, points, size)
+        assert torch.allclose(found[0], expected[0], atol=1e-4)
+        assert (found[1] == expected[1]).float().mean() > 0.998  # a coordinate at a half may round either way
+
+
+def test_a_box_holds_what_is_read_and_little_more():
+    points = control_points((8, 8, 8), torch.tensor([20.0, 20.0, 20.0]), Augmentation(**OFF), torch.Generator())
+    assert [found.tolist() for found in box_of(points, (64, 64, 64))] == [[15] * 3, [26] * 3]
+    assert [found.tolist() for found in box_of(points, (22, 64, 10))] == [[15, 15, 9], [22, 26, 10]]
+    assert [found.tolist() for found in box_of(points - 100, (64, 64, 64))] == [[0] * 3, [1] * 3]
+
+
+def test_float16_costs_no_more_than_its_rounding():
+    whole, half = simulated_volume((40, 40, 40)), simulated_volume((40, 40, 40))
+    whole.imaging = torch.randn(40, 40, 40, generator=torch.Generator().manual_seed(1))
+    half.imaging = whole.imaging.half()
+    on = Augmentation(**OFF | {"scaling": (0.85, 1.25), "rotation": 15.0, "elastic": 2.0})
+    a, b = (PatchSampler([v], (16, 16, 16), 2, augmentation=on).batch(3) for v in (whole, half))
+    assert torch.equal(a[1], b[1]) and not torch.equal(a[0], b[0])
+    assert float((a[0] - b[0]).abs().max()) <= float(whole.imaging.abs().max()) * 2**-11 + 1e-6  # half a unit of ten bits
 
 
 def test_intensity_changes_as_said():
@@ -101,6 +166,31 @@ def test_the_same_step_gives_the_same_patch():
     sampler.batch(6)
     assert all(torch.equal(a, b) for a, b in zip(sampler.batch(7), again.batch(7)))
     assert not torch.equal(sampler.batch(7)[0], sampler.batch(8)[0])
+
+
+def test_ranks_draw_other_patches_and_rank_0_is_one_device():
+    one = PatchSampler([volume()], (8, 8, 8), 1, seed=3)
+    ranks = [PatchSampler([volume()], (8, 8, 8), 1, seed=3, rank=rank) for rank in range(3)]
+    assert torch.equal(one.batch(5)[0], ranks[0].batch(5)[0])
+    drawn = [patch.batch(step)[0] for patch in ranks for step in (5, 6)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+
+
+def test_a_batch_is_what_the_network_takes():
+    imaging, segmentation = PatchSampler([simulated_volume((24, 24, 24))], (8, 8, 8), 2, augmentation=Augmentation()).batch(0)
+    assert imaging.shape == (2, 1, 8, 8, 8) and imaging.dtype == torch.float32
+    assert segmentation.shape == (2, 8, 8, 8) and segmentation.dtype == torch.uint8
+
+
+def test_the_device_is_never_asked_for_a_value():
+    """On a GPU that would wait for all the work before it; the device "meta" has no values, and raises."""
+    on = Augmentation(probability=1.0, noise=0.0)  # "meta" has no generator either
+    sampler = PatchSampler([simulated_volume((40, 40, 40))], (16, 16, 16), 2, foreground=1.0, augmentation=on, device="meta")
+    imaging, segmentation = sampler.batch(0)
+    assert imaging.shape == (2, 1, 16, 16, 16) and segmentation.shape == (2, 16, 16, 16)
+    assert imaging.device.type == segmentation.device.type == "meta"
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        imaging.sum().item()
 
 
 def test_foreground_patches_hold_tumour_and_fall_back():

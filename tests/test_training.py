@@ -9,8 +9,8 @@ import torch
 from kitsnb.cases import discover
 from kitsnb.phantom import write_dataset
 from kitsnb.preprocessing import Preprocessing, preprocess_cases
-from kitsnb.sampling import load_volumes
 from kitsnb.training import MEASURES, History, Training, checkpoint_to_resume, duration, load_network, train
+from kitsnb.volumes import load_volumes
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=3, epochs=4,
                 learning_rate=1e-2, foreground=1.0, loss_parameters={"batch": True})

@@ -8,7 +8,8 @@ import torchio as tio
 
 from kitsnb.benchmarks import median_seconds, one_thread
 from kitsnb.benchmarks.preprocessing import itk_on_one_thread
-from kitsnb.sampling import MAX_CENTRES, Augmentation, PatchSampler, Volume
+from kitsnb.sampling import Augmentation, PatchSampler
+from kitsnb.volumes import MAX_CENTRES, Volume
 
 
 def simulated_volume(shape: Sequence[int], seed: int = 0) -> Volume:
@@ -18,7 +19,7 @@ def simulated_volume(shape: Sequence[int], seed: int = 0) -> Volume:
         segmentation[tuple(slice(int(first * n), int(last * n)) for n in shape)] = label
     imaging = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
     centres = {label: torch.nonzero(segmentation == label)[:MAX_CENTRES] for label in (1, 2)}
-    return Volume("case_00000", imaging, segmentation, centres)
+    return Volume("case_00000", imaging.half(), segmentation, centres)
 
 
 def compare(repeats: int, patch: int = 80, shape: Sequence[int] = (128, 247, 247)) -> list[dict]:
@@ -33,8 +34,8 @@ def compare(repeats: int, patch: int = 80, shape: Sequence[int] = (128, 247, 247
     plain = PatchSampler([volume], (patch,) * 3, 1, foreground=1.0)
     imaging, segmentation = plain.batch(0)
     cut = _subject(imaging[0], segmentation)
-    transform = _torchio()
-    places = tio.LabelSampler(patch, "segmentation")(_subject(volume.imaging[None], volume.segmentation[None]))
+    transform = torchio_transforms()
+    places = tio.LabelSampler(patch, "segmentation")(_subject(volume.imaging[None].float(), volume.segmentation[None]))
     steps, random = count(), torch.Generator().manual_seed(0)
     jobs = {
         "augmented patch": ("torchio", lambda: sampler.batch(next(steps)), lambda: transform(cut)),
@@ -53,7 +54,7 @@ def _subject(imaging: torch.Tensor, segmentation: torch.Tensor) -> tio.Subject:
     return tio.Subject(imaging=tio.ScalarImage(tensor=imaging), segmentation=tio.LabelMap(tensor=segmentation))
 
 
-def _torchio() -> tio.Compose:
+def torchio_transforms() -> tio.Compose:
     """All eight at the strengths of ``Augmentation``; torchio has no brightness and contrast of its own."""
     return tio.Compose([
         tio.RandomAffine(scales=(0.85, 1.25), degrees=15, isotropic=True),
