@@ -75,8 +75,8 @@ class PatchSampler:
     """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch], segmentation [B, *patch].
 
     A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
-    that lacks the class falls back to the other, then to a random place. Everything is drawn from (``seed``, step), so a
-    resumed run sees the same patches. ``augmentation=None`` cuts patches without changing them.
+    that lacks the class falls back to the other, then to a random place. Everything is drawn from (``seed``, step, ``rank``), so
+    a resumed run sees the same patches, and each process of one run other ones. ``augmentation=None`` cuts patches without changing them.
     """
 
     def __init__(
@@ -89,14 +89,16 @@ class PatchSampler:
         tumour: float = 0.6,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        rank: int = 0,
     ):
         if not volumes:
             raise ValueError("there are no training cases; check the split and run the preprocessing notebook")
         self.volumes, self.patch_size, self.batch_size = volumes, tuple(patch_size), batch_size
         self.foreground, self.tumour, self.augmentation, self.seed = foreground, tumour, augmentation, seed
+        self.rank = rank
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        random = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)
+        random = torch.Generator().manual_seed(((self.seed * 1_000_003 + step) * 4096 + self.rank) % 2**63)
         patches = [self._patch(random) for _ in range(self.batch_size)]
         imaging, segmentation = (torch.stack(parts) for parts in zip(*patches))
         return imaging[:, None], segmentation

@@ -49,6 +49,8 @@ foreground = 0.67  # share of patches centred on foreground
 tumour = 0.6  # share of these that is centred on tumour
 augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
 precision = "bf16-mixed"  # "32-true" is the paper's
+compile_network = False  # by torch.compile: a minute before the first step, faster steps on a GPU
+devices = 1  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
 
 # %%
 import json
@@ -63,12 +65,14 @@ import torch
 
 from kitsnb import figures
 from kitsnb.cases import discover, select
+from kitsnb.checkpoints import load_network
 from kitsnb.checks import Accept
 from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
+from kitsnb.launch import launch
 from kitsnb.paths import Build, resolve
 from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
-from kitsnb.training import Training, load_network, train
+from kitsnb.training import Training, train
 
 # %matplotlib inline
 figures.use_style()
@@ -82,6 +86,7 @@ settings = Training(
     steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, schedule=schedule, warm_up=warm_up,
     plateau_patience=plateau_patience, minimum_learning_rate=minimum_learning_rate, stop_patience=stop_patience,
     foreground=foreground, tumour=tumour, augmentation=augmentation, precision=precision,
+    compile_network=compile_network, devices=devices,
 )
 settings
 
@@ -126,10 +131,13 @@ figure
 # ## Training
 #
 # One line an epoch. Interrupted, the run goes on from its last checkpoint: patches are drawn from the seed and the number of
-# the step, so it sees what it would have seen.
+# the step, so it sees what it would have seen. On several devices, each has a process of its own.
 
 # %%
-summary = train(settings, training_volumes, validation_volumes, run)
+if devices > 1:
+    summary = launch(settings, cases_below(build.preprocessed, split.training), cases_below(build.preprocessed, split.validation), run)
+else:
+    summary = train(settings, training_volumes, validation_volumes, run)
 summary
 
 # %%
