@@ -362,3 +362,17 @@ def test_unknown_names_are_refused(wrong):
 
 def test_duration():
     assert duration(3725) == "1:02:05" and duration(59.2) == "1:00"
+
+
+def test_a_run_killed_ten_times_ends_like_one_that_was_not(tmp_path):
+    """Real processes and SIGKILL, at random moments and while checkpoints are written."""
+    script = Path(__file__).with_name("kills_at_hand.py")
+    ended = subprocess.run([sys.executable, script, tmp_path, "--profile", "tiny", "--kills", "10"], text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    kills = report["kills"]
+    assert report["equal"] and report["learning_rates"] > 1 and len(kills) == 10
+    assert sum(kill["half_written"] for kill in kills) >= 2
+    assert len({kill["epochs"] for kill in kills}) >= 4  # they were spread, and there was progress between them
+    assert all(kill["from"] <= kill["epochs"] < report["epochs"] for kill in kills)
