@@ -3,9 +3,11 @@
 The modules follow the flow of the data, and import only from modules above them in this list:
 
 ``paths``, ``parameters`` -> ``losses``, ``unet``, ``surface`` -> ``metric``, ``nifti`` -> ``cases`` -> ``checks`` -> ``phantom``,
-``fingerprint``, ``resampling`` -> ``preprocessing``, ``sampling``, ``inference`` -> ``training`` -> ``trained`` -> ``predict``;
+``fingerprint``, ``resampling`` -> ``preprocessing``, ``sampling``, ``inference`` -> ``ranks`` -> ``history`` ->
+``checkpoints`` -> ``training`` -> ``launch``, ``trained`` -> ``predict``;
 ``error_paths`` -> ``anatomy``, ``benchmarks`` -> ``figures`` -> ``results`` -> ``audit``, ``predictions``, ``paper``; and, apart from
-the science, ``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner``; ``transfer`` -> ``download``; and above all
+the science, ``profiles`` -> ``jobs`` -> ``stamps``, ``execute`` -> ``grid`` -> ``runner`` ->
+``distributed``; ``transfer`` -> ``download``; and above all
 ``__main__``.
 """
 

@@ -85,7 +85,7 @@ class Clock:
         """The columns ``TIMING`` of an epoch that trained on ``patches``."""
         seconds, training = time.monotonic() - self.began, self.middle - self.began
         waited = self.waited + sum(first.elapsed_time(last) for first, last in self.events) / 1000
-        values = (round(seconds, 2), round(patches / training, 3), round(waited / training, 4),
+        values = (round(seconds, 2), float(f"{patches / training:.4g}"), round(waited / training, 4),
                   round((seconds - training) / seconds, 4))
         return dict(zip(TIMING, values))
 

@@ -75,8 +75,9 @@ class PatchSampler:
     """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch], segmentation [B, *patch].
 
     A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
-    that lacks the class falls back to the other, then to a random place. Everything is drawn from (``seed``, step, ``rank``), so
-    a resumed run sees the same patches, and each process of one run other ones. ``augmentation=None`` cuts patches without changing them.
+    that lacks the class falls back to the other, then to a random place. Everything is drawn from (``seed``, step, ``rank``),
+    so a resumed run sees the same patches, and each process of a run others. ``augmentation=None`` cuts patches without
+    changing them.
     """
 
     def __init__(

@@ -135,7 +135,7 @@ figure
 
 # %%
 if devices > 1:
-    summary = launch(settings, cases_below(build.preprocessed, split.training), cases_below(build.preprocessed, split.validation), run)
+    summary = launch(settings, *(cases_below(build.preprocessed, cases) for cases in (split.training, split.validation)), run)
 else:
     summary = train(settings, training_volumes, validation_volumes, run)
 summary

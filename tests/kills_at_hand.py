@@ -87,25 +87,35 @@ def epochs_done(run: Path) -> int:
 def kill_often(run: Path, task: tuple, kills: int, seconds: float, seed: int) -> list[dict]:
     """Train in ``run``, killed ``kills`` times on the way to the end: every third time while a checkpoint is being written.
 
-    ``seconds`` is what an uninterrupted run takes. Returns what was found after each kill.
+    A kill comes some epochs after the one before, perhaps none, and then at any moment of an epoch; the number and the moment
+    are drawn. ``seconds`` is what an uninterrupted run takes. Returns what was found after each kill.
     """
+    epochs, history = task[0].epochs, run / "history.csv"
+
+    def lives() -> bool:
+        return not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+    def told() -> int:
+        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
     chance, found = random.Random(seed), []
     partials = [partial_of(run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")]
     while len(found) < kills:
         before, writing = epochs_done(run), len(found) % 3 == 2
         child = start(run, task)
-        delay = chance.uniform(0.1, 1.0) * seconds / kills
-        ends = time.monotonic() + delay
-        while time.monotonic() < ends and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        goal = min(before + chance.randrange(max(2, 2 * epochs // kills)), epochs - 3)
+        while told() < goal and lives():
             time.sleep(0.001)
+        delay = chance.random() * seconds / epochs
+        time.sleep(delay)
         wanted = partials[chance.randrange(2) if before < 2 else 1]
-        while writing and not wanted.exists() and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        while writing and not wanted.exists() and lives():
             pass
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if not os.WIFSIGNALED(status):
             raise RuntimeError(f"the run ended before kill {len(found) + 1} of {kills}; see {run.with_suffix('.log')}")
-        found.append({"after_seconds": round(delay, 2), "from": before, "epochs": epochs_done(run),
+        found.append({"seconds_into_epoch": round(delay, 3), "from": before, "epochs": epochs_done(run),
                       "half_written": any(partial.exists() for partial in partials)})
         print(f"kill {len(found)}: {found[-1]}", flush=True)
     return found

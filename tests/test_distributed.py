@@ -169,7 +169,8 @@ def test_processes_end_with_the_one_that_started_them(cases, tmp_path, how):
     run = tmp_path / "run"
     folders = [[str(case.folder) for case in part] for part in cases]
     settings = dataclasses.asdict(dataclasses.replace(TWO, epochs=100_000, stop_patience=100_000))
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, json.dumps([settings, folders, str(run)])], stderr=subprocess.DEVNULL)
+    task = json.dumps([settings, folders, str(run)])
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, task], stderr=subprocess.DEVNULL)
     try:
         _wait_for_epochs(run, 1)
         ranks = _ranks_of(run)
@@ -191,8 +192,8 @@ stages: [preprocessing, training]
 common: {source: phantom, simulated: true, training: [0, 1], validation: [2, 4], excluded: []}
 preprocessing: {spacing: [8.0, 8.0, 8.0], resize_in_plane: null}
 training:
-  {network: {base_filters: 2, depth: 2}, patch_size: [16, 16, 16], overlap: [8, 8, 8], batch_size: 1, steps_per_epoch: 3, epochs: 2,
-   precision: 32-true, devices: 2, schedule: plateau}
+  {network: {base_filters: 2, depth: 2}, patch_size: [16, 16, 16], overlap: [8, 8, 8], batch_size: 1, steps_per_epoch: 3,
+   epochs: 2, precision: 32-true, devices: 2, schedule: plateau}
 experiments: [{name: dice, title: Dice loss, loss: dice, parameters: {}}]
 seeds: [3]
 """
@@ -208,8 +209,9 @@ def test_a_profile_s_run_is_trained_by_torchrun_where_the_runner_looks_for_it(ca
     build.mkdir()
     (build / "data").symlink_to(cases[0][0].folder.parents[1] / "data")
     (build / "preprocessed").symlink_to(cases[0][0].folder.parent)
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kitsnb.distributed",
-                    path, "--experiment", "dice", "--seed", "3", "--build", build], check=True, timeout=400, cwd=Path(__file__).parents[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    own = ["-m", "kitsnb.distributed", path, "--experiment", "dice", "--seed", "3", "--build", build]
+    subprocess.run([*torchrun, *own], check=True, timeout=400, cwd=Path(__file__).parents[1])
     profile = load(path, build=str(build))
     job = find_job(profile, "dice", 3)
     assert list(table(job.run).epoch) == [1, 2] and (job.run / "checkpoints" / "last.ckpt").exists()
@@ -241,7 +243,7 @@ def test_as_many_processes_as_devices_are_asked_for(monkeypatch):
 
 def test_slurm_s_processes_are_found(monkeypatch):
     for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "2", "SLURM_LOCALID": "0",
-                        "SLURM_STEP_NUM_NODES": "2", "SLURM_NODEID": "1"}.items():
+                        "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_NODEID": "1"}.items():
         monkeypatch.setenv(name, value)
     ranks = find_ranks(4)
     assert (ranks.size, ranks.rank, ranks.nodes) == (4, 2, 2) and not ranks.environment.auto_requeue
@@ -259,7 +261,8 @@ def _ranks_of(run: Path) -> list[int]:
     """Process ids of the ranks that train in ``run``, found by their lock's holder and its siblings."""
     first = int(re.search(r"process (\d+)", (run / ".lock").read_text())[1])
     parent = _parent(first)
-    return [first, *(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid != first and _parent(pid) == parent)]
+    others = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [first, *(pid for pid in others if pid != first and _parent(pid) == parent)]
 
 
 def _parent(pid: int) -> int | None:
