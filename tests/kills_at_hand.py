@@ -28,9 +28,9 @@ from kitsnb.preprocessing import Preprocessing, preprocess_cases
 from kitsnb.sampling import cases_below, load_volumes
 from kitsnb.training import Training, train
 
-TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=6, epochs=60,
+TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=6, epochs=50,
                 learning_rate=1e-3, foreground=1.0, loss_parameters={"batch": True}, plateau_patience=1,
-                minimum_learning_rate=1e-7, stop_patience=60)
+                minimum_learning_rate=1e-7, stop_patience=50)
 
 
 def tiny_run(folder: Path) -> tuple:
@@ -103,7 +103,7 @@ def kill_often(run: Path, task: tuple, kills: int, seconds: float, seed: int) ->
     while len(found) < kills:
         before, writing = epochs_done(run), len(found) % 3 == 2
         child = start(run, task)
-        goal = min(before + chance.randrange(max(2, 2 * epochs // kills)), epochs - 3)
+        goal = min(before + chance.randrange(max(2, 3 * epochs // (2 * kills))), epochs - 3)
         while told() < goal and lives():
             time.sleep(0.001)
         delay = chance.random() * seconds / epochs
