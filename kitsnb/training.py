@@ -136,10 +136,11 @@ class SegmentationModule(pl.LightningModule):
 
 def compile_in_place(network: nn.Module, device: str) -> bool:
     """Compile ``network`` with torch.compile and keep its names of weights; without a working compiler, say so and go on."""
-    probe = nn.Linear(2, 2).to(device)
+    # Of the network's kinds of layers: those that are written in the compiler's language, and not only called from it.
+    probe = nn.Sequential(nn.Conv3d(1, 2, 3), nn.LeakyReLU(0.1), nn.BatchNorm3d(2)).to(device)
     probe.compile()
     try:
-        probe(torch.ones(1, 2, device=device)).sum().backward()
+        probe(torch.ones(2, 1, 4, 4, 4, device=device)).square().sum().backward()
     except Exception as error:  # whatever is missing or broken in a compiler's tool chain
         reason = str(error).strip().splitlines()[0]
         print(f"compile_network: torch.compile does not work here ({reason}); the network is not compiled", flush=True)
