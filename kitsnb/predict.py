@@ -20,12 +20,12 @@ from rich.table import Table
 
 from kitsnb.cases import Case, discover
 from kitsnb.checks import Finding, check_hu
+from kitsnb.history import duration
 from kitsnb.inference import largest_components, predict_probabilities
 from kitsnb.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.preprocessing import Preprocessing, to_grid, z_score
 from kitsnb.resampling import SLAB, grid_size, reorient, to_native
 from kitsnb.trained import Trained, load_run
-from kitsnb.training import duration
 
 CLASSES = 3
 #: What the longest side of a CT can be, in mm; others have their spacing in another unit and would need a grid of any size.

@@ -33,7 +33,7 @@ class Augmentation:
     elastic_spacing: int = 16  # voxels between control points of the displacement
     mirror: bool = True
     brightness: Sequence[float] = (0.5, 2.0)  # factor
-    contrast: Sequence[float] = (0.75, 1.25)  # factor about the patch's mean
+    contrast: Sequence[float] = (0.3, 3.0)  # factor about the patch's mean
     gamma: Sequence[float] = (0.7, 1.5)  # exponent on the patch's range
     noise: float = 0.05  # largest variance of Gaussian noise
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from torch import nn
 
+from kitsnb.checkpoints import load_network
 from kitsnb.inference import Window
 from kitsnb.nifti import CaseError
 from kitsnb.paths import Build
 from kitsnb.preprocessing import Preprocessing
-from kitsnb.training import Training, load_network
+from kitsnb.training import Training
 
 
 @dataclass(frozen=True)

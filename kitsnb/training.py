@@ -1,27 +1,29 @@
-"""One training run: a Lightning module around network and loss, and everything that a run writes."""
+"""One training run: a Lightning module around network and loss, which goes on where it was interrupted."""
 
-import csv
-import json
-import math
-import time
+import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from kitsnb.losses import RegionStatistics, build_loss, cross_entropy, dice_index, region_statistics
+from kitsnb.checkpoints import AtomicCheckpoints, Checkpoints, belongs_to, checkpoint_to_resume, locked
+from kitsnb.history import Clock, History, PooledScores, best_row, has_stopped, performance
+from kitsnb.losses import build_loss
+from kitsnb.paths import write_json
+from kitsnb.ranks import Ranks, device_of, find_ranks
 from kitsnb.sampling import Augmentation, PatchSampler, fixed_patches
 from kitsnb.unet import UNet3D
 from kitsnb.volumes import Volume
 
-#: What history.csv holds for training and validation each.
-MEASURES = ("loss", "soft_dice", "dice_cross_entropy", "background", "kidney", "tumour")
+#: Lightning's names of the precisions that training is meant for; float16 needs a GPU, a CPU takes bfloat16 instead.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -45,190 +47,176 @@ class Training:
     foreground: float = 0.0
     tumour: float = 0.5
     augmentation: dict | None = field(default_factory=dict)  # arguments of Augmentation; None is off
-    precision: str = "32-true"  # Lightning's names; "bf16-mixed" is autocast
+    precision: str = "32-true"  # one of PRECISIONS, Lightning's names; "bf16-mixed" is autocast
+    compile_network: bool = False  # by torch.compile
+    devices: int = 1  # one process a device; each draws its own patches, and an epoch keeps their number
 
     def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.schedule not in ("plateau", "poly"):
             raise ValueError(f'schedule must be "plateau" or "poly", got {self.schedule!r}')
 
+    @property
+    def steps_of_a_rank(self) -> int:
+        """Steps an epoch of each process: together they draw the patches of ``steps_per_epoch``, rounded up."""
+        return -(-self.steps_per_epoch // self.devices)
 
-class PooledScores:
-    """Sums of an epoch: statistics of all patches are pooled before Dice, so a patch without tumour distorts nothing."""
-
-    def __init__(self):
-        self.regions: RegionStatistics | None = None
-        self.loss = self.cross_entropy = 0.0
-        self.batches = 0
-
-    @torch.no_grad()
-    def add(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
-        regions = region_statistics(logits, target).pooled()
-        old = self.regions or RegionStatistics(*(torch.zeros_like(count) for count in regions))
-        self.regions = RegionStatistics(*(a + b for a, b in zip(old, regions)))
-        self.loss += float(loss)
-        self.cross_entropy += float(cross_entropy(logits, target).mean())
-        self.batches += 1
-
-    def measures(self, prefix: str) -> dict[str, float]:
-        dice = dice_index(self.regions)[0].tolist()
-        soft_dice = sum(dice) / len(dice)
-        values = [self.loss / self.batches, soft_dice, 1 - soft_dice + self.cross_entropy / self.batches, *dice]
-        return {f"{prefix}_{name}": value for name, value in zip(MEASURES, values)}
+    @property
+    def patches_of_an_epoch(self) -> int:
+        return self.steps_of_a_rank * self.devices * self.batch_size
 
 
 class SegmentationModule(pl.LightningModule):
     """Network, loss, optimizer and the epoch's measures. Batches come from the sampler, indexed by the global step."""
 
-    def __init__(self, settings: Training, sampler: PatchSampler, validation: list[tuple[Tensor, Tensor]]):
+    def __init__(self, settings: Training, sampler: PatchSampler, validation: list[tuple[Tensor, Tensor]], ranks: Ranks):
         super().__init__()
-        self.settings, self.sampler, self.validation = settings, sampler, validation
+        self.settings, self.sampler, self.validation, self.ranks = settings, sampler, validation, ranks
         self.network = UNet3D(**settings.network).to(memory_format=torch.channels_last_3d)
         self.loss = build_loss(settings.loss, **settings.loss_parameters)
-        self.scores = {"training": PooledScores(), "validation": PooledScores()}
+        self.clock, self.scores, self.measures, self.epoch_rate = Clock(), {}, {}, settings.learning_rate
 
-    def _step(self, stage: str, imaging: Tensor, segmentation: Tensor) -> Tensor:
+    def _step(self, imaging: Tensor, segmentation: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
-        loss = self.loss(logits, segmentation)
-        self.scores[stage].add(loss.detach(), logits.detach(), segmentation)
-        return loss
+        return self.loss(logits, segmentation), logits
 
     def training_step(self, index, _) -> Tensor:
-        loss = self._step("training", *self.sampler.batch(self.global_step))
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; the last good checkpoint is kept")
+        with self.clock.data():
+            imaging, segmentation = self.sampler.batch(self.global_step)
+        loss, logits = self._step(imaging, segmentation)
+        total = self.ranks.total(loss.detach())  # all stop when one has to, else they would wait for it
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"the loss is {total.item()} at step {self.global_step}; the last good checkpoint is kept")
+        index = self.global_step * self.ranks.size + self.ranks.rank
+        self.scores["training"].add(index, loss.detach(), logits.detach(), segmentation)
         return loss
 
-    def validation_step(self, index, _) -> None:
-        self._step("validation", *self.validation[int(index)])
+    def validation_step(self, number, _) -> None:
+        index = int(number) * self.ranks.size + self.ranks.rank
+        there = index < len(self.validation)  # else a forward without use: every process must do as many, or the others wait
+        batch = self.validation[index if there else 0]
+        loss, logits = self._step(*batch)
+        if there:
+            self.scores["validation"].add(index, loss, logits, batch[1])
 
     def on_train_epoch_start(self) -> None:
         self.scores = {"training": PooledScores(), "validation": PooledScores()}
+        self.clock.start()
 
     def on_validation_epoch_end(self) -> None:
-        for stage, scores in self.scores.items():
-            if scores.batches:
-                self.log_dict(scores.measures(stage))
+        self.measures = {name: value for stage, scores in self.scores.items()
+                         for name, value in scores.measures(stage, self.ranks).items()}
+        validation_loss = torch.tensor(self.measures["validation_loss"])
+        if not torch.isfinite(validation_loss):
+            raise FloatingPointError(f"the validation loss is {validation_loss.item()} after step {self.global_step}; the last "
+                                     f"good checkpoint is kept")
+        self.epoch_rate = self.optimizers().param_groups[0]["lr"]
+        if isinstance(scheduler := self.lr_schedulers(), ReduceLROnPlateau):
+            scheduler.step(self.measures["validation_loss"])
+
+    def lr_scheduler_step(self, scheduler, metric) -> None:
+        """Lightning would step the plateau after the checkpoint is saved; it is stepped above, and so saved as stepped."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     def configure_optimizers(self):
         s = self.settings
         optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
         if s.schedule == "plateau":
-            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, patience=s.plateau_patience, factor=0.1, min_lr=s.minimum_learning_rate)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "validation_loss"}}
-        total = s.epochs * s.steps_per_epoch
+            scheduler = ReduceLROnPlateau(optimizer, patience=s.plateau_patience, factor=0.1, min_lr=s.minimum_learning_rate)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "reduce_on_plateau": False}}
+        total = s.epochs * s.steps_of_a_rank
 
         def poly(step: int) -> float:
             return min(1.0, (step + 1) / max(1, s.warm_up)) * max(0.0, 1 - step / total) ** 0.9
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, poly)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, poly), "interval": "step"}}
 
 
-class History(Callback):
-    """Writes a row of history.csv after each epoch and prints one line with the time left."""
-
-    def __init__(self, path: Path):
-        self.path, self.rows, self.started = path, [], time.monotonic()
-
-    def state_dict(self) -> dict:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.rows = state["rows"]
-
-    def on_train_epoch_start(self, trainer, module) -> None:
-        self.started = time.monotonic()
-
-    def on_validation_epoch_end(self, trainer, module) -> None:
-        if trainer.sanity_checking:
-            return
-        measures = {k: v for stage in ("training", "validation") for k, v in module.scores[stage].measures(stage).items()}
-        seconds = time.monotonic() - self.started
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": rate,
-                          "seconds": round(seconds, 2), **measures})
-        self._write()
-        left = (trainer.max_epochs - len(self.rows)) * sum(row["seconds"] for row in self.rows) / len(self.rows)
-        print(f"epoch {len(self.rows)}/{trainer.max_epochs}: loss {measures['training_loss']:.3f}, validation "
-              f"{measures['validation_loss']:.3f}, kidney {measures['validation_kidney']:.3f}, tumour "
-              f"{measures['validation_tumour']:.3f}; {seconds:.1f} s, at most {duration(left)} left", flush=True)
-
-    def _write(self) -> None:
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.rows[0])
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.replace(self.path)
-
-
-def duration(seconds: float) -> str:
-    """``seconds`` as h:mm:ss or m:ss."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def checkpoint_to_resume(folder: Path, settings: Training) -> Path | None:
-    """The last checkpoint of an interrupted run in ``folder``, or None.
-
-    Raises ``ValueError`` that names the difference when the run there had other settings.
-    """
-    written, last = folder / "settings.json", folder / "checkpoints" / "last.ckpt"
-    if not last.exists():
-        return None
-    old, new = json.loads(written.read_text()), json.loads(json.dumps(asdict(settings)))
-    different = [f"{key}: {old.get(key)} there, {new[key]} now" for key in new if old.get(key) != new[key]]
-    if different:
-        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(different)}); move it away to train anew")
-    return last
+def compile_in_place(network: nn.Module, device: str) -> bool:
+    """Compile ``network`` with torch.compile and keep its names of weights; without a working compiler, say so and go on."""
+    # Of the network's kinds of layers: those that are written in the compiler's language, and not only called from it.
+    probe = nn.Sequential(nn.Conv3d(1, 2, 3), nn.LeakyReLU(0.1), nn.BatchNorm3d(2)).to(device)
+    probe.compile()
+    try:
+        probe(torch.ones(2, 1, 4, 4, 4, device=device)).square().sum().backward()
+    except Exception as error:  # whatever is missing or broken in a compiler's tool chain
+        reason = str(error).strip().splitlines()[0]
+        print(f"compile_network: torch.compile does not work here ({reason}); the network is not compiled", flush=True)
+        return False
+    network.compile()
+    return True
 
 
 def train(settings: Training, training: list[Volume], validation: list[Volume], folder: Path) -> dict:
     """Train in ``folder``, or go on from its last checkpoint; returns the run's summary.
 
-    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, TensorBoard and CSV logs.
+    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log.
+    Interrupted at any moment, the same call ends as an uninterrupted one. With ``settings.devices`` above 1, each of the
+    processes that torchrun or srun started makes this call.
     """
-    resume = checkpoint_to_resume(folder, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    ranks = find_ranks(settings.devices)
+    belongs = belongs_to(asdict(settings), [volume.name for volume in training], [volume.name for volume in validation])
+    with ranks.joined(), ExitStack() as held:
+        found = ranks.first(lambda: _prepare(folder, belongs, settings, held)) or {"rows": [], "device": None, "peak": 0.0}
+        history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
+                          found["rows"], found["peak"])
+        if is_finished(settings, found["rows"]):
+            return summary(settings, found["rows"], found["device"], found["peak"])
+        device = device_of(ranks)
+        checkpoints = Checkpoints(folder / "checkpoints", history, belongs, device)
+        _fit(settings, training, validation, folder, [history, checkpoints], ranks)
+        return summary(settings, history.rows, device, history.peak)
+
+
+def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -> dict | None:
+    """Take the folder, and look for what there is to go on from."""
+    held.enter_context(locked(folder))
+    found = checkpoint_to_resume(folder, belongs)
+    write_json(folder / "settings.json", asdict(settings))
+    return found
+
+
+def _fit(settings: Training, training: list[Volume], validation: list[Volume], folder: Path,
+         callbacks: list[pl.Callback], ranks: Ranks) -> None:
     pl.seed_everything(settings.seed, verbose=False)
     augmentation = None if settings.augmentation is None else Augmentation(**settings.augmentation)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(ranks)
     sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed, device=device)
+                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed, device=device, rank=ranks.rank)
     patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
-    module = SegmentationModule(settings, sampler, patches)
-    history, checkpoints = History(folder / "history.csv"), folder / "checkpoints"
-    callbacks = [
-        history,
-        ModelCheckpoint(checkpoints, "best", monitor="validation_loss", enable_version_counter=False),
-        # One of its own: Lightning's save_last follows the best one only, so an epoch that is no better would be lost.
-        ModelCheckpoint(checkpoints, "last", enable_version_counter=False),
-        EarlyStopping("validation_loss", patience=settings.stop_patience),
-    ]
+    module = SegmentationModule(settings, sampler, patches, ranks)
+    if settings.compile_network:
+        compile_in_place(module.network, device)
     trainer = pl.Trainer(
-        max_epochs=settings.epochs, precision=settings.precision, callbacks=callbacks, num_sanity_val_steps=0,
-        logger=[CSVLogger(folder, "logs", "csv"), TensorBoardLogger(folder, "logs", "tensorboard")],
-        devices=1, accelerator="auto", enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
+        max_epochs=settings.epochs, precision=settings.precision, num_sanity_val_steps=0, callbacks=callbacks,
+        plugins=[AtomicCheckpoints(), ranks.environment], logger=TensorBoardLogger(folder, "logs", "tensorboard"),
+        devices=settings.devices // ranks.nodes, num_nodes=ranks.nodes, strategy="ddp" if ranks.size > 1 else "auto",
+        accelerator=device.partition(":")[0], use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
+        log_every_n_steps=1,
     )
-    indices = DataLoader(range(settings.steps_per_epoch), batch_size=None)  # a batch is drawn on the device, by its number
-    trainer.fit(module, indices, DataLoader(range(len(patches)), batch_size=None), ckpt_path=resume, weights_only=False)
-    best = min(history.rows, key=lambda row: row["validation_loss"])
+    # A batch is drawn on the device, by its number.
+    numbers = [DataLoader(range(n), batch_size=None) for n in (settings.steps_of_a_rank, -(-len(patches) // ranks.size))]
+    last = folder / "checkpoints" / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")  # numbers need none
+        trainer.fit(module, *numbers, ckpt_path=last if last.exists() else None, weights_only=True)
+
+
+def is_finished(settings: Training, rows: list[dict]) -> bool:
+    """Have the epochs ``rows`` brought the run to its end?"""
+    return len(rows) >= settings.epochs or has_stopped(rows, settings.stop_patience)
+
+
+def summary(settings: Training, rows: list[dict], device: str, peak: float) -> dict:
+    """What a run with the epochs ``rows`` came to."""
+    with torch.device("meta"):
+        trainable = sum(p.numel() for p in UNet3D(**settings.network).parameters())
     return {
         "loss": settings.loss, "loss_parameters": settings.loss_parameters, "seed": settings.seed,
-        "epochs": len(history.rows), "best_epoch": best["epoch"], "steps": trainer.global_step,
-        "seconds": round(sum(row["seconds"] for row in history.rows), 1),
-        "trainable_parameters": sum(p.numel() for p in module.network.parameters()),
-        "device": str(trainer.strategy.root_device), "precision": settings.precision,
+        "epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"],
+        **performance(rows, settings.patches_of_an_epoch), "peak_memory_mb": round(peak),
+        "trainable_parameters": trainable, "device": device, "devices": settings.devices, "precision": settings.precision,
     }
-
-
-def load_network(folder: Path, settings: Training, checkpoint: str = "best") -> UNet3D:
-    """The network of a run, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
-    network = UNet3D(**settings.network)
-    state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=False)["state_dict"]
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return network.to(device, memory_format=torch.channels_last_3d).eval()

@@ -86,6 +86,14 @@ def load_volumes(
             for case, own, (imaging, segmentation) in zip(cases, room, parts)]
 
 
+def load_split(
+    training: list[Case], validation: list[Case], device: str | torch.device = "cpu", **options
+) -> tuple[list[Volume], list[Volume]]:
+    """``load_volumes`` with these ``options`` of both parts at once, so that they fit together or not at all."""
+    volumes = load_volumes([*training, *validation], device, **options)
+    return volumes[: len(training)], volumes[len(training) :]
+
+
 def choose_storage(
     needed: int, count: int, device: torch.device, storage: str = "auto", scratch: Path | None = None, reserve: int | None = None
 ) -> tuple[str, str]:

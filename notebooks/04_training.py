@@ -52,6 +52,8 @@ tumour = 0.6  # share of these that is centred on tumour
 augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
 precision = "bf16-mixed"  # "32-true" is the paper's
 storage = "auto"  # where volumes are kept: "device", "memory", "disk" (mapped files), or "auto", the first that fits
+compile_network = False  # by torch.compile: a minute before the first step, faster steps on a GPU
+devices = 1  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
 
 # %%
 import json
@@ -66,13 +68,15 @@ import torch
 
 from kitsnb import figures
 from kitsnb.cases import discover, select
+from kitsnb.checkpoints import load_network
 from kitsnb.checks import Accept
 from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
+from kitsnb.launch import launch
 from kitsnb.paths import Build, resolve
 from kitsnb.sampling import Augmentation, PatchSampler
-from kitsnb.training import Training, load_network, train
-from kitsnb.volumes import cases_below, load_volumes
+from kitsnb.training import Training, train
+from kitsnb.volumes import cases_below, load_split
 
 # %matplotlib inline
 figures.use_style()
@@ -86,6 +90,7 @@ settings = Training(
     steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, schedule=schedule, warm_up=warm_up,
     plateau_patience=plateau_patience, minimum_learning_rate=minimum_learning_rate, stop_patience=stop_patience,
     foreground=foreground, tumour=tumour, augmentation=augmentation, precision=precision,
+    compile_network=compile_network, devices=devices,
 )
 settings
 
@@ -99,10 +104,9 @@ settings
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
 split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded, fold, folds)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-chosen = [cases_below(build.preprocessed, part) for part in (split.training, split.validation)]
-volumes = load_volumes(sum(chosen, []), device, storage=storage, scratch=build.mapped)
-training_volumes, validation_volumes = volumes[: len(chosen[0])], volumes[len(chosen[0]) :]
+training_cases, validation_cases = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
+device = "cuda" if torch.cuda.is_available() and devices == 1 else "cpu"  # many devices have processes that load for themselves
+training_volumes, validation_volumes = load_split(training_cases, validation_cases, device, storage=storage, scratch=build.mapped)
 print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out cases")
 
 # %% [markdown]
@@ -131,10 +135,13 @@ figure
 # ## Training
 #
 # One line an epoch. Interrupted, the run goes on from its last checkpoint: patches are drawn from the seed and the number of
-# the step, so it sees what it would have seen.
+# the step, so it sees what it would have seen. On several devices, each has a process of its own.
 
 # %%
-summary = train(settings, training_volumes, validation_volumes, run)
+if devices > 1:
+    summary = launch(settings, training_cases, validation_cases, run, storage=storage, scratch=build.mapped)
+else:
+    summary = train(settings, training_volumes, validation_volumes, run)
 summary
 
 # %%

@@ -10,9 +10,9 @@ import pytest
 from kitsnb import audit, results
 from kitsnb.figures import save, use_style
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
+from kitsnb.history import MEASURES
 from kitsnb.paths import Build
 from kitsnb.runs import load_runs
-from kitsnb.training import MEASURES
 
 EXPERIMENTS = [
     {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {}},
