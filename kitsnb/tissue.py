@@ -13,11 +13,11 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from kitsnb.phantom import FLUID, KIDNEY, TUMOUR, Ellipsoid, Scene, bowel_loops, column
 
 #: HU of the cortex, which follows the phase of the contrast: mean, SD, lowest, highest.
-CORTEX = (163.0, 62.0, 50.0, 330.0)
+CORTEX = (163.0, 60.0, 50.0, 330.0)
 #: Thickness of the cortex in mm, and HU of the medulla as a share of the cortex's.
 CORTEX_MM, MEDULLA = (5.0, 9.0), (0.33, 0.85)
 #: How far inside the label the organ's surface lies, in mm: annotators draw generously, and that is the foreground's fat.
-INSET_MM = (0.4, 2.4)
+INSET_MM = (0.0, 1.6)
 #: Tumour: HU above the cortex's, the lowest HU, SD of its texture.
 TUMOUR_ABOVE, TUMOUR_LOWEST, TUMOUR_TEXTURE = (-115.0, 5.0), 20.0, (4.0, 22.0)
 #: Necrosis: HU, and its probability: the tumour's radius over the first number (mm), at most the second.

@@ -25,7 +25,7 @@ title = "Dice loss"  # how the table calls it
 loss = "dice"  # name in kitsnb.losses.LOSSES, or "file.py:function"
 loss_parameters = {"batch": True}  # arguments of that loss
 seed = 0  # weights, patches and augmentation follow from it
-source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated = True  # is the CT simulated? said in every figure
 label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
@@ -66,7 +66,7 @@ from kitsnb.cases import discover, select
 from kitsnb.checks import Accept
 from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build
 from kitsnb.sampling import Augmentation, PatchSampler, cases_below, load_volumes
 from kitsnb.training import Training, load_network, train
 
@@ -93,7 +93,7 @@ settings
 # %%
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
-split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded)
+split = select(discover(build.cases(source, folder)), training, validation, excluded)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 training_volumes = load_volumes(cases_below(build.preprocessed, split.training), device)
 validation_volumes = load_volumes(cases_below(build.preprocessed, split.validation), device)
