@@ -218,8 +218,8 @@ def _mark(case: Case, spacing: Sequence[float], seed: int, accept: Accept) -> di
         return None
     sources = [Path(file).read_bytes() for file in (__file__, tissue.__file__, phantom.__file__, resampling.__file__)]
     code = hashlib.sha256(b"".join(sources)).hexdigest()
-    mark = {"folder": str(case.folder), "label": label, "spacing": list(spacing), "seed": seed, "accept": asdict(accept), "code": code}
-    return json.loads(json.dumps(mark))
+    settings = {"spacing": list(spacing), "seed": seed, "accept": asdict(accept)}
+    return json.loads(json.dumps({"folder": str(case.folder), "label": label, "settings": settings, "code": code}))
 
 
 def _finished(folder: Path, mark: dict | None) -> bool:

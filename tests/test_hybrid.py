@@ -1,4 +1,4 @@
-"""Hybrid: simulated CT around label maps, repeatable, in place, whatever the kidneys look like; cases kept and refused by name."""
+"""Hybrid: simulated CT around label maps, repeatable and in place, whatever the kidneys are; cases kept, or refused by name."""
 
 import shutil
 
@@ -11,8 +11,11 @@ from kitsnb.cases import Case, discover
 from kitsnb.checks import check_cases, read_case
 from kitsnb.hybrid import labels_on_grid, patient_axes, simulate_imaging, write_hybrid
 from kitsnb.nifti import orientation_of, read_nifti, spacing_of, write_nifti
+from kitsnb.paths import NOTEBOOKS
 from kitsnb.phantom import KIDNEY, TUMOUR, simulate_case
+from kitsnb.profiles import load
 from kitsnb.resampling import reorient
+from kitsnb.runner import missing_data
 
 GRID = (6.0, 4.0, 4.0)
 AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0, 0, 1]])
@@ -104,7 +107,8 @@ def test_an_organ_that_the_border_cuts_has_no_surface_there():
 @pytest.mark.parametrize("where", ["first slice", "last slice", "first row", "last column"])
 def test_a_kidney_at_the_border_of_the_volume_is_painted(where):
     shape = (30, 50, 70)
-    centre = {"first slice": (0, 25, 18), "last slice": (29, 25, 18), "first row": (15, 0, 18), "last column": (15, 25, 69)}[where]
+    centres = {"first slice": (0, 25, 18), "last slice": (29, 25, 18), "first row": (15, 0, 18), "last column": (15, 25, 69)}
+    centre = centres[where]
     segmentation = (ball(shape, centre, 28) | ball(shape, (15, 25, 52), 28)).astype(np.uint8)
     hu = simulate_imaging(segmentation, AFFINE, seed=0)
     assert 20 < np.median(hu[segmentation == 1]) < 330
@@ -205,6 +209,16 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(tmp_path):
     shutil.rmtree(source / "case_00001")
     assert [case.name for case in write_hybrid(source, data, GRID, seed=1, workers=1).cases] == ["case_00000"]
     assert not second.folder.exists()
+
+
+def test_what_the_labels_lack_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("KITSNB_DATA", str(make_folder(tmp_path / "labels", 4)))
+    (tmp_path / "labels" / "case_00001" / "imaging.nii.gz").touch()  # imaging is not read, so none is missed
+    split = {"training": [0, 1], "validation": [2, 5], "excluded": []}
+    overrides = [f"{stage}.{name}={value}" for stage in ("training", "data_analysis") for name, value in split.items()]
+    profile = load(NOTEBOOKS / "profiles" / "hybrid.yml", overrides)
+    assert profile.simulated and len(profile.experiments) == 7
+    assert missing_data(profile) == ["case_00004", "case_00005"]
 
 
 def test_bad_arguments_are_refused(tmp_path):
