@@ -115,15 +115,16 @@ def check_cases(
 
 
 def missing_from_split(
-    folder: str | Path, training: Sequence[int], validation: Sequence[int], excluded: Iterable[int] | None = None
+    folder: str | Path, training: Sequence[int], validation: Sequence[int], excluded: Iterable[int] | None = None,
+    imaging: bool = True,
 ) -> list[str]:
     """What a split needs and ``folder`` lacks, all at once: cases, and files of those there are.
 
-    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too.
+    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too; never without ``imaging``.
     """
     cases = discover(folder)
     split = select(cases, training, validation, excluded)
-    with_imaging = any(case.imaging.exists() for case in cases)
+    with_imaging = imaging and any(case.imaging.exists() for case in cases)
     files = [case.segmentation for case in (*split.training, *split.validation)]
     files += [case.imaging for case in (*split.training, *split.validation) if with_imaging]
     lacking = sorted(f"{path.parent.name}/{path.name}" for path in files if not path.is_file())

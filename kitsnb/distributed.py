@@ -18,7 +18,7 @@ from kitsnb.cases import discover, select
 from kitsnb.jobs import Job, build_jobs
 from kitsnb.launch import quiet
 from kitsnb.parameters import nearest, read_parameters
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build
 from kitsnb.profiles import Profile, ProfileError, load
 from kitsnb.ranks import device_of, find_ranks
 from kitsnb.runner import Run
@@ -44,9 +44,8 @@ def train_job(profile: Profile, job: Job) -> dict:
     told = {name: parameter.default for name, parameter in read_parameters(job.notebook).items()} | job.parameters
     settings = Training(**{field.name: told[field.name] for field in fields(Training)})
     build, ranks = Build(told["build"]), find_ranks(settings.devices)
-    split = {"fold": told["fold"], "folds": told["folds"]} if told.get("folds") else {}
-    cases = select(discover(build.data if told["source"] == "phantom" else resolve(told["folder"])), told["training"],
-                   told["validation"], told["excluded"], **split)
+    cases = select(discover(build.cases(told["source"], told["folder"])), told["training"], told["validation"],
+                   told["excluded"], told["fold"], told["folds"])
     parts = (cases_below(build.preprocessed, part) for part in (cases.training, cases.validation))
     training, validation = load_split(*parts, device_of(ranks), storage=told["storage"], scratch=build.mapped)
     with ranks.joined():

@@ -9,6 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAPER = ROOT / "paper"
+#: Where cases come from, as notebooks call it: phantoms, real label maps with simulated CT, or a folder as it is.
+SOURCES = ("phantom", "hybrid", "folder")
+#: Of these the ones whose CT is made, below the build folder.
+SIMULATED_SOURCES = ("phantom", "hybrid")
 
 
 def resolve(path: str | Path) -> Path:
@@ -42,6 +46,10 @@ class Build:
     def data(self) -> Path:
         """Simulated cases in KiTS19's folder format (only where the profile simulates its data)."""
         return self.folder / "data"
+
+    def cases(self, source: str, folder: str | Path | None) -> Path:
+        """The folder of the cases of ``source``: ``data`` where their CT is simulated, else ``folder``."""
+        return self.data if source in SIMULATED_SOURCES else resolve(folder)
 
     @property
     def data_analysis(self) -> Path:

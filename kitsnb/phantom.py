@@ -115,6 +115,8 @@ def smooth_noise(rng: np.random.Generator, axes: tuple[np.ndarray, ...], length:
 
     White noise on a lattice of that step, spread by a separable Gaussian: three small matrix products.
     """
+    if not all(len(axis) for axis in axes):  # an organ outside the field of view
+        return np.zeros([len(axis) for axis in axes], np.float32)
     bases = []
     for axis in axes:
         lattice = np.arange(axis.min() - 2 * length, axis.max() + 2.5 * length, length)
@@ -151,7 +153,7 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
     # one seen closer: organs are painted in the frame of a patient of average size.
     millimetres = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, tuple(axis / size for axis in millimetres), softness=0.3 * in_plane)
-    _paint_body(rng, scene)
+    paint_body(rng, scene)
     _paint_organs(rng, scene)
     _paint_kidneys(rng, scene, tumours, size)
     imaging = _scan(rng, scene.hu)
@@ -177,7 +179,7 @@ def reorient(phantom: Phantom, wanted: str) -> Phantom:
     )
 
 
-def _paint_body(rng: np.random.Generator, scene: Scene) -> None:
+def paint_body(rng: np.random.Generator, scene: Scene) -> None:
     """Skin, subcutaneous fat, abdominal wall with ribs, abdominal fat, back muscles and spine."""
     x, y, z = scene.x, scene.y, scene.z
     width, depth = 148.0, rng.uniform(104, 118)
@@ -196,27 +198,27 @@ def _paint_body(rng: np.random.Generator, scene: Scene) -> None:
     scene.paint(np.where(rise > 60, rib, 10.0), rng.normal(320, 40))
     scene.paint(scene.cavity, fat)
     for side in (-1, 1):
-        scene.paint(_column(x, y, side * 32, -72, 26, 20), muscle + rng.normal(0, 3))
+        scene.paint(column(x, y, side * 32, -72, 26, 20), muscle + rng.normal(0, 3))
         psoas = 10 + 0.09 * np.clip(60 - z, 0, 150)  # grows downwards
         scene.paint(np.hypot(x - side * 36, (y + 40) / 1.2) - psoas, muscle + rng.normal(0, 3))
-    vertebra = _column(x, y, 0, -44, 24, 18)
+    vertebra = column(x, y, 0, -44, 24, 18)
     disc = np.abs(((z + rng.uniform(0, 34)) % 34) - 17) - 3.5
     scene.spine = vertebra
     scene.paint(vertebra, rng.normal(330, 30))
     scene.paint(vertebra + 3, np.where(disc < 0, 80.0, rng.normal(170, 25)))
-    scene.paint(_column(x, y, 0, -84, 5, 20), rng.normal(260, 30))
-    scene.paint(_column(x, y, 0, -71, 13, 12), rng.normal(280, 30))
-    scene.paint(_column(x, y, 0, -70, 9, 8), 25.0)
+    scene.paint(column(x, y, 0, -84, 5, 20), rng.normal(260, 30))
+    scene.paint(column(x, y, 0, -71, 13, 12), rng.normal(280, 30))
+    scene.paint(column(x, y, 0, -70, 9, 8), 25.0)
 
 
-def _column(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
+def column(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
     """Distance to an elliptical column along z."""
     return (np.hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
 
 
 def _paint_organs(rng: np.random.Generator, scene: Scene) -> None:
     """Bowel, stomach, spleen, liver with gall bladder, aorta and vena cava; nothing leaves the abdominal cavity."""
-    for centre, radii in _bowel(rng):
+    for centre, radii in bowel_loops(rng):
         contents = rng.choice([FLUID, 25.0, -850.0, 220.0, -60.0], p=[0.35, 0.25, 0.15, 0.1, 0.15])
         scene.blob(centre, radii, rng.normal(70, 12))
         scene.blob(centre, radii - 3.5, contents)
@@ -234,11 +236,11 @@ def _paint_organs(rng: np.random.Generator, scene: Scene) -> None:
         scene.paint(distance, hu + 5 * scene.texture(rng, 14.0, box), box)
     if rng.random() < 0.7:
         scene.blob((52, 50, 18), (13, 17, 20), FLUID)
-    scene.paint(_column(scene.x, scene.y, -8, -15, 10, 10), rng.normal(190, 35))
-    scene.paint(_column(scene.x, scene.y, 16, -14, 12, 9), rng.normal(140, 25))
+    scene.paint(column(scene.x, scene.y, -8, -15, 10, 10), rng.normal(190, 35))
+    scene.paint(column(scene.x, scene.y, 16, -14, 12, 9), rng.normal(140, 25))
 
 
-def _bowel(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def bowel_loops(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Centres and half-axes of loops in the front of the abdomen, and of ascending and descending colon."""
     for _ in range(rng.integers(28, 42)):
         yield rng.uniform((-85, 0, -110), (85, 72, 50)), rng.uniform(11, 24, 3)

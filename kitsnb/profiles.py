@@ -13,7 +13,7 @@ import yaml
 
 from kitsnb.cases import select
 from kitsnb.parameters import Parameter, nearest, read_parameters
-from kitsnb.paths import NOTEBOOKS, Build
+from kitsnb.paths import NOTEBOOKS, SIMULATED_SOURCES, Build
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
 STAGES = {
@@ -317,12 +317,12 @@ def _deviations(rows: list, problems: list[str]) -> list[dict]:
 
 
 def _honesty(simulated: bool, parameters: dict, declared: dict) -> list[str]:
-    """Notebooks must say of their CT what the profile says, and phantoms are never anything but simulated."""
+    """Notebooks must say of their CT what the profile says, and phantoms and hybrids are never anything but simulated."""
     problems = []
     for stage, known in declared.items():
         told = {name: parameter.default for name, parameter in known.items()} | parameters.get(stage, {})
-        if told.get("source") == "phantom" and not simulated:
-            problems.append(f"simulated: phantoms (source of {stage}) are simulated CT; set it to true")
+        if told.get("source") in SIMULATED_SOURCES and not simulated:
+            problems.append(f"simulated: {told['source']}s (source of {stage}) are simulated CT; set it to true")
         if told.get("simulated", simulated) != simulated:
             problems.append(f"{stage}.simulated: is {told['simulated']}, but the profile's own is {simulated}; make them equal")
     return problems

@@ -218,9 +218,10 @@ def missing_data(profile: Profile) -> list[str]:
 
     for stage in ("training", "data_analysis"):
         told = profile.parameters.get(stage, {})
-        if told.get("source") == "folder" and all(told.get(name) for name in ("folder", "training", "validation")):
+        if told.get("source") in ("folder", "hybrid") and all(told.get(name) for name in ("folder", "training", "validation")):
             try:
-                return missing_from_split(resolve(told["folder"]), told["training"], told["validation"], told.get("excluded"))
+                return missing_from_split(resolve(told["folder"]), told["training"], told["validation"], told.get("excluded"),
+                                          imaging=told["source"] == "folder")
             except (FileNotFoundError, ValueError) as error:
                 return [str(error)]
     return []

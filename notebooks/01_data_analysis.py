@@ -23,10 +23,12 @@
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all output, from the repository's root
-source = "phantom"  # "phantom": simulate cases into the build folder; "folder": use what lies in `folder`
-folder: str | None = None  # with source "folder": the one that holds case_00000, case_00001, ...
+source = "phantom"  # "phantom" or "hybrid": simulate cases into the build folder; "folder": use what lies in `folder`
+folder: str | None = None  # of case_00000, case_00001, ...: with "folder" the cases, with "hybrid" the real labels
 phantom_cases = 120  # how many cases to simulate
 phantom_seed = 1  # equal seeds give equal cases
+hybrid_spacing = [3.22, 1.62, 1.62]  # mm (slice, height, width) of the CT that "hybrid" paints around the labels
+hybrid_seed = 0  # equal seeds give equal cases
 training = [0, 99]  # first and last number of the training cases
 validation = [100, 119]  # first and last number of the validation cases
 simulated = True  # is the CT simulated? said in every figure
@@ -42,14 +44,14 @@ import time
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb import fingerprint, phantom
+from kitsnb import fingerprint, hybrid, phantom
 from kitsnb.cases import EXCLUDED, discover, select
 from kitsnb.checks import Accept, read_case
 from kitsnb.figures import data as figures
 from kitsnb.figures import save, use_style
 from kitsnb.nifti import spacing_of
 from kitsnb.parameters import nearest
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import SIMULATED_SOURCES, SOURCES, Build, resolve
 from kitsnb.preprocessing import reorient
 
 # %matplotlib inline
@@ -59,23 +61,31 @@ output = Build(build)
 
 # %% [markdown]
 # ## The cases
+#
+# They are phantoms, whose anatomy is procedural; or hybrids, real label maps with a simulated CT painted around and inside
+# them, cropped to the kidneys' surroundings; or a folder of cases as it is.
 
 # %%
-if source == "phantom":
-    data = output.data
-    cases = phantom.write_dataset(data, phantom_cases, phantom_seed)
-elif source == "folder" and folder:
-    data = resolve(folder)
-    cases = discover(data)
-elif source == "folder":
-    raise ValueError('source is "folder", but folder is None; give the folder that holds case_00000, case_00001, ...')
-else:
-    raise ValueError(f"source: unknown value {source!r}; {nearest(source, ['phantom', 'folder'])}")
+if source not in SOURCES:
+    raise ValueError(f"source: unknown value {source!r}; {nearest(source, SOURCES)}")
+if source != "phantom" and not folder:
+    raise ValueError(f'source is "{source}", but folder is None; give the folder that holds case_00000, case_00001, ...')
+if source in SIMULATED_SOURCES and not simulated:
+    raise ValueError(f"{source}: the CT is simulated and must be called so; set simulated to True")
 
-if source == "phantom" and not simulated:
-    raise ValueError("phantoms are simulated CT and must be called so; set simulated to True")
+data, unpainted = output.cases(source, folder), {}
+if source == "phantom":
+    cases = phantom.write_dataset(data, phantom_cases, phantom_seed)
+elif source == "hybrid":
+    written = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=Accept(label_map))
+    cases, unpainted = written.cases, written.refused
+else:
+    cases = discover(data)
+
 imaging = any(case.imaging.is_file() for case in cases)
-if simulated:
+if source == "hybrid":
+    origin = "**These are simulated CT.** The shapes of kidneys and tumours are real; no HU below describes patients."
+elif simulated:
     origin = "**These are simulated CT.** The anatomy is procedural; no number below describes patients."
 elif imaging:
     origin = "The cases come from a folder of CT and segmentations."
@@ -88,6 +98,7 @@ display(Markdown(f"{len(cases)} cases. {origin}"))
 
 # %%
 found = fingerprint.measure_cases(cases, imaging, accept=Accept(label_map, accept_affine))
+found.refused.update(unpainted)
 table, summary = found.table, fingerprint.summarise(found.table)
 table.head()
 

@@ -24,7 +24,7 @@
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
-source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated = True  # is the CT simulated? said in every figure
 spacing = [6.0, 5.0, 5.0]  # working grid, mm (slice, height, width); the paper: 3.22, 1.62, 1.62
@@ -49,7 +49,7 @@ from kitsnb.checks import Accept, load_subject
 from kitsnb.figures.data import clipping
 from kitsnb.metric import SCORES
 from kitsnb.nifti import spacing_of
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases
 from kitsnb.resampling import reorient
 
@@ -59,7 +59,7 @@ torch.set_num_threads(1)
 build = Build(build)
 settings = Preprocessing(spacing=spacing, clip=clip, resize_in_plane=resize_in_plane, interpolation=interpolation)
 accept = Accept(label_map, accept_affine)
-cases = discover(build.data if source == "phantom" else resolve(folder))
+cases = discover(build.cases(source, folder))
 print(f"{len(cases)} cases in {cases[0].folder.parent}" + (", simulated CT" if simulated else ""))
 
 # %% [markdown]

@@ -25,7 +25,7 @@ title = "Dice loss"  # how the table calls it
 loss = "dice"  # name in kitsnb.losses.LOSSES, or "file.py:function"
 loss_parameters = {"batch": True}  # arguments of that loss
 seed = 0  # weights, patches and augmentation follow from it
-source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated = True  # is the CT simulated? said in every figure
 label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
@@ -73,7 +73,7 @@ from kitsnb.checks import Accept
 from kitsnb.figures.results import training_curves
 from kitsnb.inference import Window, predict_and_score
 from kitsnb.launch import launch
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build
 from kitsnb.sampling import Augmentation, PatchSampler
 from kitsnb.training import Training, train
 from kitsnb.volumes import cases_below, load_split
@@ -103,7 +103,7 @@ settings
 # %%
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
-split = select(discover(build.data if source == "phantom" else resolve(folder)), training, validation, excluded, fold, folds)
+split = select(discover(build.cases(source, folder)), training, validation, excluded, fold, folds)
 training_cases, validation_cases = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 device = "cuda" if torch.cuda.is_available() and devices == 1 else "cpu"  # many devices have processes that load for themselves
 training_volumes, validation_volumes = load_split(training_cases, validation_cases, device, storage=storage, scratch=build.mapped)

@@ -34,7 +34,7 @@ profile = {  # said in the paper's title block
 }
 baseline = "log_cosh_dice"  # the seed paper's baseline
 labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
-source = "phantom"  # "phantom" reads build/data, "folder" reads `folder`
+source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
 accept_affine = False  # take imaging's affine where the segmentation's differs
@@ -48,7 +48,7 @@ from kitsnb.cases import Case
 from kitsnb.checks import Accept, read_case
 from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.nifti import read_nifti
-from kitsnb.paths import Build, resolve
+from kitsnb.paths import Build
 from kitsnb.runs import SURFACES, costs, load_runs, shared_settings
 from kitsnb.unet import UNet3D, count_parameters
 
@@ -187,7 +187,7 @@ keep(best_against_baseline(scores[rival], scores[reference], ["tumour"], pair, s
 
 # %%
 chosen = results.choose_case(scores[reference])
-case = Case((build.data if source == "phantom" else resolve(folder)) / chosen)
+case = Case(build.cases(source, folder) / chosen)
 imaging, truth, affine = read_case(case, accept=Accept(label_map, accept_affine))
 for name, figure_name in ((reference, "fig13_slices_baseline"), (rival, "fig14_slices_best")):
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")

@@ -189,7 +189,7 @@ def test_labels_absent_is_said(tmp_path, made, results):
     assert "case 00160" in made and "216.3" in made and "99.148" in made
     results["audit"]["labels"] = None
     text = words(build(write(tmp_path / "none", results)))
-    assert "labels were not at hand" in text and "216.3" not in text
+    assert "did not measure the real labels" in text and "216.3" not in text
 
 
 def test_words_follow_the_numbers(tmp_path, made, results):

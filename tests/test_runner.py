@@ -87,6 +87,7 @@ def test_a_dead_kernel_is_a_failure(tmp_path, capfd):
         ({"experiments": [{"name": "a", "loss": "dice"}, {"name": "a", "loss": "dice"}]}, "given twice"),
         ({"stages": ["trainig"]}, "training"),
         ({"training": {"source": "phantom"}}, "phantoms .* are simulated CT"),
+        ({"training": {"source": "hybrid"}}, "hybrids .* are simulated CT"),
         ({"simulated": True, "training": {"simulated": False}}, "make them equal"),
     ],
 )
