@@ -18,9 +18,10 @@ from kitsnb.unet import UNet3D
 from kitsnb.volumes import BYTES_A_VOXEL
 from kitsnb.workload import count_arithmetic, count_cases, held_out, settings_of
 
-#: Assumed sustained rates in TFLOPS, never measured here: 30 % of what the data sheet of an NVIDIA A100 gives, 156 in TF32
-#: (in which PyTorch computes float32 convolutions there unless told otherwise) and 312 in bfloat16 or float16.
-ASSUMED_SHARE, PEAK = 0.3, {"32": 156.0, "16": 312.0}
+#: Assumed sustained rates in TFLOPS, never measured here: 10 %, as one small patch fills no large GPU, of what the data sheet of
+#: an NVIDIA A100 gives, 156 in TF32 (in which PyTorch computes float32 convolutions there unless told otherwise) and 312 in
+#: bfloat16 or float16.
+ASSUMED_SHARE, PEAK = 0.1, {"32": 156.0, "16": 312.0}
 #: What autocast computes in, by Lightning's name of the precision.
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 #: Seconds that measuring may take: on demand, and before a run.

@@ -50,7 +50,7 @@ def test_kits19_without_data_says_its_grid_and_gpu_hours(kits19):
     text = estimate.estimate(kits19, seconds=0)
     assert "7 experiments x 3 seeds = 21 runs" in text
     assert "204 cases of about 128 x 247 x 247" in text and "no data at hand" in text
-    hours = 21 * (320_000 * 695.99e9 + 44 * (1000 + 50) * 232.29e9) / 46.8e12 / 3600  # 50: 2 x 6 x 6 patches a case, about
+    hours = 21 * (320_000 * 695.99e9 + 44 * (1000 + 50) * 232.29e9) / 15.6e12 / 3600  # 50: 2 x 6 x 6 patches a case, about
     found = float(re.search(r"([\d.]+) in all", text)[1])
     assert found == pytest.approx(hours, rel=0.02)
     assert "assumed" in text and "measured," not in text
