@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: idle threads leave the cores to others
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 matplotlib.use("agg")
+# Who is started in the background by a shell ignores Ctrl-C, and so do the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 # A loaded machine is no failure, and what fails once fails again.
 hypothesis.settings.register_profile("kitsnb", deadline=None, derandomize=True)
