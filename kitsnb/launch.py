@@ -33,8 +33,8 @@ def launch(settings: Training, training: list[Case], validation: list[Case], fol
     """Train on ``settings.devices`` devices of this machine, and return the run's summary, as ``train`` does.
 
     ``training`` and ``validation`` are preprocessed cases, which each process loads for itself with ``storage`` and
-    ``scratch`` of ``load_volumes``. Lines that tell of an epoch are printed here. Raises ``RuntimeError`` with the cause when a process
-    fails; whatever happens to this process, the others end with it.
+    ``scratch`` of ``load_volumes``. Lines that tell of an epoch are printed here. Raises ``RuntimeError`` with the cause when a
+    process fails; whatever happens to this process, the others end with it.
     """
     belongs = belongs_to(asdict(settings), [case.name for case in training], [case.name for case in validation])
     found = checkpoint_to_resume(folder, belongs)

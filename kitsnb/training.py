@@ -194,8 +194,8 @@ def _fit(settings: Training, training: list[Volume], validation: list[Volume], f
         max_epochs=settings.epochs, precision=settings.precision, num_sanity_val_steps=0, callbacks=callbacks,
         plugins=[AtomicCheckpoints(), ranks.environment], logger=TensorBoardLogger(folder, "logs", "tensorboard"),
         devices=settings.devices // ranks.nodes, num_nodes=ranks.nodes, strategy="ddp" if ranks.size > 1 else "auto",
-        accelerator=device.partition(":")[0], use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
-        log_every_n_steps=1,
+        accelerator=device.partition(":")[0], use_distributed_sampler=False, enable_progress_bar=False,
+        enable_model_summary=False, log_every_n_steps=1,
     )
     # A batch is drawn on the device, by its number.
     numbers = [DataLoader(range(n), batch_size=None) for n in (settings.steps_of_a_rank, -(-len(patches) // ranks.size))]

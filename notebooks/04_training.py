@@ -13,8 +13,9 @@
 # %% [markdown]
 # # One run: one loss, one seed
 #
-# The runner executes this notebook once for each row of Table 1 and each seed (and fold, where the profile has folds). It trains the 3D U-Net on patches, keeps the
-# weights of the epoch with the lowest validation loss, predicts the held-out cases in their native geometry, and scores them.
+# The runner executes this notebook once for each row of Table 1 and each seed (and fold, where the profile has folds). It trains
+# the 3D U-Net on patches, keeps the weights of the epoch with the lowest validation loss, predicts the held-out cases in their
+# native geometry, and scores them.
 #
 # The network, the patches and the seeds are the same for every row; the loss alone differs.
 
