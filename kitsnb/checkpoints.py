@@ -74,7 +74,8 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
-        checkpoint[RUN] = {"belongs": self.belongs, "rows": self.history.rows, "device": self.device, "peak": self.history.peak}
+        checkpoint[RUN] = {"belongs": self.belongs, "rows": self.history.rows, "device": self.device, "peak": self.history.peak,
+                           "threads": torch.get_num_threads()}
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -89,7 +90,8 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
-    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``device``, ``peak``), None where there is none.
+    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``device``, ``peak``, ``threads``), None where
+    there is none.
 
     Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
     checkpoint belongs to another run: other settings, number of devices or cases. It says so itself, no file beside it.

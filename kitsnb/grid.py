@@ -12,7 +12,7 @@ from pathlib import Path
 from distributed import KilledWorker, get_worker
 from distributed.core import Status
 
-from kitsnb.clusters import Connection, GridError, Site, check_workers, site, why_unfit
+from kitsnb.clusters import Connection, GridError, Site, check_workers, site, visible_gpus, why_unfit
 from kitsnb.execute import Failure, execute
 from kitsnb.jobs import Job
 from kitsnb.paths import Build, write_json
@@ -86,10 +86,11 @@ def run_job(job: Job, stamps: Path, shared: Site, threads: int | None, beside: i
 class Grid:
     """The client's side: hands out runs as workers are free, and decides what follows when one ends."""
 
-    def __init__(self, connection: Connection, build: Build, display: Display):
+    def __init__(self, connection: Connection, build: Build, display: Display, workers: int):
+        """``workers``: runs at a time that are asked for on a machine without GPUs."""
         self.connection, self.client, self.display = connection, connection.client, display
         self.stamps, self.site = build.stamps, site(build)
-        self.threads = None if connection.place.remote else int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+        self.threads = None if connection.place.remote else threads_here(workers)
         self.attempts: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
         self.epochs: dict[str, int] = {}
@@ -204,6 +205,16 @@ class Grid:
                 self.display.say(f"{state.job.title}: its worker went away; the run goes on at {state.mark['worker']} on "
                                  f"{state.mark['host']} after epoch {len(state.history)} (attempt {attempt})")
             self.attempts[state.job.name] = max(self.attempts[state.job.name], attempt)
+
+
+def threads_here(workers: int) -> int | None:
+    """Threads of each run on this machine: its share of the cores, or OMP_NUM_THREADS. None with GPUs: the worker decides.
+
+    The share follows from the runs at a time that are asked for, not from those that are left, so that a grid's last run, or
+    one that is added to it later, computes as the others did.
+    """
+    told = int(os.environ.get("OMP_NUM_THREADS", 0))
+    return told or (None if visible_gpus() else max(1, len(os.sched_getaffinity(0)) // workers))
 
 
 def devices_of(job: Job) -> int:

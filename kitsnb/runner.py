@@ -140,7 +140,7 @@ class Run:
             keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
             began = time.time()
             with Display(todo, self.stamps, self.console) as display:
-                with closing(Grid(connection, build, display).run(todo)) as ended:
+                with closing(Grid(connection, build, display, workers).run(todo)) as ended:
                     for job, failure, seconds in ended:
                         display.tick()
                         self.finish(job, keys[job.name], began, seconds, failure)

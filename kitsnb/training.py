@@ -1,8 +1,8 @@
 """One training run: a Lightning module around network and loss, which goes on where it was interrupted."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from kitsnb.volumes import Volume
 
 #: Lightning's names of the precisions that training is meant for; float16 needs a GPU, a CPU takes bfloat16 instead.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+#: What is known of a run that has no checkpoint.
+NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None}
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,27 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
     ranks = find_ranks(settings.devices)
     belongs = belongs_to(asdict(settings), [volume.name for volume in training], [volume.name for volume in validation])
     with ranks.joined(), ExitStack() as held:
-        found = ranks.first(lambda: _prepare(folder, belongs, settings, held)) or {"rows": [], "device": None, "peak": 0.0}
+        found = ranks.first(lambda: _prepare(folder, belongs, settings, held)) or NOTHING
         history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
-                          found["rows"], found["peak"])
+                          list(found["rows"]), found["peak"])
         if is_finished(settings, found["rows"]):
             return summary(settings, found["rows"], found["device"], found["peak"])
         device = device_of(ranks)
         checkpoints = Checkpoints(folder / "checkpoints", history, belongs, device)
+        held.enter_context(_threads(found["threads"]))
         _fit(settings, training, validation, folder, [history, checkpoints], ranks)
         return summary(settings, history.rows, device, history.peak)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Torch on ``number`` threads, if given: on another worker as on the first, since their number decides the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -> dict | None:

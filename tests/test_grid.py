@@ -17,8 +17,9 @@ from rich.console import Console
 from test_runner import make
 
 from kitsnb import clusters
+from kitsnb import grid as grid_module
 from kitsnb.clusters import GridError, local_workers, read_place
-from kitsnb.grid import devices_of, slots
+from kitsnb.grid import devices_of, slots, threads_here
 from kitsnb.jobs import build_jobs
 from kitsnb.paths import NOTEBOOKS, ROOT, write_json
 from kitsnb.profiles import load
@@ -250,6 +251,16 @@ def test_each_local_worker_owns_its_gpus():
     assert len(local_workers(["0", "1", "2"], 1, 2, None, 9)) == 2
     with pytest.raises(GridError, match="wants 4 GPUs .* this machine has 2"):
         local_workers(["0", "1"], 4, 7, None, 2)
+
+
+def test_threads_of_a_run_do_not_depend_on_how_many_are_left(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
+    assert threads_here(2) == 4 and threads_here(16) == 1
+    monkeypatch.setattr(grid_module, "visible_gpus", lambda: ["0"])
+    assert threads_here(2) is None
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_here(2) == 3
 
 
 def test_runs_ask_for_gpus_where_workers_declare_them(tmp_path):

@@ -17,7 +17,7 @@ from kitsnb.checkpoints import AtomicCheckpoints, Checkpoints, load_network, loc
 from kitsnb.history import MEASURES, TIMING, Clock, History, duration, has_stopped, performance
 from kitsnb.phantom import write_dataset
 from kitsnb.preprocessing import Preprocessing, preprocess_cases
-from kitsnb.training import Training, compile_in_place, train
+from kitsnb.training import SegmentationModule, Training, compile_in_place, train
 from kitsnb.unet import UNet3D
 from kitsnb.volumes import load_volumes
 
@@ -128,6 +128,29 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(volumes, tmp_path, mo
     if settings.schedule == "plateau":  # the rate falls before, between and after the interruptions
         rates = table(cut).learning_rate
         assert whole["epochs"] < settings.epochs and rates.is_monotonic_decreasing and rates.nunique() >= 4
+
+
+def test_a_run_goes_on_with_as_many_threads_as_it_began_with(volumes, tmp_path, monkeypatch):
+    """Sums of more or fewer threads differ in their last bits, and a worker elsewhere may have another number."""
+    used = []
+    step = SegmentationModule.training_step
+
+    def stopping_step(self, index, number):
+        used.append(torch.get_num_threads())
+        if len(used) == TINY.steps_per_epoch + 1:
+            raise Killed
+        return step(self, index, number)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", stopping_step)
+    with pytest.raises(Killed):
+        train(TINY, *volumes, tmp_path)
+    torch.set_num_threads(2)
+    try:
+        train(TINY, *volumes, tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert set(used) == {1}
 
 
 def test_a_finished_run_is_not_trained_again(volumes, tmp_path, monkeypatch):
