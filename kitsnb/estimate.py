@@ -15,7 +15,7 @@ import torch
 from kitsnb.losses import build_loss
 from kitsnb.profiles import Profile
 from kitsnb.unet import UNet3D
-from kitsnb.volumes import BYTES_A_VOXEL
+from kitsnb.volumes import BYTES_A_VOXEL, free_bytes
 from kitsnb.workload import count_arithmetic, count_cases, held_out, settings_of
 
 #: Assumed sustained rates in TFLOPS, never measured here: 10 %, as one small patch fills no large GPU, of what the data sheet of
@@ -46,7 +46,7 @@ def measure_step(profile: Profile, flops: int, memory: int, threads: int, second
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if told["precision"] not in AUTOCAST:
         return f"precision {told['precision']} is not measured"
-    if memory > (free := _free_memory(device)):
+    if memory > (free := free_bytes(torch.device(device))):
         return f"a step needs {memory / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -56,15 +56,6 @@ def measure_step(profile: Profile, flops: int, memory: int, threads: int, second
         return _timed(told, profile.experiments[0], device, seconds, threads)
     finally:
         torch.set_num_threads(before)
-
-
-def _free_memory(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not every system tells
-        return math.inf
 
 
 def _matrix_rate() -> float:

@@ -112,7 +112,7 @@ def test_steps_are_measured_and_said_to_be(smoke):
 def test_a_network_too_large_to_measure_is_left_to_arithmetic(kits19, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "three steps would take" in estimate.estimate(kits19, seconds=1e-6)
-    monkeypatch.setattr(estimate, "_free_memory", lambda device: 1e8)
+    monkeypatch.setattr(estimate, "free_bytes", lambda device: 1e8)
     assert re.search(r"a step needs \d\.\d GB, 0\.1 GB are free", estimate.estimate(kits19, seconds=60))
 
 
