@@ -25,9 +25,9 @@ def run(
     build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
 ):
     """Bring all notebooks and the paper of a profile up to date."""
-    from kitsnb.parameters import nearest
-    from kitsnb.profiles import STAGES, ProfileError, load
-    from kitsnb.runner import run_profile
+    from kitsnb.messages import nearest
+    from kitsnb.workflow.profile import STAGES, ProfileError, load
+    from kitsnb.workflow.run import run_profile
 
     if only is not None and only not in STAGES:
         sys.exit(f"--only {only}: {nearest(only, STAGES)}")
@@ -46,8 +46,8 @@ def watch(
     build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
 ):
     """The training runs of a profile, live, from any terminal that sees the build folder."""
-    from kitsnb.profiles import ProfileError, load
-    from kitsnb.watch import watch as show
+    from kitsnb.workflow.profile import ProfileError, load
+    from kitsnb.workflow.progress import watch as show
 
     try:
         show(load(profile, parameter, build=build), once=once)
@@ -64,8 +64,8 @@ def estimate(
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
     """Say what a profile will cost, in time and memory; runs nothing of it."""
-    from kitsnb import estimate as costs
-    from kitsnb.profiles import load
+    from kitsnb.workflow import cost as costs
+    from kitsnb.workflow.profile import load
 
     try:
         checked = load(profile, parameter, data_free=True)
@@ -84,7 +84,7 @@ def download(
     imaging_address: Annotated[str | None, typer.Option(help="folder that has case_00000.nii.gz, instead of Hugging Face")] = None,
 ):
     """Download KiTS19 from its official sources, or go on with it; exit status 1 when a file failed."""
-    from kitsnb import download as source
+    from kitsnb.data import download as source
 
     try:
         numbers = None if cases is None else source.parse_cases(cases)
@@ -105,8 +105,8 @@ def check(
     workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
 ):
     """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when nothing could be checked."""
-    from kitsnb.cases import discover
-    from kitsnb.checks import Accept, check_cases
+    from kitsnb.data.cases import discover
+    from kitsnb.data.checks import Accept, check_cases
 
     try:
         cases = discover(folder)
@@ -142,8 +142,8 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="predict also what is there already")] = False,
 ):
     """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
-    from kitsnb.nifti import CaseError
-    from kitsnb.predict import main
+    from kitsnb.data.nifti import CaseError
+    from kitsnb.inference.predict import main
 
     try:
         status = main(imaging, run, output, keep=keep_components, force=force)

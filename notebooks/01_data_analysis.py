@@ -44,15 +44,16 @@ import time
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb import fingerprint, hybrid, phantom
-from kitsnb.cases import EXCLUDED, discover, select
-from kitsnb.checks import Accept, read_case
-from kitsnb.figures import data as figures
-from kitsnb.figures import save, use_style
-from kitsnb.nifti import spacing_of
-from kitsnb.parameters import nearest
-from kitsnb.paths import SIMULATED_SOURCES, SOURCES, Build, resolve
-from kitsnb.preprocessing import reorient
+from kitsnb.data import fingerprint
+from kitsnb.data.cases import EXCLUDED, discover, select
+from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.nifti import spacing_of
+from kitsnb.files import SIMULATED_SOURCES, SOURCES, Build, resolve
+from kitsnb.messages import nearest
+from kitsnb.preprocessing.prepare import reorient
+from kitsnb.simulation import hybrid, phantom
+from kitsnb.study.figures import data as figures
+from kitsnb.study.figures import save, use_style
 
 # %matplotlib inline
 use_style()

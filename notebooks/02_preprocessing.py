@@ -43,15 +43,15 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from kitsnb import figures
-from kitsnb.cases import discover
-from kitsnb.checks import Accept, load_subject
-from kitsnb.figures.data import clipping
-from kitsnb.metric import SCORES
-from kitsnb.nifti import spacing_of
-from kitsnb.paths import Build
-from kitsnb.preprocessing import Preprocessing, grid_ceiling, preprocess, preprocess_cases
-from kitsnb.resampling import reorient
+from kitsnb.data.cases import discover
+from kitsnb.data.checks import Accept, load_subject
+from kitsnb.data.nifti import spacing_of
+from kitsnb.files import Build
+from kitsnb.metric.score import SCORES
+from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, preprocess, preprocess_cases
+from kitsnb.preprocessing.resampling import reorient
+from kitsnb.study import figures
+from kitsnb.study.figures.data import clipping
 
 # %matplotlib inline
 figures.use_style()

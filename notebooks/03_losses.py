@@ -47,16 +47,17 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from kitsnb import anatomy, predictions
-from kitsnb import figures as style
 from kitsnb import losses as library
 from kitsnb.benchmarks.losses import against_monai
-from kitsnb.cases import discover
-from kitsnb.error_paths import phantom_geometry, real_geometry
-from kitsnb.figures import losses as figures
-from kitsnb.nifti import CaseError
-from kitsnb.paths import Build, resolve
-from kitsnb.results import write_results
+from kitsnb.data.cases import discover
+from kitsnb.data.nifti import CaseError
+from kitsnb.files import Build, resolve
+from kitsnb.study import figures as style
+from kitsnb.study import hypotheses as predictions
+from kitsnb.study import probes as anatomy
+from kitsnb.study.error_paths import phantom_geometry, real_geometry
+from kitsnb.study.figures import losses as figures
+from kitsnb.study.tables import write_results
 
 # %matplotlib inline
 style.use_style()

@@ -67,17 +67,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from kitsnb import figures
-from kitsnb.cases import discover, select
-from kitsnb.checkpoints import load_network
-from kitsnb.checks import Accept
-from kitsnb.figures.results import training_curves
-from kitsnb.inference import Window, predict_and_score
-from kitsnb.launch import launch
-from kitsnb.paths import Build
-from kitsnb.sampling import Augmentation, PatchSampler
-from kitsnb.training import Training, train
-from kitsnb.volumes import cases_below, load_split
+from kitsnb.data.cases import discover, select
+from kitsnb.data.checks import Accept
+from kitsnb.files import Build
+from kitsnb.inference.sliding_window import Window, predict_and_score
+from kitsnb.study import figures
+from kitsnb.study.figures.results import training_curves
+from kitsnb.training.checkpoints import load_network
+from kitsnb.training.launch import launch
+from kitsnb.training.patches import Augmentation, PatchSampler
+from kitsnb.training.run import Training, train
+from kitsnb.training.volumes import cases_below, load_split
 
 # %matplotlib inline
 figures.use_style()

@@ -43,13 +43,15 @@ accept_affine = False  # take imaging's affine where the segmentation's differs
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb import audit, figures, predictions, results
-from kitsnb.cases import Case
-from kitsnb.checks import Accept, read_case
-from kitsnb.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
-from kitsnb.nifti import read_nifti
-from kitsnb.paths import Build
-from kitsnb.runs import SURFACES, costs, load_runs, shared_settings
+from kitsnb.data.cases import Case
+from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.nifti import read_nifti
+from kitsnb.files import Build
+from kitsnb.study import audit, figures
+from kitsnb.study import hypotheses as predictions
+from kitsnb.study import tables as results
+from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
+from kitsnb.study.runs import SURFACES, costs, load_runs, shared_settings
 from kitsnb.unet import UNet3D, count_parameters
 
 # %matplotlib inline

@@ -35,11 +35,11 @@ from importlib.metadata import version
 import pandas as pd
 from IPython.display import display
 
-from kitsnb import figures
 from kitsnb.benchmarks.readme import write_table
-from kitsnb.figures.benchmarks import ratios
-from kitsnb.paths import ROOT, Build, resolve
-from kitsnb.results import write_results
+from kitsnb.files import ROOT, Build, resolve
+from kitsnb.study import figures
+from kitsnb.study.figures.benchmarks import ratios
+from kitsnb.study.tables import write_results
 
 # %matplotlib inline
 figures.use_style()

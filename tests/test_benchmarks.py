@@ -10,8 +10,8 @@ from kitsnb import benchmarks
 from kitsnb.benchmarks import losses, reading
 from kitsnb.benchmarks.losses import against_monai, cost_of_losses
 from kitsnb.benchmarks.readme import BEGIN, END, write_table
-from kitsnb.figures.benchmarks import ratios
 from kitsnb.losses import DiceLoss
+from kitsnb.study.figures.benchmarks import ratios
 
 
 def test_functions_take_turns_and_the_slower_one_is_slower():

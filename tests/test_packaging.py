@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import kitsnb
-from kitsnb.paths import ROOT
+from kitsnb.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
@@ -69,7 +69,7 @@ def test_lock_names_all_that_is_needed():
 def test_every_import_is_declared():
     declared = {canonicalize_name(requirement.name) for requirement in requirements("test")}
     providers = importlib.metadata.packages_distributions()
-    own = {"kitsnb", "conftest"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
+    own = {"kitsnb", "helpers", "workflow", "study"}
     wrong = []
     for path in [file for folder in ("kitsnb", "notebooks", "tests") for file in (ROOT / folder).rglob("*.py")]:
         for module in sorted(imported(path) - own - sys.stdlib_module_names):

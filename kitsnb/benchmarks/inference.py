@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
-from kitsnb.inference import Window, slide
+from kitsnb.inference.sliding_window import Window, slide
 
 #: Shape of the volume, and the window: the paper's on its median working grid, and the quick profile's.
 CASES = (

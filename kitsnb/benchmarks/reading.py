@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.benchmarks import median_seconds, one_thread
-from kitsnb.nifti import read_nifti, write_nifti
+from kitsnb.data.nifti import read_nifti, write_nifti
 
 
 def noisy_ct(slices: int, side: int, seed: int = 0) -> np.ndarray:

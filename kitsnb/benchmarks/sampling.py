@@ -8,8 +8,8 @@ import torchio as tio
 
 from kitsnb.benchmarks import median_seconds, one_thread
 from kitsnb.benchmarks.preprocessing import itk_on_one_thread
-from kitsnb.sampling import Augmentation, PatchSampler
-from kitsnb.volumes import MAX_CENTRES, Volume
+from kitsnb.training.patches import Augmentation, PatchSampler
+from kitsnb.training.volumes import MAX_CENTRES, Volume
 
 
 def simulated_volume(shape: Sequence[int], seed: int = 0) -> Volume:

@@ -26,12 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from kitsnb.benchmarks import one_thread, peak_process_bytes
 from kitsnb.benchmarks.preprocessing import itk_on_one_thread
 from kitsnb.benchmarks.sampling import simulated_volume, torchio_transforms
-from kitsnb.cases import Case
-from kitsnb.execute import ENVIRONMENT
+from kitsnb.data.cases import Case
 from kitsnb.losses import build_loss
-from kitsnb.sampling import Augmentation, PatchSampler, fixed_patches
+from kitsnb.training.patches import Augmentation, PatchSampler, fixed_patches
+from kitsnb.training.volumes import Volume, load_volumes
 from kitsnb.unet import UNet3D
-from kitsnb.volumes import Volume, load_volumes
+from kitsnb.workflow.execute import ENVIRONMENT
 
 #: Autocast's dtype of each precision, by Lightning's names; None computes in float32.
 PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "32-true": None}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from kitsnb.files import resolve
 from kitsnb.losses.composed import DiceCrossEntropyLoss, LogCosh
 from kitsnb.losses.region import (
     DiceLoss,
@@ -18,8 +19,7 @@ from kitsnb.losses.region import (
 )
 from kitsnb.losses.statistics import check_shapes, wide
 from kitsnb.losses.voxelwise import DistributionFocalLoss, FocalLoss, QualityFocalLoss, WeightedCrossEntropyLoss
-from kitsnb.parameters import nearest
-from kitsnb.paths import resolve
+from kitsnb.messages import nearest
 
 #: Before the name of a loss: its log-cosh.
 LOG_COSH = "log_cosh_"

@@ -1,0 +1,270 @@
+"""Is a case usable? The checks that guard every stage, each with a code for programs and a sentence for people.
+
+``read_case`` returns what passed, in one form: imaging as stored, labels uint8, one affine. What is odd but usable is noted;
+what is not raises ``CaseError``. Each file is read once, to the end of its gzip stream.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import permutations, product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from kitsnb.data.cases import Case, discover, select
+from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, read_nifti, spacing_of
+
+#: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
+TOLERANCE = 1e-3
+LABELS = (0, 1, 2)
+#: Floating-point labels this close to a label are that label.
+SNAP = 1e-3
+#: HU beyond which no CT goes, padding and metal included; what lies outside is noted.
+HU_RANGE = (-4096, 32767)
+#: A volume whose highest value is below this holds nothing but air, in HU.
+AIR = -200
+#: The spacing of all cases in KiTS19's interpolated branch, in mm (slice, height, width).
+INTERPOLATED = (3.0, 0.78162497, 0.78162497)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, beside the case it found it in."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Accept:
+    """What is accepted although KiTS19 has it not: other labels by a mapping, and an affine that differs (imaging's counts)."""
+
+    label_map: Mapping[int, int] = field(default_factory=dict)
+    affine: bool = False
+
+    def __post_init__(self):
+        # papermill hands keys of a dict on as text.
+        object.__setattr__(self, "label_map", {int(old): int(new) for old, new in self.label_map.items()})
+        if wrong := {old: new for old, new in self.label_map.items() if new not in LABELS}:
+            raise ValueError(f"label_map: {wrong} leads to no label; map to 0 background, 1 kidney or 2 tumour")
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """``status`` is "ok", "warning" (usable, something is odd) or "refused"."""
+
+    case: str
+    status: str
+    reasons: list[Finding]
+
+
+def read_case(
+    case: Case, imaging: bool = True, accept: Accept | None = None, notes: list[Finding] | None = None
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Imaging (None unless wanted), labels (uint8) and affine of ``case``, after every check.
+
+    Findings that do not refuse the case are added to ``notes``. Raises CaseError for one that does.
+    """
+    accept, notes = accept or Accept(), [] if notes is None else notes
+    labels, affine = _read_volume(case, case.segmentation, notes)
+    labels = _labels(case, labels, accept, notes)
+    if not imaging:
+        _note_spacing(affine, notes)
+        return None, labels, affine
+    volume, volume_affine = _read_volume(case, case.imaging, notes)
+    check_hu(case.name, case.imaging, volume, notes)
+    _check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
+    _note_spacing(volume_affine, notes)
+    return volume, labels, volume_affine
+
+
+def load_subject(case: Case, accept: Accept | None = None):
+    """``case`` as a torchio Subject: ``imaging`` (float32) and ``segmentation`` (uint8), shape (1, *axes as stored*).
+
+    Raises CaseError as ``read_case`` does.
+    """
+    import torch
+    import torchio as tio  # takes seconds to import, and only this function needs it
+
+    imaging, segmentation, affine = read_case(case, accept=accept)
+    return tio.Subject(
+        imaging=tio.ScalarImage(tensor=torch.from_numpy(imaging.astype(np.float32))[None], affine=affine),
+        segmentation=tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine),
+        name=case.name,
+    )
+
+
+def check_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> CaseReport:
+    """Read ``case`` from end to end and say what is found; never raises for a faulty case."""
+    notes: list[Finding] = []
+    try:
+        read_case(case, imaging, accept, notes)
+    except CaseError as error:
+        return CaseReport(case.name, "refused", [Finding(error.code, f"{error.file}: {error.reason}; {error.advice}"), *notes])
+    return CaseReport(case.name, "warning" if notes else "ok", notes)
+
+
+def check_cases(
+    cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None, workers: int = 2
+) -> list[CaseReport]:
+    """``check_case`` of each, ``workers`` at a time (reading releases the interpreter's lock), in the order of ``cases``."""
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda case: check_case(case, imaging, accept), cases))
+
+
+def missing_from_split(
+    folder: str | Path, training: Sequence[int], validation: Sequence[int], excluded: Iterable[int] | None = None,
+    imaging: bool = True,
+) -> list[str]:
+    """What a split needs and ``folder`` lacks, all at once: cases, and files of those there are.
+
+    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too; never without ``imaging``.
+    """
+    cases = discover(folder)
+    split = select(cases, training, validation, excluded)
+    with_imaging = imaging and any(case.imaging.exists() for case in cases)
+    files = [case.segmentation for case in (*split.training, *split.validation)]
+    files += [case.imaging for case in (*split.training, *split.validation) if with_imaging]
+    lacking = sorted(f"{path.parent.name}/{path.name}" for path in files if not path.is_file())
+    return [*split.missing, *lacking]
+
+
+def _read_volume(case: Case, path: Path, notes: list[Finding]) -> tuple[np.ndarray, np.ndarray]:
+    """A volume with three axes, and its affine; axes of length one beyond them are dropped with a note."""
+    array, affine = read_nifti(path)
+    if array.ndim > 3 and all(n == 1 for n in array.shape[3:]):
+        notes.append(Finding("squeezed", f"{path.name}: shape {array.shape} was taken as {array.shape[:3]}"))
+        array = array.reshape(array.shape[:3], order="A")
+    if array.ndim != 3 or not array.size:
+        raise CaseError(case.name, path.name, f"shape {array.shape} is no volume", "store one volume with three axes", "not_a_volume")
+    spacing = spacing_of(affine)
+    if not (np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine)) > 0):
+        shown = " x ".join(f"{value:g}" for value in spacing)
+        reason = f"geometry: spacing {shown} mm is impossible"
+        raise CaseError(case.name, path.name, reason, "repair the header's sform or qform", "geometry")
+    return array, affine
+
+
+def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+        reason = f"{np.count_nonzero(~np.isfinite(array))} voxels are NaN or infinite"
+        raise CaseError(name, path.name, reason, DOWNLOAD_AGAIN, "not_finite")
+
+
+def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) -> None:
+    """Add to ``notes`` what is doubtful about the values of the CT ``name`` in ``path``; the range seen is always said.
+
+    Raises CaseError for what cannot be HU of a patient: NaN or infinite, all equal, nothing but air, nothing negative.
+    """
+    _check_finite(name, path, volume)
+    low, high = float(volume.min()), float(volume.max())
+    seen = f"values go from {low:g} to {high:g}"
+    if low == high or high < AIR:
+        what = "all voxels are equal" if low == high else "nothing but air"
+        raise CaseError(name, path.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
+    if low >= 0:
+        reason = f"no negative value, so these are no HU (unscaled 12-bit values?): {seen}"
+        raise CaseError(name, path.name, reason, "convert to HU with the scanner's slope and intercept", "unscaled")
+    if low < HU_RANGE[0] or high > HU_RANGE[1]:
+        notes.append(Finding("hu_range", f"{path.name}: outside any CT's range: {seen}"))
+
+
+def _labels(case: Case, array: np.ndarray, accept: Accept, notes: list[Finding]) -> np.ndarray:
+    """Labels as uint8, after snapping and mapping; missing classes are noted."""
+    name = case.segmentation.name
+    _check_finite(case.name, case.segmentation, array)
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        if (off := float(np.abs(array - whole).max())) > SNAP:
+            reason = f"holds labels {_listed(array[np.abs(array - whole) > SNAP])}, not only 0, 1, 2"
+            raise CaseError(case.name, name, reason, "store whole labels (resample them by nearest neighbour)", "labels")
+        if off:
+            notes.append(Finding("snapped", f"{name}: floating-point labels up to {off:.2g} off were rounded"))
+        array = whole
+    if accept.label_map:
+        array = _mapped(array, accept.label_map, name, notes)
+    # Minimum and maximum settle integers, at a tenth of the time that sorting out the unique values takes.
+    low, high = int(array.min()), int(array.max())
+    if low < LABELS[0] or high > LABELS[-1]:
+        wrong = array[(array < LABELS[0]) | (array > LABELS[-1])]
+        reason = f"holds labels {_listed(wrong)}, not only 0, 1, 2, in {wrong.size} voxels"
+        advice = f"if they are, for example, cysts, count them as kidney: --label-map {int(wrong[0])}=1"
+        raise CaseError(case.name, name, reason, advice, "labels")
+    labels = array.astype(np.uint8, copy=False)
+    for label, kind in ((1, "kidney"), (2, "tumour")):
+        if high < label or (label == 1 and not (labels == 1).any()):
+            notes.append(Finding(f"no_{kind}", f"{name}: holds no {kind}; patches are centred on what there is"))
+    return labels
+
+
+def _mapped(array: np.ndarray, label_map: Mapping[int, int], name: str, notes: list[Finding]) -> np.ndarray:
+    mapped = array.copy()
+    for old, new in label_map.items():
+        if count := int(np.count_nonzero(array == old)):
+            mapped[array == old] = new
+            notes.append(Finding("mapped", f"{name}: label {old} was taken as {new} in {count} voxels"))
+    return mapped
+
+
+def _listed(values: np.ndarray) -> str:
+    unique = np.unique(values)
+    return ", ".join(f"{value:g}" for value in unique[:5]) + (", ..." if unique.size > 5 else "")
+
+
+def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
+    """Labels and imaging, each (shape, affine), must share one geometry; what would fit is said."""
+    (shape, affine), (wanted_shape, wanted_affine) = labels, imaging
+    distance = _corner_distance(affine, wanted_affine, shape) if shape == wanted_shape else np.inf
+    if distance <= TOLERANCE:
+        return
+    if distance < np.inf and accept.affine:
+        notes.append(Finding("affine", f"the segmentation's affine differs by up to {distance:.3g} mm; imaging's was taken"))
+        return
+    fitting = _fitting(shape, affine, wanted_shape, wanted_affine)
+    if distance == np.inf:
+        reason, code = f"shape {shape} differs from imaging's {wanted_shape}", "shape"
+    else:
+        reason, code = f"affine differs from imaging's: corners lie up to {distance:.3g} mm apart", "affine"
+        if np.allclose(affine[:3, :3], wanted_affine[:3, :3], atol=1e-6):
+            moved = ", ".join(f"{value:+.3g}" for value in (affine - wanted_affine)[:3, 3])
+            reason += f" (shifted by {moved} mm)"
+        elif turned := [axis for axis in range(3) if np.allclose(affine[:3, axis], -wanted_affine[:3, axis], atol=1e-6)]:
+            reason += f" (axis {' and '.join(map(str, turned))} points the other way)"
+    advice = "use the pair that belongs together" + (", or accept imaging's affine: --accept-affine" if code == "affine" else "")
+    raise CaseError(case.name, case.segmentation.name, reason, fitting or advice, "axes" if fitting else code)
+
+
+def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wanted_affine: np.ndarray) -> str | None:
+    """How to permute and flip an array of ``shape`` so that it has the wanted geometry, in words; None if nothing does it.
+
+    Either the array with its affine fits after the turn, or the array alone was turned under an affine that is right.
+    """
+    for order in permutations(range(3)):
+        if tuple(shape[axis] for axis in order) != tuple(wanted):
+            continue
+        for flips in product((1, -1), repeat=3):
+            turn = np.column_stack([np.argsort(order), np.asarray(flips)[np.argsort(order)]])
+            turned = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+            if _corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
+                flipped = [axis for axis, sign in enumerate(flips) if sign < 0]
+                steps = [f"permute its axes to {order}"] if order != (0, 1, 2) else []
+                steps += [f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(map(str, flipped))}"] if flipped else []
+                return f"it would fit after this: {' and '.join(steps)} (with its affine)"
+    orders = [order for order in permutations(range(3)) if tuple(shape[axis] for axis in order) == tuple(wanted)]
+    if tuple(shape) != tuple(wanted) and orders:
+        return f"its shape would fit after this: permute its axes to {orders[0]}; its affine would not, so check the pair"
+    return None
+
+
+def _note_spacing(affine: np.ndarray, notes: list[Finding]) -> None:
+    if np.allclose(sorted(spacing_of(affine)), sorted(INTERPOLATED), atol=2e-6):
+        spacing = " x ".join(f"{value:g}" for value in INTERPOLATED)
+        notes.append(Finding("interpolated", f"spacing {spacing} mm: KiTS19's interpolated branch, not the scanner's own grid"))
+
+
+def _corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+    """Largest distance in mm between the world positions that two affines give the corners of a volume."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    return float(np.linalg.norm((corners @ (np.asarray(first) - np.asarray(second)).T)[:, :3], axis=1).max())

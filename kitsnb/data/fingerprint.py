@@ -1,0 +1,224 @@
+"""The fingerprint of a data set: one row of measurements a case, and what the rows add up to.
+
+Each file is read once and let go before the next, so that memory does not grow with the number of cases.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kitsnb.data.cases import Case
+from kitsnb.data.checks import Accept, Finding, read_case
+from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
+from kitsnb.metric.score import equivalent_diameter
+
+CLASSES = ("background", "kidney", "tumour")
+#: Centres of the bins of every HU histogram, 1 HU wide; what lies outside is counted in the outermost two.
+HU = np.arange(-1024, 3072)
+#: Voxels looked at in one go: temporary arrays stay near 50 MB, however large the case.
+BLOCK = 2_000_000
+#: What the clinical table calls our axes.
+_AXES = {"slice": "z", "height": "y", "width": "x"}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What ``measure_cases`` found.
+
+    ``table``: one row a usable case (see ``measure_case``). ``hu``: voxels by class and HU, shape (3, 4096), summed
+    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name; ``noted``: what is
+    odd about usable ones.
+    """
+
+    table: pd.DataFrame
+    hu: np.ndarray | None
+    refused: dict[str, str]
+    noted: dict[str, str]
+
+
+def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> dict:
+    """Measurements of one case, as a flat row.
+
+    ``slices``, ``height``, ``width`` (voxels) and ``slice_mm``, ``height_mm``, ``width_mm`` (spacing) follow the
+    patient's axes (head to foot, front to back, side to side), wherever the file keeps them; ``orientation`` says where
+    that is. ``<class>_voxels`` and ``<class>_ml`` count one label alone (kidney is label 1, not label > 0);
+    ``kidney_slices`` and ``tumour_slices`` are the slices on which the label appears; ``tumour_mm`` is the equivalent
+    diameter (0 without tumour). With ``imaging`` also the medians ``kidney_hu`` and ``tumour_hu`` (NaN without such
+    voxels) and ``hu``, the case's histogram of shape (3, 4096). ``noted`` joins the notes of ``read_case``, which raises
+    CaseError for a case that cannot be used.
+    """
+    notes: list[Finding] = []
+    volume, segmentation, affine = read_case(case, imaging, accept, notes)
+    orientation, spacing = orientation_of(affine), spacing_of(affine)
+    axes = sorted(range(3), key=lambda axis: "ISAPLR?".index(orientation[axis]))
+    spacing = [float(spacing[axis]) for axis in axes]
+    shown = {label: _voxels_by_slice(segmentation, label, axes[0]) for label in (1, 2)}
+    kidney, tumour = (int(counts.sum()) for counts in shown.values())
+    voxels = dict(zip(CLASSES, (segmentation.size - kidney - tumour, kidney, tumour), strict=True))
+    volumes = {name: count * math.prod(spacing) / 1000 for name, count in voxels.items()}
+    row = {
+        "case": case.name,
+        "orientation": orientation,
+        "dtype": str(read_header(case.segmentation).dtype),
+        **dict(zip(("slices", "height", "width"), (segmentation.shape[axis] for axis in axes), strict=True)),
+        **dict(zip(("slice_mm", "height_mm", "width_mm"), spacing, strict=True)),
+        **{f"{name}_voxels": count for name, count in voxels.items()},
+        **{f"{name}_ml": volume for name, volume in volumes.items()},
+        "kidney_slices": int(np.count_nonzero(shown[1])),
+        "tumour_slices": int(np.count_nonzero(shown[2])),
+        "tumour_mm": equivalent_diameter(volumes["tumour"]),
+    }
+    row["noted"] = "; ".join(found.message for found in notes)
+    if imaging:
+        hu = hu_histogram(volume, segmentation)
+        row |= {"kidney_hu": hu_quantile(hu[1], 0.5), "tumour_hu": hu_quantile(hu[2], 0.5), "hu": hu}
+    return row
+
+
+def measure_cases(
+    cases: Iterable[Case], imaging: bool = True, workers: int = 2, accept: Accept | None = None
+) -> Fingerprint:
+    """``measure_case`` of each case, ``workers`` at a time: unpacking and counting release the interpreter's lock.
+
+    A case that cannot be used is refused with its reason and does not stop the others. ValueError where none is usable.
+    """
+
+    def measure(case: Case) -> dict | CaseError:
+        try:
+            return measure_case(case, imaging, accept)
+        except CaseError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(pool.map(measure, cases))
+    refused = {e.case: f"{e.file}: {e.reason}; {e.advice}" for e in found if isinstance(e, CaseError)}
+    rows = [row for row in found if not isinstance(row, CaseError)]
+    if not rows:
+        raise ValueError("no usable case\n" + "\n".join(f"{name}: {reason}" for name, reason in refused.items()))
+    hu = np.sum([row.pop("hu") for row in rows], axis=0) if imaging else None
+    noted = {row["case"]: text for row in rows if (text := row.pop("noted"))}
+    return Fingerprint(pd.DataFrame(rows), hu, refused, noted)
+
+
+def summarise(table: pd.DataFrame) -> dict:
+    """What the rows of ``measure_case`` add up to, as plain numbers for ``summary.json``.
+
+    Shares are of all voxels of all cases together. Tumour volumes are those of the cases that have a tumour (None where
+    none has one); in-plane spacing takes height and width as two observations.
+    """
+    voxels = table[[f"{name}_voxels" for name in CLASSES]].sum()
+    shapes = table.height.astype(str) + "x" + table.width.astype(str)
+    return {
+        "cases": len(table),
+        "slices": _describe(table.slices, "mean", "median", "min", "max"),
+        "slice_spacing_mm": _describe(table.slice_mm, "min", "median", "max"),
+        "in_plane_spacing_mm": _describe(pd.concat([table.height_mm, table.width_mm]), "min", "median", "max"),
+        "in_plane_shapes": _count(shapes),
+        "not_512": table.case[shapes != "512x512"].tolist(),
+        "shares_percent": {name: float(100 * voxels[f"{name}_voxels"] / voxels.sum()) for name in CLASSES},
+        "tumour_ml": _quartiles(table.tumour_ml[table.tumour_voxels > 0]),
+        "kidney_ml": _quartiles(table.kidney_ml),
+        "orientations": _count(table.orientation),
+        "without_tumour": int((table.tumour_voxels == 0).sum()),
+    }
+
+
+def summarise_hu(hu: np.ndarray) -> dict[str, float]:
+    """Statistics of the foreground (kidney and tumour) in HU, from the histogram of shape (3, 4096).
+
+    ``low`` and ``high`` are the 0.5 and 99.5 percentile, between which nnU-Net, and after it the seed paper, clips.
+    """
+    counts = hu[1:].sum(axis=0)
+    mean = float(np.average(HU, weights=counts))
+    return {
+        "low": hu_quantile(counts, 0.005),
+        "high": hu_quantile(counts, 0.995),
+        "mean": mean,
+        "sd": float(np.sqrt(np.average((HU - mean) ** 2, weights=counts))),
+    }
+
+
+def hu_histogram(imaging: np.ndarray, segmentation: np.ndarray) -> np.ndarray:
+    """Voxels of each class in each bin of ``HU``, shape (3, 4096), int64; both arrays have one shape, any dtype."""
+    counts = np.zeros(3 * HU.size, np.int64)
+    for values, labels in zip(_blocks(imaging), _blocks(segmentation), strict=True):
+        bins = np.clip(np.rint(values), HU[0], HU[-1]).astype(np.int32) - HU[0]
+        counts += np.bincount(bins + labels.astype(np.int32) * HU.size, minlength=counts.size)
+    return counts.reshape(3, HU.size)
+
+
+def hu_quantile(counts: np.ndarray, q: float) -> float:
+    """Smallest HU that a share ``q`` of the voxels in this histogram (4096 counts) does not exceed; NaN if empty."""
+    cumulated = np.cumsum(counts)
+    return float(HU[np.searchsorted(cumulated, q * cumulated[-1])]) if cumulated[-1] else math.nan
+
+
+def read_clinical(path: Path) -> pd.DataFrame:
+    """Tumour size and spacing from KiTS19's clinical table ``kits.json``, one row a case.
+
+    Columns: ``case``, ``radiographic_mm`` (largest diameter on CT; cm in the file), ``slice_mm``, ``height_mm``,
+    ``width_mm`` (z, y, x in the file). Raises ValueError, naming the file, where it is no such table.
+    """
+    try:
+        rows = [
+            {
+                "case": entry["case_id"],
+                "radiographic_mm": 10 * float(entry["radiographic_size"]),
+                **{f"{ours}_mm": float(entry["voxel_spacing"][f"{theirs}_spacing"]) for ours, theirs in _AXES.items()},
+            }
+            for entry in json.loads(Path(path).read_text(encoding="utf-8"))
+        ]
+        if not rows:
+            raise ValueError("it has no entries")
+        return pd.DataFrame(rows)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
+        raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error
+
+
+def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
+    """How the label's tumour size agrees with the clinic's, over the cases that have a tumour in both.
+
+    ``table``: rows of ``measure_case`` merged by case with those of ``read_clinical``, whose spacing has the suffix
+    ``_clinical``. ``rank_correlation`` is Spearman's; ``median_ratio`` is label / clinic; both are None below three
+    cases. ``other_spacing`` counts the cases whose spacing differs by over 0.001 mm from the clinical table's.
+    """
+    found = table[(table.tumour_mm > 0) & (table.radiographic_mm > 0)]
+    differs = [(table[f"{axis}_mm"] - table[f"{axis}_mm_clinical"]).abs() > 1e-3 for axis in _AXES]
+    enough = len(found) >= 3
+    return {
+        "cases": len(found),
+        "rank_correlation": float(found.tumour_mm.rank().corr(found.radiographic_mm.rank())) if enough else None,
+        "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()) if enough else None,
+        "other_spacing": int(np.any(differs, axis=0).sum()),
+    }
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The voxels in the order of the last axis first, ``BLOCK`` at a time, without a copy of NIfTI's memory order."""
+    flat = array.reshape(-1, order="F")
+    return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+
+
+def _voxels_by_slice(segmentation: np.ndarray, label: int, axis: int) -> np.ndarray:
+    """Voxels of ``label`` on each slice along ``axis``."""
+    return np.count_nonzero(segmentation == label, axis=tuple(other for other in range(3) if other != axis))
+
+
+def _describe(values: pd.Series, *statistics: str) -> dict[str, float]:
+    return {name: values.agg(name).item() for name in statistics}
+
+
+def _quartiles(values: pd.Series) -> dict[str, float | None]:
+    names = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
+    return {name: float(values.quantile(q)) if len(values) else None for name, q in names.items()}
+
+
+def _count(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}

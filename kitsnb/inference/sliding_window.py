@@ -1,0 +1,154 @@
+"""Prediction: overlapping patches, blended, brought back to native geometry."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kitsnb.data.cases import Case
+from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.nifti import read_header, read_nifti, spacing_of, write_nifti
+from kitsnb.metric.score import case_row
+from kitsnb.metric.surface import foreground_box
+from kitsnb.preprocessing.resampling import to_native
+
+
+@dataclass(frozen=True)
+class Window:
+    """Patch size and overlap in voxels (the paper: 80^3 and 40^3), and patches a batch."""
+
+    patch_size: Sequence[int] = (80, 80, 80)
+    overlap: Sequence[int] = (40, 40, 40)
+    batch_size: int = 1
+
+    def __post_init__(self):
+        if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch_size, strict=True)):
+            raise ValueError(f"overlap {list(self.overlap)} must be at least 0 and below patch_size {list(self.patch_size)}")
+
+    def starts(self, shape: Sequence[int]) -> list[list[int]]:
+        """First voxels of the patches along each axis of a volume; patches stand at every combination of them."""
+        longest = [max(n, p) for n, p in zip(shape, self.patch_size, strict=True)]  # a thin volume is padded
+        return [window_starts(*axis) for axis in zip(longest, self.patch_size, self.overlap)]
+
+
+def window_starts(length: int, patch: int, overlap: int) -> list[int]:
+    """First voxels of patches that cover ``length`` (>= ``patch``) with at least ``overlap`` between neighbours."""
+    last = length - patch
+    return sorted({min(start, last) for start in range(0, last + patch - overlap, patch - overlap)})
+
+
+def blending_weights(side: int) -> Tensor:
+    """Weights along one side of a patch, [side]: a Gaussian as nnU-Net's (sigma an eighth of the side), at least 1e-3.
+
+    The weight of a voxel is the product of those along its three axes.
+    """
+    x = (torch.arange(side) - (side - 1) / 2) / (side / 8)
+    return torch.exp(-0.5 * x**2).clamp(min=1e-3)
+
+
+def summed_weights(weights: Tensor, starts: Sequence[int]) -> Tensor:
+    """Sum of the ``weights`` of one axis over patches that begin at ``starts``, [starts[-1] + side].
+
+    Patches stand on a product grid, so what all of them add up to at a voxel is the product of these sums along the axes:
+    no map of the volume's size is needed to normalise.
+    """
+    total = torch.zeros(starts[-1] + len(weights))
+    for start in starts:
+        total[start : start + len(weights)] += weights
+    return total
+
+
+@torch.inference_mode()
+def slide(function: Callable[[Tensor], Tensor], volume: Tensor, window: Window, classes: int) -> Tensor:
+    """``function`` of overlapping patches [B, 1, *patch] -> [B, classes, *patch], blended: [classes, D, H, W].
+
+    ``volume`` is [D, H, W]; thinner than the patch, it is padded with its own smallest value and the result cut back. All is
+    float32 on the CPU; beyond the result and one batch, no memory is needed.
+    """
+    padded, inside = _padded(volume.float(), window.patch_size)
+    starts = window.starts(padded.shape)
+    sides = [blending_weights(side) for side in window.patch_size]
+    weights = sides[0][:, None, None] * sides[1][:, None] * sides[2]
+    total = torch.zeros(classes, *padded.shape)
+    boxes = [tuple(slice(s, s + p) for s, p in zip(start, window.patch_size)) for start in itertools.product(*starts)]
+    for first in range(0, len(boxes), window.batch_size):
+        batch = boxes[first : first + window.batch_size]
+        patches = padded[batch[0]][None] if len(batch) == 1 else torch.stack([padded[box] for box in batch])
+        for box, values in zip(batch, function(patches[:, None])):
+            total[(slice(None), *box)].addcmul_(values.contiguous(), weights)  # a network's channels-last is slow here
+    depth, height, width = map(summed_weights, sides, starts)
+    plane = height[:, None] * width
+    for index, weight in enumerate(depth):
+        total[:, index] /= plane * weight
+    return total[(slice(None), *inside)]
+
+
+def _padded(volume: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """``volume`` at least as large as the patch, and where it lies in that."""
+    missing = [max(0, p - n) for p, n in zip(patch_size, volume.shape)]
+    inside = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, volume.shape))
+    if not any(missing):
+        return volume, inside
+    pads = [side for m in reversed(missing) for side in (m // 2, m - m // 2)]
+    return F.pad(volume, pads, value=float(volume.min())), inside
+
+
+def predict_probabilities(network: nn.Module, volume: Tensor, window: Window, classes: int = 3) -> Tensor:
+    """Class probabilities [classes, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
+
+    A volume thinner than the patch is padded with its own smallest value and cut back. ``network`` is left in evaluation
+    mode; it runs on its own device.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    return slide(lambda patches: network(patches.to(device)).float().softmax(1).cpu(), volume, window, classes)
+
+
+def largest_components(labels: np.ndarray, keep: int) -> np.ndarray:
+    """``labels`` (3D) with only the ``keep`` largest pieces of its foreground; all else becomes background.
+
+    Kidney and tumour count as one foreground, voxels that touch by a corner (26 neighbours) as one piece; a kidney and its
+    tumour stay together, so 2 keeps two kidneys and drops specks elsewhere. Raises ValueError for ``keep`` below 1.
+    """
+    if keep < 1:
+        raise ValueError(f"keep at least one component, got {keep}")
+    result = np.zeros_like(labels)
+    box = foreground_box(labels)
+    if labels[box].size:
+        pieces = cc3d.largest_k(labels[box] > 0, k=keep, connectivity=26)
+        np.copyto(result[box], labels[box], where=pieces > 0)
+    return result
+
+
+def predict_case(
+    network: nn.Module, prepared: Case, shape: Sequence[int], affine: np.ndarray, window: Window
+) -> np.ndarray:
+    """Labels (uint8, ``shape``) of one case in its native geometry, from its preprocessed volume."""
+    volume, _ = read_nifti(prepared.imaging)
+    return to_native(predict_probabilities(network, torch.from_numpy(volume.copy()), window), shape, affine)
+
+
+def predict_and_score(
+    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window, accept: Accept | None = None
+) -> pd.DataFrame:
+    """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
+
+    Returns a row a case: ``case`` and what ``metric.case_row`` says of prediction and label in native geometry. ``accept`` must
+    be what the cases were prepared with.
+    """
+    rows = []
+    for prepared, native in pairs:
+        _, reference, affine = read_case(native, imaging=False, accept=accept)
+        if accept and accept.affine:
+            affine = read_header(native.imaging).affine
+        prediction = predict_case(network, prepared, reference.shape, affine, window)
+        write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
+        rows.append({"case": native.name, **case_row(prediction, reference, spacing_of(affine))})
+    return pd.DataFrame(rows)

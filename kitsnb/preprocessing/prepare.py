@@ -1,0 +1,245 @@
+"""From native geometry to the working grid, one case or a folder of them.
+
+Forward: axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score. Everything is a
+function on a ``torchio.Subject``, so any torchio transform can be put between. Backward, ``to_native``: class probabilities on
+the working grid to labels in native geometry, interpolated before argmax (resampling labels instead costs up to 0.05 Dice).
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchio as tio
+from torch import Tensor
+
+from kitsnb.data import checks, nifti
+from kitsnb.data.cases import Case
+from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of, write_nifti
+from kitsnb.files import write_json
+from kitsnb.metric import score
+from kitsnb.metric.score import kits19_score
+from kitsnb.preprocessing import resampling
+from kitsnb.preprocessing.resampling import INTERPOLATIONS, grid_size, reorient, resize, resized_affine, to_native
+
+#: What a voxel of the working grid takes on disk, about: half of a CT is air, which is constant after clipping.
+BYTES_A_VOXEL = 2
+#: Threads that prepare cases, at most; each holds one case.
+MOST_WORKERS = 4
+#: What torch computes with; other dtypes become float32.
+TORCH_DTYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)
+#: Values this close, relative to the largest, differ by rounding only.
+SAME = 1e-5
+STAMP = ".prepared.json"  # hidden, as it holds times of change: the case is the same without it
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings of the forward way; the defaults are the paper's (section 4.2)."""
+
+    spacing: Sequence[float] = (3.22, 1.62, 1.62)  # mm: slice, height, width
+    clip: Sequence[float] = (-79.0, 304.0)  # HU
+    resize_in_plane: Sequence[int] | None = (256, 256)  # pixels, before resampling; None: go there directly
+    interpolation: str = "linear"  # of the image, or "cubic"; labels go by the nearest voxel
+
+    def __post_init__(self):
+        if len(self.spacing) != 3 or min(self.spacing) <= 0:
+            raise ValueError(f"spacing must be three positive numbers in mm (slice, height, width), got {self.spacing}")
+        if len(self.clip) != 2 or self.clip[0] >= self.clip[1]:
+            raise ValueError(f"clip must be [low, high] in HU, got {self.clip}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
+
+
+def to_grid(
+    array: np.ndarray, affine: np.ndarray, settings: Preprocessing, labels: bool = False
+) -> tuple[Tensor, np.ndarray]:
+    """``array`` (3D, any orientation) on the working grid, [1, D, H, W], and the affine that belongs to it.
+
+    Imaging (HU, any dtype; integers as a file stores them need least memory) is clipped and comes back as float32, not yet
+    z-scored; ``labels`` go by the nearest voxel and keep their dtype.
+    """
+    array, affine = reorient(array, affine)
+    sizes = [(len(array), *settings.resize_in_plane)] if settings.resize_in_plane else []
+    between = resized_affine(affine, array.shape, sizes[0]) if sizes else affine
+    sizes.append(grid_size(sizes[0] if sizes else array.shape, spacing_of(between), settings.spacing))
+    if array.dtype not in TORCH_DTYPES:
+        array = array.astype(np.float32)
+    volume = torch.from_numpy(array.copy("K") if min(array.strides) < 0 else array)[None]  # torch has no flipped views
+    changed = {"labels": True} if labels else {"interpolation": settings.interpolation, "clip": settings.clip}
+    return resize(volume, *sizes, **changed), resized_affine(affine, array.shape, sizes[-1])
+
+
+def z_score(imaging: Tensor, settings: Preprocessing) -> Tensor:
+    """``imaging`` with zero mean and unit variance, changed in place. ValueError where all voxels are the same."""
+    low, high = float(imaging.numpy().min()), float(imaging.numpy().max())  # torch's are slow in any other order of axes
+    if not high - low > SAME * max(abs(low), abs(high)):
+        raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
+    return imaging.sub_(imaging.mean()).div_(imaging.std())
+
+
+def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
+    """The subject on the working grid: ``imaging`` float32 z-scored after clipping, ``segmentation`` uint8, if it has one.
+
+    Raises CaseError where all voxels of ``imaging`` are the same after clipping.
+    """
+    images = {}
+    for name, image in subject.get_images_dict(intensity_only=False).items():
+        kind = tio.LabelMap if isinstance(image, tio.LabelMap) else tio.ScalarImage
+        volume, affine = to_grid(image.numpy()[0], image.affine, settings, labels=kind is tio.LabelMap)
+        images[name] = kind(tensor=volume, affine=affine)
+    prepared = tio.Subject(**images, name=subject["name"])
+    try:
+        prepared["imaging"].set_data(z_score(prepared["imaging"].data, settings))
+    except ValueError as error:
+        raise CaseError(subject["name"], "imaging.nii.gz", str(error), "check that the values are Hounsfield units", "air") from error
+    return prepared
+
+
+def one_hot(labels: Tensor, classes: int = 3) -> Tensor:
+    """[1, D, H, W] labels as float [classes, D, H, W]."""
+    return torch.stack([(labels[0] == label).float() for label in range(classes)])
+
+
+def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: tio.Subject) -> dict[str, float]:
+    """Best score that a perfect network could reach on this grid: the working grid's own labels, brought back."""
+    return kits19_score(to_native(one_hot(prepared["segmentation"].data), native.shape, affine), native)
+
+
+def preprocess_cases(
+    cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None, accept: Accept | None = None
+) -> dict:
+    """Write every case on the working grid below ``folder``, in KiTS19's folder format, and ``report.json``.
+
+    A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole, from
+    the same files (size, time of change), settings and code, is kept. ``workers`` threads work at a time (None: one a core,
+    at most ``MOST_WORKERS``). Returns the report and, as "kept", the names of the cases that were kept.
+    Raises OSError before any work where ``folder`` cannot be written to or has too little room.
+    """
+    cases, accept = list(cases), accept or Accept()
+    marks = {case.name: _mark(case, settings, accept) for case in cases}
+    rows = {case.name: row for case in cases if (row := _finished(folder / case.name, marks[case.name]))}
+    kept, waiting, refused = list(rows), [case for case in cases if case.name not in rows], {}
+    _check_folder(folder, waiting, settings)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what new threads start with: a case has a thread
+    try:
+        with ThreadPoolExecutor(workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+            jobs = {pool.submit(_write_case, case, folder / case.name, settings, accept, marks[case.name]): case.name
+                    for case in waiting}
+            for job in as_completed(jobs):
+                try:
+                    rows[jobs[job]] = job.result()
+                except CaseError as error:
+                    warnings.warn(f"refused: {error}", stacklevel=2)
+                    refused[jobs[job]] = f"{error.file}: {error.reason}; {error.advice}"
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    finally:
+        torch.set_num_threads(threads)
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of other cases, and what a killed run left
+        if found.name not in rows:
+            shutil.rmtree(found)
+    report = _report(cases, settings, rows, refused)
+    write_json(folder / "report.json", report)
+    return {**report, "kept": kept}
+
+
+def _report(cases: list[Case], settings: Preprocessing, rows: dict, refused: dict) -> dict:
+    """What ``report.json`` says: the same whether cases were made now or kept, and in whichever order they were done."""
+    rows, refused = ({case.name: found[case.name] for case in cases if case.name in found} for found in (rows, refused))
+    return {
+        "settings": asdict(settings),
+        "spacing": list(settings.spacing),
+        "source": str(cases[0].folder.parent) if cases else None,
+        "cases": len(rows),
+        "refused": refused,
+        "rows": rows,
+        "ceiling": {score: float(np.nanmean([row["ceiling"][score] for row in rows.values()]))
+                    for score in ("kidney_and_tumour", "kidney", "tumour")} if rows else {},
+    }
+
+
+def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> None:
+    """Raise OSError where ``cases`` cannot be written below ``folder``, as far as can be told before."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"x")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written to ({error.strerror}); give another build folder", str(folder)) from error
+    needed, free = sum(_bytes_needed(case, settings) for case in cases), shutil.disk_usage(folder).free
+    if needed > free:
+        reason = f"{len(cases)} cases need about {needed / 1e9:.1f} GB here, {free / 1e9:.1f} GB are free"
+        raise OSError(errno.ENOSPC, f"{reason}; make room or give another build folder", str(folder))
+
+
+def _bytes_needed(case: Case, settings: Preprocessing) -> float:
+    try:
+        header = read_header(case.imaging)
+    except CaseError:
+        return 0  # it will be refused, with the reason
+    return BYTES_A_VOXEL * math.prod(header.shape) * float(np.prod(spacing_of(header.affine))) / math.prod(settings.spacing)
+
+
+def _mark(case: Case, settings: Preprocessing, accept: Accept) -> dict | None:
+    """What a case on the working grid depends on, as JSON holds it; None where a file is missing."""
+    try:
+        inputs = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in (case.imaging, case.segmentation)}
+    except OSError:
+        return None
+    sources = [Path(file).read_bytes() for file in (__file__, resampling.__file__, nifti.__file__, checks.__file__, score.__file__)]
+    code = hashlib.sha256(b"".join(sources)).hexdigest()
+    mark = {"folder": str(case.folder), "inputs": inputs, "settings": asdict(settings), "accept": asdict(accept), "code": code}
+    return json.loads(json.dumps(mark))
+
+
+def _finished(folder: Path, mark: dict | None) -> dict | None:
+    """The report's row of a case whose files below ``folder`` are whole and were made from ``mark``; else None."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text())
+        whole = stamp["outputs"] == _sizes(folder)
+    except (OSError, ValueError, KeyError):
+        return None
+    return stamp["row"] if mark and whole and stamp["mark"] == mark else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in (Case(folder).imaging, Case(folder).segmentation)}
+
+
+def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, mark: dict | None) -> dict:
+    """Write one case as ``folder``, which appears only when it is whole, and return its row."""
+    partial = folder.with_name(f".{folder.name}")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    volume, segmentation, affine = read_case(case, accept=accept)
+    volume = volume if volume.dtype in TORCH_DTYPES else volume.astype(np.float32)
+    images = {"imaging": tio.ScalarImage(tensor=torch.from_numpy(volume)[None], affine=affine),
+              "segmentation": tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine)}
+    prepared = preprocess(tio.Subject(**images, name=case.name), settings)
+    del volume, images  # gives room to the workers beside this one
+    row = {
+        "orientation": orientation_of(affine),
+        "native_shape": list(segmentation.shape),
+        "native_spacing": spacing_of(affine).round(4).tolist(),
+        "shape": list(prepared["imaging"].spatial_shape),
+        "ceiling": grid_ceiling(segmentation, affine, prepared),
+    }
+    for name, image in prepared.get_images_dict(intensity_only=False).items():
+        write_nifti(partial / f"{name}.nii.gz", image.numpy()[0], image.affine)
+    write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial), "row": row})
+    partial.rename(folder)
+    return row

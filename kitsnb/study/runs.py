@@ -1,0 +1,131 @@
+"""The training runs of a profile, read from their folders and checked; folds merged into one set of scores."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kitsnb.files import Build
+from kitsnb.metric.score import SCORES
+
+#: Columns that ``scores.csv`` must have beside the scores.
+VOLUMES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
+#: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
+SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
+#: What differs between the runs of one profile by design; every other setting must be equal.
+PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
+#: What a run cost, where ``run.json`` says so; older runs lack some.
+COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with a seed: its name, the seed, and what 04_training wrote (``scores`` is indexed by case).
+
+    With folds, ``folds`` holds the run of each, ``scores`` those of all (every case once), and the rest is the first fold's.
+    """
+
+    experiment: str
+    seed: int
+    folder: Path
+    info: dict
+    history: pd.DataFrame
+    scores: pd.DataFrame
+    folds: tuple["Run", ...] = ()
+
+    @property
+    def trained(self) -> tuple["Run", ...]:
+        """The trainings that it consists of: itself, or its folds."""
+        return self.folds or (self,)
+
+    def holding_out(self, case: str) -> "Run":
+        """The training that was scored on ``case``, and has its prediction."""
+        return next(run for run in self.trained if case in run.scores.index)
+
+
+def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None) -> list[Run]:
+    """Every run of ``experiments`` x ``seeds``, in this order; the ``folds`` of each are merged into one.
+
+    Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
+    asks for or where runs were not scored on the same cases (a paired comparison needs that).
+    """
+    if not experiments or not seeds:
+        raise ValueError("there is nothing to load: give at least one experiment and one seed")
+    numbers = [None] if folds is None else range(folds)
+    needed = ("run.json", "history.csv", "scores.csv")
+    missing = [
+        f"{folder.name} (no {name})"
+        for folder in (build.run(row["name"], seed, fold) for row in experiments for seed in seeds for fold in numbers)
+        for name in needed
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
+        raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
+    runs = []
+    for row in experiments:
+        for seed in seeds:
+            parts = [_load_run(build.run(row["name"], seed, fold), row, seed, fold, folds) for fold in numbers]
+            runs.append(parts[0] if folds is None else _merge(parts))
+    for run in runs[1:]:
+        if odd := sorted(set(run.scores.index) ^ set(runs[0].scores.index)):
+            pair = f"{run.folder.name} and {runs[0].folder.name}"
+            raise ValueError(f"{pair} were scored on different cases ({', '.join(odd[:5])}); train both again")
+    return runs
+
+
+def _merge(parts: Sequence[Run]) -> Run:
+    """One run from its folds. Raises ValueError where a case was held out by two folds, or by none."""
+    scores = pd.concat([part.scores for part in parts])
+    names = ", ".join(part.folder.name for part in parts)
+    if twice := sorted(set(scores.index[scores.index.duplicated()])):
+        raise ValueError(f"{names}: held out more than once: {', '.join(twice[:5])}; train them again")
+    for part in parts:
+        known = part.info["training_cases"] + len(part.scores)
+        if known != len(scores):
+            raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds ({names}): "
+                             "some were never held out; train them again")
+    first = parts[0]
+    return Run(first.experiment, first.seed, first.folder, first.info, first.history, scores.sort_index(), tuple(parts))
+
+
+def _load_run(folder: Path, experiment: Mapping, seed: int, fold: int | None, folds: int | None) -> Run:
+    info = json.loads((folder / "run.json").read_text())
+    asked = experiment.get("parameters") or {}
+    trained = info.get("loss_parameters") or {}
+    if info["loss"] != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
+        used = f"trained with {info['loss']} {trained}, but the profile asks for {experiment['loss']} {asked}"
+        raise ValueError(f"{folder / 'run.json'}: {used}; train it again")
+    if not isinstance(info.get("settings"), dict):
+        raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
+    if (told := tuple(info["settings"].get(name) for name in ("fold", "folds"))) != (fold, folds):
+        raise ValueError(f"{folder / 'run.json'}: is fold {told[0]} of {told[1]}, not {fold} of {folds}; train it again")
+    scores = pd.read_csv(folder / "scores.csv")
+    if lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
+        raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
+    if scores.empty or scores.case.duplicated().any():
+        raise ValueError(f"{folder / 'scores.csv'}: needs one row a case, at least one; train it again")
+    scores = scores.set_index("case").astype({name: float for name in SCORES})
+    if ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
+        raise ValueError(f"{folder / 'scores.csv'}: holds a score outside [0, 1]; train it again")
+    return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
+
+
+def shared_settings(runs: Sequence[Run]) -> dict:
+    """Settings of the training notebook that all runs share. Raises ValueError where they differ: unfair comparison."""
+    trained = [one for run in runs for one in run.trained]
+    settings = {key: value for key, value in trained[0].info["settings"].items() if key not in PER_RUN}
+    for run in trained[1:]:
+        other = {key: value for key, value in run.info["settings"].items() if key not in PER_RUN}
+        if odd := sorted(key for key in settings | other if settings.get(key) != other.get(key)):
+            pair = f"{run.folder.name} and {trained[0].folder.name}"
+            raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
+    return settings
+
+
+def costs(runs: Sequence[Run]) -> pd.DataFrame:
+    """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
+    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for whole in runs for run in whole.trained}
+    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")

@@ -1,0 +1,164 @@
+"""Checkpoints: written whole or not at all, by one process at a time, and gone on from only by the run they belong to."""
+
+import fcntl
+import json
+import os
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins import TorchCheckpointIO
+
+from kitsnb.training.history import History, best_row
+from kitsnb.unet import UNet3D
+
+#: Where a checkpoint keeps what the run is and what it told so far, beside what Lightning keeps.
+RUN = "kitsnb"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the checkpoint, then renames: who is killed on the way leaves the former checkpoint as it was.
+
+    Lightning's own writing moves a file from the folder for temporary files, mostly another file system, where a move is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_of(path)
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def partial_of(path: Path) -> Path:
+    """The half-written form of the checkpoint ``path``: hidden, in the same folder and so on the same file system."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems know no fsync of a folder; the rename has happened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Checkpoints(Checkpoint):
+    """Saves ``best.ckpt`` (lowest validation loss), then ``last.ckpt``, when all of an epoch is done.
+
+    Lightning's ModelCheckpoint saves while validation ends, before the learning rate is lowered, so a run that goes on from
+    there has missed that; it also forgets which epoch was best when the folder has been moved. The order of the two matters:
+    a run killed between them goes on from the older last.ckpt, and comes to the same best.ckpt again.
+    """
+
+    def __init__(self, folder: Path, history: History, belongs: dict, device: str):
+        self.folder, self.history, self.belongs, self.device = folder, history, belongs, device
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        rows = self.history.rows
+        for name in ("best", "last") if best_row(rows) is rows[-1] else ("last",):
+            trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+
+    def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        checkpoint[RUN] = {"belongs": self.belongs, "rows": self.history.rows, "device": self.device, "peak": self.history.peak,
+                           "threads": torch.get_num_threads()}
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The checkpoint at ``path``, on the CPU. RuntimeError that names the file where it is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(
+            f"{path} is damaged ({reason}). Put a copy of best.ckpt in its place to go on from the best epoch, or move the "
+            f"run's folder away to train anew") from error
+
+
+def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
+    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``device``, ``peak``, ``threads``), None where
+    there is none.
+
+    Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
+    checkpoint belongs to another run: other settings, number of devices or cases. It says so itself, no file beside it.
+    """
+    for partial in folder.glob("checkpoints/.*.partial"):
+        partial.unlink()
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        return None
+    run = read_checkpoint(last).get(RUN)
+    if run is None:
+        raise ValueError(f"{last} does not say what it belongs to; it is from another version. Move {folder} away to train anew")
+    different = [f"{key}: {_short(run['belongs'].get(key))} there, {_short(belongs[key])} now"
+                 for key in belongs if run["belongs"].get(key) != belongs[key]]
+    if different:
+        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(different)}); move it away to train anew")
+    return run
+
+
+def belongs_to(settings: dict, training: list[str], validation: list[str]) -> dict:
+    """What a checkpoint must share with a run to be its own: the settings and the names of the cases, as JSON keeps them."""
+    return json.loads(json.dumps(settings | {"training_cases": training, "validation_cases": validation}))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} ({value[0]} to {value[-1]})"
+    return str(value)
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
+    """``folder`` as this process's own. The system takes the lock back when the process dies, however it dies.
+
+    A dead worker's kernel may live on for a moment while its run is tried again: so this waits, ``patience`` seconds at
+    most, and then raises ``RuntimeError`` that names who holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        ends, told = time.monotonic() + patience, False
+        while not _try_lock(file):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            if time.monotonic() > ends:
+                raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or end it, and run the same command again")
+            if not told:
+                print(f"{folder} is in use by {holder}; waiting up to {patience:.0f} s", flush=True)
+                told = True
+            time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _try_lock(file) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:
+    """The network of a run with ``settings``, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
+    network = UNet3D(**settings.network)
+    state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return network.to(device, memory_format=torch.channels_last_3d).eval()

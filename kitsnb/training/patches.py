@@ -1,0 +1,236 @@
+"""Training patches, cut and augmented in one resampling, on the device that trains.
+
+Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once, straight
+from the volume; brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
+
+Wherever a volume is kept (on the device, in memory, in a mapped file), a patch is made in one way: its few control points are
+drawn on the CPU, which also tells the box of voxels that it needs; the box goes to the device, and all else happens there.
+Nothing on the way asks the device for a value, so a GPU is never waited for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kitsnb.training.volumes import Volume
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each augmentation; each is applied to a patch with ``probability``, the mirror to each axis with 1/2.
+
+    The defaults follow the batchgenerators settings of MIScnn that the paper names; 0 (or a range of one value) is off.
+    """
+
+    probability: float = 0.15
+    scaling: Sequence[float] = (0.85, 1.25)  # factor of size
+    rotation: float = 15.0  # largest angle about each axis, degrees
+    elastic: float = 4.0  # SD of the displacement, voxels
+    elastic_spacing: int = 16  # voxels between control points of the displacement
+    mirror: bool = True
+    brightness: Sequence[float] = (0.5, 2.0)  # factor
+    contrast: Sequence[float] = (0.3, 3.0)  # factor about the patch's mean
+    gamma: Sequence[float] = (0.7, 1.5)  # exponent on the patch's range
+    noise: float = 0.05  # largest variance of Gaussian noise
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (list, tuple)) and not (len(value) == 2 and 0 < value[0] <= value[1]):
+                raise ValueError(f"augmentation {field.name} must be [low, high] with 0 < low <= high, got {value}")
+
+
+class PatchSampler:
+    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch] uint8.
+
+    A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
+    that lacks the class falls back to the other, then to a random place. Both are on ``device``, wherever the volumes are kept.
+    Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices sees
+    others. ``augmentation=None`` cuts patches without changing them.
+    """
+
+    def __init__(
+        self,
+        volumes: list[Volume],
+        patch_size: Sequence[int],
+        batch_size: int,
+        *,
+        foreground: float = 2 / 3,
+        tumour: float = 0.6,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+    ):
+        if not volumes:
+            raise ValueError("there are no training cases; check the split and run the preprocessing notebook")
+        self.volumes, self.patch_size, self.batch_size = volumes, tuple(patch_size), batch_size
+        self.foreground, self.tumour, self.augmentation, self.seed = foreground, tumour, augmentation, seed
+        self.device, self.rank = torch.device(device), rank
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        random = torch.Generator().manual_seed(((self.seed * 1_000_003 + step) * 4096 + self.rank) % 2**63)
+        patches = [self._patch(random) for _ in range(self.batch_size)]
+        imaging, segmentation = (torch.stack(parts) for parts in zip(*patches))
+        return imaging[:, None], segmentation
+
+    def _patch(self, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        volume = self.volumes[int(torch.randint(len(self.volumes), (), generator=random))]
+        centre = self.centre(volume, random)
+        points = control_points(self.patch_size, centre, self.augmentation, random)
+        imaging, segmentation = sample(volume, points, self.patch_size, self.device)
+        if self.augmentation:
+            imaging = change_intensity(imaging, self.augmentation, random)
+        return imaging, segmentation
+
+    def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
+        """Centre [3] of a patch in voxels, drawn, then moved inwards so that the patch lies inside the volume where it fits."""
+        shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
+        half = torch.tensor(self.patch_size) / 2
+        centre = torch.rand(3, generator=random) * shape
+        draw = torch.rand(3, generator=random)
+        if draw[0] < self.foreground and volume.centres:
+            wanted = 2 if draw[1] < self.tumour else 1
+            voxels = volume.centres.get(wanted, volume.centres[min(volume.centres)])
+            centre = voxels[int(draw[2] * len(voxels))].float() + (torch.rand(3, generator=random) - 0.5) * half
+        inside = torch.minimum(torch.maximum(centre, half - 0.5), shape - half - 0.5)
+        return torch.where(shape > 2 * half, inside, (shape - 1) / 2)
+
+
+def _chance(probability: float, random: torch.Generator) -> bool:
+    return float(torch.rand((), generator=random)) < probability
+
+
+def _uniform(low: float, high: float, random: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=random))
+
+
+def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator) -> Tensor:
+    """Voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, elastic and mirror.
+
+    They span the patch from its first voxel to its last along each axis, and ``spread`` interpolates between them: the
+    corners are enough unless the patch is bent.
+    """
+    if not augmentation:
+        first = (centre - (torch.tensor(size) - 1) / 2).round()  # whole voxels: nothing is interpolated
+        return lattice([torch.stack([start, start + n - 1]) for start, n in zip(first, size)], torch.eye(3))
+    matrix = torch.eye(3)
+    if _chance(augmentation.probability, random):
+        matrix = matrix / _uniform(*augmentation.scaling, random)
+    if _chance(augmentation.probability, random):
+        matrix = matrix @ rotation_matrix([_uniform(-1, 1, random) * augmentation.rotation for _ in range(3)])
+    if augmentation.mirror:
+        matrix = matrix * torch.tensor([1.0 - 2.0 * _chance(0.5, random) for _ in range(3)])
+    counts, shift = [2, 2, 2], torch.zeros(())
+    if augmentation.elastic and _chance(augmentation.probability, random):
+        counts = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
+        shift = torch.randn(3, *counts, generator=random).movedim(0, -1) * augmentation.elastic
+    axes = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, count) for n, count in zip(size, counts)]
+    return lattice(axes, matrix) + shift + centre
+
+
+def spread(points: Tensor, size: Sequence[int]) -> Tensor:
+    """Control points [a, b, c, 3] interpolated linearly to [*size, 3], the first and the last of each axis kept.
+
+    An axis at a time, the largest result last. No matrix product: autocast or TF32 would round the coordinates.
+    """
+    for axis in (2, 1, 0):
+        last = points.shape[axis] - 1
+        place = torch.linspace(0, last, size[axis], device=points.device)
+        before = place.long().clamp(max=last - 1)
+        weight = (place - before).reshape(-1, *[1] * (3 - axis))
+        points = torch.lerp(points.index_select(axis, before), points.index_select(axis, before + 1), weight)
+    return points
+
+
+def lattice(axes: Sequence[Tensor], matrix: Tensor) -> Tensor:
+    """``matrix`` [3, 3] times every point whose coordinates are on the three ``axes``: [D, H, W, 3].
+
+    Sums of a line an axis, which costs a quarter of multiplying every point.
+    """
+    depth, height, width = (axis[:, None] * column for axis, column in zip(axes, matrix.T))
+    return (depth[:, None] + height)[:, :, None] + width
+
+
+def rotation_matrix(degrees: Sequence[float]) -> Tensor:
+    """Rotation [3, 3] by three angles about the three axes, in turn."""
+    result = torch.eye(3)
+    for axis, angle in enumerate(degrees):
+        i, j = [other for other in range(3) if other != axis]
+        turn = torch.eye(3)
+        turn[i, i] = turn[j, j] = math.cos(math.radians(angle))
+        turn[i, j], turn[j, i] = -math.sin(math.radians(angle)), math.sin(math.radians(angle))
+        result = turn @ result
+    return result
+
+
+def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
+
+    What lies between control points is a mean of them, so they bound it; a voxel more on each side makes rounding harmless.
+    Never empty: of a patch outside the volume, the nearest voxels.
+    """
+    last = torch.tensor(shape) - 1
+    low, high = points.amin((0, 1, 2)).floor().long() - 1, points.amax((0, 1, 2)).ceil().long() + 1
+    first = torch.minimum(low.clamp(min=0), last)
+    return first, torch.minimum(torch.maximum(high, first), last) + 1
+
+
+def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest) uint8.
+
+    Outside the volume the imaging's border is continued and the segmentation is 0.
+    """
+    first, stop = box_of(points, volume.imaging.shape)
+    box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
+    faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
+    grid = spread(_move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
+    imaging, segmentation = (_move(part[box], device).float()[None, None] for part in (volume.imaging, volume.segmentation))
+    # The box ends inside the volume only where no voxel beyond it is read: its border and its outside are the volume's.
+    imaging = F.grid_sample(imaging, grid, padding_mode="border", align_corners=False)
+    segmentation = F.grid_sample(segmentation, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return imaging[0, 0], segmentation[0, 0].byte()
+
+
+def _move(part: Tensor, device: str | torch.device) -> Tensor:
+    device = torch.device(device)
+    if device.type == "cuda" and part.device.type == "cpu":  # only from pinned memory does a copy leave the CPU free
+        part = torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
+    return part.to(device, non_blocking=device.type == "cuda")
+
+
+def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
+    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise, on ``imaging``'s device.
+
+    What is drawn comes from ``random`` on the CPU; the noise from a generator on the device, which ``random`` seeds.
+    """
+    if _chance(augmentation.probability, random):
+        imaging = imaging * _uniform(*augmentation.brightness, random)
+    if _chance(augmentation.probability, random):
+        mean = imaging.mean()
+        imaging = (imaging - mean) * _uniform(*augmentation.contrast, random) + mean
+    if _chance(augmentation.probability, random):
+        low, high = imaging.aminmax()
+        extent = (high - low).clamp(min=1e-6)
+        imaging = ((imaging - low) / extent) ** _uniform(*augmentation.gamma, random) * extent + low
+    if augmentation.noise and _chance(augmentation.probability, random):
+        sd = math.sqrt(_uniform(0, augmentation.noise, random))
+        own = torch.Generator(imaging.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
+        imaging = imaging + sd * torch.randn(imaging.shape, generator=own, device=imaging.device)
+    return imaging
+
+
+def fixed_patches(
+    volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
+) -> list[tuple[Tensor, Tensor]]:
+    """The validation batches on ``device``: one patch a case on its foreground, without augmentation, always the same."""
+    patches = []
+    for volume in volumes:
+        sampler = PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device)
+        patches.append(sampler.batch(0))
+    batches = [patches[start : start + batch_size] for start in range(0, len(patches), batch_size)]
+    return [tuple(torch.cat(parts) for parts in zip(*batch)) for batch in batches]

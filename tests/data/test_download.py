@@ -1,0 +1,419 @@
+"""Downloads, from a server on this machine that misbehaves; nothing here needs the internet."""
+
+import errno
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pooch
+import pytest
+from helpers.server_at_hand import (
+    Handler,
+    Server,
+    damaged,
+    drop,
+    drop_again,
+    endless,
+    labelled,
+    mute,
+    page,
+    status,
+    truncate,
+    whole,
+    whole_again,
+)
+from rich.console import Console
+from rich.progress import Progress
+
+from kitsnb.data import download as subject
+from kitsnb.data.cases import discover
+from kitsnb.data.checks import check_cases
+from kitsnb.data.download import Meter, Sources, download, parse_cases
+from kitsnb.data.nifti import CaseError
+from kitsnb.data.transfer import CHUNK, Patience
+from kitsnb.files import ROOT
+
+SHAPE = (40, 48, 50)
+CASES = (0, 1, 2)
+#: Short waits; a server that is only slow, on a loaded machine, must not count as stalled.
+QUICK = Patience(attempts=3, timeout=5, pause=0.01, longest=0.02)
+STALL = Patience(attempts=2, timeout=0.3, pause=0.01, longest=0.02)
+LABEL, IMAGE = "/labels/case_00001/segmentation.nii.gz", "/imaging/case_00001.nii.gz"
+
+
+def volume(number: int, labels: bool, shape: tuple[int, ...] = SHAPE) -> bytes:
+    """A ``.nii.gz``; imaging is noise, so that it is longer than a chunk even when packed."""
+    rng = np.random.default_rng(number)
+    array = rng.integers(-1000, 1000, shape).astype(np.int16)
+    return gzip.compress(nib.Nifti1Image((array > 900).astype(np.uint8) if labels else array, np.eye(4)).to_bytes(), 1, mtime=0)
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, bytes]:
+    """What the server has, by path."""
+    files = {"/labels/kits.json": json.dumps([{"case_id": f"case_{number:05d}"} for number in CASES]).encode()}
+    for number in CASES:
+        files[f"/labels/case_{number:05d}/segmentation.nii.gz"] = volume(number, labels=True)
+        files[f"/imaging/case_{number:05d}.nii.gz"] = volume(number, labels=False)
+    assert len(files[IMAGE]) > 2 * CHUNK
+    return files
+
+
+@pytest.fixture
+def server(published, monkeypatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server(published).running() as server:
+        yield server
+
+
+@pytest.fixture
+def registry(published, tmp_path) -> Path:
+    path = tmp_path / "registry.txt"
+    names = [name for name in published if name.startswith("/labels/")]
+    path.write_text("".join(f"{name[8:]} {hashlib.sha256(published[name]).hexdigest()}\n" for name in names))
+    return path
+
+
+@pytest.fixture
+def bring(server, registry, tmp_path) -> Callable[..., tuple[list[CaseError], str]]:
+    """Downloads from the server to ``tmp_path/to``; returns the failures and what was printed."""
+
+    def run(patience: Patience = QUICK, **options) -> tuple[list[CaseError], str]:
+        printed = io.StringIO()
+        failures = download(
+            tmp_path / "to", labels_address=f"{server.address}/labels", imaging_address=f"{server.address}/imaging/",
+            registry=registry, patience=patience, console=Console(file=printed, width=300), **options,
+        )
+        return failures, printed.getvalue()
+
+    return run
+
+
+def check_landed(folder: Path, published: dict[str, bytes], but: tuple[str, ...] = ()) -> None:
+    """All files are there, byte for byte, and nothing half-written is; of those in ``but`` nothing is required."""
+    for source, data in published.items():
+        if source not in but:
+            assert landed(folder, source).read_bytes() == data, source
+            assert not part(folder, source).exists()
+
+
+def landed(folder: Path, source: str) -> Path:
+    kind, name = source[1:].split("/", 1)
+    return folder / (name if kind == "labels" else f"{name.removesuffix('.nii.gz')}/imaging.nii.gz")
+
+
+def part(folder: Path, source: str) -> Path:
+    path = landed(folder, source)
+    return path.with_name(f".{path.name}.part")
+
+
+def test_all_files_land_and_a_second_call_costs_nothing(bring, server, published, tmp_path, monkeypatch):
+    failures, printed = bring()
+    assert not failures and "7 of 7 files" in printed
+    check_landed(tmp_path / "to", published)
+    reports = check_cases(discover(tmp_path / "to"))
+    assert [report.case for report in reports] == [f"case_{number:05d}" for number in CASES]
+    assert not [report for report in reports if report.status == "refused"]
+    monkeypatch.setattr(subject, "read_nifti", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(pooch, "file_hash", lambda _: pytest.fail("hashed again"))
+    assert server.requests() == 7
+    assert bring()[0] == [] and server.requests() == 7
+
+
+def test_some_cases_and_labels_only(bring, server, tmp_path):
+    assert bring(cases=[1], labels_only=True)[0] == []
+    assert sorted(server.asked) == [LABEL, "/labels/kits.json"]
+    assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == [
+        ".download.json", "kits.json", "segmentation.nii.gz"]
+
+
+@pytest.mark.parametrize("source", [LABEL, IMAGE])
+@pytest.mark.parametrize("answer", [whole_again, labelled, drop, damaged, truncate, endless, *map(status, (429, 500, 503))])
+def test_what_goes_wrong_once_is_made_good(bring, server, published, tmp_path, source, answer):
+    server.plans[source] = [answer, answer, whole] if answer is drop else [answer, whole]
+    assert bring()[0] == []
+    check_landed(tmp_path / "to", published)
+
+
+def test_a_transfer_that_is_always_cut_is_reported_and_goes_on_next_time(bring, server, published, tmp_path):
+    server.plans[IMAGE] = [drop_again]
+    failures, printed = bring()
+    assert [(error.case, error.file) for error in failures] == [("case_00001", "imaging.nii.gz")]
+    assert "cut short" in failures[0].reason and "run the same command again" in failures[0].advice
+    assert "failed: case_00001: imaging.nii.gz: cut short" in printed and "6 of 7 files" in printed
+    assert len(server.asked[IMAGE]) == QUICK.attempts
+    check_landed(tmp_path / "to", published, but=(IMAGE,))
+    assert not landed(tmp_path / "to", IMAGE).exists()
+    kept = part(tmp_path / "to", IMAGE).stat().st_size
+    server.plans[IMAGE] = [whole]
+    before = server.requests()
+    assert bring()[0] == []
+    assert server.asked[IMAGE][-1] == kept and server.requests() == before + 1
+    check_landed(tmp_path / "to", published)
+
+
+def test_a_server_that_always_stalls_is_given_up(bring, server, published, tmp_path):
+    server.plans[LABEL] = [mute]
+    failures, _ = bring(STALL)
+    assert [(error.case, error.file) for error in failures] == [
+        ("case_00001", "segmentation.nii.gz"), ("case_00001", "imaging.nii.gz")]
+    assert failures[0].reason == "stalled: no byte came for 0.3 s"
+    assert failures[1].reason == "not fetched, as it is checked against segmentation.nii.gz"
+    check_landed(tmp_path / "to", published, but=(LABEL, IMAGE))
+
+
+def test_a_missing_file_is_asked_for_once_and_the_rest_lands(bring, server, published, tmp_path):
+    server.plans[IMAGE] = [status(404)]
+    failures, _ = bring()
+    assert [str(error) for error in failures] == [
+        f"case_00001: imaging.nii.gz: the server answers 404 Not Found; check the address {server.address}{IMAGE}"]
+    assert len(server.asked[IMAGE]) == 1
+    check_landed(tmp_path / "to", published, but=(IMAGE,))
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
+@pytest.mark.parametrize("source", [LABEL, IMAGE, "/labels/kits.json"])
+def test_a_web_page_is_never_taken_for_a_file(bring, server, published, tmp_path, source, kind):
+    server.plans[source] = [page(kind)]
+    failures, _ = bring()
+    assert failures[0].reason == "the server sent a web page instead of the file"
+    assert not landed(tmp_path / "to", source).exists() and not part(tmp_path / "to", source).exists()
+    check_landed(tmp_path / "to", published, but=(source, IMAGE) if source == LABEL else (source,))
+
+
+@pytest.mark.parametrize("source", [LABEL, "/labels/kits.json"])
+def test_another_content_is_refused_by_its_hash(bring, server, published, tmp_path, source):
+    server.files[source] = volume(5, labels=True) if source == LABEL else b"[]"
+    failures, _ = bring()
+    assert re.fullmatch(r"SHA-256 is [0-9a-f]{12}..., not [0-9a-f]{12}... as published", failures[0].reason)
+    assert len(server.asked[source]) == 2
+    assert not landed(tmp_path / "to", source).exists() and not part(tmp_path / "to", source).exists()
+
+
+def redirect(digest: str) -> Callable:
+    """As Hugging Face answers: the hash comes with the redirect, the bytes from a store."""
+    return lambda handler, _: handler.head(302, 0, Location="/store", X_Linked_ETag=f'"{digest}"')
+
+
+def test_a_hash_that_comes_with_a_redirect_is_believed(bring, server, published, tmp_path):
+    server.files["/store"] = published[IMAGE]
+    server.plans["/store"] = [drop, whole]
+    server.plans[IMAGE] = [redirect(hashlib.sha256(published[IMAGE]).hexdigest())]
+    assert bring()[0] == []
+    assert server.asked["/store"][1] > 0
+    check_landed(tmp_path / "to", published)
+
+
+def test_a_hash_that_comes_with_a_redirect_refuses_other_bytes(bring, server, published, tmp_path):
+    server.files["/store"] = volume(7, labels=False)  # a fine volume, and not the one that is published
+    server.plans[IMAGE] = [redirect(hashlib.sha256(published[IMAGE]).hexdigest())]
+    failures, _ = bring()
+    assert [error.reason.partition(" is ")[0] for error in failures] == ["SHA-256"]
+    check_landed(tmp_path / "to", published, but=(IMAGE,))
+
+
+def impossible() -> bytes:
+    """A volume whose header claims a negative size."""
+    header = bytearray(gzip.decompress(volume(1, labels=False)))
+    header[42:44] = (-5).to_bytes(2, "little", signed=True)
+    return gzip.compress(header)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(volume(1, labels=False)[:-2000], "corrupt: "), (volume(1, labels=False)[:-8] + bytes(8), "corrupt: "),
+     (gzip.compress(b"no volume" * 100), "corrupt: no valid NIfTI-1 header"), (impossible(), "corrupt: negative dimensions"),
+     (volume(1, labels=False, shape=(40, 50, 48)), "shape (40, 50, 48) differs from segmentation.nii.gz's (40, 48, 50)")],
+)
+def test_imaging_without_hash_is_read_to_its_end(bring, server, published, tmp_path, content, reason):
+    server.files[IMAGE] = content
+    failures, _ = bring()
+    assert len(failures) == 1 and failures[0].reason.startswith(reason)
+    check_landed(tmp_path / "to", published, but=(IMAGE,))
+
+
+def test_a_part_of_something_else_is_found_out(bring, server, published, tmp_path):
+    path = part(tmp_path / "to", IMAGE)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(volume(9, labels=False)[:CHUNK])
+    assert bring(cases=[1])[0] == []
+    assert server.asked[IMAGE] == [CHUNK, 0]
+    assert landed(tmp_path / "to", IMAGE).read_bytes() == published[IMAGE]
+
+
+def test_files_that_were_there_before_are_verified_not_fetched(bring, server, published, tmp_path):
+    for source in (LABEL, IMAGE):
+        landed(tmp_path / "to", source).parent.mkdir(parents=True, exist_ok=True)
+        landed(tmp_path / "to", source).write_bytes(published[source])
+    assert bring(cases=[1])[0] == [] and list(server.asked) == ["/labels/kits.json"]
+
+
+@pytest.mark.parametrize("source", [LABEL, IMAGE])
+def test_a_file_that_was_changed_is_fetched_and_kept_aside(bring, server, published, tmp_path, source):
+    bring()
+    path = landed(tmp_path / "to", source)
+    path.write_bytes(published[source][:-100])
+    server.plans[source] = [status(404)]
+    assert len(bring()[0]) in (1, 2) and path.read_bytes() == published[source][:-100]
+    server.plans[source] = [whole]
+    assert bring()[0] == []
+    check_landed(tmp_path / "to", published)
+    assert path.with_name(f"{path.name}.replaced").read_bytes() == published[source][:-100]
+
+
+def test_a_spoilt_note_costs_only_time(bring, server, tmp_path):
+    bring()
+    (tmp_path / "to" / ".download.json").write_text("{")
+    asked = server.requests()
+    assert bring()[0] == [] and server.requests() == asked
+
+
+def test_all_failures_are_reported_by_case(bring, server, published, tmp_path):
+    server.plans["/imaging/case_00002.nii.gz"] = [status(404)]
+    server.plans[LABEL] = [page("text/html")]
+    server.plans["/labels/kits.json"] = [status(403)]
+    failures, printed = bring()
+    assert [(error.case, error.file) for error in failures] == [
+        ("all cases", "kits.json"), ("case_00001", "segmentation.nii.gz"), ("case_00001", "imaging.nii.gz"),
+        ("case_00002", "imaging.nii.gz")]
+    assert [line for line in printed.splitlines() if line.startswith("failed: ")] == [f"failed: {error}" for error in failures]
+    check_landed(tmp_path / "to", published, but=(LABEL, IMAGE, "/labels/kits.json", "/imaging/case_00002.nii.gz"))
+
+
+def test_a_disk_that_refuses_is_reported(bring, server, tmp_path):
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "case_00001").write_text("a file where the folder should be")
+    failures, _ = bring()
+    assert [(error.case, error.advice) for error in failures[:1]] == [("case_00001", "check permissions and disk")]
+    assert {error.case for error in failures} == {"case_00001"}
+
+
+def test_a_full_disk_is_reported_by_case(bring, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(subject, "write_json", full)
+    failures, _ = bring(cases=[1], labels_only=True)
+    assert [f"{error.case}: {error.reason}" for error in failures] == [
+        "all cases: No space left on device", "case_00001: No space left on device"]
+
+
+def test_too_little_memory_is_no_fault_of_the_file(bring, server, tmp_path, monkeypatch):
+    def small(_) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(subject, "read_nifti", small)
+    failures, _ = bring(cases=[1], labels_only=True)
+    assert [str(error) for error in failures] == [
+        "case_00001: segmentation.nii.gz: too large to be read in this memory; free some memory"]
+    assert len(server.asked[LABEL]) == 1 and part(tmp_path / "to", LABEL).exists()
+
+
+def test_cases_are_fetched_beside_each_other(bring, server):
+    together = threading.Barrier(3, timeout=10)
+
+    def meet(handler: Handler, data: bytes) -> None:
+        together.wait()
+        whole(handler, data)
+
+    for number in CASES:
+        server.plans[f"/imaging/case_{number:05d}.nii.gz"] = [meet]
+    assert bring(workers=3)[0] == []
+
+
+def test_an_interrupt_stops_the_threads_and_is_passed_on(bring, server, tmp_path, monkeypatch):
+    started = threading.Event()
+
+    def slow(handler: Handler, data: bytes) -> None:
+        rest = handler.begin(data)
+        handler.wfile.write(rest[:CHUNK])
+        handler.wfile.flush()
+        started.set()
+        for first in range(CHUNK, len(rest), 1000):
+            time.sleep(0.01)
+            handler.wfile.write(rest[first : first + 1000])
+
+    def interrupt(_) -> Iterator:
+        assert started.wait(10)
+        raise KeyboardInterrupt
+
+    server.plans[IMAGE] = [slow]
+    monkeypatch.setattr(subject, "as_completed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bring(cases=[1])
+    assert not landed(tmp_path / "to", IMAGE).exists() and part(tmp_path / "to", IMAGE).exists()
+
+
+def test_total_is_guessed_from_files_of_the_same_kind():
+    with Progress(console=Console(file=io.StringIO())) as progress:
+        meter = Meter(progress, ["kits.json", *(f"case_{number:05d}/imaging.nii.gz" for number in range(4))])
+        meter.begin("case_00000/imaging.nii.gz", 100, 0)
+        assert meter.expected() is None  # nothing is known of kits.json
+        meter.begin("kits.json", 10, 0)
+        assert meter.expected() == 110 + 3 * 100
+        meter.receive("kits.json", 10)
+        meter.end("kits.json")
+        meter.begin("case_00001/imaging.nii.gz", 200, 150)  # 150 bytes were here
+        assert meter.expected() == 10 + 100 + 50 + 2 * 150
+        meter.begin("case_00001/imaging.nii.gz", 200, 0)  # and had to be thrown away
+        assert meter.expected() == 10 + 100 + 200 + 2 * 150
+        meter.end("case_00002/imaging.nii.gz")  # was there
+        assert meter.expected() == 10 + 100 + 200 + 150
+        assert progress.tasks[0].description == "2 of 5 files"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("7", [7]), ("0-3", [0, 1, 2, 3]), ("9, 0-2,1", [0, 1, 2, 9]), ("00012", [12])])
+def test_cases_are_named_by_numbers_and_ranges(text, numbers):
+    assert parse_cases(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-3", "1,,2", "1-2-3", "0.5", "²"])
+def test_other_names_of_cases_are_refused(text):
+    with pytest.raises(ValueError, match="names no cases; give numbers and ranges such as 0-9,15"):
+        parse_cases(text)
+
+
+def test_cases_that_kits19_lacks_are_refused(bring, server):
+    with pytest.raises(ValueError, match="case_00003, case_00210: KiTS19 has labels for 3 cases, the last 2"):
+        bring(cases=[0, 3, 210])
+    assert not server.requests()
+
+
+def official() -> Sources:
+    return Sources(Path("unused"), subject.LABELS_ADDRESS, subject.IMAGING_ADDRESS, subject.REGISTRY)
+
+
+def test_registry_has_all_of_kits19_and_is_shipped():
+    sources = official()
+    assert sources.numbers == list(range(210))
+    hashes = [digest for digest in sources.known.registry.values() if digest is not None]
+    assert len(hashes) == 211 and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes)
+    assert subject.COMMIT in subject.REGISTRY.read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["tool"]["setuptools"]["package-data"] == {"kitsnb": [subject.REGISTRY.name]}
+
+
+def test_official_addresses_are_pinned():
+    known = official().known
+    assert known.get_url("case_00012/segmentation.nii.gz") == (
+        f"https://raw.githubusercontent.com/neheller/kits19/{subject.COMMIT}/data/case_00012/segmentation.nii.gz")
+    assert known.get_url("case_00012/imaging.nii.gz") == (
+        "https://huggingface.co/datasets/neheller/KiTS-Challenge-Imaging/resolve/"
+        f"{subject.REVISION}/images/case_00012.nii.gz")
+
+
+def test_real_labels_have_the_hashes_of_the_registry(kits19_labels):
+    sources = official()
+    for name in ("kits.json", *(f"case_{number:05d}/segmentation.nii.gz" for number in (0, 7, 160, 209))):
+        assert sources.verify(name, kits19_labels / name, None) == sources.known.registry[name]

@@ -1,0 +1,63 @@
+"""A made-up case and the ways in which files are broken, for the tests of reading and of checks."""
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from kitsnb.data.cases import Case
+
+AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])
+SHAPE = (5, 7, 6)
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.Nifti1Image(array, affine).to_filename(path)
+
+
+def make_case(folder: Path, number: int = 0) -> Case:
+    """A good pair: random HU, a kidney with a tumour."""
+    case = Case(folder / f"case_{number:05d}")
+    rng = np.random.default_rng(number)
+    write(case.imaging, rng.integers(-1000, 1000, SHAPE).astype(np.int16))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:4, 2:5, 2:5], labels[2, 3, 3] = 1, 2
+    write(case.segmentation, labels)
+    return case
+
+
+def cut(path, keep):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+def lose_the_tail(path):
+    path.write_bytes(path.read_bytes()[:-8])  # the stream decodes fully; only the checksum and length are gone
+
+
+def flip_the_checksum(path):
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+
+
+CORRUPTIONS = {
+    "cut": lambda path: cut(path, 0.5),
+    "cut inside the header": lambda path: path.write_bytes(path.read_bytes()[:20]),
+    "cut inside the gzip header": lambda path: path.write_bytes(path.read_bytes()[:5]),
+    "flipped bit": flip_a_bit,
+    "lost tail": lose_the_tail,
+    "flipped checksum": flip_the_checksum,
+    "empty": lambda path: path.write_bytes(b""),
+    "HTML page": lambda path: path.write_text("<!DOCTYPE html><title>503 Service Unavailable</title>" * 20),
+    "gzip of something else": lambda path: path.write_bytes(gzip.compress(b"<html>" * 500)),
+    "too few voxels": lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10])),
+}

@@ -1,0 +1,151 @@
+"""The runner with dummy notebooks: strictness before a kernel starts, failures, dead kernels."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kitsnb.files import ROOT
+from kitsnb.workflow.profile import ProfileError, load
+from kitsnb.workflow.run import run_profile
+from kitsnb.workflow.stamps import imported_modules
+
+GIVEN = {
+    "01_data_analysis.py": "",
+    "02_preprocessing.py": "",
+    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nrate = 0.1\nflag = False\nsource = "folder"\nsimulated = False',
+    "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}",
+}
+WORK = {
+    "01_data_analysis.py": "",
+    "02_preprocessing.py": "",
+    "04_training.py": """
+from kitsnb.files import Build
+run = Build(build).run(experiment, seed)
+run.mkdir(parents=True, exist_ok=True)
+(run / "history.csv").write_text("epoch,seconds\\n1,0.1\\n")
+for name in ("scores.csv", "run.json"):
+    (run / name).write_text(str(loss_parameters))
+""",
+    "05_results.py": "",
+}
+
+
+def make(folder: Path, work: dict = {}, **profile) -> tuple[Path, Path]:  # noqa: B006
+    """Dummy notebooks and a profile in ``folder``."""
+    notebooks = folder / "notebooks"
+    notebooks.mkdir(exist_ok=True)
+    for name, parameters in GIVEN.items():
+        code = (WORK | work)[name]
+        header = "".join((ROOT / "notebooks" / "04_training.py").read_text().partition("# %%")[:1])
+        (notebooks / name).write_text(header + f'# %% tags=["parameters"]\nbuild = ""\n{parameters}\n\n# %%\n{code}\n')
+    content = {"stages": ["data_analysis", "training", "results"],
+               "experiments": [{"name": "a", "loss": "dice"}, {"name": "b", "loss": "tversky"}]} | profile
+    path = folder / "dummy.yml"
+    path.write_text(yaml.safe_dump(content))
+    return path, notebooks
+
+
+def run(folder: Path, *arguments, **profile) -> int:
+    path, notebooks = make(folder, *arguments, **profile)
+    return run_profile(load(path, notebooks=notebooks, build=str(folder / "build")))
+
+
+def test_success_is_stamped_and_not_repeated(tmp_path, capfd):
+    assert run(tmp_path) == 0
+    out = capfd.readouterr().out
+    assert "training a seed 0: epoch 1" in out and "results: done" in out
+    assert run(tmp_path) == 0
+    assert "done in" not in capfd.readouterr().out
+
+
+def test_a_failed_cell_is_shown_and_the_others_go_on(tmp_path, capfd):
+    failing = WORK["04_training.py"] + "\nif experiment == 'a':\n    raise ValueError('no such luck')\n"
+    assert run(tmp_path, {"04_training.py": failing}) == 1
+    out = capfd.readouterr().out
+    assert "training b seed 0: done" in out and "results" in out and "skipped" in out
+    assert "04_training-a-seed0.ipynb" in out and "ValueError: no such luck" in out and "In [3]" in out
+    assert (tmp_path / "build" / "runs" / "b-seed0" / "run.json").exists()
+    assert (tmp_path / "build" / "notebooks" / "04_training-a-seed0.ipynb").exists()
+
+
+def test_a_dead_kernel_is_a_failure(tmp_path, capfd):
+    assert run(tmp_path, {"01_data_analysis.py": "import os\nos._exit(0)"}) == 1
+    assert "skipped" in capfd.readouterr().out
+    assert not (tmp_path / "build" / "stamps" / "data_analysis.json").exists()
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"training": {"rete": 0.2}}, "rate"),
+        ({"training": {"flag": "false"}}, "is bool, not str"),
+        ({"training": {"rate": True}}, "is float, not bool"),
+        ({"trainning": {}}, "training"),
+        ({"experiments": [{"name": "a", "loss": "dyce"}]}, "did you mean 'dice'"),
+        ({"experiments": [{"name": "a", "loss": "dice", "parameters": {"smoth": 1}}]}, "did you mean 'smooth'"),
+        ({"experiments": [{"name": "a", "loss": "dice"}, {"name": "a", "loss": "dice"}]}, "given twice"),
+        ({"stages": ["trainig"]}, "training"),
+        ({"training": {"source": "phantom"}}, "phantoms .* are simulated CT"),
+        ({"training": {"source": "hybrid"}}, "hybrids .* are simulated CT"),
+        ({"simulated": True, "training": {"simulated": False}}, "make them equal"),
+    ],
+)
+def test_a_mistake_is_named_before_any_kernel_starts(tmp_path, change, text):
+    path, notebooks = make(tmp_path, **change)
+    with pytest.raises(ProfileError, match=text):
+        load(path, notebooks=notebooks)
+
+
+def test_overrides_are_typed(tmp_path):
+    path, notebooks = make(tmp_path)
+    assert load(path, ["training.flag=false"], notebooks).parameters["training"]["flag"] is False
+    with pytest.raises(ProfileError, match="is bool"):
+        load(path, ["training.flag=no thanks"], notebooks)
+
+
+def test_the_profiles_that_are_shipped_are_valid(monkeypatch):
+    from kitsnb.files import NOTEBOOKS
+
+    monkeypatch.setenv("KITSNB_DATA", "/data")
+    for path in (NOTEBOOKS / "profiles").glob("*.yml"):
+        assert load(path).title
+
+
+def test_imports_are_followed():
+    from kitsnb.files import NOTEBOOKS
+
+    names = {"/".join(path.parts[-2:]) for path in imported_modules(NOTEBOOKS / "04_training.py")}
+    assert {"training/run.py", "losses/registry.py", "kitsnb/unet.py", "data/cases.py"} <= names
+    assert "simulation/phantom.py" not in names
+
+
+def test_missing_cases_are_all_named_before_anything_runs(tmp_path, capfd):
+    from kitsnb.files import ROOT
+    from kitsnb.simulation.phantom import write_dataset
+
+    write_dataset(tmp_path / "data", 3, 0)
+    (tmp_path / "data" / "case_00001" / "imaging.nii.gz").unlink()
+    overrides = ["common.source=folder", f"common.folder={tmp_path / 'data'}", "data_analysis.phantom_cases=0"]
+    profile = load(ROOT / "tests" / "helpers" / "smoke.yml", overrides, build=str(tmp_path / "build"))
+    assert run_profile(profile) == 1
+    said = capfd.readouterr().out
+    for name in ("case_00001/imaging.nii.gz", "case_00003", "case_00004", "case_00005", "case_00007"):
+        assert name in said
+    assert not (tmp_path / "build" / "notebooks").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path, capfd, monkeypatch):
+    path, notebooks = make(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    assert run_profile(load(path, notebooks=notebooks, build=str(tmp_path / "file" / "build"))) == 1
+    said = capfd.readouterr().out
+    assert "cannot be written" in said and "Not a directory" in said
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert run_profile(load(path, notebooks=notebooks, build=str(tmp_path / "build"))) == 1
+    said = capfd.readouterr().out
+    assert "No space left" in said and "done in" not in said
