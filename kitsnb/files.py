@@ -1,7 +1,12 @@
 """Where everything lies: one place that knows the names of folders and files below ``build/<profile>``, and writes them whole."""
 
+import hashlib
 import json
+import math
 import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +18,8 @@ PAPER = ROOT / "paper"
 SOURCES = ("phantom", "hybrid", "folder")
 #: Of these the ones whose CT is made, below the build folder.
 SIMULATED_SOURCES = ("phantom", "hybrid")
+#: Name of the file in a folder that says what the folder was made from: hidden, so that it is no content itself.
+RECEIPT = ".made_from.json"
 
 
 def resolve(path: str | Path) -> Path:
@@ -25,12 +32,96 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write in one step, so that nobody reads half of it."""
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A hidden path beside ``path``, to write to. It takes the place of ``path`` when the block ends well, else it goes.
+
+    So nobody ever reads half a file, and who is killed on the way leaves what was there before. The name's end stays, since
+    many writers choose the format by it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(path)
+    partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write ``content`` as ``path``, whole or not at all; text in UTF-8."""
+    with replaced(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write ``content``, as ``plain`` has it, as strict JSON, whole or not at all."""
+    write_atomic(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def plain(content: object) -> object:
+    """``content`` as JSON has it: NaN is null, numpy's numbers are Python's, arrays and tuples lists, paths and keys text.
+
+    Raises ValueError for infinity, which is no result.
+    """
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if hasattr(content, "tolist"):  # of numpy or torch
+        content = content.tolist()
+    if isinstance(content, (list, tuple)):
+        return [plain(value) for value in content]
+    if isinstance(content, float) and math.isinf(content):
+        raise ValueError("infinity is no result; look for a division by zero")
+    if isinstance(content, float) and math.isnan(content):
+        return None
+    return str(content) if isinstance(content, Path) else content
+
+
+def read_json(path: Path) -> dict:
+    """The mapping in ``path``; {} where there is none, or where the file is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_below(*paths: Path) -> list[Path]:
+    """The files among ``paths`` and below the folders among them, sorted; hidden ones, which are half-written, left out."""
+    found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [file for path, file in found
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+def write_receipt(folder: Path, made_from: object, **more: object) -> None:
+    """Say in ``folder`` what its files were made from, and how they are now; ``more`` is kept with it."""
+    files = {str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns, digest(path)]
+             for path in files_below(folder)}
+    write_json(folder / RECEIPT, {"made_from": made_from, "files": files, **more})
+
+
+def read_receipt(folder: Path, made_from: object) -> dict | None:
+    """The receipt of ``folder`` if it was made from ``made_from`` and its files are as they were left, else None.
+
+    A file's content is read only where its time of change is another, as after a copy.
+    """
+    receipt = read_json(folder / RECEIPT)
+    if not receipt or receipt.get("made_from") != plain(made_from):
+        return None
+    try:
+        for name, (size, changed, content) in receipt["files"].items():
+            status = (folder / name).stat()
+            if status.st_size != size or status.st_mtime_ns != changed and digest(folder / name) != content:
+                return None
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return receipt
 
 
 @dataclass(frozen=True)

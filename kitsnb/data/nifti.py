@@ -4,7 +4,6 @@ Array axes carry no meaning of their own. KiTS19 stores the slice axis first (ax
 other sources do not, so everything downstream asks the affine: ``spacing_of`` and ``orientation_of``.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+
+from kitsnb.files import replaced
 
 DOWNLOAD_AGAIN = "download it again"
 READ = 8 << 20  # bytes at a time
@@ -129,11 +130,6 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with replaced(path) as partial:
         image.to_filename(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

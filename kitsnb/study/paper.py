@@ -5,7 +5,6 @@ typst brings along and the date is fixed, so that equal results give an equal fi
 """
 
 import json
-import os
 from pathlib import Path
 
 import typst
@@ -33,9 +32,7 @@ def build(build: paths.Build, source: Path = paths.PAPER / "paper.typ") -> Path:
         ).compile(format="pdf", timestamp=TIMESTAMP)
     except typst.TypstError as error:
         raise PaperError(f"{source} could not be compiled with {build.results}: {explain(error)}") from error
-    partial = build.paper.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(pdf)
-    partial.replace(build.paper)
+    paths.write_atomic(build.paper, pdf)
     return build.paper
 
 

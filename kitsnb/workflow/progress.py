@@ -4,7 +4,6 @@ A run tells by its own ``history.csv`` and ``settings.json``; the worker that ha
 """
 
 import csv
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -15,6 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from kitsnb.files import read_json
+from kitsnb.messages import duration
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.stamps import stamp_path
@@ -58,15 +59,6 @@ def failed_path(job: Job, stamps: Path) -> Path:
     return stamps / f"{job.name}.failed"
 
 
-def read_json(path: Path) -> dict:
-    """The content of ``path``, {} where there is none or where it is being replaced."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def read_history(run: Path) -> list[dict[str, float]]:
     """The rows of a run's history.csv as numbers; none where it is not there, or is no history."""
     try:
@@ -92,15 +84,6 @@ def read_state(job: Job, stamps: Path) -> State:
     else:
         status = SCORING if epochs and len(history) >= epochs else RUNNING
     return State(job, status, epochs, history, mark)
-
-
-def duration(seconds: float | None) -> str:
-    """``seconds`` as h:mm:ss or m:ss, "" for None."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def total_left(states: Iterable[State]) -> float | None:
