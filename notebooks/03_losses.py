@@ -40,6 +40,7 @@ cost_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the benchm
 repeats = 15  # rounds of the benchmark
 
 # %%
+import sys
 import time
 from importlib.metadata import version
 
@@ -48,16 +49,18 @@ import torch
 from IPython.display import display
 
 from kitsnb import losses as library
-from kitsnb.benchmarks.losses import against_monai
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import CaseError
-from kitsnb.files import Build, resolve
+from kitsnb.files import ROOT, Build, resolve
 from kitsnb.study import figures as style
 from kitsnb.study import hypotheses as predictions
 from kitsnb.study import probes as anatomy
 from kitsnb.study.error_paths import phantom_geometry, real_geometry
 from kitsnb.study.figures import losses as figures
 from kitsnb.study.tables import write_results
+
+sys.path.append(str(ROOT / "notebooks"))  # where the benchmarks lie
+from peers.losses import against_monai
 
 # %matplotlib inline
 style.use_style()

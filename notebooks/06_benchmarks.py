@@ -24,27 +24,30 @@ repeats = 5  # rounds of each comparison
 folder: str | None = None  # KiTS19 data (labels suffice) for the metric; None: phantoms
 validation = [166, 209]  # the cases whose labels the metric is timed on
 loss_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the losses
-step: dict = {}  # of "training": settings of kitsnb.benchmarks.training.measure, {"workers": 4} for one
+step: dict = {}  # of "training": settings of peers.training.measure, {"workers": 4} for one
 readme = False  # rewrite the table in README.md
 
 # %%
 import platform
+import sys
 from importlib import import_module
 from importlib.metadata import version
 
 import pandas as pd
 from IPython.display import display
 
-from kitsnb.benchmarks.readme import write_table
 from kitsnb.files import ROOT, Build, resolve
 from kitsnb.study import figures
-from kitsnb.study.figures.benchmarks import ratios
 from kitsnb.study.tables import write_results
+
+sys.path.append(str(ROOT / "notebooks"))
+from peers.figure import ratios
+from peers.readme import write_table
 
 # %matplotlib inline
 figures.use_style()
 build = Build(build)
-compare = {part: import_module(f"kitsnb.benchmarks.{part}").compare for part in parts}
+compare = {part: import_module(f"peers.{part}").compare for part in parts}
 rows = []
 
 
@@ -90,7 +93,7 @@ if "inference" in parts:
 
 # %%
 if "metric" in parts:
-    from kitsnb.benchmarks.metric import labels_for
+    from peers.metric import labels_for
 
     show(compare["metric"](labels_for(folder and resolve(folder), validation), 1 if folder else repeats))
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
+from peers.measure import peak_bytes
 from rich.console import Console
 from typer.testing import CliRunner
 
 from kitsnb.__main__ import app
-from kitsnb.benchmarks import peak_bytes
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from peers.inference import compare, trivial
+from peers.measure import peak_bytes
 
-from kitsnb.benchmarks import peak_bytes
-from kitsnb.benchmarks.inference import compare, trivial
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import orientation_of, read_nifti
 from kitsnb.inference.sliding_window import (

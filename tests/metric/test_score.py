@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from peers.metric import compare, compare_surfaces, labels_for, perturbed
 
-from kitsnb.benchmarks.metric import compare, compare_surfaces, labels_for, perturbed
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import read_nifti
 from kitsnb.metric.score import (

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from monai.metrics import compute_surface_dice
+from peers.measure import peak_process_bytes
+from peers.metric import perturbed, plain_surface_scores
 from scipy import ndimage
 
-from kitsnb.benchmarks import peak_process_bytes
-from kitsnb.benchmarks.metric import perturbed, plain_surface_scores
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import read_nifti, spacing_of
 from kitsnb.metric.surface import REGIONS, TOLERANCES_MM, foreground_box, surface_elements, surface_scores

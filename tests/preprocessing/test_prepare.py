@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
+from peers.preprocessing import PAIRS, compare
 from scipy.ndimage import map_coordinates
 
-from kitsnb.benchmarks.preprocessing import PAIRS, compare
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import load_subject
 from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti

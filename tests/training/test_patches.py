@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+from peers.sampling import compare, simulated_volume
 
-from kitsnb.benchmarks.sampling import compare, simulated_volume
 from kitsnb.training.patches import (
     Augmentation,
     PatchSampler,

@@ -10,9 +10,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
+from peers.measure import peak_process_bytes
+from peers.training import memory, write_simulated_cases
 
-from kitsnb.benchmarks import peak_process_bytes
-from kitsnb.benchmarks.training import memory, write_simulated_cases
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.files import ROOT

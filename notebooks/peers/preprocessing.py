@@ -11,10 +11,10 @@ import torchio as tio
 from torch import Tensor
 from torchio.data.io import sitk  # as torchio has it: no dependency of our own
 
-from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
 from kitsnb.data.nifti import spacing_of
 from kitsnb.preprocessing.prepare import Preprocessing, one_hot, preprocess
 from kitsnb.preprocessing.resampling import grid_size, to_native
+from peers.measure import median_seconds, one_thread, peak_process_bytes
 
 #: As most of KiTS19: axes inferior, posterior, left; 3 mm slices of 0.78 mm pixels.
 AFFINE = np.array([[0, 0, -0.78, 0], [0, -0.78, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])

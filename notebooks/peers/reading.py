@@ -6,8 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from kitsnb.benchmarks import median_seconds, one_thread
 from kitsnb.data.nifti import read_nifti, write_nifti
+from peers.measure import median_seconds, one_thread
 
 
 def noisy_ct(slices: int, side: int, seed: int = 0) -> np.ndarray:
@@ -20,7 +20,7 @@ def noisy_ct(slices: int, side: int, seed: int = 0) -> np.ndarray:
 
 
 def compare(repeats: int, slices: int = 420, side: int = 512) -> list[dict]:
-    """One row (see ``kitsnb.benchmarks``) for a file of about 105 MB at the default size."""
+    """One row (see ``peers``) for a file of about 105 MB at the default size."""
     with tempfile.TemporaryDirectory() as folder:
         path = write_nifti(Path(folder) / "case_00000" / "imaging.nii.gz", noisy_ct(slices, side), np.diag([-3.0, -0.8, -0.8, 1.0]))
         with one_thread():

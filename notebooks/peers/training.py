@@ -1,6 +1,6 @@
 """A training step: how fast, how far from what the device can do, and how long it waits for data, here and fed by the peers.
 
-``python -m kitsnb.benchmarks.training`` measures it on the GPU where there is one, ``--help`` shows the settings, and
+``python -m peers.training`` measures it on the GPU where there is one, ``--help`` shows the settings, and
 ``--memory`` measures what the volumes of a whole training set take instead. All data are simulated.
 """
 
@@ -23,15 +23,15 @@ from isal import igzip
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitsnb.benchmarks import one_thread, peak_process_bytes
-from kitsnb.benchmarks.preprocessing import itk_on_one_thread
-from kitsnb.benchmarks.sampling import simulated_volume, torchio_transforms
 from kitsnb.data.cases import Case
 from kitsnb.losses import build_loss
 from kitsnb.training.patches import Augmentation, PatchSampler, fixed_patches
 from kitsnb.training.volumes import Volume, load_volumes
 from kitsnb.unet import UNet3D
 from kitsnb.workflow.execute import ENVIRONMENT
+from peers.measure import one_thread, peak_process_bytes
+from peers.preprocessing import itk_on_one_thread
+from peers.sampling import simulated_volume, torchio_transforms
 
 #: Autocast's dtype of each precision, by Lightning's names; None computes in float32.
 PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "32-true": None}
@@ -194,7 +194,7 @@ def measure(
 
 
 def rows_of(found: dict) -> list[dict]:
-    """``measure``'s answer as rows of ``kitsnb.benchmarks``: the step with each peer's feed, and in float32."""
+    """``measure``'s answer as rows of ``peers``: the step with each peer's feed, and in float32."""
     job = f"training step, patch of {found['patch']}"
     workers = f"{found['workers']} workers"
     peers = {"torchio": f"torchio, Queue, {workers}", "MONAI": f"MONAI, CacheDataset, {workers}", "float32": "float32, contiguous"}
@@ -271,5 +271,5 @@ def main(
 
 if __name__ == "__main__":
     if not ENVIRONMENT.items() <= os.environ.items():  # a step's memory is reused, as in the runner's kernels
-        os.execve(sys.executable, [sys.executable, "-m", "kitsnb.benchmarks.training", *sys.argv[1:]], os.environ | ENVIRONMENT)
+        os.execve(sys.executable, [sys.executable, "-m", "peers.training", *sys.argv[1:]], os.environ | ENVIRONMENT)
     typer.run(main)

@@ -5,11 +5,9 @@ import itertools
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
-
-from kitsnb.benchmarks import training
-from kitsnb.benchmarks.sampling import simulated_volume
-from kitsnb.benchmarks.training import (
+from peers import training
+from peers.sampling import simulated_volume
+from peers.training import (
     PRECISIONS,
     Step,
     compare,
@@ -20,6 +18,7 @@ from kitsnb.benchmarks.training import (
     step_flops,
     torchio_feed,
 )
+from typer.testing import CliRunner
 
 TINY = {"patch": 16, "base_filters": 2, "depth": 2, "shape": (32, 40, 40), "cases": 2, "matrix": 64}
 CPU = torch.device("cpu")

@@ -4,8 +4,8 @@ import itertools
 
 import torch
 
-from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
 from kitsnb.inference.sliding_window import Window, slide
+from peers.measure import median_seconds, one_thread, peak_process_bytes
 
 #: Shape of the volume, and the window: the paper's on its median working grid, and the quick profile's.
 CASES = (

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kitsnb.benchmarks import median_seconds, one_thread, peak_process_bytes
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import read_nifti
 from kitsnb.metric.score import kits19_score
 from kitsnb.metric.surface import REGIONS, TOLERANCES_MM, foreground_box, surface_scores
 from kitsnb.simulation.phantom import simulate_case
+from peers.measure import median_seconds, one_thread, peak_process_bytes
 
 _DICE, _SURFACES = "boolean arrays of full size", "surface-distance"
 

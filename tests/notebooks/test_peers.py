@@ -5,13 +5,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from peers import losses, measure, reading
+from peers.figure import ratios
+from peers.losses import against_monai, cost_of_losses
+from peers.readme import BEGIN, END, write_table
 
-from kitsnb import benchmarks
-from kitsnb.benchmarks import losses, reading
-from kitsnb.benchmarks.losses import against_monai, cost_of_losses
-from kitsnb.benchmarks.readme import BEGIN, END, write_table
 from kitsnb.losses import DiceLoss
-from kitsnb.study.figures.benchmarks import ratios
 
 
 def test_functions_take_turns_and_the_slower_one_is_slower():
@@ -26,7 +25,7 @@ def test_functions_take_turns_and_the_slower_one_is_slower():
 
         return run
 
-    found = benchmarks.median_seconds({"short": busy("short", 0.002), "long": busy("long", 0.006)}, repeats=6)
+    found = measure.median_seconds({"short": busy("short", 0.002), "long": busy("long", 0.006)}, repeats=6)
     assert calls.count("short") == calls.count("long") == 7  # one round warms up
     assert {frozenset(calls[turn : turn + 2]) for turn in range(0, 14, 2)} == {frozenset({"short", "long"})}
     assert 0.002 <= found["short"] < found["long"]
@@ -34,7 +33,7 @@ def test_functions_take_turns_and_the_slower_one_is_slower():
 
 def test_one_thread_is_given_back():
     torch.set_num_threads(2)
-    with benchmarks.one_thread():
+    with measure.one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -42,19 +41,19 @@ def test_one_thread_is_given_back():
 
 def test_peak_bytes_of_what_is_known(capfd):
     values = torch.ones(250_000)  # a megabyte
-    assert benchmarks.peak_bytes(lambda: values + 1) == pytest.approx(1e6, rel=0.01)
-    assert benchmarks.peak_bytes(lambda: (values + 1) * 2) == pytest.approx(2e6, rel=0.01)
-    assert benchmarks.peak_bytes(lambda: [values + i for i in range(5)]) == pytest.approx(5e6, rel=0.01)
-    assert benchmarks.peak_bytes(lambda: [(values + i).sum() for i in range(5)]) == pytest.approx(1e6, rel=0.01)
+    assert measure.peak_bytes(lambda: values + 1) == pytest.approx(1e6, rel=0.01)
+    assert measure.peak_bytes(lambda: (values + 1) * 2) == pytest.approx(2e6, rel=0.01)
+    assert measure.peak_bytes(lambda: [values + i for i in range(5)]) == pytest.approx(5e6, rel=0.01)
+    assert measure.peak_bytes(lambda: [(values + i).sum() for i in range(5)]) == pytest.approx(1e6, rel=0.01)
     assert capfd.readouterr().err == ""
 
 
 def test_peak_process_bytes_of_what_is_known():
     values = np.ones(2_500_000)  # 20 MB
-    assert benchmarks.peak_process_bytes(lambda: values + 1) == pytest.approx(20e6, rel=0.15)
-    assert benchmarks.peak_process_bytes(lambda: [values + i for i in range(4)]) == pytest.approx(80e6, rel=0.15)
+    assert measure.peak_process_bytes(lambda: values + 1) == pytest.approx(20e6, rel=0.15)
+    assert measure.peak_process_bytes(lambda: [values + i for i in range(4)]) == pytest.approx(80e6, rel=0.15)
     with pytest.raises(RuntimeError, match="child process"):
-        benchmarks.peak_process_bytes(lambda: 1 / 0)
+        measure.peak_process_bytes(lambda: 1 / 0)
 
 
 def test_cost_of_losses_is_in_units_of_the_logits():

@@ -6,10 +6,10 @@ from itertools import count
 import torch
 import torchio as tio
 
-from kitsnb.benchmarks import median_seconds, one_thread
-from kitsnb.benchmarks.preprocessing import itk_on_one_thread
 from kitsnb.training.patches import Augmentation, PatchSampler
 from kitsnb.training.volumes import MAX_CENTRES, Volume
+from peers.measure import median_seconds, one_thread
+from peers.preprocessing import itk_on_one_thread
 
 
 def simulated_volume(shape: Sequence[int], seed: int = 0) -> Volume:

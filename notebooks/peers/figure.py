@@ -12,7 +12,7 @@ from kitsnb.study.figures import COLOURS, PAGE
 def ratios(rows: Sequence[Mapping]) -> Figure:
     """Time (dot) and memory (diamond) of each job over its peer's, logarithmic; the line at one is the peer.
 
-    ``rows`` are those of ``kitsnb.benchmarks``; what was not measured (None) is not drawn.
+    ``rows`` are those of ``peers``; what was not measured (None) is not drawn.
     """
     figure = Figure(figsize=(PAGE, 0.9 + 0.22 * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from kitsnb import losses
-from kitsnb.benchmarks import median_seconds, one_thread, peak_bytes
+from peers.measure import median_seconds, one_thread, peak_bytes
 
 
 def cost_of_losses(functions: Mapping[str, Callable], logits: torch.Tensor, target: torch.Tensor, repeats: int) -> dict[str, dict]:
@@ -50,7 +50,7 @@ def against_monai(sizes: Sequence[Sequence[int]], repeats: int) -> list[dict]:
 
 
 def compare(repeats: int, sizes: Sequence[Sequence[int]]) -> list[dict]:
-    """``against_monai`` as rows of ``kitsnb.benchmarks``."""
+    """``against_monai`` as rows of ``peers``."""
     rows = []
     for row in against_monai(sizes, repeats):
         batch, classes, *spatial = row["size"]
