@@ -134,6 +134,11 @@ class Build:
         object.__setattr__(self, "folder", resolve(folder))
 
     @property
+    def profile(self) -> Path:
+        """``profile.json``: what the build was made with."""
+        return self.folder / "profile.json"
+
+    @property
     def data(self) -> Path:
         """Simulated cases in KiTS19's folder format (only where the profile simulates its data)."""
         return self.folder / "data"

@@ -4,6 +4,7 @@ A profile is a YAML file (see ``notebooks/profiles``). ``load`` returns it as a 
 every notebook, or raises one ``ProfileError`` that lists everything that is wrong with it.
 """
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from kitsnb.data.cases import select
-from kitsnb.files import NOTEBOOKS, SIMULATED_SOURCES, Build
+from kitsnb.files import NOTEBOOKS, SIMULATED_SOURCES, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.workflow.parameters import Parameter, read_parameters
 
@@ -35,10 +36,10 @@ KEYS = {"title": str, "description": str, "simulated": bool, "stages": list, "wo
 EXPERIMENT_KEYS = {"name": str, "title": str, "loss": str, "parameters": dict}
 DEVIATION_KEYS = ("setting", "paper", "here", "why")
 #: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
-GIVEN = dict.fromkeys(STAGES, ("build",)) | {
-    "losses": ("build", "experiments"),
-    "training": ("build", "experiment", "title", "loss", "loss_parameters", "seed"),
-    "results": ("build", "experiments", "seeds", "profile"),
+GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
+    "losses": ("build", "by_runner", "experiments"),
+    "training": ("build", "by_runner", "experiment", "title", "loss", "loss_parameters", "seed"),
+    "results": ("build", "by_runner", "experiments", "seeds", "profile"),
 }
 #: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
 GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
@@ -69,7 +70,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Profile:
-    """A checked profile. ``parameters`` holds, by stage, what the notebook is given beside what the runner adds."""
+    """A checked profile. ``parameters`` holds, by stage, all that the notebook is given beside what the runner adds."""
 
     name: str
     title: str
@@ -100,6 +101,33 @@ class Profile:
         """What notebook 05 is told about the profile."""
         return {key: getattr(self, key) for key in ("name", "title", "description", "simulated", "deviations")}
 
+    def save(self) -> None:
+        """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""
+        write_json(self.build.profile, self.summary | {
+            "stages": self.stages, "experiments": [experiment.row for experiment in self.experiments], "seeds": self.seeds,
+            "folds": self.folds, "parameters": self.parameters})
+
+
+def recorded_parameters(build: str | Path, stage: str) -> dict:
+    """What the runner gave to the notebook of ``stage`` when ``build`` was made, with ``experiments``, ``seeds``, ``folds`` and
+    ``profile`` (title, deviations, ...) for every stage.
+
+    Raises FileNotFoundError where nothing was run yet, and KeyError for a stage that the profile does not have.
+    """
+    path = Build(build).profile
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing is built in {build} yet: run make")
+    saved = json.loads(path.read_text())
+    parameters = saved.pop("parameters")
+    if stage not in parameters:
+        raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, parameters)}")
+    known = parameters[stage]
+    known.pop("by_runner", None)
+    if "label_map" in known:  # JSON has no integer keys
+        known["label_map"] = {int(old): new for old, new in known["label_map"].items()}
+    everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
+    return known | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
+
 
 def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None,
          data_free: bool = False) -> Profile:
@@ -128,7 +156,10 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
         problems.append("experiments: the stage training needs at least one")
     deviations = _deviations(content.get("deviations", []), problems)
     problems += _honesty(content.get("simulated", False), parameters, declared)
-    workers = content.get("workers") or max(1, _cores() // _threads(parameters, declared))
+    for stage, known in declared.items():
+        defaults = {name: parameter.default for name, parameter in known.items() if name not in _given(stage)}
+        parameters[stage] = defaults | parameters[stage] | ({"by_runner": True} if "by_runner" in known else {})
+    workers = content.get("workers") or _cores()
     if workers < 1:
         problems.append(f"workers: must be at least 1, not {workers}")
     if problems:
@@ -224,7 +255,7 @@ def _declared(notebooks: Path, stages: tuple, with_folds: bool, problems: list[s
             problems.append(str(error))
             continue
         problems += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
-                     for name in _given(stage, with_folds) if name not in declared[stage]]
+                     for name in _given(stage, with_folds) if name not in (*declared[stage], "by_runner")]
     return declared
 
 
@@ -331,10 +362,3 @@ def _honesty(simulated: bool, parameters: dict, declared: dict) -> list[str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _threads(parameters: dict, declared: dict) -> int:
-    """Threads of one training run: its notebook's parameter ``threads`` where it has one, else 1."""
-    default = declared.get("training", {}).get("threads")
-    threads = parameters.get("training", {}).get("threads", default and default.default)
-    return threads if type(threads) is int and threads > 0 else 1

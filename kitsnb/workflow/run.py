@@ -177,6 +177,8 @@ def run_profile(profile: Profile, *, workers: int | None = None, scheduler: str 
         run.console.print(f"[red]the data of {profile.name} are not complete[/red]", *missing, sep="\n  ")
         run.console.print("get them, or narrow training, validation and excluded in the profile")
         return OK if dry else BAD
+    if not dry:
+        profile.save()
     jobs = [job for job in build_jobs(profile) if only in (None, job.stage)]
     known = {job.name for job in jobs}
     jobs = [Job(**{**vars(job), "needs": tuple(need for need in job.needs if need in known)}) for job in jobs]

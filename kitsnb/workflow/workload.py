@@ -18,8 +18,7 @@ from kitsnb.inference.sliding_window import Window
 from kitsnb.preprocessing.prepare import Preprocessing
 from kitsnb.preprocessing.resampling import grid_size
 from kitsnb.unet import UNet3D
-from kitsnb.workflow.parameters import read_parameters
-from kitsnb.workflow.profile import STAGES, Profile
+from kitsnb.workflow.profile import Profile
 
 #: Mean working grid of the real KiTS19 cases under the paper's settings, for where no data are at hand.
 PAPER_GRID = (128, 247, 247)
@@ -50,8 +49,7 @@ class Arithmetic:
 
 def settings_of(profile: Profile, stage: str) -> dict:
     """Every parameter of a stage's notebook as the profile runs it, defaults included."""
-    declared = read_parameters(profile.notebooks / STAGES[stage])
-    return {name: parameter.default for name, parameter in declared.items()} | profile.parameters.get(stage, {})
+    return profile.parameters[stage]
 
 
 def count_cases(profile: Profile) -> Cases:
