@@ -19,16 +19,14 @@
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all output, from the repository's root
-experiments = [  # rows of Table 1
-    {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {"batch": True}},
-    {"name": "log_cosh_dice", "title": "Log-cosh Dice loss", "loss": "log_cosh_dice", "parameters": {"batch": True}},
-]
+by_runner = False  # True: executed by make, which writes; by hand a notebook only looks
+experiments: list | None = None  # rows of Table 1; None: as the build has it
 others = [  # further losses of the library, shown beside them
     "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal", "quality_focal", "distribution_focal",
 ]
 reference = "dice"  # the row that predictions compare with
 weights = [1, 2, 3]  # of the weighted losses among `others`
-folder: str | None = None  # KiTS19 data (labels suffice), for a real geometry beside the phantom's; None: phantom alone
+folder: str | None = None  # KiTS19 data (labels suffice), for a real geometry beside the phantom's; None: as the build has it
 case = 122  # the KiTS19 case whose label is used; its tumour is of median size (30 ml)
 phantom_seed = 1
 phantom_number = 0
@@ -58,6 +56,7 @@ from kitsnb.study import probes as anatomy
 from kitsnb.study.error_paths import phantom_geometry, real_geometry
 from kitsnb.study.figures import losses as figures
 from kitsnb.study.tables import write_results
+from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(ROOT / "notebooks"))  # where the benchmarks lie
 from peers.losses import against_monai
@@ -65,6 +64,9 @@ from peers.losses import against_monai
 # %matplotlib inline
 style.use_style()
 started = time.perf_counter()
+if not by_runner:
+    recorded = recorded_parameters(build, "losses")
+    experiments, folder = experiments or recorded["experiments"], folder or recorded["folder"]
 build = Build(build)
 library_rows = [
     {"name": name, "title": name.replace("_", " "), "loss": name, "parameters": {"weights": weights} if "weighted" in name else {}}
@@ -115,8 +117,7 @@ along = {geometry.name: anatomy.along_paths(losses, geometry, steps) for geometr
 for geometry in geometries:
     figure = figures.error_paths(along[geometry.name], experiments or rows, geometry)
     display(figure)
-style.save(figures.error_paths(along[geometries[0].name], experiments or rows, geometries[0]), build.figures / "losses01_error_paths.svg")
-made = ["losses01_error_paths"]
+made = {"losses01_error_paths": figures.error_paths(along[geometries[0].name], experiments or rows, geometries[0])}
 
 # %% [markdown]
 # The rest of the library on the same errors:
@@ -146,8 +147,7 @@ price.loc[list(losses)].rename(titles).round(2)
 # %%
 gradient = anatomy.gradient_shares(losses, shares)
 figure = figures.gradient_shares(gradient, rows, shares)
-style.save(figure, build.figures / "losses02_gradient_shares.svg")
-made.append("losses02_gradient_shares")
+made["losses02_gradient_shares"] = figure
 display(figure)
 table = gradient.pivot(index="loss", columns="stage", values=["value", "gradient", "share_2"]).loc[list(losses)]
 table.rename(titles).reindex(columns=list(anatomy.STAGES), level="stage").round(4)
@@ -226,8 +226,13 @@ if experiments:
     predicted = predictions.predict(names, gradient, price.iloc[:, 0], compared)
 pd.DataFrame(predicted).assign(experiment=lambda table: table.experiment.map(titles)).round(2) if predicted else "no rows, no predictions"
 
+# %% [markdown]
+# ## For the paper
+#
+# Written by make alone: what is tried here by hand changes no result.
+
 # %%
-write_results(build.losses / "summary.json", {
+summary = {
     "geometry": {"name": geometries[0].name, "simulated": geometries[0].simulated, "tumour_ml": geometries[0].tumour_ml},
     "shares_percent": [round(100 * share, 4) for share in shares],
     "losses": titles,
@@ -237,6 +242,10 @@ write_results(build.losses / "summary.json", {
     "costs": costs,
     "monai": version("monai"),
     "predictions": predicted,
-    "figures": made,
-})
-print(f"{time.perf_counter() - started:.0f} s; wrote {build.losses / 'summary.json'} and {len(made)} figures")
+    "figures": list(made),
+}
+if by_runner:
+    for name, figure in made.items():
+        style.save(figure, build.figures / f"{name}.svg")
+    write_results(build.losses / "summary.json", summary)
+print(f"{time.perf_counter() - started:.0f} s; " + (f"wrote {build.losses / 'summary.json'} and {len(made)} figures" if by_runner else "wrote nothing"))

@@ -24,20 +24,17 @@
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
-experiments = [  # rows of Table 1
-    {"name": "dice", "title": "Dice loss", "loss": "dice", "parameters": {"batch": True}},
-]
-seeds = [0]  # of every row
+by_runner = False  # True: executed by make, which writes; by hand a notebook only looks
+experiments: list | None = None  # rows of Table 1; None, here and below: as the build has it
+seeds: list | None = None  # of every row
 folds: int | None = None  # of every row and seed, where the profile has folds
-profile = {  # said in the paper's title block
-    "name": "quick", "title": "Quick profile", "description": "simulated CT, small network", "simulated": True, "deviations": [],
-}
+profile: dict | None = None  # said in the paper's title block
 baseline = "log_cosh_dice"  # the seed paper's baseline
 labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
-source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
+source: str | None = None  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
-label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
-accept_affine = False  # take imaging's affine where the segmentation's differs
+label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs
 
 # %%
 import pandas as pd
@@ -53,9 +50,15 @@ from kitsnb.study import tables as results
 from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
 from kitsnb.study.runs import SURFACES, costs, load_runs, shared_settings
 from kitsnb.unet import UNet3D, count_parameters
+from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
 figures.use_style()
+if not by_runner:
+    recorded = recorded_parameters(build, "results")
+    experiments, seeds, folds = experiments or recorded["experiments"], seeds or recorded["seeds"], folds or recorded["folds"]
+    profile, source, folder = profile or recorded["profile"], source or recorded["source"], folder or recorded["folder"]
+    label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
@@ -148,8 +151,9 @@ first = {run.experiment: run for run in reversed(runs)}
 
 
 def keep(figure, name):
-    """Save a figure of the paper and show it here."""
-    figures.save(figure, build.figures / f"{name}.svg")
+    """Show a figure of the paper, and save it when make asks."""
+    if by_runner:
+        figures.save(figure, build.figures / f"{name}.svg")
     made.append(name)
     display(figure)
 
@@ -190,7 +194,7 @@ keep(best_against_baseline(scores[rival], scores[reference], ["tumour"], pair, s
 # %%
 chosen = results.choose_case(scores[reference])
 case = Case(build.cases(source, folder) / chosen)
-imaging, truth, affine = read_case(case, accept=Accept(label_map, accept_affine))
+imaging, truth, affine = read_case(case, accept=Accept(label_map or {}, bool(accept_affine)))
 for name, figure_name in ((reference, "fig13_slices_baseline"), (rival, "fig14_slices_best")):
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
     keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen}", simulated), figure_name)
@@ -245,29 +249,28 @@ cost.round(3)
 
 # %%
 trainable, _ = count_parameters(UNet3D(**settings["network"]))
-results.write_results(
-    build.results,
-    {
-        "profile": profile,
-        "data": results.describe_data(build, runs),
-        "settings": settings,
-        "network": {"trainable": trainable, **audit.count_network()},
-        "table": table,
-        "baseline": reference,
-        "best": best,
-        "rival": rival,
-        "worst": worst,
-        "difference": difference,
-        "order_agreement": agreement,
-        "claims": claims,
-        "distances": distances,
-        "by_size": sizes,
-        "losses": anatomy | {"predictions": checked},
-        "audit": audit.audit(seed_paper, audit.load_labels(labels_summary)),
-        "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
-        "figures": made,
-        "software": results.software(),
-        "seconds": sum(run.info["seconds"] for run in trained),
-    },
-)
-print(f"wrote {build.results} and {len(made)} figures")
+found = {
+    "profile": profile,
+    "data": results.describe_data(build, runs),
+    "settings": settings,
+    "network": {"trainable": trainable, **audit.count_network()},
+    "table": table,
+    "baseline": reference,
+    "best": best,
+    "rival": rival,
+    "worst": worst,
+    "difference": difference,
+    "order_agreement": agreement,
+    "claims": claims,
+    "distances": distances,
+    "by_size": sizes,
+    "losses": anatomy | {"predictions": checked},
+    "audit": audit.audit(seed_paper, audit.load_labels(labels_summary)),
+    "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
+    "figures": made,
+    "software": results.software(),
+    "seconds": sum(run.info["seconds"] for run in trained),
+}
+if by_runner:
+    results.write_results(build.results, found)
+print(f"wrote {build.results} and {len(made)} figures" if by_runner else "wrote nothing: only make writes what the paper uses")
