@@ -34,13 +34,9 @@ spacing = [3.22, 1.62, 1.62]  # mm (slice, height, width) that the real label is
 extent = [257.6, 129.6, 129.6]  # mm around the tumour: the seed paper's patch
 shares = [0.9915, 0.0068, 0.0017]  # of background, kidney and tumour in the voxels of all 210 KiTS19 labels (notebook 01)
 steps = 13  # on each error path
-cost_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the benchmark
-repeats = 15  # rounds of the benchmark
 
 # %%
-import sys
 import time
-from importlib.metadata import version
 
 import pandas as pd
 import torch
@@ -49,7 +45,7 @@ from IPython.display import display
 from kitsnb import losses as library
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import CaseError
-from kitsnb.files import ROOT, Build, resolve
+from kitsnb.files import Build, resolve
 from kitsnb.study import figures as style
 from kitsnb.study import hypotheses as predictions
 from kitsnb.study import probes as anatomy
@@ -57,9 +53,6 @@ from kitsnb.study.error_paths import phantom_geometry, real_geometry
 from kitsnb.study.figures import losses as figures
 from kitsnb.study.tables import write_results
 from kitsnb.workflow.profile import recorded_parameters
-
-sys.path.append(str(ROOT / "notebooks"))  # where the benchmarks lie
-from peers.losses import against_monai
 
 # %matplotlib inline
 style.use_style()
@@ -199,16 +192,6 @@ bare = anatomy.without_tumour(losses, geometries[-1], false_ml=5.0)
 bare.rename(titles).style.format("{:.2e}").set_caption(figures.named(geometries[-1]))
 
 # %% [markdown]
-# ## Cost
-#
-# Forward and backward against MONAI, in one process, on one thread, in random turns; medians. Memory is the peak that torch
-# held, in units of the logits' size.
-
-# %%
-costs = against_monai(cost_sizes, repeats)
-pd.DataFrame(costs).round(2)
-
-# %% [markdown]
 # ## Predictions about Table 1
 #
 # Made from the tables above by three rules, the same for every row. A measure counts as different from the reference's by
@@ -239,8 +222,6 @@ summary = {
     "gradient": gradient.to_dict("records"),
     "price_of_missing": price.iloc[:, 0].to_dict(),
     "without_tumour": bare.to_dict("index"),
-    "costs": costs,
-    "monai": version("monai"),
     "predictions": predicted,
     "figures": list(made),
 }

@@ -123,7 +123,7 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
         raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, parameters)}")
     known = parameters[stage]
     known.pop("by_runner", None)
-    if "label_map" in known:  # JSON has no integer keys
+    if known.get("label_map"):  # JSON has no integer keys
         known["label_map"] = {int(old): new for old, new in known["label_map"].items()}
     everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
     return known | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}

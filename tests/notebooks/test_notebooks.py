@@ -15,6 +15,7 @@ import yaml
 from pypdf import PdfReader
 
 from kitsnb.files import NOTEBOOKS, ROOT
+from kitsnb.workflow.execute import execute
 
 SMOKE = yaml.safe_load((ROOT / "tests" / "helpers" / "smoke.yml").read_text())
 
@@ -57,6 +58,18 @@ def test_the_paper_says_that_its_data_are_simulated(smoke):
     assert "simulated" in text.lower()
     for row in SMOKE["experiments"]:
         assert row["title"].split(" (")[0] in text
+
+
+@pytest.mark.parametrize("notebook", ["03_losses.py", "05_results.py"])
+def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_path, notebook):
+    def written() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in smoke.rglob("*") if path.is_file()}
+
+    before = written()
+    assert execute(NOTEBOOKS / notebook, tmp_path / "by_hand.ipynb", {"build": str(smoke)}) is None
+    assert written() == before
+    shown = (tmp_path / "by_hand.ipynb").read_text()
+    assert all(row["title"] in shown for row in SMOKE["experiments"])
 
 
 def test_again_runs_nothing_and_one_change_runs_only_what_follows(smoke, tmp_path):
