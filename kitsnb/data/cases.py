@@ -24,7 +24,10 @@ _NAME = re.compile(r"case_\d{5}")
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """One folder ``case_XXXXX`` with ``imaging.nii.gz`` and ``segmentation.nii.gz`` (neither need exist yet)."""
+    """One folder ``case_XXXXX`` with ``imaging.nii.gz`` and ``segmentation.nii.gz``; neither need exist yet.
+
+    Where one is missing, but lies there as plain ``.nii``, that counts.
+    """
 
     folder: Path
 
@@ -38,11 +41,15 @@ class Case:
 
     @property
     def imaging(self) -> Path:
-        return self.folder / "imaging.nii.gz"
+        return self._file("imaging")
 
     @property
     def segmentation(self) -> Path:
-        return self.folder / "segmentation.nii.gz"
+        return self._file("segmentation")
+
+    def _file(self, kind: str) -> Path:
+        packed, plain = self.folder / f"{kind}.nii.gz", self.folder / f"{kind}.nii"
+        return plain if plain.is_file() and not packed.exists() else packed
 
 
 @dataclass(frozen=True)

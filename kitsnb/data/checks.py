@@ -14,7 +14,9 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.data.cases import Case, discover, select
-from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, read_nifti, spacing_of
+from kitsnb.data.nifti import (
+    DOWNLOAD_AGAIN, EXTENT, CaseError, Finding, corner_distance, longest_side, read_nifti, spacing_of,
+)
 
 #: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
 TOLERANCE = 1e-3
@@ -25,16 +27,17 @@ SNAP = 1e-3
 HU_RANGE = (-4096, 32767)
 #: A volume whose highest value is below this holds nothing but air, in HU.
 AIR = -200
+#: Voxels that the shares of tissue are counted in.
+SAMPLE = 1_000_000
+#: Ranges of HU, first excluded and last included.
+AIR_HU, SOFT_HU, BONE_HU = (-np.inf, -300), (-200, 300), (600, np.inf)
+#: No body has a larger share of voxels above 600 HU, nor a smaller one of soft tissue.
+MOST_BONE, LEAST_SOFT = 0.1, 0.05
+#: Where 99.8 % of the voxels lie closer together than this, they are no HU; closer than the second, perhaps.
+NARROW = (100, 250)
+RESCALE = "convert to HU with the scanner's slope and intercept"
 #: The spacing of all cases in KiTS19's interpolated branch, in mm (slice, height, width).
 INTERPOLATED = (3.0, 0.78162497, 0.78162497)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found, beside the case it found it in."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ def read_case(
     Findings that do not refuse the case are added to ``notes``. Raises CaseError for one that does.
     """
     accept, notes = accept or Accept(), [] if notes is None else notes
-    labels, affine = _read_volume(case, case.segmentation, notes)
+    labels, affine = read_volume(case.name, case.segmentation, notes)
     labels = _labels(case, labels, accept, notes)
     if not imaging:
         _note_spacing(affine, notes)
         return None, labels, affine
-    volume, volume_affine = _read_volume(case, case.imaging, notes)
+    volume, volume_affine = read_volume(case.name, case.imaging, notes)
     check_hu(case.name, case.imaging, volume, notes)
     _check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
     _note_spacing(volume_affine, notes)
@@ -131,20 +134,29 @@ def missing_from_split(
     return [*split.missing, *lacking]
 
 
-def _read_volume(case: Case, path: Path, notes: list[Finding]) -> tuple[np.ndarray, np.ndarray]:
-    """A volume with three axes, and its affine; axes of length one beyond them are dropped with a note."""
-    array, affine = read_nifti(path)
-    if array.ndim > 3 and all(n == 1 for n in array.shape[3:]):
-        notes.append(Finding("squeezed", f"{path.name}: shape {array.shape} was taken as {array.shape[:3]}"))
-        array = array.reshape(array.shape[:3], order="A")
-    if array.ndim != 3 or not array.size:
-        raise CaseError(case.name, path.name, f"shape {array.shape} is no volume", "store one volume with three axes", "not_a_volume")
+def read_volume(name: str, path: Path, notes: list[Finding]) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels [three axes] and affine of the file ``path`` of the case ``name``, in a geometry that makes sense.
+
+    Raises CaseError as ``read_nifti`` and ``check_geometry`` do.
+    """
+    array, affine = read_nifti(path, name, notes)
+    check_geometry(name, path, array.shape, affine)
+    return array, affine
+
+
+def check_geometry(name: str, path: Path, shape: Sequence[int], affine: np.ndarray) -> None:
+    """Raise CaseError unless ``shape`` is a volume's and ``affine`` (mm) gives it a body's size."""
+    if len(shape) != 3 or min(shape) < 1:
+        raise CaseError(name, path.name, f"shape {tuple(shape)} is no volume", "store one volume with three axes", "not_a_volume")
     spacing = spacing_of(affine)
     if not (np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine)) > 0):
-        shown = " x ".join(f"{value:g}" for value in spacing)
-        reason = f"geometry: spacing {shown} mm is impossible"
-        raise CaseError(case.name, path.name, reason, "repair the header's sform or qform", "geometry")
-    return array, affine
+        reason = f"geometry: spacing {' x '.join(f'{value:g}' for value in spacing)} mm is impossible"
+        raise CaseError(name, path.name, reason, "repair the header's sform or qform", "geometry")
+    longest = longest_side(shape, affine)
+    if not EXTENT[0] < longest < EXTENT[1]:
+        size = f"{longest / 10:.2g} cm" if longest < 1000 else f"{longest / 1000:.3g} m"
+        reason = f"geometry: the volume would be {size} wide (longest side {longest:.3g} mm)"
+        raise CaseError(name, path.name, reason, "store the spacing in mm, or say its unit in xyzt_units", "geometry")
 
 
 def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
@@ -154,9 +166,9 @@ def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
 
 
 def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) -> None:
-    """Add to ``notes`` what is doubtful about the values of the CT ``name`` in ``path``; the range seen is always said.
+    """Are these HU? Judged by extremes and, in about a million voxels, by the shares of air, soft tissue and bone.
 
-    Raises CaseError for what cannot be HU of a patient: NaN or infinite, all equal, nothing but air, nothing negative.
+    Raises CaseError for what cannot be HU of a patient; what is doubtful is added to ``notes``. The range seen is always said.
     """
     _check_finite(name, path, volume)
     low, high = float(volume.min()), float(volume.max())
@@ -164,11 +176,22 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
     if low == high or high < AIR:
         what = "all voxels are equal" if low == high else "nothing but air"
         raise CaseError(name, path.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
-    if low >= 0:
-        reason = f"no negative value, so these are no HU (unscaled 12-bit values?): {seen}"
-        raise CaseError(name, path.name, reason, "convert to HU with the scanner's slope and intercept", "unscaled")
+    few = volume.reshape(-1, order="A")[:: volume.size // SAMPLE | 1]
+    air, soft, bone = (float(np.mean((few > first) & (few <= last))) for first, last in (AIR_HU, SOFT_HU, BONE_HU))
+    if low >= 0 or bone > MOST_BONE and air < bone / 2:
+        reason = "no negative value" if low >= 0 else f"{bone:.0%} above {BONE_HU[0]} HU and {air:.0%} air"
+        raise CaseError(name, path.name, f"{reason}, so these are no HU (unscaled 12-bit values?): {seen}", RESCALE, "unscaled")
+    width = float(np.subtract(*np.percentile(few, (99.9, 0.1))))
+    if width < NARROW[0]:
+        reason = f"too narrow for HU (normalized, or divided?): {seen}"
+        raise CaseError(name, path.name, reason, "convert back to HU: undo the z-score or the scaling", "normalized")
     if low < HU_RANGE[0] or high > HU_RANGE[1]:
         notes.append(Finding("hu_range", f"{path.name}: outside any CT's range: {seen}"))
+    if width < NARROW[1]:
+        notes.append(Finding("hu_narrow", f"{path.name}: narrow for HU, clipped or scaled? 99.8 % lie within {width:g}: {seen}"))
+    elif bone > MOST_BONE / 2 and air < bone or soft < LEAST_SOFT:
+        shares = f"{air:.0%} air, {soft:.0%} soft tissue, {bone:.0%} above {BONE_HU[0]} HU"
+        notes.append(Finding("hu_shares", f"{path.name}: unusual for HU of a body (slope and intercept applied?): {shares}: {seen}"))
 
 
 def _labels(case: Case, array: np.ndarray, accept: Accept, notes: list[Finding]) -> np.ndarray:
@@ -216,7 +239,7 @@ def _listed(values: np.ndarray) -> str:
 def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
     """Labels and imaging, each (shape, affine), must share one geometry; what would fit is said."""
     (shape, affine), (wanted_shape, wanted_affine) = labels, imaging
-    distance = _corner_distance(affine, wanted_affine, shape) if shape == wanted_shape else np.inf
+    distance = corner_distance(affine, wanted_affine, shape) if shape == wanted_shape else np.inf
     if distance <= TOLERANCE:
         return
     if distance < np.inf and accept.affine:
@@ -247,7 +270,7 @@ def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wa
         for flips in product((1, -1), repeat=3):
             turn = np.column_stack([np.argsort(order), np.asarray(flips)[np.argsort(order)]])
             turned = affine @ nib.orientations.inv_ornt_aff(turn, shape)
-            if _corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
+            if corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
                 flipped = [axis for axis, sign in enumerate(flips) if sign < 0]
                 steps = [f"permute its axes to {order}"] if order != (0, 1, 2) else []
                 steps += [f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(map(str, flipped))}"] if flipped else []
@@ -262,9 +285,3 @@ def _note_spacing(affine: np.ndarray, notes: list[Finding]) -> None:
     if np.allclose(sorted(spacing_of(affine)), sorted(INTERPOLATED), atol=2e-6):
         spacing = " x ".join(f"{value:g}" for value in INTERPOLATED)
         notes.append(Finding("interpolated", f"spacing {spacing} mm: KiTS19's interpolated branch, not the scanner's own grid"))
-
-
-def _corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """Largest distance in mm between the world positions that two affines give the corners of a volume."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
-    return float(np.linalg.norm((corners @ (np.asarray(first) - np.asarray(second)).T)[:, :3], axis=1).max())

@@ -1,24 +1,40 @@
 """NIfTI files: reading that verifies the whole stream, writing in one step, and what an affine says.
 
 Array axes carry no meaning of their own. KiTS19 stores the slice axis first (axes point inferior, posterior, left),
-other sources do not, so everything downstream asks the affine: ``spacing_of`` and ``orientation_of``.
+other sources do not, so everything downstream asks the affine: ``spacing_of``, ``voxel_ml`` and ``orientation_of``.
 """
 
+import math
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from kitsnb.files import replaced
+from kitsnb.metric.surface import RECTANGULAR
 
 DOWNLOAD_AGAIN = "download it again"
 READ = 8 << 20  # bytes at a time
-_NAME = re.compile(r"case_\d{5}")
+#: No gzip stream unpacks to more than this many times its size.
+MOST_PACKED = 1032
+#: What the longest side of a CT can be, in mm: below it lie scans whose spacing is in cm or m, above it those in microns.
+EXTENT = (75.0, 3000.0)
+#: Corners further apart than this, in mm, are a conflict between qform and sform.
+CONFLICT = 1.0
+_CASE = re.compile(r"case_\d{5}")
+_UNITS = {"meter": 1e3, "micron": 1e-3}
+_GEOMETRY = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+             "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
 
 
 class CaseError(ValueError):
@@ -33,82 +49,196 @@ class CaseError(ValueError):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What is odd about a usable case; ``code`` is for programs."""
+
+    code: str
+    message: str
+
+
+class _Nifti1(nib.Nifti1Header):
+    quaternion_threshold = -1e-4  # b^2 + c^2 + d^2 may be a rounding over 1
+
+
+class _Nifti2(nib.Nifti2Header):
+    quaternion_threshold = -1e-4
+
+
+@dataclass(frozen=True)
 class Header:
-    """Geometry of a NIfTI file: what can be known without reading the voxels."""
+    """Geometry of a NIfTI file, known without its voxels: shape (no trailing axes of one), affine in mm, stored dtype."""
 
     shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
+    stored: nib.Nifti1Header
 
 
-def read_header(path: str | Path) -> Header:
-    """Shape, affine and stored dtype of a ``.nii.gz``, from its first bytes only (so a cut file may pass).
+def read_header(path: str | Path, case: str | None = None, notes: list[Finding] | None = None) -> Header:
+    """Geometry of a NIfTI file from its first bytes only (so a cut file may pass); ``case`` is its name in messages.
 
-    Raises CaseError where the file is missing, unreadable or no NIfTI file.
+    Raises CaseError where the file is missing, unreadable, no NIfTI file, or claims more voxels than it can hold.
     """
-    with _Explained(path), igzip.open(path, "rb") as stream:
-        header = nib.Nifti1Header.from_fileobj(stream)
-        return Header(header.get_data_shape(), header.get_best_affine(), header.get_data_dtype())
+    with _opened(Path(path), case, [] if notes is None else notes) as (_, header, _):
+        return header
 
 
-def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine (4 x 4, voxel index to mm) of a ``.nii.gz``.
+def read_nifti(
+    path: str | Path, case: str | None = None, notes: list[Finding] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not; ``case`` names it in messages.
 
     The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32). The
     affine is nibabel's choice: the sform where it is set, else the qform (nine KiTS19 labels have only that). The gzip
     stream is read to its end, so that its checksum and length are verified: nibabel alone accepts a file whose tail is
-    cut or flipped.
-    Raises CaseError where the file is missing, unreadable, corrupt or no NIfTI file.
+    cut or flipped. What is odd, but can be read, is added to ``notes``.
+    Raises CaseError, and nothing else, for a file that cannot be used.
     """
-    with _Explained(path), igzip.open(path, "rb") as stream:
-        header = nib.Nifti1Header.from_fileobj(stream)
-        dtype = header.get_data_dtype()
-        stream.seek(header.get_data_offset())
-        array = np.empty(header.get_data_shape(), dtype, order="F")
-        target = memoryview(array.reshape(-1, order="F")).cast("B") if array.size else memoryview(b"")
-        filled = 0
+    path = Path(path)
+    with _opened(path, case, [] if notes is None else notes) as (stream, header, start):
+        size = header.stored.get_data_offset() + _voxel_bytes(header.stored)
+        raw, filled = bytearray(size), len(start)
+        raw[:filled] = start[:size]
+        target = memoryview(raw)
         # Piece by piece: igzip holds what it is asked for a second time.
-        while filled < target.nbytes and (count := stream.readinto(target[filled : filled + READ])):
+        while filled < size and (count := stream.readinto(target[filled : filled + READ])):
             filled += count
-        if filled < target.nbytes:
-            raise EOFError(f"{filled} of {target.nbytes} bytes of voxels")
-        while stream.read(READ):  # the checksum is compared only when the stream's end is reached
-            pass
-        affine = header.get_best_affine()
-        slope, intercept = header.get_slope_inter()
+        if filled < size:
+            raise EOFError(f"{filled} of {size} bytes")
+        surplus = max(filled - size, 0)
+        while piece := stream.read(READ):  # the checksum is compared only when the stream's end is reached
+            surplus += len(piece)
+        if surplus:
+            raise CaseError(*_named(path, case), f"corrupt: {surplus} bytes follow the voxels of shape {header.shape}",
+                            f"the header does not belong to them; {DOWNLOAD_AGAIN}", "corrupt")
+        array = np.frombuffer(raw, header.dtype, math.prod(header.shape), header.stored.get_data_offset())
+        slope, intercept = header.stored.get_slope_inter()
+    array = array.reshape(header.shape, order="F")
     if slope is not None and (slope, intercept) != (1, 0):
-        return (array * np.float32(slope) + np.float32(intercept)).astype(np.float32), affine
-    return array.astype(dtype.newbyteorder("="), copy=False), affine
+        with np.errstate(all="ignore"):  # what becomes infinite is refused by the checks, by name
+            return (array * np.float32(slope) + np.float32(intercept)).astype(np.float32), header.affine
+    return array.astype(array.dtype.newbyteorder("="), copy=False), header.affine
 
 
-class _Explained:
-    """Turns what gzip, nibabel or the disk say about ``path`` into a CaseError."""
+@contextmanager
+def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tuple[BinaryIO, Header, bytes]]:
+    """The one way to a file's bytes: the stream, its header, and what was read for it. Whatever fails is a CaseError."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def error(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
+        return CaseError(*_named(path, case), reason, advice, code)
 
-    def __enter__(self) -> None:
-        names = _NAME.findall(str(self.path))
-        self.case = names[-1] if names else self.path.parent.name
-        if self.path.is_symlink() and not self.path.exists():
-            raise self._error(f"missing: a link to {self.path.readlink()}, which is not there", "repair the link", "missing")
-        if not self.path.is_file():
-            raise self._error("missing", f"put it into {self.path.parent}, or remove the case", "missing")
-        if self.path.stat().st_size == 0:
-            raise self._error("corrupt: the file is empty")
+    if path.is_symlink() and not path.exists():
+        raise error(f"missing: a link to {path.readlink()}, which is not there", "repair the link", "missing")
+    if not path.is_file():
+        raise error("missing", f"put it into {path.parent}, or remove the case", "missing")
+    try:
+        with path.open("rb") as file:
+            first = file.read(256)
+        packed = first.startswith(b"\x1f\x8b")
+        if not packed:
+            _refuse_other_files(first, error)
+            notes.append(Finding("not_packed", f"{path.name}: is not compressed"))
+        with (igzip.open if packed else open)(path, "rb") as stream:
+            start = stream.read(540)
+            stored = _parse(start)
+            room = path.stat().st_size * (MOST_PACKED if packed else 1)
+            yield stream, _header(path, stored, room, notes), start
+    except CaseError as raised:
+        raise error(raised.reason, raised.advice, raised.code) from raised.__cause__
+    except MemoryError as raised:
+        raise error("too large for this machine's memory", "free some memory", "memory") from raised
+    except (EOFError, igzip.BadGzipFile, isal_zlib.error) as raised:
+        followed = "not a gzipped" in str(raised).lower()
+        raise error(f"corrupt: {'other bytes follow the end of its gzip stream' if followed else raised}") from raised
+    except (HeaderDataError, WrapStructError, ImageFileError, ValueError, OverflowError, TypeError) as raised:
+        raise error(f"corrupt: no valid NIfTI header ({raised})") from raised
+    except OSError as raised:
+        raise error(f"unreadable: {raised.strerror or raised}", "check permissions and disk", "unreadable") from raised
 
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, igzip.BadGzipFile) and "not a gzipped" in str(error).lower():
-            raise self._error("corrupt: no gzip file (a saved error page?)") from error
-        if isinstance(error, (EOFError, igzip.BadGzipFile, isal_zlib.error)):
-            raise self._error(f"corrupt: {error}") from error
-        if isinstance(error, (HeaderDataError, WrapStructError)):
-            raise self._error(f"corrupt: no valid NIfTI-1 header ({error})") from error
-        if isinstance(error, OSError):
-            raise self._error(f"unreadable: {error.strerror or error}", "check permissions and disk", "unreadable") from error
 
-    def _error(self, reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
-        return CaseError(self.case, self.path.name, reason, advice, code)
+def _named(path: Path, case: str | None) -> tuple[str, str]:
+    names = _CASE.findall(str(path))
+    return case or (names[-1] if names else path.parent.name), path.name
+
+
+def _refuse_other_files(first: bytes, error) -> None:
+    """Raise what ``error`` makes of a file that begins neither as gzip nor as NIfTI."""
+    if not first:
+        raise error("corrupt: the file is empty")
+    if first.startswith(b"version https://git-lfs"):
+        raise error("corrupt: a pointer of Git LFS, not the file itself", "fetch it with git lfs pull", "pointer")
+    if first.lstrip().startswith(b"<"):
+        raise error("corrupt: a web page that was saved instead of the file")
+    if int.from_bytes(first[:4], "little") not in (348, 540) and int.from_bytes(first[:4], "big") not in (348, 540):
+        raise error("corrupt: neither a gzip nor a NIfTI file")
+
+
+def _parse(start: bytes) -> nib.Nifti1Header:
+    """The header that nibabel reads from the first bytes of a file, NIfTI-1 or NIfTI-2, either byte order."""
+    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
+    kind = _Nifti2 if 540 in sizes else _Nifti1
+    return kind(start[: kind.sizeof_hdr], check=True)
+
+
+def _voxel_bytes(stored: nib.Nifti1Header) -> int:
+    return math.prod(map(int, stored.get_data_shape())) * stored.get_data_dtype().itemsize
+
+
+def _header(path: Path, stored: nib.Nifti1Header, room: int, notes: list[Finding]) -> Header:
+    """What ``stored`` says, checked against the ``room`` in bytes that the file has for voxels, before any is allocated."""
+    full, dtype = tuple(map(int, stored.get_data_shape())), stored.get_data_dtype()
+    if any(n < 0 for n in full):
+        raise CaseError("", path.name, f"corrupt: negative dimensions {full}", DOWNLOAD_AGAIN, "corrupt")
+    needed = int(stored.get_data_offset()) + _voxel_bytes(stored)
+    if stored.get_data_offset() < stored.sizeof_hdr or needed > room:
+        reason = f"corrupt: the header says {needed} bytes with voxels of shape {full}; no file of this size holds them"
+        raise CaseError("", path.name, reason, DOWNLOAD_AGAIN, "corrupt")
+    if dtype.kind not in "biuf":
+        kind = "complex numbers" if dtype.kind == "c" else "colours"
+        raise CaseError("", path.name, f"voxels are {kind}, not one number each", "store HU or labels as integers or floats", "dtype")
+    shape = full
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if shape != full:
+        notes.append(Finding("squeezed", f"{path.name}: shape {full} was taken as {shape}"))
+    return Header(shape, _affine(path, stored, shape, notes), dtype, stored)
+
+
+def _affine(path: Path, stored: nib.Nifti1Header, shape: tuple[int, ...], notes: list[Finding]) -> np.ndarray:
+    """The affine in mm; what is doubtful about it is noted."""
+    affine = np.asarray(stored.get_best_affine(), np.float64)
+    unit = stored.get_xyzt_units()[0]
+    factor, longest = _UNITS.get(unit, 1.0), longest_side(shape, affine)
+    if factor != 1 and not EXTENT[0] < longest < EXTENT[1] and EXTENT[0] < factor * longest < EXTENT[1]:
+        affine = np.diag([factor, factor, factor, 1]) @ affine
+        notes.append(Finding("unit", f"{path.name}: its geometry is stored in {unit}s, and was taken so"))
+    if not stored["sform_code"] and not stored["qform_code"]:
+        notes.append(Finding("orientation", f"{path.name}: says no orientation (the codes of qform and sform are 0); "
+                             f"{orientation_of(affine)} was assumed, so left and right may be wrong"))
+    elif stored["sform_code"] and stored["qform_code"]:
+        try:
+            distance = corner_distance(stored.get_qform(), stored.get_sform(), (*shape, 1, 1)[:3])
+        except HeaderDataError:  # no quaternion of length one
+            distance = math.inf
+        if not distance <= CONFLICT:
+            notes.append(Finding("forms", f"{path.name}: qform and sform put its corners {distance:.3g} mm apart; sform was taken"))
+    box = spacing_of(affine).prod() / 1000
+    if 0 < voxel_ml(affine) < RECTANGULAR * box:
+        angle = math.degrees(math.acos(voxel_ml(affine) / box))
+        notes.append(Finding("sheared", f"{path.name}: its axes are {angle:.2g} degrees off right angles (gantry tilt?); volumes are "
+                             "right, distances between surfaces are left out"))
+    return affine
+
+
+def longest_side(shape: Sequence[int], affine: np.ndarray) -> float:
+    """The longest side of a volume, in the unit of ``affine``."""
+    return float(max(n * step for n, step in zip(shape, spacing_of(affine))))
+
+
+def corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+    """Largest distance in mm between the world positions that two affines give the corners of a volume."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    return float(np.linalg.norm((corners @ (np.asarray(first) - np.asarray(second)).T)[:, :3], axis=1).max())
 
 
 def spacing_of(affine: np.ndarray) -> np.ndarray:
@@ -116,20 +246,32 @@ def spacing_of(affine: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
 
 
+def voxel_ml(affine: np.ndarray) -> float:
+    """Volume of a voxel in ml: the determinant, which is right for sheared axes, too."""
+    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
+
+
 def orientation_of(affine: np.ndarray) -> str:
     """Where the array axes point, for example ``IPL``: inferior, posterior, left."""
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
-    """Write a ``.nii.gz`` (mm, sform and qform set); it appears under its name only when it is complete.
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Header | None = None) -> Path:
+    """Write a ``.nii.gz``; it appears under its name only when it is complete.
 
-    nibabel writes neither time nor name into the gzip header, so equal arrays give equal bytes.
+    ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are kept.
+    Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes, as nibabel writes neither time nor
+    name into the gzip header.
     """
     image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
+    if like is None:
+        image.header.set_xyzt_units("mm")
+        image.set_sform(affine, code="scanner")
+        image.set_qform(affine, code="scanner")
+    else:
+        for field in _GEOMETRY:
+            image.header[field] = like.stored[field]
+        image = nib.Nifti1Image(array, None, image.header)
     with replaced(path) as partial:
         image.to_filename(partial)
     return path

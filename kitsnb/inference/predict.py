@@ -19,8 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import Finding, check_hu
-from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
+from kitsnb.data.checks import check_geometry, check_hu, read_volume
+from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
 from kitsnb.inference.sliding_window import largest_components, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
 from kitsnb.messages import duration
@@ -28,8 +28,6 @@ from kitsnb.preprocessing.prepare import Preprocessing, to_grid, z_score
 from kitsnb.preprocessing.resampling import SLAB, grid_size, reorient, to_native
 
 CLASSES = 3
-#: What the longest side of a CT can be, in mm; others have their spacing in another unit and would need a grid of any size.
-EXTENT = (20.0, 5000.0)
 #: Seconds a million native voxels to read, resample and write them, as measured on one core.
 SECONDS_A_MEGAVOXEL = 0.025
 
@@ -106,44 +104,22 @@ def predict_file(trained: Trained, job: Job, keep: int | None = None) -> dict[st
     labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES), shape, affine)
     if keep is not None:
         labels = largest_components(labels, keep)
-    write_nifti(job.output, labels, affine)
-    ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-    return {f"{name}_ml": ml * np.count_nonzero(labels == label) for label, name in ((1, "kidney"), (2, "tumour"))}
+    write_nifti(job.output, labels, affine, like=read_header(job.imaging))
+    return {f"{name}_ml": voxel_ml(affine) * np.count_nonzero(labels == label) for label, name in ((1, "kidney"), (2, "tumour"))}
 
 
 def _header(job: Job) -> Header:
     """Geometry of a job's CT. Raises CaseError where it is impossible."""
-    if job.imaging.suffix == ".nii":
-        raise CaseError(job.name, job.imaging.name, "is not compressed", f"compress it: gzip --keep {job.imaging.name}")
-    try:
-        header = read_header(job.imaging)
-    except CaseError as error:
-        raise CaseError(job.name, error.file, error.reason, error.advice) from error
-    _check_geometry(job, header.shape, header.affine)
+    header = read_header(job.imaging, job.name)
+    check_geometry(job.name, job.imaging, header.shape, header.affine)
     return header
 
 
-def _check_geometry(job: Job, shape: Sequence[int], affine: np.ndarray) -> None:
-    if len(shape) != 3 or min(shape) < 1:
-        raise CaseError(job.name, job.imaging.name, f"shape {tuple(shape)} is no volume", "store one volume with three axes")
-    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 0:
-        raise CaseError(job.name, job.imaging.name, f"spacing {spacing_of(affine).tolist()} mm is impossible",
-                        "repair the header's sform or qform")
-    longest = max(n * step for n, step in zip(shape, spacing_of(affine)))
-    if not EXTENT[0] < longest < EXTENT[1]:
-        raise CaseError(job.name, job.imaging.name, f"the longest side is {longest:.3g} mm", "store the header's spacing in mm")
-
-
 def _read(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of a CT whose geometry and values make sense; warns of values that are odd."""
-    _header(job)
+    """Voxels and affine of a CT whose geometry and values make sense; warns of what is odd."""
     notes: list[Finding] = []
-    try:
-        array, affine = read_nifti(job.imaging)
-    except CaseError as error:
-        raise CaseError(job.name, error.file, error.reason, error.advice) from error
-    if array.dtype.kind not in "iuf":
-        raise CaseError(job.name, job.imaging.name, f"voxels are {array.dtype}", "store HU as integers or floats")
+    _header(job)  # before all voxels are read
+    array, affine = read_volume(job.name, job.imaging, notes)
     check_hu(job.name, job.imaging, array, notes)
     for found in notes:
         warnings.warn(f"{job.name}: {found.message}", stacklevel=2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import read_header, read_nifti, spacing_of, write_nifti
+from kitsnb.data.nifti import read_header, read_nifti, write_nifti
 from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
 from kitsnb.preprocessing.resampling import to_native
@@ -150,5 +150,5 @@ def predict_and_score(
             affine = read_header(native.imaging).affine
         prediction = predict_case(network, prepared, reference.shape, affine, window)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
-        rows.append({"case": native.name, **case_row(prediction, reference, spacing_of(affine))})
+        rows.append({"case": native.name, **case_row(prediction, reference, affine)})
     return pd.DataFrame(rows)

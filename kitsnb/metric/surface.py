@@ -2,7 +2,7 @@
 
 Both are the definitions of Nikolov et al. (2021, doi:10.2196/26151), whose code is the package surface-distance. A mask's
 surface is made of surface elements: one at every corner between 2 x 2 x 2 voxels that are not all inside or all outside,
-with the area in mm2 that marching cubes gives this neighbourhood (MONAI's table); outside the volume is background. A
+with the area in mm2 that marching cubes gives this neighbourhood (that package's table); outside the volume is background. A
 distance is the Euclidean one from an element to the nearest element of the other surface (SciPy's k-d tree). Elements count
 by their area, so thick slices weigh neither more nor less than thin ones.
 """
@@ -19,6 +19,8 @@ REGIONS = {"kidney_and_tumour": 1, "tumour": 2}
 #: Tolerances in mm of the challenge's next edition (KiTS21, ``HEC_SD_TOLERANCES_MM`` of its evaluation code): how far its
 #: annotators were apart.
 TOLERANCES_MM = {"kidney_and_tumour": 1.0330772532390826, "tumour": 1.1498198361434828}
+#: Share of the product of its sides that a voxel's volume must be to count as a box; less is a sheared grid.
+RECTANGULAR = 1 - 1e-6
 #: Slices whose neighbourhoods are looked at together.
 _SLICES = 16
 
@@ -32,30 +34,56 @@ def surface_scores(
     lies of the other surface. NaN, undefined, when the region is empty in either array.
     ``nsd``: the share of both surfaces' area that lies within the region's tolerance of the other surface. 0 when the
     region is empty in one array, NaN, undefined, when it is empty in both.
-    Raises ValueError for shapes that differ or are not 3D, and for a spacing that is not three positive numbers.
+    Raises ValueError as ``foreground`` does, for shapes that are not 3D, and for a spacing that is not three positive numbers.
     """
-    prediction, reference = np.asarray(prediction), np.asarray(reference)
-    if prediction.shape != reference.shape or reference.ndim != 3:
-        raise ValueError(f"prediction {prediction.shape} and reference {reference.shape} must be 3D, of the same shape")
+    box = foreground(prediction, reference)
+    if box[0].ndim != 3:
+        raise ValueError(f"prediction and reference must be 3D, got {np.shape(reference)}")
     spacing = np.asarray(spacing, float)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(f"spacing must be three positive numbers of mm, got {spacing.tolist()}")
-    box = foreground_box(prediction, reference)
     scores = {}
     for region, smallest in REGIONS.items():
-        surfaces = [surface_elements(labels[box] >= smallest, spacing) for labels in (prediction, reference)]
+        surfaces = [surface_elements(labels >= smallest, spacing) for labels in box]
         scores |= _compare(region, *surfaces, tolerances[region])
     return scores
 
 
+def foreground(prediction: ArrayLike, reference: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Views of two label arrays, cut to the box of their foreground.
+
+    Raises ValueError when shapes differ, or labels are not integers 0, 1 or 2.
+    """
+    arrays = {"prediction": np.asarray(prediction), "reference": np.asarray(reference)}
+    if arrays["prediction"].shape != arrays["reference"].shape:
+        shapes = " and ".join(f"{name} {labels.shape}" for name, labels in arrays.items())
+        raise ValueError(f"{shapes} must have the same shape")
+    whole = all(np.issubdtype(labels.dtype, np.integer) or not labels.size for labels in arrays.values())
+    box = foreground_box(*arrays.values()) if whole else ...
+    cut = [labels[box] for labels in arrays.values()]
+    for (name, labels), found in zip(arrays.items(), cut):
+        if found.size and (found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 2):
+            low, high = labels.min(), labels.max()
+            raise ValueError(f"{name} must hold integer labels 0, 1, 2; got {labels.dtype} from {low} to {high}")
+    return cut[0], cut[1]
+
+
 def foreground_box(*arrays: NDArray) -> tuple[slice, ...]:
-    """Smallest box that holds every voxel of ``arrays``, of one shape, that is not 0; empty where there is none."""
-    box = []
-    for axis in range(arrays[0].ndim):
-        others = tuple(a for a in range(arrays[0].ndim) if a != axis)
-        used = np.flatnonzero(np.logical_or.reduce([a.any(axis=others) for a in arrays]))
-        box.append(slice(used[0], used[-1] + 1) if used.size else slice(0, 0))
-    return tuple(box)
+    """Smallest box that holds every voxel of ``arrays``, integers of one shape, that is not 0; empty where there is none."""
+    used = [np.zeros(n, bool) for n in arrays[0].shape]
+    for array in arrays:
+        order = slow_to_fast(array)
+        rest = array.transpose(order)
+        for axis in order:  # each is read once, as it lies in memory: further axes are found in what is left of the first
+            used[axis] |= rest != 0 if rest.ndim == 1 else np.fromiter((part.any() for part in rest), bool, len(rest))
+            rest = np.bitwise_or.reduce(rest, axis=0)
+    ends = [np.flatnonzero(found)[[0, -1]] if found.any() else (0, -1) for found in used]
+    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+
+
+def slow_to_fast(array: NDArray) -> list[int]:
+    """The axes, the one with the largest steps in memory first."""
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
 def surface_elements(mask: NDArray[np.bool_], spacing: NDArray) -> tuple[NDArray, NDArray]:
@@ -64,10 +92,9 @@ def surface_elements(mask: NDArray[np.bool_], spacing: NDArray) -> tuple[NDArray
     Slab by slab, so that a mask of full size needs little memory beside its surface. Corner (i, j, k) lies between the
     voxels i - 1 and i, and so on; its place is (i, j, k) times ``spacing``.
     """
-    from monai.metrics.utils import get_code_to_measure_table  # takes seconds to import
+    from surface_distance.lookup_tables import ENCODE_NEIGHBOURHOOD_3D_KERNEL, create_table_neighbour_code_to_surface_area
 
-    table, weights = (found.numpy() for found in get_code_to_measure_table(tuple(spacing.tolist())))
-    weights = weights.reshape(2, 2, 2).astype(np.uint8)
+    table, weights = create_table_neighbour_code_to_surface_area(spacing), ENCODE_NEIGHBOURHOOD_3D_KERNEL.astype(np.uint8)
     box = foreground_box(mask)
     mask, offset = mask[box], [axis.start for axis in box]
     places, areas = [np.empty((0, 3))], [np.empty(0)]

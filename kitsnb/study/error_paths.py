@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from kitsnb.data.cases import Case
-from kitsnb.data.checks import read_case
+from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, spacing_of
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize
 from kitsnb.simulation.phantom import simulate_case
@@ -40,12 +40,13 @@ class Geometry:
         return [float(100 * (self.segmentation == label).mean()) for label in range(CLASSES)]
 
 
-def real_geometry(case: Case, spacing: Sequence[float], extent: Sequence[float]) -> Geometry:
+def real_geometry(case: Case, spacing: Sequence[float], extent: Sequence[float], accept: Accept | None = None) -> Geometry:
     """The label of a KiTS19 case at ``spacing`` (slice, height, width), cropped to ``extent`` mm around its tumour.
 
+    ``accept`` must be what the case was checked with, since labels may be mapped.
     Raises ``CaseError`` for a label that cannot be read or holds no tumour.
     """
-    _, segmentation, affine = read_case(case, imaging=False)
+    _, segmentation, affine = read_case(case, imaging=False, accept=accept)
     segmentation, affine = reorient(segmentation, affine)
     size = grid_size(segmentation.shape, spacing_of(affine), spacing)
     used = spacing_of(affine) * segmentation.shape / size

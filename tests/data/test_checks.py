@@ -41,6 +41,10 @@ def replaced(file: str, array: np.ndarray, affine: np.ndarray = AFFINE):
     return lambda case: write(getattr(case, file), array, affine)
 
 
+def both(imaging: np.ndarray, segmentation: np.ndarray, affine: np.ndarray):
+    return lambda case: (write(case.imaging, imaging, affine), write(case.segmentation, segmentation, affine))
+
+
 def shifted(millimetres: float) -> np.ndarray:
     affine = AFFINE.copy()
     affine[1, 3] += millimetres
@@ -78,10 +82,11 @@ REFUSED = {
     "spacing NaN": (with_header("imaging", srow_x=[np.nan] * 4), "geometry", "spacing nan"),
     "affine infinite": (with_header("segmentation", srow_y=[0, np.inf, 0, 0]), "geometry", "impossible"),
     "flat affine": (with_header("imaging", srow_x=[0, 0, 0, 0]), "geometry", "impossible"),
-    "shape": (replaced("segmentation", np.ones((5, 7, 7), np.uint8)), "shape", "(5, 7, 7) differs from imaging's (5, 7, 6)"),
+    "shape": (replaced("segmentation", np.ones((30, 7, 7), np.uint8)), "shape", "(30, 7, 7) differs from imaging's (30, 7, 6)"),
     "axes permuted": (replaced("segmentation", labels().transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]]), "axes",
                       "permute its axes to (1, 2, 0)"),
-    "shape permuted alone": (replaced("segmentation", labels().transpose(2, 0, 1)), "axes", "permute its axes to (1, 2, 0); its affine"),
+    "shape permuted alone": (both(volume(-1000, 1000), labels().transpose(2, 0, 1), AFFINE @ np.diag([1, 10, 10, 1])), "axes",
+                             "permute its axes to (1, 2, 0); its affine"),
     "affine flipped": (replaced("segmentation", labels()[::-1], AFFINE @ FLIP), "axes", "flip axis 0"),
     "direction reversed": (replaced("segmentation", labels(), AFFINE @ np.diag([1.0, -1, 1, 1])), "affine", "axis 1 points the other way"),
     "affine shifted": (replaced("segmentation", labels(), shifted(0.01)), "affine", "shifted by +0, +0.01, +0 mm"),
@@ -92,7 +97,7 @@ REFUSED = {
     "label 0.9": (replaced("segmentation", labels(0.9, dtype=np.float32)), "labels", "labels 0.9"),
     "label NaN": (replaced("segmentation", labels(np.nan, dtype=np.float32)), "not_finite", "1 voxels are NaN"),
     "4D": (replaced("segmentation", np.zeros((*SHAPE, 2), np.uint8)), "not_a_volume", "no volume"),
-    "2D": (replaced("imaging", np.zeros((5, 7), np.int16)), "not_a_volume", "no volume"),
+    "2D": (replaced("imaging", np.zeros((30, 7), np.int16)), "not_a_volume", "no volume"),
     "NaN voxels": (replaced("imaging", np.where(volume(-9, 9) > 8, np.nan, volume(-9, 9)).astype(np.float32)), "not_finite", "NaN"),
     "infinite voxel": (replaced("imaging", np.where(volume(-9, 9) == 9, np.inf, -1).astype(np.float64)), "not_finite", "1 voxels"),
     "all air": (replaced("imaging", volume(-1024, -900)), "air", "values go from -1024 to -900"),
@@ -121,7 +126,7 @@ NOTED = {
     "HU out of range": (replaced("imaging", volume(-9000, 900)), "hu_range", "from -9000 to 900"),
     "no tumour": (replaced("segmentation", np.minimum(labels(), 1)), "no_tumour", "holds no tumour"),
     "no kidney": (replaced("segmentation", labels() // 2 * 2), "no_kidney", "holds no kidney"),
-    "4D of one": (replaced("imaging", volume(-900, 900)[..., None]), "squeezed", "was taken as (5, 7, 6)"),
+    "4D of one": (replaced("imaging", volume(-900, 900)[..., None]), "squeezed", "was taken as (30, 7, 6)"),
     "labels nearly whole": (replaced("segmentation", labels(0.9995, dtype=np.float32)), "snapped", "were rounded"),
 }  # fmt: skip
 
@@ -174,7 +179,7 @@ def test_an_affine_difference_can_be_accepted(case):
     report = check_case(case, accept=Accept(affine=True))
     assert (report.status, report.reasons[0].code) == ("warning", "affine") and "1.5 mm" in report.reasons[0].message
     np.testing.assert_allclose(read_case(case, accept=Accept(affine=True))[2], AFFINE, atol=1e-5)
-    write(case.segmentation, np.ones((5, 7, 7), np.uint8))
+    write(case.segmentation, np.ones((30, 7, 7), np.uint8))
     assert check_case(case, accept=Accept(affine=True)).status == "refused"  # another shape is no difference of affines
 
 
@@ -194,12 +199,12 @@ def test_other_labels_by_a_mapping(case):
 
 def test_the_interpolated_branch_is_recognised(case):
     affine = np.diag([-3.0, -0.78162497, -0.78162497, 1])[:, [2, 1, 0, 3]]
-    write(case.imaging, volume(-900, 900), affine)
-    write(case.segmentation, labels(), affine)
+    write(case.imaging, volume(-900, 900).T, affine)
+    write(case.segmentation, labels().T, affine)
     assert [found.code for found in check_case(case).reasons] == ["interpolated"]
     assert [found.code for found in check_case(case, imaging=False).reasons] == ["interpolated"]
     near = np.diag([-3.0, -0.78125, -0.78125, 1])[:, [2, 1, 0, 3]]  # 400 mm over 512 pixels, a scanner's own grid
-    write(case.segmentation, labels(), near)
+    write(case.segmentation, labels().T, near)
     assert check_case(case, imaging=False).status == "ok"
 
 
@@ -219,7 +224,7 @@ def test_one_bad_case_among_ten(tmp_path):
 
 def test_each_file_is_read_once(case, monkeypatch):
     seen = []
-    monkeypatch.setattr(checks, "read_nifti", lambda path: (seen.append(path.name), read_nifti(path))[1])
+    monkeypatch.setattr(checks, "read_nifti", lambda path, *rest: (seen.append(path.name), read_nifti(path, *rest))[1])
     checks.load_subject(case)
     assert sorted(seen) == ["imaging.nii.gz", "segmentation.nii.gz"]
 

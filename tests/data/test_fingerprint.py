@@ -15,7 +15,7 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.study.figures import data as figures
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.
-SHAPE, SPACING = (6, 8, 10), (3.0, 0.5, 0.8)
+SHAPE, SPACING = (6, 8, 10), (15.0, 5.0, 8.0)
 VOXEL_ML = math.prod(SPACING) / 1000
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from kitsnb.data.cases import Case
 
 AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])
-SHAPE = (5, 7, 6)
+SHAPE = (30, 7, 6)
 
 
 def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:

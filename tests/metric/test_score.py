@@ -24,6 +24,7 @@ from kitsnb.metric.score import (
     summarise,
     volumes_of,
 )
+from kitsnb.metric.surface import surface_scores
 
 
 def plain_dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -127,7 +128,7 @@ def test_bad_input_is_refused(bad):
 
 def test_volumes_worked_by_hand():
     reference, prediction = np.array([[[0, 1, 1, 2]]]), np.array([[[1, 1, 2, 2]]])
-    assert volumes_of(confusion(prediction, reference), (5, 2, 10)) == pytest.approx(
+    assert volumes_of(confusion(prediction, reference), 0.1) == pytest.approx(
         {"kidney_ml": 0.2, "tumour_ml": 0.1, "predicted_kidney_ml": 0.2, "predicted_tumour_ml": 0.2})
 
 
@@ -147,7 +148,7 @@ def test_lesion_sizes_by_the_ball_of_the_same_volume():
 def test_row_of_a_case():
     reference = np.zeros((12, 12, 12), np.uint8)
     reference[2:9, 2:9, 2:9], reference[4:7, 4:7, 4:7] = 1, 2
-    row = case_row(reference, reference, (5, 10, 10))
+    row = case_row(reference, reference, np.diag([5, 10, 10, 1]))
     assert list(row) == [*SCORES, "hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour", "kidney_ml",
                          "tumour_ml", "predicted_kidney_ml", "predicted_tumour_ml", "size"]
     assert {name: value for name, value in row.items() if name.startswith(("hd95", "nsd", *SCORES)) and "_ml" not in name} == {
@@ -155,15 +156,40 @@ def test_row_of_a_case():
     assert row["kidney_ml"] == row["predicted_kidney_ml"] == pytest.approx(0.5 * (7**3 - 3**3))
     assert row["size"] == lesion_size(0.5 * 27) == "up to 4 cm"
     with pytest.raises(ValueError, match="prediction must hold"):
-        case_row(reference + 1, reference, (1, 1, 1))
+        case_row(reference + 1, reference, np.eye(4))
 
 
 def test_row_of_a_missed_tumour():
     reference, prediction = np.full((4, 4, 4), 1), np.full((4, 4, 4), 1)
     reference[1:3] = 2
-    row = case_row(prediction, reference, (1, 1, 1))
+    row = case_row(prediction, reference, np.eye(4))
     assert (row["tumour"], row["nsd_tumour"], row["predicted_tumour_ml"]) == (0, 0, 0) and math.isnan(row["hd95_tumour"])
-    assert case_row(prediction, prediction, (1, 1, 1))["size"] == "none"
+    assert case_row(prediction, prediction, np.eye(4))["size"] == "none"
+
+
+def test_a_sheared_grid_has_its_determinant_s_volume_and_no_distances():
+    """A gantry tilt of 20 degrees: slices of 5 mm lie 5 cos 20 mm apart."""
+    reference = np.zeros((6, 6, 6), np.uint8)
+    reference[2:4, 2:4, 2:4] = 2
+    tilt = np.deg2rad(20)
+    sheared = np.diag([5.0 * np.cos(tilt), 2, 2, 1])
+    sheared[1, 0] = 5 * np.sin(tilt)
+    row, upright = (case_row(reference, reference, affine) for affine in (sheared, np.diag([5.0, 2, 2, 1])))
+    assert row["tumour_ml"] == pytest.approx(upright["tumour_ml"] * np.cos(tilt))
+    assert all(math.isnan(row[name]) for name in row if name.startswith(("hd95", "nsd")))
+    assert list(row) == list(upright) and upright["hd95_tumour"] == 0 and row["composite"] == 1
+
+
+@pytest.mark.parametrize("bad", [np.full((3, 3, 3), 3), np.full((3, 3, 3), -1), np.full((3, 3, 3), 1.0), np.ones((3, 3, 3), bool),
+                                 np.ones((3, 3, 3), complex), np.full((3, 3, 3), 2**40)])
+def test_every_public_function_checks_its_labels_alike(bad):
+    good, affine = np.ones((3, 3, 3), np.uint8), np.eye(4)
+    for function in (confusion, kits19_score, lambda p, r: case_row(p, r, affine), lambda p, r: surface_scores(p, r, (1, 1, 1))):
+        for name, pair in {"prediction": (bad, good), "reference": (good, bad)}.items():
+            with pytest.raises(ValueError, match=f"^{name} must hold integer labels 0, 1, 2; got {bad.dtype}"):
+                function(*pair)
+        with pytest.raises(ValueError, match="same shape"):
+            function(good, good[1:])
 
 
 def test_benchmark_compares_the_same_numbers():

@@ -134,7 +134,7 @@ def test_bad_spacing_is_refused(spacing):
 
 
 def test_bad_shapes_are_refused():
-    with pytest.raises(ValueError, match="3D"):
+    with pytest.raises(ValueError, match="same shape"):
         surface_scores(blobs(0), blobs(0)[1:], (1, 1, 1))
     with pytest.raises(ValueError, match="3D"):
         surface_scores(blobs(0)[0], blobs(0)[0], (1, 1, 1))
