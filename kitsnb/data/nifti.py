@@ -71,7 +71,7 @@ class Header:
     shape: tuple[int, ...]
     affine: np.ndarray
     dtype: np.dtype
-    stored: nib.Nifti1Header
+    stored: nib.Nifti1Header | None = None
 
 
 def read_header(path: str | Path, case: str | None = None, notes: list[Finding] | None = None) -> Header:

@@ -232,7 +232,7 @@ def impossible() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(volume(1, labels=False)[:-2000], "corrupt: "), (volume(1, labels=False)[:-8] + bytes(8), "corrupt: "),
-     (gzip.compress(b"no volume" * 100), "corrupt: no valid NIfTI-1 header"), (impossible(), "corrupt: negative dimensions"),
+     (gzip.compress(b"no volume" * 100), "corrupt: no valid NIfTI header"), (impossible(), "corrupt: negative dimensions"),
      (volume(1, labels=False, shape=(40, 50, 48)), "shape (40, 50, 48) differs from segmentation.nii.gz's (40, 48, 50)")],
 )
 def test_imaging_without_hash_is_read_to_its_end(bring, server, published, tmp_path, content, reason):

@@ -198,15 +198,15 @@ def spoilt_cts(folder: Path, phantom: Phantom) -> dict[str, Path]:
     arrays = {
         "is no volume": (np.stack([phantom.imaging] * 2, -1), phantom.affine),
         "1 voxels are NaN or infinite": (nan, phantom.affine),
-        "all voxels are -79 HU after clipping": (np.where(phantom.imaging > 0, -100, -150).astype(np.int16), phantom.affine),
+        "all voxels are -79 HU after clipping": (np.where(phantom.imaging > 0, -100, -400).astype(np.int16), phantom.affine),
         "all voxels are equal": (np.full((30, 30, 30), 9999, np.int16), np.diag([5, 5, 5, 1.0])),
         "nothing but air": (np.where(phantom.imaging > 0, -900, -1000).astype(np.int16), phantom.affine),
         "no HU (unscaled 12-bit values?)": (phantom.imaging + 1024 - min(0, int(phantom.imaging.min()) + 1024), phantom.affine),
-        "the longest side is": (phantom.imaging, metres),
+        "the volume would be": (phantom.imaging, metres),
     }
     paths = {told: write_nifti(folder / f"{i}.nii.gz", *pair) for i, (told, pair) in enumerate(arrays.items())}
-    paths["compress it: gzip"] = folder / "plain.nii"
-    paths["compress it: gzip"].write_bytes(b"x" * 400)
+    paths["neither a gzip nor a NIfTI file"] = folder / "plain.nii"
+    paths["neither a gzip nor a NIfTI file"].write_bytes(b"x" * 400)
     paths["missing; put it"] = folder / "absent.nii.gz"
     return paths
 

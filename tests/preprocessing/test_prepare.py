@@ -15,7 +15,6 @@ from peers.preprocessing import PAIRS, compare
 from scipy.ndimage import map_coordinates
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import load_subject
 from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti
 from kitsnb.preprocessing import prepare as preprocessing
 from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases
@@ -171,7 +170,7 @@ def test_one_bad_case_among_ten_does_not_stop_the_others(tmp_path):
     assert list(report["refused"]) == ["case_00001"] and "labels" in report["refused"]["case_00001"]
     prepared = discover(tmp_path / "grid")
     assert [case.name for case in prepared] == list(report["rows"])
-    assert load_subject(prepared[0])["imaging"].spatial_shape == tuple(report["rows"]["case_00000"]["shape"])
+    assert read_nifti(prepared[0].imaging)[0].shape == tuple(report["rows"]["case_00000"]["shape"])
 
 
 def test_a_case_of_one_value_is_refused(tmp_path):

@@ -184,7 +184,7 @@ def test_written_cases_pass_every_check(tmp_path):
 def test_a_refused_case_is_named_and_the_others_go_on(tmp_path):
     source = make_folder(tmp_path / "labels", 4)
     empty, cut, missing = (Case(source / f"case_{number:05d}").segmentation for number in (0, 1, 3))
-    write_nifti(empty, np.zeros((8, 9, 10), np.uint8), AFFINE)
+    write_nifti(empty, np.zeros((30, 9, 10), np.uint8), AFFINE)
     cut.write_bytes(cut.read_bytes()[:-100])
     missing.unlink()
     with pytest.warns(UserWarning, match="refused: case_0000"):

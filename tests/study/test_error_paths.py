@@ -83,7 +83,7 @@ def test_phantom_geometry_is_called_simulated_and_repeats():
 def test_a_case_without_tumour_is_named(tmp_path):
     folder = tmp_path / "case_00007"
     folder.mkdir()
-    write_nifti(folder / "segmentation.nii.gz", np.ones((4, 5, 6), np.uint8), np.diag([-1.0, -1.0, -1.0, 1.0]))
+    write_nifti(folder / "segmentation.nii.gz", np.ones((80, 5, 6), np.uint8), np.diag([-1.0, -1.0, -1.0, 1.0]))
     with pytest.raises(CaseError, match="case_00007.*no tumour"):
         real_geometry(Case(folder), (1, 1, 1), (10, 10, 10))
 
