@@ -106,8 +106,8 @@ figure
 ways = {
     "this profile": settings,
     "clip only (native grid)": None,
-    "256 x 256 first": Preprocessing(spacing, clip, [256, 256]),
-    "paper's spacing, direct": Preprocessing((3.22, 1.62, 1.62), clip, None),
+    "256 x 256 first": Preprocessing(spacing=spacing, clip=clip, resize_in_plane=[256, 256]),
+    "paper's spacing, direct": Preprocessing(spacing=(3.22, 1.62, 1.62), clip=clip, resize_in_plane=None),
 }
 sample = [case for case in cases if case.name in report["rows"]][:: max(1, len(report["rows"]) // 6)][:6]
 table = []
@@ -116,7 +116,7 @@ for case in sample:
     label = original["segmentation"]
     for way, chosen in ways.items():
         if chosen is None:
-            chosen = Preprocessing(sorted(spacing_of(label.affine), reverse=True), clip, None)
+            chosen = Preprocessing(spacing=sorted(spacing_of(label.affine), reverse=True), clip=clip, resize_in_plane=None)
         score = grid_ceiling(label.numpy()[0], label.affine, preprocess(original, chosen))
         table += [{"way": way, "score": figures.NAMES[s], "ceiling (Dice)": score[s], "case": case.name} for s in SCORES]
 ceilings = pd.DataFrame(table)

@@ -61,7 +61,6 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import asdict
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -75,8 +74,9 @@ from kitsnb.study import figures
 from kitsnb.study.figures.results import training_curves
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.launch import launch
-from kitsnb.training.patches import Augmentation, PatchSampler
-from kitsnb.training.run import Training, train
+from kitsnb.training.patches import PatchSampler
+from kitsnb.training.run import train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import cases_below, load_split
 
 # %matplotlib inline
@@ -118,7 +118,7 @@ print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out 
 
 # %%
 sampler = PatchSampler(training_volumes, patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
-                       augmentation=None if augmentation is None else Augmentation(**augmentation), device=device)
+                       augmentation=settings.augmentation, device=device)
 figure, axes = plt.subplots(1, 6, figsize=(figures.PAGE, 1.5))
 for step, axis in enumerate(axes):
     imaging, segmentation = sampler.batch(step)
@@ -160,14 +160,14 @@ best = load_network(run, settings)
 prepared = cases_below(build.preprocessed, split.validation)
 native = {case.name: case for case in split.validation}
 scores = predict_and_score(best, [(case, native[case.name]) for case in prepared], run / "predictions",
-                           Window(patch_size, overlap), Accept(label_map, accept_affine))
+                           Window(patch_size=patch_size, overlap=overlap), Accept(label_map, accept_affine))
 scores.to_csv(run / "scores.csv", index=False)
 scores.round(3)
 
 # %%
 record = {
     "experiment": experiment, "title": title, **summary, "simulated": simulated, "training_cases": len(training_volumes),
-    "settings": {**asdict(settings), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
+    "settings": {**settings.as_json(), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
                  "fold": fold, "folds": folds},
 }
 (run / "run.json").write_text(json.dumps(record, indent=1))

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cc3d
@@ -15,33 +14,10 @@ from torch import Tensor, nn
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_header, read_nifti, write_nifti
+from kitsnb.inference.window import Window
 from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
 from kitsnb.preprocessing.resampling import to_native
-
-
-@dataclass(frozen=True)
-class Window:
-    """Patch size and overlap in voxels (the paper: 80^3 and 40^3), and patches a batch."""
-
-    patch_size: Sequence[int] = (80, 80, 80)
-    overlap: Sequence[int] = (40, 40, 40)
-    batch_size: int = 1
-
-    def __post_init__(self):
-        if any(not 0 <= o < p for o, p in zip(self.overlap, self.patch_size, strict=True)):
-            raise ValueError(f"overlap {list(self.overlap)} must be at least 0 and below patch_size {list(self.patch_size)}")
-
-    def starts(self, shape: Sequence[int]) -> list[list[int]]:
-        """First voxels of the patches along each axis of a volume; patches stand at every combination of them."""
-        longest = [max(n, p) for n, p in zip(shape, self.patch_size, strict=True)]  # a thin volume is padded
-        return [window_starts(*axis) for axis in zip(longest, self.patch_size, self.overlap)]
-
-
-def window_starts(length: int, patch: int, overlap: int) -> list[int]:
-    """First voxels of patches that cover ``length`` (>= ``patch``) with at least ``overlap`` between neighbours."""
-    last = length - patch
-    return sorted({min(start, last) for start in range(0, last + patch - overlap, patch - overlap)})
 
 
 def blending_weights(side: int) -> Tensor:

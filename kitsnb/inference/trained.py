@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -12,7 +12,7 @@ from kitsnb.files import Build
 from kitsnb.inference.sliding_window import Window
 from kitsnb.preprocessing.prepare import Preprocessing
 from kitsnb.training.checkpoints import load_network
-from kitsnb.training.run import Training
+from kitsnb.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def load_run(folder: Path) -> Trained:
         raise CaseError(folder.name, "run.json", f"settings lack {', '.join(lacking)}", "train anew with this version of kitsnb")
     report = _json(folder.name, build.preprocessed / "report.json", "run the profile's notebook 02_preprocessing")
     try:
-        preprocessing = Preprocessing(**report["settings"])
+        preprocessing = Preprocessing.checked(report["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise CaseError(folder.name, "report.json", f"{error}", "run the profile's notebook 02_preprocessing anew") from error
-    window = Window(settings["patch_size"], settings["overlap"])
+    window = Window(patch_size=settings["patch_size"], overlap=settings["overlap"])
     return Trained(_network(folder, settings), window, preprocessing, record.get("simulated"))
 
 
@@ -70,9 +70,8 @@ def _network(folder: Path, settings: dict) -> nn.Module:
     checkpoint = folder / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise CaseError(folder.name, "best.ckpt", f"{checkpoint} is missing", "train the run anew")
-    known = {field.name for field in fields(Training)}
     try:
-        return load_network(folder, Training(**{key: value for key, value in settings.items() if key in known}))
-    except (RuntimeError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        return load_network(folder, Training.checked({key: settings[key] for key in Training.model_fields if key in settings}))
+    except (RuntimeError, TypeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CaseError(folder.name, "best.ckpt", f"does not fit run.json's network: {reason}", "train the run anew") from error

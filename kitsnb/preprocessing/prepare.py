@@ -13,9 +13,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ from kitsnb.files import write_json
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import resampling
-from kitsnb.preprocessing.resampling import INTERPOLATIONS, grid_size, reorient, resize, resized_affine, to_native
+from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine, to_native
+from kitsnb.preprocessing.settings import Preprocessing
 
 #: What a voxel of the working grid takes on disk, about: half of a CT is air, which is constant after clipping.
 BYTES_A_VOXEL = 2
@@ -42,24 +43,6 @@ TORCH_DTYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)
 #: Values this close, relative to the largest, differ by rounding only.
 SAME = 1e-5
 STAMP = ".prepared.json"  # hidden, as it holds times of change: the case is the same without it
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Settings of the forward way; the defaults are the paper's (section 4.2)."""
-
-    spacing: Sequence[float] = (3.22, 1.62, 1.62)  # mm: slice, height, width
-    clip: Sequence[float] = (-79.0, 304.0)  # HU
-    resize_in_plane: Sequence[int] | None = (256, 256)  # pixels, before resampling; None: go there directly
-    interpolation: str = "linear"  # of the image, or "cubic"; labels go by the nearest voxel
-
-    def __post_init__(self):
-        if len(self.spacing) != 3 or min(self.spacing) <= 0:
-            raise ValueError(f"spacing must be three positive numbers in mm (slice, height, width), got {self.spacing}")
-        if len(self.clip) != 2 or self.clip[0] >= self.clip[1]:
-            raise ValueError(f"clip must be [low, high] in HU, got {self.clip}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}")
 
 
 def to_grid(
@@ -161,7 +144,7 @@ def _report(cases: list[Case], settings: Preprocessing, rows: dict, refused: dic
     """What ``report.json`` says: the same whether cases were made now or kept, and in whichever order they were done."""
     rows, refused = ({case.name: found[case.name] for case in cases if case.name in found} for found in (rows, refused))
     return {
-        "settings": asdict(settings),
+        "settings": settings.as_json(),
         "spacing": list(settings.spacing),
         "source": str(cases[0].folder.parent) if cases else None,
         "cases": len(rows),
@@ -202,7 +185,7 @@ def _mark(case: Case, settings: Preprocessing, accept: Accept) -> dict | None:
         return None
     sources = [Path(file).read_bytes() for file in (__file__, resampling.__file__, nifti.__file__, checks.__file__, score.__file__)]
     code = hashlib.sha256(b"".join(sources)).hexdigest()
-    mark = {"folder": str(case.folder), "inputs": inputs, "settings": asdict(settings), "accept": asdict(accept), "code": code}
+    mark = {"folder": str(case.folder), "inputs": inputs, "settings": settings.as_json(), "accept": asdict(accept), "code": code}
     return json.loads(json.dumps(mark))
 
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-INTERPOLATIONS = ("linear", "cubic")
 #: Axes of the working grid: (slice, height, width) as KiTS19 stores them, pointing inferior, posterior, left.
 ORIENTATION = "IPL"
 #: Slices that are in work at a time: few, so that they stay in the processor's cache.

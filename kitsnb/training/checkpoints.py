@@ -157,7 +157,7 @@ def _try_lock(file) -> bool:
 
 def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:
     """The network of a run with ``settings``, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
-    network = UNet3D(**settings.network)
+    network = UNet3D(**settings.network.model_dump())
     state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     device = "cuda" if torch.cuda.is_available() else "cpu"

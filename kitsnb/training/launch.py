@@ -12,14 +12,14 @@ import sys
 import tempfile
 import threading
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 
 from kitsnb.data.cases import Case
 from kitsnb.files import ROOT, write_json
 from kitsnb.training.checkpoints import belongs_to, checkpoint_to_resume
 from kitsnb.training.devices import device_of, find_ranks
-from kitsnb.training.run import Training, is_finished, summary, train
+from kitsnb.training.run import is_finished, summary, train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_split
 
 #: Set for processes that shall end with the one that started them: they watch their standard input, which then closes.
@@ -36,14 +36,14 @@ def launch(settings: Training, training: list[Case], validation: list[Case], fol
     ``scratch`` of ``load_volumes``. Lines that tell of an epoch are printed here. Raises ``RuntimeError`` with the cause when a
     process fails; whatever happens to this process, the others end with it.
     """
-    belongs = belongs_to(asdict(settings), [case.name for case in training], [case.name for case in validation])
+    belongs = belongs_to(settings.as_json(), [case.name for case in training], [case.name for case in validation])
     found = checkpoint_to_resume(folder, belongs)
     if found and is_finished(settings, found["rows"]):
         return summary(settings, found["rows"], found["device"], found["peak"])
     with tempfile.TemporaryDirectory(prefix="kitsnb-") as scratch:
         task, result = Path(scratch) / "task.json", Path(scratch) / "result.json"
         write_json(task, {
-            "settings": asdict(settings), "training": [str(case.folder) for case in training],
+            "settings": settings.as_json(), "training": [str(case.folder) for case in training],
             "validation": [str(case.folder) for case in validation], "folder": str(folder.absolute()),
             "storage": storage, "scratch": scratch and str(scratch), "result": str(result),
         })

@@ -10,38 +10,13 @@ Nothing on the way asks the device for a value, so a GPU is never waited for.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strength of each augmentation; each is applied to a patch with ``probability``, the mirror to each axis with 1/2.
-
-    The defaults follow the batchgenerators settings of MIScnn that the paper names; 0 (or a range of one value) is off.
-    """
-
-    probability: float = 0.15
-    scaling: Sequence[float] = (0.85, 1.25)  # factor of size
-    rotation: float = 15.0  # largest angle about each axis, degrees
-    elastic: float = 4.0  # SD of the displacement, voxels
-    elastic_spacing: int = 16  # voxels between control points of the displacement
-    mirror: bool = True
-    brightness: Sequence[float] = (0.5, 2.0)  # factor
-    contrast: Sequence[float] = (0.3, 3.0)  # factor about the patch's mean
-    gamma: Sequence[float] = (0.7, 1.5)  # exponent on the patch's range
-    noise: float = 0.05  # largest variance of Gaussian noise
-
-    def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (list, tuple)) and not (len(value) == 2 and 0 < value[0] <= value[1]):
-                raise ValueError(f"augmentation {field.name} must be [low, high] with 0 < low <= high, got {value}")
 
 
 class PatchSampler:

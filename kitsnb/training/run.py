@@ -1,9 +1,8 @@
 """One training run: a Lightning module around network and loss, which goes on where it was interrupted."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -18,55 +17,13 @@ from kitsnb.losses import build_loss
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, belongs_to, checkpoint_to_resume, locked
 from kitsnb.training.devices import Ranks, device_of, find_ranks
 from kitsnb.training.history import Clock, History, PooledScores, best_row, has_stopped, performance
-from kitsnb.training.patches import Augmentation, PatchSampler, fixed_patches
+from kitsnb.training.patches import PatchSampler, fixed_patches
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import Volume
 from kitsnb.unet import UNet3D
 
-#: Lightning's names of the precisions that training is meant for; float16 needs a GPU, a CPU takes bfloat16 instead.
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 #: What is known of a run that has no checkpoint.
 NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Everything that decides what a run learns; the defaults are the paper's (sections 3.2 and 4)."""
-
-    loss: str = "dice"
-    loss_parameters: dict = field(default_factory=dict)
-    seed: int = 0
-    network: dict = field(default_factory=dict)  # arguments of UNet3D
-    patch_size: Sequence[int] = (80, 80, 80)
-    batch_size: int = 1
-    steps_per_epoch: int = 320  # the 160 training cases, two cycles
-    epochs: int = 1000
-    learning_rate: float = 1e-4
-    schedule: str = "plateau"  # or "poly"
-    warm_up: int = 0  # steps, only with "poly"
-    plateau_patience: int = 5
-    minimum_learning_rate: float = 1e-5
-    stop_patience: int = 20
-    foreground: float = 0.0
-    tumour: float = 0.5
-    augmentation: dict | None = field(default_factory=dict)  # arguments of Augmentation; None is off
-    precision: str = "32-true"  # one of PRECISIONS, Lightning's names; "bf16-mixed" is autocast
-    compile_network: bool = False  # by torch.compile
-    devices: int = 1  # one process a device; each draws its own patches, and an epoch keeps their number
-
-    def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.schedule not in ("plateau", "poly"):
-            raise ValueError(f'schedule must be "plateau" or "poly", got {self.schedule!r}')
-
-    @property
-    def steps_of_a_rank(self) -> int:
-        """Steps an epoch of each process: together they draw the patches of ``steps_per_epoch``, rounded up."""
-        return -(-self.steps_per_epoch // self.devices)
-
-    @property
-    def patches_of_an_epoch(self) -> int:
-        return self.steps_of_a_rank * self.devices * self.batch_size
 
 
 class SegmentationModule(pl.LightningModule):
@@ -75,7 +32,7 @@ class SegmentationModule(pl.LightningModule):
     def __init__(self, settings: Training, sampler: PatchSampler, validation: list[tuple[Tensor, Tensor]], ranks: Ranks):
         super().__init__()
         self.settings, self.sampler, self.validation, self.ranks = settings, sampler, validation, ranks
-        self.network = UNet3D(**settings.network).to(memory_format=torch.channels_last_3d)
+        self.network = UNet3D(**settings.network.model_dump()).to(memory_format=torch.channels_last_3d)
         self.loss = build_loss(settings.loss, **settings.loss_parameters)
         self.clock, self.scores, self.measures, self.epoch_rate = Clock(), {}, {}, settings.learning_rate
 
@@ -160,7 +117,7 @@ def train(settings: Training, training: list[Volume], validation: list[Volume], 
     processes that torchrun or srun started makes this call.
     """
     ranks = find_ranks(settings.devices)
-    belongs = belongs_to(asdict(settings), [volume.name for volume in training], [volume.name for volume in validation])
+    belongs = belongs_to(settings.as_json(), [volume.name for volume in training], [volume.name for volume in validation])
     with ranks.joined(), ExitStack() as held:
         found = ranks.first(lambda: _prepare(folder, belongs, settings, held)) or NOTHING
         history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
@@ -189,17 +146,16 @@ def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -
     """Take the folder, and look for what there is to go on from."""
     held.enter_context(locked(folder))
     found = checkpoint_to_resume(folder, belongs)
-    write_json(folder / "settings.json", asdict(settings))
+    write_json(folder / "settings.json", settings.as_json())
     return found
 
 
 def _fit(settings: Training, training: list[Volume], validation: list[Volume], folder: Path,
          callbacks: list[pl.Callback], ranks: Ranks) -> None:
     pl.seed_everything(settings.seed, verbose=False)
-    augmentation = None if settings.augmentation is None else Augmentation(**settings.augmentation)
     device = device_of(ranks)
     sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=augmentation, seed=settings.seed, device=device, rank=ranks.rank)
+                           tumour=settings.tumour, augmentation=settings.augmentation, seed=settings.seed, device=device, rank=ranks.rank)
     patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches, ranks)
     if settings.compile_network:
@@ -227,7 +183,7 @@ def is_finished(settings: Training, rows: list[dict]) -> bool:
 def summary(settings: Training, rows: list[dict], device: str, peak: float) -> dict:
     """What a run with the epochs ``rows`` came to."""
     with torch.device("meta"):
-        trainable = sum(p.numel() for p in UNet3D(**settings.network).parameters())
+        trainable = sum(p.numel() for p in UNet3D(**settings.network.model_dump()).parameters())
     return {
         "loss": settings.loss, "loss_parameters": settings.loss_parameters, "seed": settings.seed,
         "epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"],

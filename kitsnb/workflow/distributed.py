@@ -8,7 +8,6 @@ predicts and scores.
 """
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,8 @@ from kitsnb.files import Build
 from kitsnb.messages import nearest
 from kitsnb.training.devices import device_of, find_ranks
 from kitsnb.training.launch import quiet
-from kitsnb.training.run import Training, train
+from kitsnb.training.run import train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import cases_below, load_split
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.parameters import read_parameters
@@ -43,7 +43,7 @@ def find_job(profile: Profile, experiment: str, seed: int, fold: int | None = No
 def train_job(profile: Profile, job: Job) -> dict:
     """This process's part in the training of ``job``, with the cases and settings that its notebook would take."""
     told = {name: parameter.default for name, parameter in read_parameters(job.notebook).items()} | job.parameters
-    settings = Training(**{field.name: told[field.name] for field in fields(Training)})
+    settings = Training.checked({name: told[name] for name in Training.model_fields})
     build, ranks = Build(told["build"]), find_ranks(settings.devices)
     cases = select(discover(build.cases(told["source"], told["folder"])), told["training"], told["validation"],
                    told["excluded"], told["fold"], told["folds"])

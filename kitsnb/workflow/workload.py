@@ -5,7 +5,7 @@ Nothing is computed and no volume is read: shapes come from headers, FLOPs and a
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -70,7 +70,7 @@ def count_cases(profile: Profile) -> Cases:
         found = [tuple(round(n * p / s) for n, p, s in zip(PAPER_GRID, Preprocessing().spacing, settings.spacing))]
     else:
         found = [shapes[number] for number in wanted]
-    window = Window(told["patch_size"], told["overlap"])
+    window = Window(patch_size=told["patch_size"], overlap=told["overlap"])
     windows = [math.prod(map(len, window.starts(shape))) for shape in found]
     grid = tuple(round(sum(axis) / len(found)) for axis in zip(*found))
     return Cases(len(wanted), grid, sum(map(math.prod, found)) / len(found), sum(windows) / len(found), known)
@@ -81,7 +81,7 @@ def _shapes(profile: Profile, told: dict, settings: Preprocessing) -> tuple[dict
     report = profile.build.preprocessed / "report.json"
     if report.is_file():
         content = json.loads(report.read_text())
-        if content.get("settings") == json.loads(json.dumps(asdict(settings))):
+        if content.get("settings") == settings.as_json():
             return {Case(Path(name)).number: tuple(row["shape"]) for name, row in content["rows"].items()}, "preprocessed cases"
     if told["source"] == "phantom":
         from kitsnb.simulation.phantom import simulate_case

@@ -9,8 +9,8 @@ from peers.measure import median_seconds, one_thread, peak_process_bytes
 
 #: Shape of the volume, and the window: the paper's on its median working grid, and the quick profile's.
 CASES = (
-    ((130, 200, 200), Window((80, 80, 80), (40, 40, 40))),
-    ((40, 80, 88), Window((32, 48, 48), (16, 24, 24))),
+    ((130, 200, 200), Window(patch_size=(80, 80, 80), overlap=(40, 40, 40))),
+    ((40, 80, 88), Window(patch_size=(32, 48, 48), overlap=(16, 24, 24))),
 )
 
 

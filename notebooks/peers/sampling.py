@@ -6,7 +6,8 @@ from itertools import count
 import torch
 import torchio as tio
 
-from kitsnb.training.patches import Augmentation, PatchSampler
+from kitsnb.training.patches import PatchSampler
+from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import MAX_CENTRES, Volume
 from peers.measure import median_seconds, one_thread
 from peers.preprocessing import itk_on_one_thread

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kitsnb.data.cases import Case
 from kitsnb.losses import build_loss
-from kitsnb.training.patches import Augmentation, PatchSampler, fixed_patches
+from kitsnb.training.patches import PatchSampler, fixed_patches
+from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume, load_volumes
 from kitsnb.unet import UNet3D
 from kitsnb.workflow.execute import ENVIRONMENT

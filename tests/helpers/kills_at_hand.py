@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import time
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +24,8 @@ from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training.checkpoints import RUN, partial_of
 from kitsnb.training.history import TIMING
 from kitsnb.training.launch import quiet
-from kitsnb.training.run import Training, train
+from kitsnb.training.run import train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import cases_below, load_volumes
 
 TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=6, epochs=50,
@@ -36,7 +36,7 @@ TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16)
 def tiny_run(folder: Path) -> tuple:
     """Settings and volumes of a run whose epochs take some hundredths of a second."""
     if not (folder / "grid").exists():
-        preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing((8, 8, 8), resize_in_plane=None))
+        preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
     volumes = load_volumes(discover(folder / "grid"))
     return TINY, volumes[:2], volumes[2:]
 
@@ -55,11 +55,10 @@ def profile_run(folder: Path, path: Path, experiment: str) -> tuple:
     build, phantoms = profile.build, given["data_analysis"]
     if not build.preprocessed.exists():
         cases = write_dataset(build.data, phantoms["phantom_cases"], phantoms["phantom_seed"])
-        chosen = {field.name: given["preprocessing"][field.name] for field in fields(Preprocessing)
-                  if field.name in given["preprocessing"]}
+        chosen = {name: given["preprocessing"][name] for name in Preprocessing.model_fields if name in given["preprocessing"]}
         preprocess_cases(cases, build.preprocessed, Preprocessing(**chosen))
     split = select(discover(build.data), told["training"], told["validation"], told["excluded"])
-    settings = Training(**{field.name: told[field.name] for field in fields(Training)})
+    settings = Training(**{name: told[name] for name in Training.model_fields})
     return settings, *(load_volumes(cases_below(build.preprocessed, part)) for part in (split.training, split.validation))
 
 
@@ -143,7 +142,7 @@ def main() -> int:
     quiet()
     given.folder.mkdir(parents=True, exist_ok=True)
     task = tiny_run(given.folder) if given.profile == "tiny" else profile_run(given.folder, Path(given.profile), given.experiment)
-    task = (replace(task[0], devices=1), *task[1:])
+    task = (task[0].changed(devices=1), *task[1:])
     whole, cut = given.folder / "whole", given.folder / "killed"
     began = time.monotonic()
     os.waitpid(start(whole, task), 0)

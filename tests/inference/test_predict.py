@@ -21,12 +21,13 @@ from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, pred
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
 from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
-from kitsnb.training.run import Training, train
+from kitsnb.training.run import train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=1, steps_per_epoch=2, epochs=1,
                 augmentation=None)
-GRID = Preprocessing((8.0, 8.0, 8.0), resize_in_plane=None)
+GRID = Preprocessing(spacing=(8.0, 8.0, 8.0), resize_in_plane=None)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def profile(tmp_path_factory) -> Path:
     preprocess_cases(cases, build / "preprocessed", GRID)
     volumes, run = load_volumes(discover(build / "preprocessed")), build / "runs" / "dice-seed0"
     summary = train(TINY, volumes[:1], volumes[1:], run)
-    settings = {**dataclasses.asdict(TINY), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
+    settings = {**TINY.as_json(), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
     (run / "run.json").write_text(json.dumps({"experiment": "dice", "simulated": True, **summary, "settings": settings}))
     return build
 
@@ -76,7 +77,7 @@ def command(*arguments) -> tuple[int, str]:
 @pytest.mark.parametrize("orientation", ["IPL", "LPS", "RAS", "ASR"])
 @pytest.mark.parametrize("resize", [None, (48, 40)])
 def test_slab_by_slab_is_what_training_saw(phantom, orientation, resize):
-    settings = Preprocessing((7.0, 6.0, 5.0), resize_in_plane=resize)
+    settings = Preprocessing(spacing=(7.0, 6.0, 5.0), resize_in_plane=resize)
     turned = reorient(phantom, orientation)
     subject = tio.Subject(name="case_00001", imaging=tio.ScalarImage(
         tensor=torch.from_numpy(turned.imaging.astype(np.float32))[None], affine=turned.affine))

@@ -18,8 +18,8 @@ from kitsnb.inference.sliding_window import (
     predict_probabilities,
     slide,
     summed_weights,
-    window_starts,
 )
+from kitsnb.inference.window import window_starts
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 
@@ -42,7 +42,7 @@ class Constant(torch.nn.Module):
 def test_an_identity_network_returns_its_input(shape):
     volume = torch.randn(shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     for batch_size in (1, 4):
-        got = slide(trivial, volume, Window((16, 16, 16), (8, 8, 8), batch_size), 3)
+        got = slide(trivial, volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=batch_size), 3)
         assert got.shape == (3, *shape) and (got - volume).abs().max() < 1e-6
 
 
@@ -51,14 +51,14 @@ def test_a_pointwise_network_comes_back_exactly(shape):
     volume = torch.randn(shape)
     expected = torch.stack([volume, -volume, 0 * volume]).softmax(0)
     for batch_size in (1, 4):
-        got = predict_probabilities(Constant(), volume, Window((16, 16, 16), (8, 8, 8), batch_size))
+        got = predict_probabilities(Constant(), volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=batch_size))
         assert torch.allclose(got, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape, patch, overlap", [((20, 24, 31), (8, 16, 10), (4, 8, 3)), ((9, 9, 9), (4, 4, 4), (0, 1, 3))])
 def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
     """Patches that contradict each other: the mean weighted voxel by voxel, as the textbook does it."""
-    window, generator = Window(patch, overlap), torch.Generator().manual_seed(0)
+    window, generator = Window(patch_size=patch, overlap=overlap), torch.Generator().manual_seed(0)
     starts = window.starts(shape)
     boxes = [tuple(slice(s, s + p) for s, p in zip(start, patch)) for start in itertools.product(*starts)]
     answers = [torch.rand(2, *patch, generator=generator) for _ in boxes]
@@ -75,7 +75,7 @@ def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
 
 
 def test_memory_is_one_result_and_one_patch():
-    volume, window = torch.randn(48, 48, 48), Window((16, 16, 16), (8, 8, 8))
+    volume, window = torch.randn(48, 48, 48), Window(patch_size=(16, 16, 16), overlap=(8, 8, 8))
     result, patch = 3 * 4 * volume.numel(), 4 * 16**3
     assert peak_bytes(lambda: slide(trivial, volume, window, 3)) < result + 10 * patch
 
@@ -95,7 +95,7 @@ def test_windows_cover_everything_with_the_overlap(length, patch, overlap):
 
 def test_bad_overlap_is_named():
     with pytest.raises(ValueError, match="overlap"):
-        Window((8, 8, 8), (8, 8, 8))
+        Window(patch_size=(8, 8, 8), overlap=(8, 8, 8))
 
 
 def test_the_largest_components_stay():
@@ -120,9 +120,9 @@ def test_the_largest_components_stay():
 
 def test_predictions_lie_in_the_case_s_own_geometry(tmp_path):
     cases = write_dataset(tmp_path / "data", 6, 0)
-    preprocess_cases(cases, tmp_path / "grid", Preprocessing((6, 5, 5), resize_in_plane=None))
+    preprocess_cases(cases, tmp_path / "grid", Preprocessing(spacing=(6, 5, 5), resize_in_plane=None))
     pairs = list(zip(discover(tmp_path / "grid"), cases))
-    scores = predict_and_score(Constant(), pairs, tmp_path / "predictions", Window((16, 16, 16), (4, 4, 4)))
+    scores = predict_and_score(Constant(), pairs, tmp_path / "predictions", Window(patch_size=(16, 16, 16), overlap=(4, 4, 4)))
     assert len({orientation_of(read_nifti(case.imaging)[1]) for case in cases}) > 1
     for case, row in zip(cases, scores.itertuples()):
         prediction, affine = read_nifti(tmp_path / "predictions" / f"{case.name}.nii.gz")

@@ -1,6 +1,5 @@
 """One run on two devices: two processes on the CPU, connected by gloo and started by torchrun, as they are on GPUs."""
 
-import dataclasses
 import json
 import os
 import re
@@ -23,7 +22,8 @@ from kitsnb.training.devices import Ranks, find_ranks
 from kitsnb.training.history import TIMING, PooledScores
 from kitsnb.training.launch import launch
 from kitsnb.training.patches import PatchSampler, fixed_patches
-from kitsnb.training.run import SegmentationModule, Training, train
+from kitsnb.training.run import SegmentationModule, train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
 
 #: Batch normalization, since its running statistics are what processes could differ in; 3 steps on 2 devices are 2 each.
@@ -35,7 +35,7 @@ TWO = Training(network={"base_filters": 2, "depth": 2, "normalization": "batch"}
 def cases(tmp_path_factory):
     """Two to train on and three, an odd number, to validate."""
     folder = tmp_path_factory.mktemp("distributed")
-    preprocess_cases(write_dataset(folder / "data", 5, 0), folder / "grid", Preprocessing((8, 8, 8), resize_in_plane=None))
+    preprocess_cases(write_dataset(folder / "data", 5, 0), folder / "grid", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
     found = discover(folder / "grid")
     return found[:2], found[2:]
 
@@ -82,9 +82,9 @@ def test_ranks_draw_different_patches(cases):
 
 
 def test_an_epoch_keeps_its_number_of_patches():
-    assert dataclasses.replace(TWO, steps_per_epoch=8).patches_of_an_epoch == 8
+    assert TWO.changed(steps_per_epoch=8).patches_of_an_epoch == 8
     assert TWO.steps_of_a_rank == 2 and TWO.patches_of_an_epoch == 4  # rounded up
-    assert dataclasses.replace(TWO, devices=1).steps_of_a_rank == 3
+    assert TWO.changed(devices=1).steps_of_a_rank == 3
 
 
 def test_the_sum_over_ranks_does_not_depend_on_their_number():
@@ -133,7 +133,7 @@ def test_a_finished_run_is_told_without_any_process(whole, cases, monkeypatch):
 
 def test_a_run_begun_on_two_devices_is_refused_on_one(whole, cases):
     with pytest.raises(ValueError, match="devices: 2 there, 1 now"):
-        train(dataclasses.replace(TWO, devices=1), *map(load_volumes, cases), whole[0])
+        train(TWO.changed(devices=1), *map(load_volumes, cases), whole[0])
 
 
 NAN_ON_ONE = """
@@ -149,7 +149,7 @@ def loss(logits, target):
 
 def test_nan_on_one_device_stops_all_and_says_where(cases, tmp_path):
     (tmp_path / "own.py").write_text(NAN_ON_ONE)
-    settings = dataclasses.replace(TWO, loss=f"{tmp_path / 'own.py'}:loss")
+    settings = TWO.changed(loss=f"{tmp_path / 'own.py'}:loss")
     with pytest.raises(RuntimeError, match="FloatingPointError: the loss is nan at step 3"):  # 2 steps, 2 validations, 2 steps
         launch(settings, *cases, tmp_path / "run")
     assert list(table(tmp_path / "run").epoch) == [1]
@@ -160,7 +160,7 @@ import json, sys
 from pathlib import Path
 from kitsnb.data.cases import Case
 from kitsnb.training.launch import launch
-from kitsnb.training.run import Training
+from kitsnb.training.settings import Training
 settings, folders, run = json.loads(sys.argv[1])
 launch(Training(**settings), *[[Case(Path(f)) for f in part] for part in folders], Path(run))
 """
@@ -170,7 +170,7 @@ launch(Training(**settings), *[[Case(Path(f)) for f in part] for part in folders
 def test_processes_end_with_the_one_that_started_them(cases, tmp_path, how):
     run = tmp_path / "run"
     folders = [[str(case.folder) for case in part] for part in cases]
-    settings = dataclasses.asdict(dataclasses.replace(TWO, epochs=100_000, stop_patience=100_000))
+    settings = TWO.changed(epochs=100_000, stop_patience=100_000).as_json()
     task = json.dumps([settings, folders, str(run)])
     parent = subprocess.Popen([sys.executable, "-c", PARENT, task], stderr=subprocess.DEVNULL)
     try:

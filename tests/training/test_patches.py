@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from peers.sampling import compare, simulated_volume
 
 from kitsnb.training.patches import (
-    Augmentation,
     PatchSampler,
     box_of,
     change_intensity,
@@ -18,6 +17,7 @@ from kitsnb.training.patches import (
     sample,
     spread,
 )
+from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume
 
 OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "mirror": False,

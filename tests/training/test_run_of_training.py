@@ -20,22 +20,23 @@ from kitsnb.training import checkpoints, history
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, load_network, locked, partial_of
 from kitsnb.training.history import MEASURES, TIMING, Clock, History, has_stopped, performance
-from kitsnb.training.run import SegmentationModule, Training, compile_in_place, train
+from kitsnb.training.run import SegmentationModule, compile_in_place, train
+from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
 from kitsnb.unet import UNet3D
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=3, epochs=4,
                 learning_rate=1e-2, foreground=1.0, loss_parameters={"batch": True})
 #: Rates so small that validation hardly changes, and no patience: the rate falls after most epochs, and training stops early.
-PLATEAU = dataclasses.replace(TINY, epochs=9, learning_rate=1e-5, minimum_learning_rate=1e-8, plateau_patience=0,
+PLATEAU = TINY.changed(epochs=9, learning_rate=1e-5, minimum_learning_rate=1e-8, plateau_patience=0,
                               stop_patience=4, steps_per_epoch=2)
-POLY = dataclasses.replace(TINY, schedule="poly", warm_up=4)
+POLY = TINY.changed(schedule="poly", warm_up=4)
 
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing((8, 8, 8), resize_in_plane=None))
+    preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
     loaded = load_volumes(discover(folder / "grid"))
     return loaded[:2], loaded[2:]
 
@@ -66,19 +67,19 @@ def test_a_run_writes_history_and_checkpoints(volumes, tmp_path):
     assert written.training_soft_dice.values == pytest.approx(
         written[["training_background", "training_kidney", "training_tumour"]].mean(axis=1).values)
     assert load_network(tmp_path, TINY)(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
-    assert summary["trainable_parameters"] == sum(p.numel() for p in UNet3D(**TINY.network).parameters())
+    assert summary["trainable_parameters"] == sum(p.numel() for p in UNet3D(**TINY.network.model_dump()).parameters())
     assert summary["peak_memory_mb"] > 50 and summary["patches_per_second"] > 0 and 0 < summary["data_share"] < 1
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
 
 
 def test_the_loss_falls_on_a_patch_that_can_be_learnt(volumes, tmp_path):
-    settings = dataclasses.replace(TINY, epochs=6, steps_per_epoch=20, augmentation=None)
+    settings = TINY.changed(epochs=6, steps_per_epoch=20, augmentation=None)
     train(settings, *volumes, tmp_path)
     losses = table(tmp_path).training_loss
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
 
 
-@pytest.mark.parametrize("settings", [PLATEAU, POLY, dataclasses.replace(PLATEAU, precision="bf16-mixed")],
+@pytest.mark.parametrize("settings", [PLATEAU, POLY, PLATEAU.changed(precision="bf16-mixed")],
                          ids=["plateau", "poly", "bf16"])
 @pytest.mark.parametrize("where", ["in an epoch", "while validating", "before best", "between best and last", "after last"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(volumes, tmp_path, monkeypatch, settings, where):
@@ -204,10 +205,10 @@ def test_history_follows_the_checkpoint_that_is_gone_on_from(volumes, tmp_path):
     ({"learning_rate": 1e-3}, "learning_rate: 0.01 there, 0.001 now"),
 ])
 def test_another_run_s_checkpoint_is_refused(volumes, tmp_path, change, message):
-    settings = dataclasses.replace(TINY, epochs=1)
+    settings = TINY.changed(epochs=1)
     train(settings, *volumes, tmp_path)
-    other = dataclasses.replace(settings, **change)
-    (tmp_path / "settings.json").write_text(json.dumps(dataclasses.asdict(other)))  # the checkpoint itself is asked
+    other = settings.changed(**change)
+    (tmp_path / "settings.json").write_text(json.dumps(other.as_json()))  # the checkpoint itself is asked
     with pytest.raises(ValueError, match=message):
         train(other, *volumes, tmp_path)
     with pytest.raises(ValueError, match="training_cases: .* there"):
@@ -215,7 +216,7 @@ def test_another_run_s_checkpoint_is_refused(volumes, tmp_path, change, message)
 
 
 def test_the_number_of_devices_belongs_to_a_run():
-    belongs = checkpoints.belongs_to(dataclasses.asdict(TINY), ["a"], ["b"])
+    belongs = checkpoints.belongs_to(TINY.as_json(), ["a"], ["b"])
     assert belongs["devices"] == 1 and belongs["patch_size"] == [16, 16, 16]
 
 
@@ -287,7 +288,7 @@ def test_losses_and_weights_are_in_float32_under_autocast(volumes, tmp_path, mon
         return loss, logits
 
     monkeypatch.setattr(training.SegmentationModule, "_step", step)
-    train(dataclasses.replace(TINY, precision="bf16-mixed", epochs=1), *volumes, tmp_path)
+    train(TINY.changed(precision="bf16-mixed", epochs=1), *volumes, tmp_path)
     assert set(seen) == {(torch.float32, torch.bfloat16)}
     weights = torch.load(tmp_path / "checkpoints" / "last.ckpt")["state_dict"].values()
     assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
@@ -311,10 +312,10 @@ def test_a_compiled_network_keeps_the_names_of_its_weights(volumes, tmp_path, mo
         module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
 
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
-    settings = dataclasses.replace(TINY, compile_network=True, epochs=1)
+    settings = TINY.changed(compile_network=True, epochs=1)
     train(settings, *volumes, tmp_path)
     assert "UNet3D" in backends
-    plain, names = UNet3D(**TINY.network).state_dict(), load_network(tmp_path, settings).state_dict()
+    plain, names = UNet3D(**TINY.network.model_dump()).state_dict(), load_network(tmp_path, settings).state_dict()
     assert plain.keys() == names.keys()
 
 

@@ -17,7 +17,8 @@ from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.files import ROOT
 from kitsnb.training import volumes
-from kitsnb.training.patches import Augmentation, PatchSampler, fixed_patches
+from kitsnb.training.patches import PatchSampler, fixed_patches
+from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import (
     BYTES_A_VOXEL,
     MAX_CENTRES,

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_sizes_from_headers_are_those_of_preprocessing(axes, resize):
         affine[world, column] = step
     affine[3, 3] = 1
     shape = tuple((9, 31, 40)[axis] for axis in axes)
-    settings = Preprocessing((3.22, 1.62, 1.62), (-79.0, 304.0), resize)
+    settings = Preprocessing(spacing=(3.22, 1.62, 1.62), clip=(-79.0, 304.0), resize_in_plane=resize)
     made, _ = to_grid(np.zeros(shape, np.int16), affine, settings)
     assert workload.working_grid(shape, affine, settings) == tuple(made.shape[1:])
 
@@ -91,15 +91,15 @@ def test_sizes_come_from_the_files_then_from_the_working_grid(kits19, tmp_path):
     cases = workload.count_cases(replace(kits19, parameters=told))
     assert (cases.number, cases.grid, cases.voxels, cases.known) == (2, (20, 32, 32), 20 * 32 * 32, "headers of the files")
     assert cases.windows == 1  # thinner than the patch
-    settings = Preprocessing(**{key: told["preprocessing"][key] for key in asdict(Preprocessing())})
+    settings = Preprocessing(**{key: told["preprocessing"][key] for key in Preprocessing.model_fields})
     rows = {f"case_{number:05d}": {"shape": [100, 120, 120]} for number in (0, 1, 166)}
     report = tmp_path / "preprocessed" / "report.json"
     report.parent.mkdir()
-    report.write_text(json.dumps({"settings": asdict(settings), "rows": rows}))
+    report.write_text(json.dumps({"settings": settings.as_json(), "rows": rows}))
     cases = workload.count_cases(replace(kits19, parameters=told))
     assert (cases.number, cases.grid, cases.known) == (3, (100, 120, 120), "preprocessed cases")
     assert cases.windows == 2 * 2 * 2
-    report.write_text(json.dumps({"settings": asdict(settings) | {"spacing": [9, 9, 9]}, "rows": rows}))
+    report.write_text(json.dumps({"settings": settings.as_json() | {"spacing": [9, 9, 9]}, "rows": rows}))
     assert workload.count_cases(replace(kits19, parameters=told)).known == "headers of the files", "another grid's sizes do not count"
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from kitsnb.data.cases import EXCLUDED
 from kitsnb.files import NOTEBOOKS
-from kitsnb.training.patches import Augmentation
+from kitsnb.training.settings import Augmentation
 from kitsnb.workflow.profile import GIVEN_FOLDS, ProfileError, load
 
 PROFILE = NOTEBOOKS / "profiles" / "kits19.yml"
@@ -48,7 +48,7 @@ def test_nothing_is_left_to_a_notebooks_default(profile, stage):
     written = yaml.safe_load(PROFILE.read_text())
     free = set(profile.parameters[stage]) - {"by_runner"}
     assert free - set(GIVEN_FOLDS.get(stage, ())) == free & (set(written["common"]) | set(written[stage]))
-    assert set(profile.parameters["training"]["augmentation"]) == set(Augmentation.__dataclass_fields__)
+    assert set(profile.parameters["training"]["augmentation"]) == set(Augmentation.model_fields)
 
 
 def test_all_eight_augmentations_are_on(profile):

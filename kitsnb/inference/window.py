@@ -1,0 +1,35 @@
+"""Where the patches of a prediction stand."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from kitsnb.settings import Settings, Sides
+
+Overlap = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=3, max_length=3, strict=False)]
+
+
+class Window(Settings):
+    """Patch size and overlap in voxels (the paper: 80^3 and 40^3), and patches a batch."""
+
+    patch_size: Sides = (80, 80, 80)
+    overlap: Overlap = (40, 40, 40)
+    batch_size: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if any(o >= p for o, p in zip(self.overlap, self.patch_size)):
+            raise ValueError(f"overlap {list(self.overlap)} must be below patch_size {list(self.patch_size)} along each axis")
+        return self
+
+    def starts(self, shape: Sequence[int]) -> list[list[int]]:
+        """First voxels of the patches along each axis of a volume; patches stand at every combination of them."""
+        longest = [max(n, p) for n, p in zip(shape, self.patch_size, strict=True)]  # a thin volume is padded
+        return [window_starts(*axis) for axis in zip(longest, self.patch_size, self.overlap)]
+
+
+def window_starts(length: int, patch: int, overlap: int) -> list[int]:
+    """First voxels of patches that cover ``length`` (>= ``patch``) with at least ``overlap`` between neighbours."""
+    last = length - patch
+    return sorted({min(start, last) for start in range(0, last + patch - overlap, patch - overlap)})

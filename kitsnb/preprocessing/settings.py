@@ -1,0 +1,27 @@
+"""How cases are brought to the working grid: types, ranges and defaults."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from kitsnb.settings import Settings
+
+Spacing = Annotated[float, Field(gt=0, le=1000)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+
+
+def window(pair: tuple[float, float]) -> tuple[float, float]:
+    """``pair`` if it is [low, high]; else ValueError."""
+    if pair[0] >= pair[1]:
+        raise ValueError(f"must be [low, high] in HU, not {list(pair)}")
+    return pair
+
+
+class Preprocessing(Settings):
+    """Settings of the way to the working grid; the defaults are the paper's (section 4.2)."""
+
+    spacing: Annotated[tuple[Spacing, Spacing, Spacing], Field(strict=False)] = (3.22, 1.62, 1.62)  # mm: slice, height, width
+    clip: Annotated[tuple[float, float], Field(strict=False), AfterValidator(window)] = (-79.0, 304.0)  # HU
+    #: Pixels before resampling; None: go there directly.
+    resize_in_plane: Annotated[tuple[Pixels, Pixels], Field(strict=False)] | None = (256, 256)
+    interpolation: Literal["linear", "cubic"] = "linear"  # of the image; labels go by the nearest voxel

@@ -1,0 +1,101 @@
+"""Everything that decides what a run learns: types, ranges and defaults of network, augmentation and training."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from kitsnb.settings import Factors, Settings, Sides, finite
+
+#: From 0 to 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+#: Lightning's names, and "auto": what is fastest on the machine that trains. float16 needs a GPU.
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+class Network(Settings):
+    """Arguments of ``UNet3D``; a CT has one channel, and its labels are background, kidney and tumour."""
+
+    in_channels: Literal[1] = 1
+    num_classes: Literal[3] = 3
+    base_filters: Annotated[int, Field(ge=1, le=1024)] = 32
+    depth: Annotated[int, Field(ge=1, le=8)] = 4
+    normalization: Literal["batch", "instance"] = "batch"
+    order: Literal["relu_norm", "norm_relu"] = "relu_norm"
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Augmentation(Settings):
+    """Strength of each augmentation; each is applied to a patch with ``probability``, the mirror to each axis with 1/2.
+
+    The defaults follow the batchgenerators settings of MIScnn that the paper names; 0 (or a range of one value) is off.
+    """
+
+    probability: Share = 0.15
+    scaling: Factors = (0.85, 1.25)  # factor of size
+    rotation: Annotated[float, Field(ge=0, le=180)] = 15.0  # largest angle about each axis, degrees
+    elastic: Annotated[float, Field(ge=0)] = 4.0  # SD of the displacement, voxels
+    elastic_spacing: AtLeastOne = 16  # voxels between control points of the displacement
+    mirror: bool = True
+    brightness: Factors = (0.5, 2.0)  # factor
+    contrast: Factors = (0.3, 3.0)  # factor about the patch's mean
+    gamma: Factors = (0.7, 1.5)  # exponent on the patch's range
+    noise: Annotated[float, Field(ge=0)] = 0.05  # largest variance of Gaussian noise
+
+
+class Training(Settings):
+    """One run; the defaults are the paper's (sections 3.2 and 4)."""
+
+    loss: Annotated[str, Field(min_length=1)] = "dice"
+    loss_parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    network: Network = Network()
+    patch_size: Sides = (80, 80, 80)
+    batch_size: AtLeastOne = 1
+    steps_per_epoch: AtLeastOne = 320  # the 160 training cases, two cycles
+    epochs: AtLeastOne = 1000
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    schedule: Literal["plateau", "poly"] = "plateau"
+    warm_up: Annotated[int, Field(ge=0)] = 0  # steps, only with "poly"
+    plateau_patience: Annotated[int, Field(ge=0)] = 5  # epochs, only with "plateau"
+    minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
+    stop_patience: AtLeastOne = 20
+    foreground: Share = 0.0
+    tumour: Share = 0.5
+    augmentation: Augmentation | None = Augmentation()  # None is off
+    precision: Precision = "32-true"
+    compile_network: bool = False  # by torch.compile
+    devices: AtLeastOne = 1  # one process a device; each draws its own patches, and an epoch keeps their number
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        unit = 2**self.network.depth
+        if any(side % unit for side in self.patch_size):
+            raise ValueError(f"patch_size must hold multiples of {unit} (network.depth {self.network.depth}), "
+                             f"not {list(self.patch_size)}")
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError(f"minimum_learning_rate must not be above learning_rate {self.learning_rate:g}, "
+                             f"not {self.minimum_learning_rate:g}")
+        return self
+
+    @property
+    def steps_of_a_rank(self) -> int:
+        """Steps an epoch of each process: together they draw the patches of ``steps_per_epoch``, rounded up."""
+        return -(-self.steps_per_epoch // self.devices)
+
+    @property
+    def patches_of_an_epoch(self) -> int:
+        return self.steps_of_a_rank * self.devices * self.batch_size
+
+    def check_loss(self) -> None:
+        """Build the loss and call it on a tiny patch: ValueError or TypeError, said before a run starts, where it cannot be."""
+        import torch
+
+        from kitsnb.losses import build_loss
+
+        loss = build_loss(self.loss, **self.loss_parameters)
+        logits = torch.zeros(1, self.network.num_classes, 2, 2, 2, requires_grad=True)
+        value = loss(logits, torch.arange(8).reshape(1, 2, 2, 2) % self.network.num_classes)
+        if not torch.isfinite(value):
+            raise ValueError(f"the loss {self.loss} is {value.item()} on a patch of three classes")
