@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from kitsnb.losses.region import DiceLoss
-from kitsnb.losses.statistics import cross_entropy, log_cosh
+from kitsnb.losses.region import RegionLoss
+from kitsnb.losses.statistics import cross_entropy, dice_index, log_cosh, settings
 
 
 class LogCosh(nn.Module):
@@ -17,12 +17,10 @@ class LogCosh(nn.Module):
         return log_cosh(self.loss(logits, target))
 
 
-class DiceCrossEntropyLoss(nn.Module):
+@settings
+class DiceCrossEntropyLoss(RegionLoss):
     """Soft Dice loss plus mean cross-entropy: the "dice cross-entropy" that the paper monitors during training."""
 
-    def __init__(self, *, batch: bool = False, smooth: float = 1e-5):
-        super().__init__()
-        self.dice = DiceLoss(batch=batch, smooth=smooth)
-
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return self.dice(logits, target) + cross_entropy(logits, target).mean()
+        dice = 1 - dice_index(self.statistics(logits, target), self.smooth)
+        return dice.mean() + cross_entropy(logits, target).mean()

@@ -1,38 +1,41 @@
 """Losses over regions: Dice, Tversky and their weighted, generalized and focal forms, each over ``region_statistics``."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kitsnb.losses.statistics import (
+    Loss,
     RegionStatistics,
     class_weights,
     dice_index,
     focal_power,
-    not_negative,
+    fraction,
     region_statistics,
+    settings,
     tversky_index,
 )
 
 
-class _RegionLoss(nn.Module):
-    """A loss over region statistics, per sample or (``batch=True``) of the batch as one; ``smooth`` keeps fractions defined."""
+@settings
+class RegionLoss(Loss):
+    """A loss over region statistics, per sample or (``batch=True``) of the batch as one; ``smooth`` keeps fractions defined.
 
-    def __init__(self, *, batch: bool = False, smooth: float = 1e-5):
-        super().__init__()
-        not_negative(smooth=smooth)
-        self.batch, self.smooth = batch, smooth
+    It can be differentiated twice, and by ``torch.func.grad``, which then takes more memory. ``smooth=0`` makes 0/0 one.
+    """
 
-    def extra_repr(self) -> str:
-        return f"batch={self.batch}, smooth={self.smooth}"
+    batch: bool = False
+    smooth: float = 1e-5
 
     def statistics(self, logits: Tensor, target: Tensor) -> RegionStatistics:
         statistics = region_statistics(logits, target)
         return statistics.pooled() if self.batch else statistics
 
 
-class DiceLoss(_RegionLoss):
+@settings
+class DiceLoss(RegionLoss):
     """1 - soft Dice, mean over samples and classes (eq. 8 is its two-class case).
 
     ``batch=True`` sums the counts over the batch first; ``reduction="none"`` gives [B, C] (or [1, C]). With the default
@@ -40,14 +43,8 @@ class DiceLoss(_RegionLoss):
     but predicted has Dice about 0 with hardly a gradient; a larger ``smooth`` or ``batch=True`` softens that.
     """
 
-    def __init__(self, *, include_background: bool = True, batch: bool = False, smooth: float = 1e-5, reduction: str = "mean"):
-        super().__init__(batch=batch, smooth=smooth)
-        if reduction not in ("mean", "none"):
-            raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}')
-        self.include_background, self.reduction = include_background, reduction
-
-    def extra_repr(self) -> str:
-        return f"include_background={self.include_background}, {super().extra_repr()}, reduction={self.reduction!r}"
+    include_background: bool = True
+    reduction: Literal["mean", "none"] = "mean"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         loss = 1 - dice_index(self.statistics(logits, target), self.smooth)
@@ -55,24 +52,20 @@ class DiceLoss(_RegionLoss):
         return loss.mean() if self.reduction == "mean" else loss
 
 
-class WeightedDiceLoss(_RegionLoss):
+@settings
+class WeightedDiceLoss(RegionLoss):
     """1 - sum_c(w_c DSC_c) / sum_c(w_c) (eq. 13), mean over samples; ``weights`` one a class, in label order."""
 
-    def __init__(self, *, weights: Sequence[float], batch: bool = False, smooth: float = 1e-5):
-        super().__init__(batch=batch, smooth=smooth)
-        class_weights(weights, len(weights), torch.empty(0))
-        self.weights = tuple(weights)
-
-    def extra_repr(self) -> str:
-        return f"weights={self.weights}, {super().extra_repr()}"
+    weights: Sequence[float]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         index = dice_index(self.statistics(logits, target), self.smooth)
-        weights = class_weights(self.weights, index.shape[1], index)
+        weights = class_weights(self.weights, index, index.shape[1])
         return 1 - ((index * weights).sum(1) / weights.sum()).mean()
 
 
-class GeneralizedDiceLoss(_RegionLoss):
+@settings
+class GeneralizedDiceLoss(RegionLoss):
     """1 - 2 sum_c(w_c tp_c) / sum_c(w_c (2 tp_c + fp_c + fn_c)) (eq. 1; Sudre et al. 2017), mean over samples.
 
     w is 1/n^2 (``class_weight="square"``), 1/n (``"simple"``) or 1 (``"uniform"``) with n the labelled voxels of a class; a
@@ -80,14 +73,7 @@ class GeneralizedDiceLoss(_RegionLoss):
     are, so under "square" it stands beside sums of the order of 1/n: the loss of a patch of pure background is damped.
     """
 
-    def __init__(self, *, class_weight: str = "square", batch: bool = False, smooth: float = 1e-5):
-        super().__init__(batch=batch, smooth=smooth)
-        if class_weight not in ("square", "simple", "uniform"):
-            raise ValueError(f'class_weight must be "square", "simple" or "uniform", got {class_weight!r}')
-        self.class_weight = class_weight
-
-    def extra_repr(self) -> str:
-        return f"class_weight={self.class_weight!r}, {super().extra_repr()}"
+    class_weight: Literal["square", "simple", "uniform"] = "square"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         tp, fp, fn = self.statistics(logits, target)
@@ -98,7 +84,8 @@ class GeneralizedDiceLoss(_RegionLoss):
         return 1 - ((2 * overlap + self.smooth) / (volume + self.smooth)).mean()
 
 
-class TwoTermDiceLoss(_RegionLoss):
+@settings
+class TwoTermDiceLoss(RegionLoss):
     """Eq. 8 as printed: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s); two classes only.
 
     Without ``smooth`` this is the two-class ``DiceLoss``. With it, a fraction is 1 rather than 1/2 where a class is absent
@@ -109,19 +96,15 @@ class TwoTermDiceLoss(_RegionLoss):
         if logits.shape[1] != 2:
             raise ValueError(f"eq. 8 is for two classes, got logits {tuple(logits.shape)}; DiceLoss takes any number")
         tp, fp, fn = self.statistics(logits, target)
-        return 1 - ((tp + self.smooth) / (2 * tp + fp + fn + self.smooth)).sum(1).mean()
+        return 1 - fraction(tp + self.smooth, 2 * tp + fp + fn + self.smooth).sum(1).mean()
 
 
-class TverskyLoss(_RegionLoss):
+@settings
+class TverskyLoss(RegionLoss):
     """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha`` on false negatives, ``beta`` on false positives."""
 
-    def __init__(self, *, alpha: float = 0.7, beta: float = 0.3, batch: bool = False, smooth: float = 1e-5):
-        super().__init__(batch=batch, smooth=smooth)
-        not_negative(alpha=alpha, beta=beta)
-        self.alpha, self.beta = alpha, beta
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}, beta={self.beta}, {super().extra_repr()}"
+    alpha: float = 0.7
+    beta: float = 0.3
 
     def complement(self, logits: Tensor, target: Tensor) -> Tensor:
         """1 - TI per sample and class."""
@@ -131,6 +114,7 @@ class TverskyLoss(_RegionLoss):
         return self.complement(logits, target).mean()
 
 
+@settings
 class FocalTverskyLoss(TverskyLoss):
     """Focal Tversky loss (eq. 6): over classes, (1 - TI)^exponent, where ``exponent`` is the paper's 1/gamma.
 
@@ -138,16 +122,14 @@ class FocalTverskyLoss(TverskyLoss):
     1 - TI^exponent. Bases below ``MIN_COMPLEMENT`` are clamped, since a power below one has no finite slope at zero.
     """
 
-    def __init__(self, *, exponent: float = 0.75, classes: str = "sum", focal_on: str = "complement", **tversky):
-        super().__init__(**tversky)
-        if not 0 < exponent < float("inf"):
-            raise ValueError(f"exponent must be positive and finite, got {exponent}")
-        if classes not in ("sum", "mean") or focal_on not in ("complement", "index"):
-            raise ValueError(f'classes is "sum" or "mean", focal_on "complement" or "index"; got {classes!r}, {focal_on!r}')
-        self.exponent, self.classes, self.focal_on = exponent, classes, focal_on
+    exponent: float = 0.75
+    classes: Literal["sum", "mean"] = "sum"
+    focal_on: Literal["complement", "index"] = "complement"
 
-    def extra_repr(self) -> str:
-        return f"exponent={self.exponent}, classes={self.classes!r}, focal_on={self.focal_on!r}, {super().extra_repr()}"
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.exponent:
+            raise ValueError("exponent must be positive, got 0")
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         complement = self.complement(logits, target)

@@ -1,18 +1,47 @@
-"""What losses are made of: checked input, region statistics, the indices over them, and what is written only once.
+"""What losses are made of: settings, checked input, region statistics, the indices over them, and what is written only once.
 
 Softmax and sums are taken in float32 at least (float64 stays): an 80^3 patch has 512,000 voxels, more than float16 counts.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Literal, NamedTuple, get_args, get_origin
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Smallest base of a power below one, whose slope is infinite at zero (perfect overlap, certain voxel).
 MIN_COMPLEMENT = 1e-6
+#: A smaller denominator counts as zero: the slope of its fraction would overflow.
+MIN_DENOMINATOR = 1e-30
+
+#: The settings of a loss are fields, given by keyword; equality stays that of modules.
+settings = dataclass(kw_only=True, eq=False, repr=False)
+_trusted = ContextVar("labels are trusted", default=False)
+
+
+@settings
+class Loss(nn.Module):
+    """``ValueError`` for a setting that is none of its ``Literal``, a number that is negative or not finite, bad weights."""
+
+    def __post_init__(self):
+        super().__init__()
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if field.name == "weights":
+                self.weights = check_weights(value)
+            if get_origin(field.type) is Literal and value not in choices:
+                raise ValueError(f"{field.name} must be one of {choices}, got {value!r}")
+            if field.type is float and not 0 <= value < math.inf:
+                raise ValueError(f"{field.name} must be a finite number and not negative, got {value}")
+
+    def extra_repr(self) -> str:
+        names = [name for cls in type(self).__mro__ if is_dataclass(cls) for name in cls.__annotations__]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 class RegionStatistics(NamedTuple):
@@ -25,6 +54,25 @@ class RegionStatistics(NamedTuple):
     def pooled(self) -> "RegionStatistics":
         """Summed over the batch: [1, C]."""
         return RegionStatistics(*(count.sum(0, keepdim=True) for count in self))
+
+
+@contextmanager
+def trust_labels() -> Iterator[None]:
+    """Inside, losses do not look whether a target lies in its range, for which a GPU would have to wait: who enters, has."""
+    token = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def check_range(values: Tensor, low: float, high: float, what: str) -> None:
+    """``ValueError`` unless all ``values`` lie in [``low``, ``high``] (NaN does not), or labels are trusted."""
+    if _trusted.get():
+        return
+    least, most = (bound.item() for bound in values.aminmax())
+    if not (least >= low and most <= high):
+        raise ValueError(f"{what}, got {least} to {most}")
 
 
 def check_logits(logits: Tensor) -> None:
@@ -41,9 +89,7 @@ def check_shapes(logits: Tensor, target: Tensor) -> Tensor:
     if target.is_floating_point() or target.is_complex():
         raise TypeError(f"target must hold integer class labels, got {target.dtype}; use target.long()")
     target = without_channel(logits, target).long()
-    low, high = (int(bound) for bound in target.aminmax())
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(f"target must hold labels 0..{logits.shape[1] - 1}, got labels from {low} to {high}")
+    check_range(target, 0, logits.shape[1] - 1, f"target must hold labels 0..{logits.shape[1] - 1}")
     return target
 
 
@@ -57,6 +103,11 @@ def without_channel(logits: Tensor, target: Tensor) -> Tensor:
     return target
 
 
+def one_hot(target: Tensor, classes: int) -> Tensor:
+    """Boolean [B, C, ...] of labels [B, ...]; torch's own looks at the labels, for which a GPU would have to wait."""
+    return torch.stack([target == c for c in range(classes)], 1)
+
+
 def wide(logits: Tensor) -> Tensor:
     """Half precision to float32; float32 and float64 stay."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
@@ -68,31 +119,40 @@ def taint(logits: Tensor) -> Tensor:
 
 
 class _VoxelSums(torch.autograd.Function):
-    """Of softmax p of ``logits`` [B, C, N]: sums over voxels of p_c where the label is c, of p_c, and of the label: [B, C] each.
+    """Of softmax p of ``logits`` [B, C, N]: sums over voxels of p_c where the label is c, of p_c, and of the label, [B, C] each.
 
-    Plain autograd would keep a one-hot target and more arrays of the logits' size; this keeps p, and fills the gradient in
-    place: with g_c = dL/dvolume_c + [label is c] dL/dtp_c, it is p_c (g_c - sum_k p_k g_k).
+    Plain autograd would keep a one-hot target and more arrays of the logits' size; this keeps p, which is an output so that
+    it can be differentiated again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c] dL/dtp_c, it is
+    p_c (g_c - sum_k p_k g_k). ``target`` has the type of ``logits``, since comparing equal types is fastest.
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        p, target = logits.softmax(1), target.to(logits.dtype)  # comparing equal types is fastest
+    def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        p = logits.softmax(1)
         tp, labelled, mask = p.new_empty(p.shape[:2]), p.new_empty(p.shape[:2]), torch.empty_like(p[:, 0])
         for c in range(p.shape[1]):
             labelled[:, c] = torch.eq(target, c, out=mask).sum(1)
             tp[:, c] = mask.mul_(p[:, c]).sum(1)
-        ctx.save_for_backward(p, target)
-        ctx.mark_non_differentiable(labelled)
-        return tp, p.sum(2), labelled
+        return tp, p.sum(2), labelled, p
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_tp: Tensor, d_volume: Tensor, _) -> tuple[Tensor, None]:
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(output[3], inputs[1])
+        ctx.mark_non_differentiable(output[2])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, d_tp: Tensor | None, d_volume: Tensor | None, _, d_p: Tensor | None) -> tuple[Tensor, None]:
         p, target = ctx.saved_tensors
+        d_tp, d_volume = (p.new_zeros(*p.shape[:2], 1) if d is None else d[:, :, None] for d in (d_tp, d_volume))
+        classes = range(p.shape[1])
+        if torch.is_grad_enabled() or d_p is not None:  # the gradient itself is differentiated: nothing in place
+            g = one_hot(target, len(classes)) * d_tp + d_volume + (0 if d_p is None else d_p)
+            return p * (g - (p * g).sum(1, keepdim=True)), None
         gradient = torch.empty_like(p)
-        for c in range(p.shape[1]):
+        for c in classes:
             torch.eq(target, c, out=gradient[:, c])
-        gradient.mul_(d_tp[:, :, None]).add_(d_volume[:, :, None]).mul_(p)
+        gradient.mul_(d_tp).add_(d_volume).mul_(p)
         return gradient.addcmul_(p, gradient.sum(1, keepdim=True), value=-1), None
 
 
@@ -100,7 +160,8 @@ def region_statistics(logits: Tensor, target: Tensor) -> RegionStatistics:
     """Soft true positives, false positives and false negatives of softmax(``logits``) against ``target``, each [B, C]."""
     target = check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
-        tp, volume, labelled = _VoxelSums.apply(wide(logits).flatten(2), target.flatten(1))
+        x = wide(logits).flatten(2)
+        tp, volume, labelled, _ = _VoxelSums.apply(x, target.flatten(1).to(x.dtype))
         tp = tp + taint(logits)
         return RegionStatistics(tp, volume - tp, labelled - tp)
 
@@ -112,19 +173,25 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(wide(logits), target, reduction="none").add_(taint(logits))
 
 
+def fraction(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Their quotient, and 1 for 0/0: without smoothing, a class that is absent from target and prediction is all right."""
+    empty = denominator < MIN_DENOMINATOR
+    return torch.where(empty, 1, numerator / torch.where(empty, 1, denominator))
+
+
 def dice_index(statistics: RegionStatistics, smooth: float = 1e-5) -> Tensor:
-    """Soft Dice coefficient (eq. 7) per sample and class, [B, C]: (2 tp + s) / (2 tp + fp + fn + s)."""
+    """Soft Dice coefficient (eq. 7) per sample and class, [B, C]: (2 tp + s) / (2 tp + fp + fn + s), 1 for 0/0."""
     tp, fp, fn = statistics
-    return (2 * tp + smooth) / (2 * tp + fp + fn + smooth)
+    return fraction(2 * tp + smooth, 2 * tp + fp + fn + smooth)
 
 
 def tversky_index(statistics: RegionStatistics, alpha: float = 0.7, beta: float = 0.3, smooth: float = 1e-5) -> Tensor:
-    """Tversky index (eq. 5) per sample and class, [B, C]: (tp + s) / (tp + alpha fn + beta fp + s).
+    """Tversky index (eq. 5) per sample and class, [B, C]: (tp + s) / (tp + alpha fn + beta fp + s), 1 for 0/0.
 
     As in eq. 5 (Abraham and Khan), ``alpha`` weighs false negatives; eq. 3 (Salehi et al.) has it on false positives.
     """
     tp, fp, fn = statistics
-    return (tp + smooth) / (tp + alpha * fn + beta * fp + smooth)
+    return fraction(tp + smooth, tp + alpha * fn + beta * fp + smooth)
 
 
 def log_cosh(x: Tensor) -> Tensor:
@@ -139,17 +206,15 @@ def focal_power(base: Tensor, exponent: float) -> Tensor:
     return base.clamp(min=MIN_COMPLEMENT) ** exponent
 
 
-def class_weights(weights: Sequence[float], classes: int, like: Tensor) -> Tensor:
-    """``weights`` as a tensor [C]; ``ValueError`` unless there is one per class, finite, none negative and not all zero."""
+def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
+    """``weights`` as a tuple; ``ValueError`` unless they are finite, none negative and not all zero."""
+    if not weights or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+        raise ValueError(f"weights must be finite, none negative and not all zero, got {list(weights)}")
+    return tuple(weights)
+
+
+def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tensor:
+    """``weights`` as a tensor [C] of the type and on the device of ``like``; ``ValueError`` unless there is one a class."""
     if len(weights) != classes:
         raise ValueError(f"weights must hold one value a class ({classes}), got {len(weights)}: {list(weights)}")
-    if min(weights) < 0 or not 0 < sum(weights) < math.inf:
-        raise ValueError(f"weights must be finite, none negative and not all zero, got {list(weights)}")
-    return torch.tensor(list(weights), dtype=like.dtype, device=like.device)
-
-
-def not_negative(**settings: float) -> None:
-    """``ValueError`` that names the first of ``settings`` which is negative, NaN or infinite."""
-    for name, value in settings.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number and not negative, got {value}")
+    return torch.tensor(weights, dtype=like.dtype, device=like.device)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.losses_at_hand import EVERY, IDS, certain, random_input
+import torch.nn.functional as F
+from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kitsnb.losses
 from kitsnb.losses import (
@@ -19,6 +21,8 @@ from kitsnb.losses import (
     WeightedCrossEntropyLoss,
     WeightedDiceLoss,
     build_loss,
+    region_statistics,
+    trust_labels,
 )
 
 DEGENERATE = {
@@ -93,8 +97,93 @@ def test_target_may_have_a_channel_axis_and_any_integer_type():
     for name, parameters, classes in EVERY:
         logits, target = random_input(classes, 6, 7)
         loss = build_loss(name, **parameters)
-        for same in (target[:, None], target.to(torch.uint8), target.to(torch.int32)[:, None]):
+        types = (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int32)
+        for same in (target[:, None], *(target.to(kind) for kind in types), target.to(torch.int32)[:, None]):
             assert torch.equal(loss(logits, same), loss(logits, target)), name
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1e-45, 1e-40, 1e-20])
+@pytest.mark.parametrize("name, parameters, classes", [row for row in EVERY if "smooth" in str(build_loss(row[0], **row[1]))])
+def test_without_smoothing_an_absent_class_is_all_right(name, parameters, classes, smooth):
+    target = torch.zeros(2, 4, 4, 4, dtype=torch.long)
+    loss = build_loss(name, smooth=smooth, **parameters)
+    for logits in (certain(target, classes), certain(target, classes, 100.0), certain(target, classes, 90.0), certain(1 - target, classes)):
+        x = logits.requires_grad_()
+        value = loss(x, target)
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(x.grad).all()
+    assert float(DiceLoss(smooth=0.0)(certain(target, 3), target)) == 0
+    assert float(TverskyLoss(smooth=0.0)(certain(target, 3), target)) == 0
+
+
+@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
+def test_logits_of_1e30_are_finite(name, parameters, classes):
+    x = (torch.randn(2, classes, 20, 20, 20, generator=torch.Generator().manual_seed(0)).sign() * 1e30).requires_grad_()
+    value = build_loss(name, **parameters)(x, torch.arange(16000).view(2, 20, 20, 20) % classes)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(x.grad).all()
+
+
+REGION = [row for row in EVERY if "dice" in row[0] or "tversky" in row[0]]
+
+
+@pytest.mark.parametrize("name, parameters, classes", REGION, ids=[row[0] for row in REGION])
+def test_region_losses_can_be_differentiated_twice(name, parameters, classes):
+    logits, target = random_input(classes, 2, 3)
+    loss = build_loss(name, **parameters)
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, target), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
+def test_functional_gradient_is_the_gradient(name, parameters, classes):
+    logits, target = random_input(classes, 3, 4, 5)
+    loss = build_loss(name, **parameters)
+    gradient = torch.func.grad(lambda x: loss(x, target))(logits)
+    assert torch.allclose(gradient, value_and_gradient(loss, logits, target)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", ["tp", "fp", "fn"])
+def test_one_count_alone_can_be_differentiated(count):
+    logits, target = random_input(3, 4, 4)
+    label = F.one_hot(target, 3).movedim(-1, 1)
+
+    def ours(x: torch.Tensor, _) -> torch.Tensor:
+        return getattr(region_statistics(x, target), count).sum()
+
+    def plain(x: torch.Tensor, _) -> torch.Tensor:
+        p = x.softmax(1)
+        return {"tp": p * label, "fp": p * (1 - label), "fn": (1 - p) * label}[count].sum()
+
+    found, expected = (value_and_gradient(function, logits, target) for function in (ours, plain))
+    assert all(torch.allclose(a, b) for a, b in zip(found, expected))
+
+
+class Asked(TorchDispatchMode):
+    """Which operations hand a value of a tensor to Python: on a GPU each waits until all before it is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            self.found.append(operation)
+        return operation(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
+def test_trusted_labels_are_not_asked_for(name, parameters, classes):
+    logits, target = random_input(classes, 4, 4)
+    loss = build_loss(name, **parameters)
+    with Asked() as asked:
+        expected = value_and_gradient(loss, logits, target)
+    assert asked.found
+    with trust_labels(), Asked() as asked:
+        found = value_and_gradient(loss, logits, target)
+    assert not asked.found
+    assert all(torch.equal(a, b) for a, b in zip(found, expected))
+    with pytest.raises(ValueError, match="labels|lie in"):
+        loss(logits, target + classes)
 
 
 FLAT = torch.zeros(1, 3, 4, 4)
@@ -118,6 +207,8 @@ def test_bad_input_is_named_by_every_loss(name, parameters, classes):
     if not name.endswith(("quality_focal", "distribution_focal")):  # these two have soft targets
         with pytest.raises(TypeError, match="integer.*float32"):
             loss(logits, LABELS.float())
+    with pytest.raises(TypeError, match="integer.*complex64"):
+        loss(logits, LABELS.to(torch.complex64))
 
 
 @pytest.mark.parametrize("classes", [1, 3])
