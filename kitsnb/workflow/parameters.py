@@ -1,66 +1,75 @@
-"""What a notebook can be told: names, types and defaults of its parameters cell, read without starting a kernel.
+"""What a notebook can be given: the names of its parameters cell, and the models that check the values.
 
-papermill only warns about an unknown parameter and takes a value of any type; ``check`` refuses both.
+papermill only warns about an unknown parameter and takes a value of any type; here both are refused before a kernel starts.
 """
 
 import ast
-from dataclasses import dataclass
+import re
 from pathlib import Path
+from typing import Annotated, Self
 
-#: Types a parameter can have, by the name that an annotation gives them. YAML has no tuple: a list stands for it.
-TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict, "tuple": list}
+from pydantic import Field, ValidationError, create_model, model_validator
 
+from kitsnb.data.settings import DataSettings, Number, Range
+from kitsnb.inference.window import Window
+from kitsnb.preprocessing.settings import Preprocessing, Spacing
+from kitsnb.settings import Settings, problems
+from kitsnb.training.settings import AtLeastOne, Training
 
-@dataclass(frozen=True)
-class Parameter:
-    """One assignment of a parameters cell; ``types`` is None where anything goes (default None, no annotation)."""
-
-    name: str
-    types: tuple[type, ...] | None
-    default: object
-
-    @property
-    def described(self) -> str:
-        names = ["None" if kind is type(None) else kind.__name__ for kind in self.types or ()]
-        return " or ".join(names) or "anything"
-
-    def accept(self, value: object) -> object:
-        """``value`` in the parameter's type. An int becomes a float where a float is meant; a bool is never a number.
-
-        Raises TypeError for any other type. Elements of lists and dicts are not checked.
-        """
-        if self.types is None or type(value) in self.types:
-            return value
-        if type(value) is int and float in self.types:
-            return float(value)
-        raise TypeError(f"is {self.described}, not {type(value).__name__} {value!r}")
+#: A parameter that names a file, whose content is an input of its notebook.
+File = Annotated[str, "file"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Triple = Annotated[list[Spacing], Field(min_length=3, max_length=3)]
+Sizes = list[list[AtLeastOne]]
 
 
-def read_parameters(notebook: Path) -> dict[str, Parameter]:
-    """Parameters of a py:percent notebook, by name, in the order of its cell tagged "parameters".
+class DataAnalysis(DataSettings):
+    """The cases, and how many phantoms are simulated where these are the cases."""
 
-    Raises ValueError where the notebook is missing, holds not exactly one such cell, or where the cell holds anything
-    but assignments of literals.
+    phantom_cases: Annotated[int, Field(ge=0, le=100_000)] = 120
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        last = max(self.training[1], self.validation[1])
+        if self.source == "phantom" and last >= self.phantom_cases:
+            raise ValueError(f"phantom_cases {self.phantom_cases} end before case {last}, which training or validation ask for")
+        return self
+
+
+#: What checks the parameters of each stage's notebook, and gives the defaults of those that a profile leaves out.
+MODELS: dict[str, tuple[type[Settings], ...]] = {
+    "data_analysis": (DataAnalysis,),
+    "preprocessing": (DataSettings, Preprocessing),
+    "training": (DataSettings, Training, Window),
+    "results": (DataSettings,),
+}
+#: Types of parameters that no model has. Any other must be of the type that it has in its cell.
+TYPES = {
+    "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "steps": Annotated[int, Field(ge=2)],
+    "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple, "repeats": AtLeastOne,
+    "workers": AtLeastOne | None, "cost_sizes": Sizes, "loss_sizes": Sizes, "labels_summary": File | None,
+    "validation": Range,
+}
+
+
+def read_cell(notebook: Path) -> dict[str, tuple[object, object]]:
+    """Type and default of each parameter of a py:percent notebook, in the order of its cell tagged "parameters".
+
+    Raises ValueError where the notebook is missing, holds not exactly one such cell, or where the cell holds anything but
+    assignments of literals.
     """
-    import jupytext
-
     if not notebook.is_file():
         raise ValueError(f"notebook {notebook} does not exist")
-    cells = [cell for cell in jupytext.read(notebook).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = re.findall(r'^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', notebook.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     if len(cells) != 1:
         raise ValueError(f'notebook {notebook}: {len(cells)} cells are tagged "parameters"; it needs exactly one')
     try:
-        found = [_parameter(statement) for statement in ast.parse(cells[0].source).body if not _is_prose(statement)]
-    except (SyntaxError, ValueError) as error:
+        return dict(_parameter(statement) for statement in ast.parse(cells[0]).body)
+    except (SyntaxError, ValueError, NameError) as error:
         raise ValueError(f"notebook {notebook}: parameters cell: {error}") from error
-    return {parameter.name: parameter for parameter in found}
 
 
-def _is_prose(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _parameter(statement: ast.stmt) -> Parameter:
+def _parameter(statement: ast.stmt) -> tuple[str, tuple[object, object]]:
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             annotation = None
@@ -73,25 +82,24 @@ def _parameter(statement: ast.stmt) -> Parameter:
     except ValueError as error:
         raise ValueError(f"{name} = {ast.unparse(value)} is no literal") from error
     if annotation is not None:
-        return Parameter(name, _annotated(annotation), default)
-    if default is None:
-        return Parameter(name, None, default)
-    return Parameter(name, (TYPES.get(type(default).__name__, type(default)),), default)
+        return name, (eval(ast.unparse(annotation)), default)
+    return name, (object if default is None else type(default), default)
 
 
-def _annotated(annotation: ast.expr) -> tuple[type, ...]:
-    """Types an annotation such as ``str | None``, ``Optional[int]`` or ``list[float]`` allows."""
-    match annotation:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _annotated(left) + _annotated(right)
-        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
-            return _annotated(inner) + (type(None),)
-        case ast.Subscript(value=outer):
-            return _annotated(outer)
-        case ast.Constant(value=None):
-            return (type(None),)
-        case ast.Constant(value=str(text)):
-            return _annotated(ast.parse(text, mode="eval").body)
-        case ast.Name(id=name) if name in TYPES:
-            return (TYPES[name],)
-    raise ValueError(f"annotation {ast.unparse(annotation)} is none of {', '.join(TYPES)}, None and their unions")
+def check(stage: str, cell: dict[str, tuple], values: dict) -> tuple[dict, list[str]]:
+    """All values of the parameters in ``cell`` where some are given by ``values``, and everything that is wrong with these.
+
+    A default is the model's, else the cell's. ``values`` may hold what a model must know and the cell does not declare.
+    """
+    full, found = {name: default for name, (_, default) in cell.items()}, []
+    known = {name for model in MODELS.get(stage, ()) for name in model.model_fields}
+    others = {name: (TYPES.get(name, kind), default) for name, (kind, default) in cell.items() if name not in known}
+    for model in (*MODELS.get(stage, ()), create_model("Others", __base__=Settings, **others)):
+        try:
+            checked = model(**{name: value for name, value in values.items() if name in model.model_fields})
+        except ValidationError as error:
+            found += problems(error, model)
+        else:
+            dumped = checked.model_dump(mode="json", exclude_unset=model.__name__ == "Others")
+            full |= {name: value for name, value in dumped.items() if name in cell}
+    return full, found

@@ -7,15 +7,18 @@ every notebook, or raises one ``ProfileError`` that lists everything that is wro
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from kitsnb.data.cases import select
-from kitsnb.files import NOTEBOOKS, SIMULATED_SOURCES, Build, write_json
+from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.messages import nearest
-from kitsnb.workflow.parameters import Parameter, read_parameters
+from kitsnb.settings import Settings, problems
+from kitsnb.training.settings import AtLeastOne, Training
+from kitsnb.workflow.parameters import TYPES, File, Seed, check, read_cell
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
 STAGES = {
@@ -29,12 +32,8 @@ STAGES = {
 }
 #: What a profile runs unless it says otherwise.
 DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
+#: Keys of a profile that hold parameters, of one notebook or of all that declare them.
 SECTIONS = ("common", *(stage for stage, notebook in STAGES.items() if notebook))
-#: Keys of a profile and their types.
-KEYS = {"title": str, "description": str, "simulated": bool, "stages": list, "workers": int, "folds": int,
-        "experiments": list, "seeds": list, "deviations": list} | dict.fromkeys(SECTIONS, dict)
-EXPERIMENT_KEYS = {"name": str, "title": str, "loss": str, "parameters": dict}
-DEVIATION_KEYS = ("setting", "paper", "here", "why")
 #: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
 GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
     "losses": ("build", "by_runner", "experiments"),
@@ -44,47 +43,91 @@ GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
 #: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
 GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
 
+#: An environment variable in a value.
+VARIABLE = r"\$(?:\{(\w+)\}|(\w+))"
+
 
 class ProfileError(ValueError):
     """Everything that is wrong with a profile: ``problems`` holds one line each."""
 
     def __init__(self, path: Path, problems: list[str]):
-        self.path, self.problems = path, problems
-        super().__init__("\n".join([f"{path}: {len(problems)} problem(s)", *(f"  - {line}" for line in problems)]))
+        self.path, self.problems = path, list(dict.fromkeys(problems))
+        count = f"{len(self.problems)} problem" + "s" * (len(self.problems) > 1)
+        super().__init__("\n".join([f"{path}: {count}", *(f"  - {line}" for line in self.problems)]))
 
 
-@dataclass(frozen=True)
-class Experiment:
+def printable(title: str) -> str:
+    """``title`` if figures can show it: between two dollar signs stands mathematics. Else ValueError."""
+    if title.count("$") > 1:
+        from matplotlib.mathtext import MathTextParser
+
+        try:
+            MathTextParser("path").parse(title)
+        except ValueError as error:
+            raise ValueError(f"must be text or valid mathematics between dollar signs, not {title!r}") from error
+    return title
+
+
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+
+
+class Experiment(Settings):
     """A row of Table 1: a loss with its parameters."""
 
-    name: str
-    title: str
-    loss: str
-    parameters: dict
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]  # names files
+    title: Title
+    loss: Annotated[str, Field(min_length=1)]
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _titled(cls, row):
+        return {"title": row.get("name"), **row} if isinstance(row, dict) else row
 
     @property
     def row(self) -> dict:
         """The experiment as notebook 05 and results.json know it."""
-        return {"name": self.name, "title": self.title, "loss": self.loss, "parameters": self.parameters}
+        return self.model_dump()
 
 
-@dataclass(frozen=True)
-class Profile:
+class Deviation(Settings):
+    """A way in which a profile is not the seed paper's; all are printed in the paper that it makes."""
+
+    setting: str
+    paper: str
+    here: str
+    why: str
+
+
+class Content(Settings):
+    """What a profile says beside the parameters of notebooks."""
+
+    title: Title
+    description: str = ""
+    simulated: bool = False
+    stages: list[Literal[*STAGES]] = list(DEFAULT_STAGES)
+    workers: AtLeastOne | None = None  # training runs at a time
+    folds: Annotated[int, Field(ge=2)] | None = None  # None: the split by ranges
+    experiments: list[Experiment] = []
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    deviations: list[Deviation] = []
+
+    @field_validator("seeds", "experiments")
+    @classmethod
+    def _different(cls, values):
+        names = [getattr(value, "name", value) for value in values]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"must differ, but {', '.join(map(str, sorted(twice)))} is given twice")
+        return values
+
+
+class Profile(Content):
     """A checked profile. ``parameters`` holds, by stage, all that the notebook is given beside what the runner adds."""
 
     name: str
-    title: str
-    description: str
-    simulated: bool
-    stages: tuple[str, ...]
-    workers: int
-    parameters: dict[str, dict]
-    experiments: tuple[Experiment, ...]
-    seeds: tuple[int, ...]
-    deviations: list[dict]
     notebooks: Path
     build_parameter: str
-    folds: int | None = None  # None: the split by ranges
+    parameters: dict[str, dict]
 
     @property
     def build(self) -> Build:
@@ -98,14 +141,54 @@ class Profile:
 
     @property
     def summary(self) -> dict:
-        """What notebook 05 is told about the profile."""
-        return {key: getattr(self, key) for key in ("name", "title", "description", "simulated", "deviations")}
+        """What notebook 05 is given of the profile."""
+        return self.model_dump(include={"name", "title", "description", "simulated", "deviations"})
+
+    def files(self, stage: str) -> list[Path]:
+        """The files that parameters of ``stage`` name: their content is an input."""
+        named = [value for name, value in self.parameters[stage].items() if value and File in get_args(TYPES.get(name))]
+        return [path for path in map(resolve, named) if path.is_file()]
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""
-        write_json(self.build.profile, self.summary | {
-            "stages": self.stages, "experiments": [experiment.row for experiment in self.experiments], "seeds": self.seeds,
-            "folds": self.folds, "parameters": self.parameters})
+        write_json(self.build.profile, self.summary | self.model_dump(include={"stages", "seeds", "folds", "parameters"})
+                   | {"experiments": [experiment.row for experiment in self.experiments]})
+
+
+#: A profile's file: what it says, and a section for the parameters of each notebook and for those of all.
+_File = create_model("_File", __base__=Content, **dict.fromkeys(SECTIONS, (dict[str, Any], {})))
+
+
+def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None,
+         data_free: bool = False) -> Profile:
+    """The profile at ``path``, or of that name, checked against ``notebooks``; outputs go to ``build/<name>``.
+
+    ``overrides`` are "section.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names another
+    folder for the outputs. ``data_free`` is for those who look at a profile and run nothing: an environment variable that
+    is not set stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
+    """
+    path, found = find(path), []
+    content = read(path)
+    for text in overrides:
+        content = _merged(content, _override(text, found))
+    content = {"title": path.stem} | {key: value for key, value in content.items() if value is not None}
+    unset = set()
+    for key in {*SECTIONS, "experiments"} & set(content):
+        content[key] = _expand(content[key], unset)
+    if not data_free:
+        found += [f"environment variable {name} is not set; set it, or write the value in the profile" for name in sorted(unset)]
+    checked = _checked(content, found)
+    cells = _cells(notebooks, checked, found)
+    parameters = _parameters(checked, cells, found)
+    found += [problem for experiment in checked.experiments for problem in _loss_problems(experiment)]
+    if "training" in checked.stages and not content.get("experiments"):
+        found.append("experiments: the stage training needs at least one")
+    if found:
+        raise ProfileError(path, found)
+    own = {key: getattr(checked, key) for key in Content.model_fields}
+    own |= {"stages": [stage for stage in STAGES if stage in checked.stages], "workers": checked.workers or _cores()}
+    return Profile.model_construct(**own, name=path.stem, notebooks=notebooks, parameters=parameters,
+                                   build_parameter=build or f"build/{path.stem}")
 
 
 def recorded_parameters(build: str | Path, stage: str) -> dict:
@@ -121,52 +204,15 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     parameters = saved.pop("parameters")
     if stage not in parameters:
         raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, parameters)}")
-    known = parameters[stage]
-    known.pop("by_runner", None)
-    if known.get("label_map"):  # JSON has no integer keys
-        known["label_map"] = {int(old): new for old, new in known["label_map"].items()}
+    parameters[stage].pop("by_runner", None)
     everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
-    return known | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
+    return parameters[stage] | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
 
 
-def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None,
-         data_free: bool = False) -> Profile:
-    """The profile at ``path``, checked against the notebooks in ``notebooks``; outputs go to ``build/<name>``.
-
-    ``overrides`` are "stage.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names another
-    folder for the outputs. ``data_free`` is for those who look at a profile and run nothing: an environment variable that
-    is not set stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
-    """
+def find(path: str | Path) -> Path:
+    """The file that ``path`` is, or that has this name among the profiles that are shipped."""
     path = Path(path)
-    problems: list[str] = []
-    content = _read(path)
-    _override(content, overrides, problems)
-    _check_keys(content, KEYS, "", problems)
-    for section in SECTIONS:
-        content[section] = _expand(content.get(section, {}), section, [] if data_free else problems)
-    stages = tuple(content.get("stages", DEFAULT_STAGES))
-    problems += [f"stages: unknown stage {stage!r}; {nearest(stage, STAGES)}" for stage in stages if stage not in STAGES]
-    folds = content.get("folds")
-    declared = _declared(notebooks, stages, folds is not None, problems)
-    parameters = _parameters(content, declared, problems)
-    experiments = _experiments(content.get("experiments", []), problems)
-    seeds = _seeds(content.get("seeds", [0]), problems)
-    problems += _folds_problems(folds, parameters, declared)
-    if "training" in stages and not experiments:
-        problems.append("experiments: the stage training needs at least one")
-    deviations = _deviations(content.get("deviations", []), problems)
-    problems += _honesty(content.get("simulated", False), parameters, declared)
-    for stage, known in declared.items():
-        defaults = {name: parameter.default for name, parameter in known.items() if name not in _given(stage)}
-        parameters[stage] = defaults | parameters[stage] | ({"by_runner": True} if "by_runner" in known else {})
-    workers = content.get("workers") or _cores()
-    if workers < 1:
-        problems.append(f"workers: must be at least 1, not {workers}")
-    if problems:
-        raise ProfileError(path, problems)
-    return Profile(path.stem, content.get("title", path.stem), content.get("description", ""),
-                   content.get("simulated", False), tuple(stage for stage in STAGES if stage in stages), workers,
-                   parameters, experiments, seeds, deviations, notebooks, build or f"build/{path.stem}", folds)
+    return path if path.is_file() or path.parent != Path(".") else NOTEBOOKS / "profiles" / f"{path.stem}.yml"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -175,8 +221,9 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
+                fault = f"key {key.value!r} is given twice" if isinstance(key, yaml.ScalarNode) else "a key must be one word"
+                raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -184,180 +231,134 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def _read(path: Path) -> dict:
+def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
+    """What a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
     try:
-        content = yaml.load(path.read_text(), _StrictLoader)
+        content = yaml.load(path.read_text("utf-8-sig"), _StrictLoader)
     except OSError as error:
-        known = sorted(file.name for file in path.parent.glob("*.yml"))
-        raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.name, known)}"]) from error
-    except yaml.YAMLError as error:
+        known = sorted(file.stem for file in path.parent.glob("*.yml"))
+        raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
+    except UnicodeDecodeError as error:
+        raise ProfileError(path, ["is no UTF-8 text; save it as such"]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ProfileError(path, [f"is no valid YAML: {error}"]) from error
     if not isinstance(content, dict):
         raise ProfileError(path, ["holds no keys; a profile is a YAML mapping"])
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str) or (above := path.parent / parent) in (*children, path):
+        raise ProfileError(path, [f"extends: must name another profile's file beside this one, not {parent!r}"])
+    return _merged(read(above, (*children, path)), content)
+
+
+def _merged(below: dict, above: dict) -> dict:
+    """``below`` with the values of ``above``, mapping by mapping; lists are replaced."""
+    both = {key: _merged(below[key], value) for key, value in above.items()
+            if isinstance(value, dict) and isinstance(below.get(key), dict)}
+    return below | above | both
+
+
+def _override(text: str, found: list[str]) -> dict:
+    """{"training": {"epochs": 3}} of "training.epochs=3"."""
+    target, equals, value = text.partition("=")
+    try:
+        if not equals or "." not in target:
+            raise ValueError("must read section.name=value")
+        content = yaml.load(value, _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found.append(f"-p {text}: {error}")
+        return {}
+    for key in reversed(target.split(".")):
+        content = {key: content}
     return content
 
 
-def _override(content: dict, overrides: list[str], problems: list[str]) -> None:
-    for text in overrides:
-        target, equals, value = text.partition("=")
-        section, dot, name = target.partition(".")
-        if not (equals and dot and name):
-            problems.append(f"-p {text}: must read stage.name=value")
-        elif section not in SECTIONS:
-            problems.append(f"-p {text}: unknown stage {section!r}; {nearest(section, SECTIONS)}")
-        else:
-            try:
-                content[section] = {**(content.get(section) or {}), name: yaml.load(value, _StrictLoader)}
-            except (yaml.YAMLError, TypeError) as error:
-                problems.append(f"-p {text}: is no valid YAML: {error}")
-
-
-def _check_keys(mapping: dict, keys: dict[str, type], where: str, problems: list[str]) -> None:
-    """Note unknown keys and wrong types, and drop them so that the check can go on."""
-    for key in list(mapping):
-        if key not in keys:
-            problems.append(f"{where}unknown key {key!r}; {nearest(key, keys)}")
-            del mapping[key]
-        elif type(mapping[key]) is not keys[key]:
-            if not (mapping[key] is None and (keys[key] in (dict, list) or key == "folds")):  # left empty
-                kind = type(mapping[key]).__name__
-                problems.append(f"{where}{key}: is {keys[key].__name__}, not {kind} {mapping[key]!r}")
-            del mapping[key]
-
-
-def _expand(value: object, where: str, problems: list[str]) -> object:
-    """``value`` with "$NAME" and "${NAME}" in its strings replaced from the environment."""
+def _expand(value: object, unset: set[str]) -> object:
+    """``value`` with "$NAME" and "${NAME}" in its strings replaced from the environment; names that are not there are noted."""
     if isinstance(value, dict):
-        return {key: _expand(item, f"{where}.{key}", problems) for key, item in value.items()}
+        return {key: item if key == "title" else _expand(item, unset) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, where, problems) for item in value]
+        return [_expand(item, unset) for item in value]
     if not isinstance(value, str):
         return value
-
-    def lookup(match: re.Match) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            problems.append(f"{where}: environment variable {name} is not set; set it, or write the value in the profile")
-        return os.environ.get(name, match[0])
-
-    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lookup, value)
+    names = {match[1] or match[2] for match in re.finditer(VARIABLE, value)}
+    unset |= names - set(os.environ)
+    return re.sub(VARIABLE, lambda match: os.environ.get(match[1] or match[2], match[0]), value)
 
 
-def _declared(notebooks: Path, stages: tuple, with_folds: bool, problems: list[str]) -> dict[str, dict[str, Parameter]]:
+def _checked(content: dict, found: list[str]) -> Content:
+    """``content`` as a model, without what is wrong with it, which is noted."""
+    try:
+        return _File.model_validate(content)
+    except ValidationError as error:
+        found += problems(error, _File)
+        places = [one["loc"] for one in error.errors()]
+    rows = {place[1] for place in places if place[0] == "experiments" and len(place) > 1}
+    kept = {"title": "-"} | {key: value for key, value in content.items() if key not in {place[0] for place in places}}
+    if rows:
+        kept["experiments"] = [row for number, row in enumerate(content["experiments"]) if number not in rows]
+    return _checked(kept, [])
+
+
+def _cells(notebooks: Path, checked: Content, found: list[str]) -> dict[str, dict[str, tuple]]:
     """Parameters that the notebook of each stage declares; notes what the runner gives and a notebook does not take."""
-    declared = {}
-    for stage in stages:
-        if not STAGES.get(stage):
+    cells = {}
+    for stage in checked.stages:
+        if not STAGES[stage]:
             continue
         try:
-            declared[stage] = read_parameters(notebooks / STAGES[stage])
+            cells[stage] = read_cell(notebooks / STAGES[stage])
         except ValueError as error:
-            problems.append(str(error))
+            found.append(str(error))
             continue
-        problems += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
-                     for name in _given(stage, with_folds) if name not in (*declared[stage], "by_runner")]
-    return declared
+        must = GIVEN[stage] + (GIVEN_FOLDS.get(stage, ()) if checked.folds else ())
+        found += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
+                  for name in must if name not in (*cells[stage], "by_runner")]
+    return cells
 
 
-def _given(stage: str, with_folds: bool = True) -> tuple[str, ...]:
-    return GIVEN[stage] + (GIVEN_FOLDS.get(stage, ()) if with_folds else ())
-
-
-def _parameters(content: dict, declared: dict, problems: list[str]) -> dict[str, dict]:
-    """By stage, the values that its section and ``common`` give to its notebook, in the declared types."""
-    everywhere = {name: None for stage, known in declared.items() for name in known if name not in _given(stage)}
-    for name in content["common"]:
-        if name not in everywhere:
-            problems.append(f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}")
-    result = {}
-    for stage, known in declared.items():
-        free = [name for name in known if name not in _given(stage)]
-        shared = {name: value for name, value in content["common"].items() if name in free}
-        result[stage] = {}
-        for where, values in (("common", shared), (stage, content[stage])):
-            for name, value in values.items():
-                if name in _given(stage):
-                    problems.append(f"{where}.{name}: is given by the runner; a profile cannot set it")
-                elif name not in free:
-                    problems.append(f"{where}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}")
-                else:
-                    try:
-                        result[stage][name] = known[name].accept(value)
-                    except TypeError as error:
-                        problems.append(f"{where}.{name}: notebook {STAGES[stage]}: {error}")
+def _parameters(checked: Content, cells: dict, found: list[str]) -> dict[str, dict]:
+    """By stage, every parameter of its notebook but those that the runner gives to each job."""
+    common, result, everywhere = checked.common, {}, set()
+    for stage, cell in cells.items():
+        section, given = getattr(checked, stage), GIVEN[stage] + GIVEN_FOLDS.get(stage, ())
+        free = {name: kind for name, kind in cell.items() if name not in given}
+        everywhere |= set(free)
+        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it" for name in section if name in given]
+        found += [f"{stage}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}"
+                  for name in section if name not in (*free, *given)]
+        values = {name: value for name, value in {**common, **section}.items() if name in free}
+        if values.get("simulated", checked.simulated) != checked.simulated:
+            found.append(f"{stage}.simulated: is {values['simulated']}, but the profile's own is {checked.simulated}; make them equal")
+        result[stage], wrong = check(stage, free, {"simulated": checked.simulated} | values)
+        for line in wrong:  # each begins with the name of a parameter
+            name = re.match(r"\w*", line)[0]
+            found.append(f"{'common' if name in common and name not in section else stage}: {line}")
+        if stage == "training" and checked.folds and not wrong:
+            found += _fold_problems(checked.folds, result[stage])
+        if "by_runner" in cell:
+            result[stage]["by_runner"] = True
+    found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}" for name in common if name not in everywhere]
     return result
 
 
-def _experiments(rows: list, problems: list[str]) -> tuple[Experiment, ...]:
-    experiments, names = [], set()
-    for number, row in enumerate(rows, 1):
-        where = f"experiments, number {number}: "
-        if not isinstance(row, dict):
-            problems.append(f"{where}must be a mapping with {', '.join(EXPERIMENT_KEYS)}")
-            continue
-        row = dict(row)
-        _check_keys(row, EXPERIMENT_KEYS, where, problems)
-        missing = [key for key in ("name", "loss") if key not in row]
-        if missing:
-            problems.append(f"{where}{' and '.join(missing)} missing or of the wrong type")
-            continue
-        name, loss = row["name"], row["loss"]
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            problems.append(f"{where}name {name!r} names files: use letters, digits and _ only")
-        if name in names:
-            problems.append(f"{where}name {name!r} is given twice; every experiment needs its own name")
-        names.add(name)
-        settings = _expand(row.get("parameters", {}), f"experiment {name}", problems)
-        problems += _loss_problems(name, loss, settings)
-        experiments.append(Experiment(name, row.get("title", name), loss, settings))
-    return tuple(experiments)
-
-
-def _loss_problems(name: str, loss: str, settings: dict) -> list[str]:
-    from kitsnb.losses import build_loss
-
+def _fold_problems(folds: int, values: dict) -> list[str]:
+    """What is wrong with the number of folds that the cases of both ranges are cut into."""
     try:
-        build_loss(loss, **settings)
-    except Exception as error:  # a reader's own file may raise anything
-        return [f"experiment {name}: {error}"]
-    return []
-
-
-def _seeds(seeds: list, problems: list[str]) -> tuple[int, ...]:
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-        problems.append(f"seeds: must be different integers, none negative, at least one; not {seeds!r}")
-    return tuple(seeds)
-
-
-def _folds_problems(folds: int | None, parameters: dict, declared: dict) -> list[str]:
-    """What is wrong with the number of folds, or with the ranges whose cases they are cut from."""
-    if folds is None:
-        return []
-    told = {name: parameter.default for name, parameter in declared.get("training", {}).items()} | parameters.get("training", {})
-    try:
-        select([], told.get("training", (0, 165)), told.get("validation", (166, 209)), told.get("excluded"), 0, folds)
+        select([], values["training"], values["validation"], values["excluded"], 0, folds)
     except ValueError as error:
         return [str(error)]
     return []
 
 
-def _deviations(rows: list, problems: list[str]) -> list[dict]:
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or set(row) != set(DEVIATION_KEYS):
-            problems.append(f"deviations, number {number}: must hold exactly {', '.join(DEVIATION_KEYS)}")
-    return rows
-
-
-def _honesty(simulated: bool, parameters: dict, declared: dict) -> list[str]:
-    """Notebooks must say of their CT what the profile says, and phantoms and hybrids are never anything but simulated."""
-    problems = []
-    for stage, known in declared.items():
-        told = {name: parameter.default for name, parameter in known.items()} | parameters.get(stage, {})
-        if told.get("source") in SIMULATED_SOURCES and not simulated:
-            problems.append(f"simulated: {told['source']}s (source of {stage}) are simulated CT; set it to true")
-        if told.get("simulated", simulated) != simulated:
-            problems.append(f"{stage}.simulated: is {told['simulated']}, but the profile's own is {simulated}; make them equal")
-    return problems
+def _loss_problems(experiment: Experiment) -> list[str]:
+    try:
+        Training.checked({"loss": experiment.loss, "loss_parameters": experiment.parameters}).check_loss()
+    except (Exception, SystemExit) as error:  # a reader's own file may raise anything
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [f"experiment {experiment.name}: {kind}{error}"]
+    return []
 
 
 def _cores() -> int:

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-import pytest
 import yaml
 
 from kitsnb.files import ROOT
-from kitsnb.workflow.profile import ProfileError, load
+from kitsnb.workflow.profile import load
 from kitsnb.workflow.run import run_profile
 from kitsnb.workflow.stamps import imported_modules
 
 GIVEN = {
     "01_data_analysis.py": "",
     "02_preprocessing.py": "",
-    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nrate = 0.1\nflag = False\nsource = "folder"\nsimulated = False',
+    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0',
     "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}",
 }
 WORK = {
@@ -73,43 +72,6 @@ def test_a_dead_kernel_is_a_failure(tmp_path, capfd):
     assert run(tmp_path, {"01_data_analysis.py": "import os\nos._exit(0)"}) == 1
     assert "skipped" in capfd.readouterr().out
     assert not (tmp_path / "build" / "stamps" / "data_analysis.json").exists()
-
-
-@pytest.mark.parametrize(
-    "change, text",
-    [
-        ({"training": {"rete": 0.2}}, "rate"),
-        ({"training": {"flag": "false"}}, "is bool, not str"),
-        ({"training": {"rate": True}}, "is float, not bool"),
-        ({"trainning": {}}, "training"),
-        ({"experiments": [{"name": "a", "loss": "dyce"}]}, "did you mean 'dice'"),
-        ({"experiments": [{"name": "a", "loss": "dice", "parameters": {"smoth": 1}}]}, "did you mean 'smooth'"),
-        ({"experiments": [{"name": "a", "loss": "dice"}, {"name": "a", "loss": "dice"}]}, "given twice"),
-        ({"stages": ["trainig"]}, "training"),
-        ({"training": {"source": "phantom"}}, "phantoms .* are simulated CT"),
-        ({"training": {"source": "hybrid"}}, "hybrids .* are simulated CT"),
-        ({"simulated": True, "training": {"simulated": False}}, "make them equal"),
-    ],
-)
-def test_a_mistake_is_named_before_any_kernel_starts(tmp_path, change, text):
-    path, notebooks = make(tmp_path, **change)
-    with pytest.raises(ProfileError, match=text):
-        load(path, notebooks=notebooks)
-
-
-def test_overrides_are_typed(tmp_path):
-    path, notebooks = make(tmp_path)
-    assert load(path, ["training.flag=false"], notebooks).parameters["training"]["flag"] is False
-    with pytest.raises(ProfileError, match="is bool"):
-        load(path, ["training.flag=no thanks"], notebooks)
-
-
-def test_the_profiles_that_are_shipped_are_valid(monkeypatch):
-    from kitsnb.files import NOTEBOOKS
-
-    monkeypatch.setenv("KITSNB_DATA", "/data")
-    for path in (NOTEBOOKS / "profiles").glob("*.yml"):
-        assert load(path).title
 
 
 def test_imports_are_followed():
