@@ -6,7 +6,7 @@ papermill only warns about an unknown parameter and takes a value of any type; h
 import ast
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, ValidationError, create_model, model_validator
 
@@ -20,7 +20,6 @@ from kitsnb.training.settings import AtLeastOne, Training
 File = Annotated[str, "file"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Triple = Annotated[list[Spacing], Field(min_length=3, max_length=3)]
-Sizes = list[list[AtLeastOne]]
 
 
 class DataAnalysis(DataSettings):
@@ -47,13 +46,20 @@ MODELS: dict[str, tuple[type[Settings], ...]] = {
 TYPES = {
     "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "steps": Annotated[int, Field(ge=2)],
     "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple, "repeats": AtLeastOne,
-    "workers": AtLeastOne | None, "cost_sizes": Sizes, "loss_sizes": Sizes, "labels_summary": File | None,
+    "workers": AtLeastOne | None, "loss_sizes": list[list[AtLeastOne]], "labels_summary": File | None,
     "validation": Range,
 }
 
 
-def read_cell(notebook: Path) -> dict[str, tuple[object, object]]:
-    """Type and default of each parameter of a py:percent notebook, in the order of its cell tagged "parameters".
+class Parameter(NamedTuple):
+    """A parameter of a notebook as its cell has it."""
+
+    kind: object  # its annotation, else the type of its default
+    default: object
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
 
     Raises ValueError where the notebook is missing, holds not exactly one such cell, or where the cell holds anything but
     assignments of literals.
@@ -69,7 +75,7 @@ def read_cell(notebook: Path) -> dict[str, tuple[object, object]]:
         raise ValueError(f"notebook {notebook}: parameters cell: {error}") from error
 
 
-def _parameter(statement: ast.stmt) -> tuple[str, tuple[object, object]]:
+def _parameter(statement: ast.stmt) -> tuple[str, Parameter]:
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             annotation = None
@@ -82,19 +88,20 @@ def _parameter(statement: ast.stmt) -> tuple[str, tuple[object, object]]:
     except ValueError as error:
         raise ValueError(f"{name} = {ast.unparse(value)} is no literal") from error
     if annotation is not None:
-        return name, (eval(ast.unparse(annotation)), default)
-    return name, (object if default is None else type(default), default)
+        return name, Parameter(eval(ast.unparse(annotation)), default)
+    return name, Parameter(object if default is None else type(default), default)
 
 
-def check(stage: str, cell: dict[str, tuple], values: dict) -> tuple[dict, list[str]]:
+def check(stage: str, cell: dict[str, Parameter], values: dict) -> tuple[dict, list[str]]:
     """All values of the parameters in ``cell`` where some are given by ``values``, and everything that is wrong with these.
 
     A default is the model's, else the cell's. ``values`` may hold what a model must know and the cell does not declare.
     """
     full, found = {name: default for name, (_, default) in cell.items()}, []
-    known = {name for model in MODELS.get(stage, ()) for name in model.model_fields}
+    models = [model for model in MODELS.get(stage, ()) if model.model_fields.keys() & cell.keys()]
+    known = {name for model in models for name in model.model_fields}
     others = {name: (TYPES.get(name, kind), default) for name, (kind, default) in cell.items() if name not in known}
-    for model in (*MODELS.get(stage, ()), create_model("Others", __base__=Settings, **others)):
+    for model in (*models, create_model("Others", __base__=Settings, **others)):
         try:
             checked = model(**{name: value for name, value in values.items() if name in model.model_fields})
         except ValidationError as error:

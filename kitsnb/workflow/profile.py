@@ -18,7 +18,7 @@ from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
-from kitsnb.workflow.parameters import TYPES, File, Seed, check, read_cell
+from kitsnb.workflow.parameters import TYPES, File, Parameter, Seed, check, read_parameters
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
 STAGES = {
@@ -301,14 +301,14 @@ def _checked(content: dict, found: list[str]) -> Content:
     return _checked(kept, [])
 
 
-def _cells(notebooks: Path, checked: Content, found: list[str]) -> dict[str, dict[str, tuple]]:
+def _cells(notebooks: Path, checked: Content, found: list[str]) -> dict[str, dict[str, Parameter]]:
     """Parameters that the notebook of each stage declares; notes what the runner gives and a notebook does not take."""
     cells = {}
     for stage in checked.stages:
         if not STAGES[stage]:
             continue
         try:
-            cells[stage] = read_cell(notebooks / STAGES[stage])
+            cells[stage] = read_parameters(notebooks / STAGES[stage])
         except ValueError as error:
             found.append(str(error))
             continue

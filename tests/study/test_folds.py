@@ -91,7 +91,7 @@ def test_without_folds_nothing_changes(tmp_path):
         assert not any({"fold", "folds"} & set(job.parameters) for job in jobs)
 
 
-@pytest.mark.parametrize("change, text", [({"folds": 1}, "2 to 8 folds"), ({"folds": 9}, "2 to 8 folds"), ({"folds": "3"}, "is int"),
+@pytest.mark.parametrize("change, text", [({"folds": 1}, "folds must be greater than or equal to 2"), ({"folds": 9}, "2 to 8 folds"), ({"folds": "3"}, "folds must be a valid integer"),
                                           ({"training": SMOKE["training"] | {"fold": 1}}, "given by the runner")])
 def test_folds_that_cannot_be_are_named_before_anything_runs(tmp_path, change, text):
     with pytest.raises(ProfileError, match=text):

@@ -65,8 +65,8 @@ def test_losses_have_the_papers_parameters(profile):
 
 
 def test_deviations_are_listed_whole(profile):
-    assert set(LISTED) <= {row["setting"] for row in profile.deviations}
-    assert all(str(row[key]).strip() for row in profile.deviations for key in row)
+    assert set(LISTED) <= {row.setting for row in profile.deviations}
+    assert all(text.strip() for row in profile.deviations for text in row.model_dump().values())
 
 
 def test_an_unset_variable_is_refused_by_those_who_run(monkeypatch):

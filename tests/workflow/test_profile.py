@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from kitsnb.files import NOTEBOOKS, ROOT
-from kitsnb.workflow.parameters import check, read_cell
+from kitsnb.workflow.parameters import check, read_parameters
 from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters
 
 SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
@@ -64,8 +64,8 @@ BAD = [
     ({"preprocessing": {"spacing": [8.0, 8.0]}}, "preprocessing: spacing"), ({"preprocessing": {"clip": [304, -79]}}, "clip must be"),
     ({"preprocessing": {"interpolation": "spline"}}, "interpolation must be 'linear' or 'cubic', not 'spline'"),
     ({"preprocessing": {"workers": 0}}, "preprocessing: workers"), ({"losses": {"steps": 1}}, "losses: steps"),
-    ({"losses": {"repeats": 0}}, "losses: repeats"), ({"losses": {"case": -1}}, "losses: case"),
-    ({"losses": {"extent": [1.0, 1.0, 0.0]}}, r"losses: extent\[2\]"), ({"losses": {"cost_sizes": [[1, 3, 0]]}}, "losses: cost_sizes"),
+    ({"benchmarks": {"repeats": 0}}, "benchmarks: repeats"), ({"losses": {"case": -1}}, "losses: case"),
+    ({"losses": {"extent": [1.0, 1.0, 0.0]}}, r"losses: extent\[2\]"), ({"benchmarks": {"loss_sizes": [[1, 3, 0]]}}, "benchmarks: loss_sizes"),
     ({"data_analysis": {"phantom_seed": 2**40}}, "data_analysis: phantom_seed"),
     ({"seeds": []}, "seeds"), ({"seeds": [-1]}, r"seeds\[0\]"), ({"seeds": [2**32]}, r"seeds\[0\] must be less than 4294967296"),
     ({"seeds": [1, 1]}, "seeds must differ, but 1 is given twice"), ({"seeds": [1.5]}, r"seeds\[0\]"),
@@ -182,9 +182,9 @@ def test_the_profiles_that_are_shipped_are_valid_and_found_by_name(monkeypatch):
 
 @pytest.mark.parametrize("stage", [stage for stage, notebook in STAGES.items() if notebook])
 def test_what_a_notebook_plays_with_is_what_its_models_take(stage):
-    cell = read_cell(NOTEBOOKS / STAGES[stage])
+    cell = read_parameters(NOTEBOOKS / STAGES[stage])
     own = {name: default for name, (_, default) in cell.items() if default is not None and name not in GIVEN[stage]}
-    assert check(stage, cell, {"simulated": True} | own)[1] == []
+    assert check(stage, cell, {"simulated": True, "source": "phantom"} | own)[1] == []
 
 
 def test_what_a_build_was_made_with_is_recorded_for_readers_by_hand(tmp_path):
