@@ -78,6 +78,8 @@ def _place(path) -> str:
 def _fields(model: type[BaseModel], path) -> list[str]:
     """Names of the settings at ``path`` below ``model``."""
     for part in path:
+        if isinstance(part, int):  # of a list of models
+            continue
         kinds = (model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation))
         model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(model.model_fields)

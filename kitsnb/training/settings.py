@@ -89,13 +89,22 @@ class Training(Settings):
         return self.steps_of_a_rank * self.devices * self.batch_size
 
     def check_loss(self) -> None:
-        """Build the loss and call it on a tiny patch: ValueError or TypeError, said before a run starts, where it cannot be."""
+        """Build the loss, and call it on a tiny patch of all classes and on one of background alone.
+
+        Raises ValueError, or whatever a reader's own loss raises, where value or gradient cannot be used.
+        """
         import torch
 
         from kitsnb.losses import build_loss
 
-        loss = build_loss(self.loss, **self.loss_parameters)
-        logits = torch.zeros(1, self.network.num_classes, 2, 2, 2, requires_grad=True)
-        value = loss(logits, torch.arange(8).reshape(1, 2, 2, 2) % self.network.num_classes)
-        if not torch.isfinite(value):
-            raise ValueError(f"the loss {self.loss} is {value.item()} on a patch of three classes")
+        loss, shape = build_loss(self.loss, **self.loss_parameters), (1, 16, 16, 16)
+        everywhere = torch.arange(16**3).reshape(shape) % self.network.num_classes
+        for where, target in (("of all classes", everywhere), ("of background alone", torch.zeros_like(everywhere))):
+            random = torch.Generator().manual_seed(0)
+            logits = torch.randn(1, self.network.num_classes, *shape[1:], generator=random).requires_grad_()
+            value = loss(logits, target)
+            if not value.requires_grad:
+                raise ValueError(f"the loss {self.loss} has no gradient: it does not depend on the logits, or was detached")
+            value.backward()
+            if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
+                raise ValueError(f"the loss {self.loss} or its gradient is not finite on a patch {where}")

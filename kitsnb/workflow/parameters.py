@@ -16,8 +16,6 @@ from kitsnb.preprocessing.settings import Preprocessing, Spacing
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
 
-#: A parameter that names a file, whose content is an input of its notebook.
-File = Annotated[str, "file"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Triple = Annotated[list[Spacing], Field(min_length=3, max_length=3)]
 
@@ -46,8 +44,7 @@ MODELS: dict[str, tuple[type[Settings], ...]] = {
 TYPES = {
     "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "steps": Annotated[int, Field(ge=2)],
     "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple, "repeats": AtLeastOne,
-    "workers": AtLeastOne | None, "loss_sizes": list[list[AtLeastOne]], "labels_summary": File | None,
-    "validation": Range,
+    "workers": AtLeastOne | None, "loss_sizes": list[list[AtLeastOne]], "validation": Range,
 }
 
 

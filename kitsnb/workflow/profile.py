@@ -8,17 +8,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from kitsnb.data.cases import select
-from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
+from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
-from kitsnb.workflow.parameters import TYPES, File, Parameter, Seed, check, read_parameters
+from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
 STAGES = {
@@ -143,11 +143,6 @@ class Profile(Content):
     def summary(self) -> dict:
         """What notebook 05 is given of the profile."""
         return self.model_dump(include={"name", "title", "description", "simulated", "deviations"})
-
-    def files(self, stage: str) -> list[Path]:
-        """The files that parameters of ``stage`` name: their content is an input."""
-        named = [value for name, value in self.parameters[stage].items() if value and File in get_args(TYPES.get(name))]
-        return [path for path in map(resolve, named) if path.is_file()]
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""

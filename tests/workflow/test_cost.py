@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +18,10 @@ from kitsnb.workflow.profile import load
 
 KITS19 = NOTEBOOKS / "profiles" / "kits19.yml"
 SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
+
+
+def changed(profile, **values):
+    return profile.model_copy(update=values)
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_a_given_rate_halves_the_hours_and_is_called_given(kits19):
 
 
 def test_folds_multiply_runs(kits19):
-    text = estimate.estimate(replace(kits19, folds=3), seconds=0)
+    text = estimate.estimate(changed(kits19, folds=3), seconds=0)
     assert "7 experiments x 3 seeds x 3 folds = 63 runs" in text
 
 
@@ -88,7 +91,7 @@ def test_sizes_come_from_the_files_then_from_the_working_grid(kits19, tmp_path):
         write_nifti(data / f"case_{number:05d}" / "segmentation.nii.gz", np.zeros((20, 32, 32), np.uint8), affine)
     told = {stage: values | ({"folder": str(data)} if "folder" in values else {}) for stage, values in kits19.parameters.items()}
     told["preprocessing"]["resize_in_plane"] = None
-    cases = workload.count_cases(replace(kits19, parameters=told))
+    cases = workload.count_cases(changed(kits19, parameters=told))
     assert (cases.number, cases.grid, cases.voxels, cases.known) == (2, (20, 32, 32), 20 * 32 * 32, "headers of the files")
     assert cases.windows == 1  # thinner than the patch
     settings = Preprocessing(**{key: told["preprocessing"][key] for key in Preprocessing.model_fields})
@@ -96,11 +99,11 @@ def test_sizes_come_from_the_files_then_from_the_working_grid(kits19, tmp_path):
     report = tmp_path / "preprocessed" / "report.json"
     report.parent.mkdir()
     report.write_text(json.dumps({"settings": settings.as_json(), "rows": rows}))
-    cases = workload.count_cases(replace(kits19, parameters=told))
+    cases = workload.count_cases(changed(kits19, parameters=told))
     assert (cases.number, cases.grid, cases.known) == (3, (100, 120, 120), "preprocessed cases")
     assert cases.windows == 2 * 2 * 2
     report.write_text(json.dumps({"settings": settings.as_json() | {"spacing": [9, 9, 9]}, "rows": rows}))
-    assert workload.count_cases(replace(kits19, parameters=told)).known == "headers of the files", "another grid's sizes do not count"
+    assert workload.count_cases(changed(kits19, parameters=told)).known == "headers of the files", "another grid's sizes do not count"
 
 
 def test_steps_are_measured_and_said_to_be(smoke):
@@ -120,7 +123,7 @@ def test_a_network_too_large_to_measure_is_left_to_arithmetic(kits19, monkeypatc
 def test_before_a_run_it_is_short_and_never_fails(smoke):
     text = estimate.before_start(smoke, 2, 3)
     assert len(text.splitlines()) < 12 and "3 of them to train now" in text
-    broken = replace(smoke, parameters=smoke.parameters | {"training": smoke.parameters["training"] | {"network": {"depht": 2}}})
+    broken = changed(smoke, parameters=smoke.parameters | {"training": smoke.parameters["training"] | {"network": {"depht": 2}}})
     assert "no estimate: TypeError" in estimate.before_start(broken, 2, 3)
 
 

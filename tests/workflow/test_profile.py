@@ -200,9 +200,3 @@ def test_what_a_build_was_made_with_is_recorded_for_readers_by_hand(tmp_path):
     assert results["seeds"] == [0] and results["folds"] is None and results["profile"] == profile.summary
     with pytest.raises(KeyError, match="did you mean 'training'"):
         recorded_parameters(tmp_path, "trainin")
-
-
-def test_files_that_parameters_name_are_inputs_and_no_other_text_is(tmp_path):
-    (tmp_path / "summary.json").write_text("{}")
-    profile = load(SMOKE, [f"results.labels_summary={tmp_path / 'summary.json'}", "results.baseline=README.md"])
-    assert profile.files("results") == [tmp_path / "summary.json"] and profile.files("training") == []
