@@ -1,7 +1,7 @@
 # kitsnb: from cases to paper. `make help` prints the menu.
 #
 # Settings, as in `make PROFILE=kits19 KITSNB_DATA=/folder/of/kits19/data`:
-#   PROFILE      notebooks/profiles/PROFILE.yml is what runs (quick)
+#   PROFILE      what runs: a name in notebooks/profiles, as quick, hybrid or kits19, or a file of your own (quick)
 #   PYTHON       the Python, 3.11 or later, that makes .venv (python3)
 #   SCHEDULER    where to train: tcp://HOST:PORT of a Dask scheduler, or a file as notebooks/clusters/slurm.yml (this machine)
 #   KITSNB_DATA  the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
@@ -18,22 +18,22 @@ VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 all: paper  ## the same as paper
 
 paper: .venv/.installed  ## build/PROFILE/paper.pdf; runs only what is out of date (default)
-	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run notebooks/profiles/$$profile.yml $(if $(SCHEDULER),--scheduler $(SCHEDULER)) || exit; done
+	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run $$profile $(if $(SCHEDULER),--scheduler $(SCHEDULER)) || exit; done
 
 why: .venv/.installed  ## what paper would run now, and why; runs nothing
-	.venv/bin/python -m kitsnb run notebooks/profiles/$(PROFILE).yml --why
+	.venv/bin/python -m kitsnb run $(PROFILE) --why
 
 watch: .venv/.installed  ## the training runs of PROFILE, live, from another terminal
-	.venv/bin/python -m kitsnb watch notebooks/profiles/$(PROFILE).yml
+	.venv/bin/python -m kitsnb watch $(PROFILE)
 
 test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest
 
 bench: .venv/.installed  ## time and memory beside the peers, into the README's table
-	.venv/bin/python -m kitsnb run notebooks/profiles/benchmarks.yml --force $(if $(KITSNB_DATA),-p benchmarks.folder=$(KITSNB_DATA))
+	.venv/bin/python -m kitsnb run benchmarks --force $(if $(KITSNB_DATA),-p benchmarks.folder=$(KITSNB_DATA))
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
-	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py
+	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -48,7 +48,7 @@ lock:  ## requirements.lock anew, from pyproject.toml and today's versions
 	mv $@.new requirements.lock
 
 clean:  ## delete build/PROFILE
-	rm -rf build/$(PROFILE)
+	rm -rf build/$(basename $(notdir $(PROFILE)))
 
 help:  ## this menu
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 15

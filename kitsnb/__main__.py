@@ -1,4 +1,11 @@
-"""The command line: ``python -m kitsnb`` with ``run``, ``watch``, ``estimate``, ``download``, ``check`` or ``predict``."""
+"""A paper on loss functions for kidney and kidney-tumour segmentation (KiTS19) that you can run.
+
+* `run quick`: the whole paper on simulated CT, in minutes; `run quick --why` says what that would do
+* `download`, `check`, `estimate kits19`, `run kits19`: the same on the real data, after a look at what it costs
+* `predict`: labels for new CT, by a network that was trained
+
+Each command explains its options with `--help`.
+"""
 
 import json
 import sys
@@ -7,79 +14,72 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode="markdown")
+ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, benchmarks, or a file like theirs")]
+Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="change a parameter, as in training.epochs=30; repeatable")]
+BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
+LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 20 GB")]
 
 
 @app.command()
 def run(
-    profile: Annotated[Path, typer.Argument(help="a file such as notebooks/profiles/quick.yml")],
-    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="stage.name=value, value in YAML")] = [],  # noqa: B006
+    profile: ProfileName,
+    parameter: Parameters = [],  # noqa: B006
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
     scheduler: Annotated[str | None, typer.Option(help="where to train: tcp://HOST:PORT, or notebooks/clusters/slurm.yml")] = None,
-    only: Annotated[str | None, typer.Option(help="one stage alone")] = None,
+    only: Annotated[str | None, typer.Option(help="one stage alone, such as results")] = None,
     force: Annotated[bool, typer.Option("--force", help="run also what is up to date")] = False,
-    build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
+    build: BuildFolder = None,
 ):
     """Bring all notebooks and the paper of a profile up to date."""
     from kitsnb.messages import nearest
-    from kitsnb.workflow.profile import STAGES, ProfileError, load
+    from kitsnb.workflow.profile import STAGES
     from kitsnb.workflow.run import run_profile
 
     if only is not None and only not in STAGES:
         sys.exit(f"--only {only}: {nearest(only, STAGES)}")
-    try:
-        checked = load(profile, parameter, build=build)
-    except ProfileError as error:
-        sys.exit(str(error))
-    sys.exit(run_profile(checked, workers=workers, scheduler=scheduler, only=only, force=force, dry=why))
+    sys.exit(run_profile(_load(profile, parameter, build), workers=workers, scheduler=scheduler, only=only, force=force, dry=why))
 
 
 @app.command()
 def watch(
-    profile: Annotated[Path, typer.Argument(help="a file such as notebooks/profiles/quick.yml")],
-    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="as given to run")] = [],  # noqa: B006
+    profile: ProfileName,
+    parameter: Parameters = [],  # noqa: B006
     once: Annotated[bool, typer.Option("--once", help="print the table and end, for logs")] = False,
-    build: Annotated[str | None, typer.Option(help="folder of all outputs, instead of build/PROFILE")] = None,
+    build: BuildFolder = None,
 ):
-    """The training runs of a profile, live, from any terminal that sees the build folder."""
-    from kitsnb.workflow.profile import ProfileError, load
+    """Show the training runs of a profile, live, from any terminal."""
     from kitsnb.workflow.progress import watch as show
 
-    try:
-        show(load(profile, parameter, build=build), once=once)
-    except ProfileError as error:
-        sys.exit(str(error))
+    show(_load(profile, parameter, build), once=once)
 
 
 @app.command()
 def estimate(
-    profile: Annotated[Path, typer.Argument(help="a file such as notebooks/profiles/kits19.yml; its data need not be there")],
-    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="stage.name=value, value in YAML")] = [],  # noqa: B006
+    profile: ProfileName,
+    parameter: Parameters = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
-    tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate for the GPU-hours, instead of the assumed one")] = None,
+    tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate of the GPU, instead of the assumed one")] = None,
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
-    """Say what a profile will cost, in time and memory; runs nothing of it."""
-    from kitsnb.workflow import cost as costs
-    from kitsnb.workflow.profile import load
+    """Say what a profile will cost in time and memory; needs no data."""
+    from kitsnb.workflow import cost
 
+    checked = _load(profile, parameter, None, data_free=True)
     try:
-        checked = load(profile, parameter, data_free=True)
-        found = costs.estimate(checked, workers=workers, tflops=tflops, seconds=costs.LONG if measure else 0)
+        print(cost.estimate(checked, workers=workers, tflops=tflops, seconds=cost.LONG if measure else 0))
     except ValueError as error:
         sys.exit(str(error))
-    print(found)
 
 
 @app.command()
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
     cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
-    labels_only: Annotated[bool, typer.Option("--labels-only", help="leave out the imaging, some 20 GB")] = False,
+    labels_only: LabelsOnly = False,
     labels_address: Annotated[str | None, typer.Option(help="folder that has kits.json, instead of the official repository")] = None,
     imaging_address: Annotated[str | None, typer.Option(help="folder that has case_00000.nii.gz, instead of Hugging Face")] = None,
 ):
@@ -98,8 +98,8 @@ def download(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
-    labels_only: Annotated[bool, typer.Option("--labels-only", help="the imaging is not there")] = False,
-    label_map: Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; can be repeated")] = [],  # noqa: B006
+    labels_only: LabelsOnly = False,
+    label_map: Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")] = [],  # noqa: B006
     accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's affine counts where the two differ")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="a list for programs instead of a table")] = False,
     workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
@@ -109,19 +109,21 @@ def check(
     from kitsnb.data.checks import Accept, check_cases
 
     try:
-        cases = discover(folder)
-        accept = Accept(parse_label_map(label_map), accept_affine)
-    except (FileNotFoundError, ValueError) as error:
+        reports = check_cases(discover(folder), not labels_only, Accept(parse_label_map(label_map), accept_affine), workers)
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    reports = check_cases(cases, not labels_only, accept, workers)
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
+        from rich.table import Table
+
+        from kitsnb.messages import console
+
         table = Table("case", "status", "reasons")
         for report in reports:
             table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
-        Console(soft_wrap=True).print(table)
+        console().print(table)
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 
@@ -150,6 +152,16 @@ def predict(
     except (CaseError, FileNotFoundError) as error:
         sys.exit(str(error))
     sys.exit(status)
+
+
+def _load(profile: Path, parameters: list[str], build: str | None, data_free: bool = False):
+    """The checked profile; else the process ends with everything that is wrong with it."""
+    from kitsnb.workflow.profile import ProfileError, load
+
+    try:
+        return load(profile, parameters, build=build, data_free=data_free)
+    except ProfileError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Every notebook, opened in a real JupyterLab by a real browser: it shows as a notebook and all its cells run."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -49,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
     """Copies of the notebooks, told what the runner would tell them, for the smoke profile and its first experiment."""
     folder = tmp_path_factory.mktemp("lab")
     profile = load(ROOT / "tests" / "helpers" / "smoke.yml", build=str(folder / "build"))
-    profile = dataclasses.replace(profile, experiments=profile.experiments[:1], seeds=profile.seeds[:1])
+    profile = profile.model_copy(update={"experiments": profile.experiments[:1], "seeds": profile.seeds[:1]})
     check = f"import sys\nassert sys.prefix == {sys.prefix!r}, sys.prefix  # the kernel's Python is the server's"
     for job in build_jobs(profile):
         if job.notebook:
