@@ -4,6 +4,7 @@ A profile is a YAML file (see ``notebooks/profiles``). ``load`` returns it as a 
 every notebook, or raises one ``ProfileError`` that lists everything that is wrong with it.
 """
 
+import inspect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, field
 
 from kitsnb.data.cases import select
 from kitsnb.files import NOTEBOOKS, Build, write_json
+from kitsnb.losses import LOSSES
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
@@ -109,6 +111,7 @@ class Content(Settings):
     workers: AtLeastOne | None = None  # training runs at a time
     folds: Annotated[int, Field(ge=2)] | None = None  # None: the split by ranges
     experiments: list[Experiment] = []
+    loss_parameters: dict[str, Any] = {}  # of every experiment whose loss is the library's and has them
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     deviations: list[Deviation] = []
 
@@ -173,15 +176,18 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     if not data_free:
         found += [f"environment variable {name} is not set; set it, or write the value in the profile" for name in sorted(unset)]
     checked = _checked(content, found)
+    experiments = [_with_parameters(experiment, checked.loss_parameters) for experiment in checked.experiments]
     cells = _cells(notebooks, checked, found)
     parameters = _parameters(checked, cells, found)
-    found += [problem for experiment in checked.experiments for problem in _loss_problems(experiment)]
+    found += [problem for experiment in experiments for problem in _loss_problems(experiment)]
+    found += [f"loss_parameters: no loss of an experiment has a parameter {name!r}"
+              for name in checked.loss_parameters if not any(name in experiment.parameters for experiment in experiments)]
     if "training" in checked.stages and not content.get("experiments"):
         found.append("experiments: the stage training needs at least one")
     if found:
         raise ProfileError(path, found)
     own = {key: getattr(checked, key) for key in Content.model_fields}
-    own |= {"stages": [stage for stage in STAGES if stage in checked.stages], "workers": checked.workers or _cores()}
+    own |= {"experiments": experiments, "stages": [stage for stage in STAGES if stage in checked.stages], "workers": checked.workers or _cores()}
     return Profile.model_construct(**own, name=path.stem, notebooks=notebooks, parameters=parameters,
                                    build_parameter=build or f"build/{path.stem}")
 
@@ -345,6 +351,13 @@ def _fold_problems(folds: int, values: dict) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
+
+
+def _with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
+    """``experiment`` with those of ``parameters`` that its loss has and it does not set itself."""
+    taken = inspect.signature(LOSSES[experiment.loss]).parameters if experiment.loss in LOSSES else ()
+    own = {name: value for name, value in parameters.items() if name in taken}
+    return experiment.model_copy(update={"parameters": own | experiment.parameters})
 
 
 def _loss_problems(experiment: Experiment) -> list[str]:

@@ -6,7 +6,7 @@ import yaml
 from kitsnb.data.cases import EXCLUDED
 from kitsnb.files import NOTEBOOKS
 from kitsnb.training.settings import Augmentation
-from kitsnb.workflow.profile import GIVEN_FOLDS, ProfileError, load
+from kitsnb.workflow.profile import GIVEN_FOLDS, ProfileError, load, read
 
 PROFILE = NOTEBOOKS / "profiles" / "kits19.yml"
 #: What the seed paper states, typed from its text: (stage, parameter): (value, section).
@@ -45,9 +45,9 @@ def test_every_setting_of_the_paper_is_met(profile):
 
 @pytest.mark.parametrize("stage", ["preprocessing", "training"])
 def test_nothing_is_left_to_a_notebooks_default(profile, stage):
-    written = yaml.safe_load(PROFILE.read_text())
+    written = read(PROFILE)
     free = set(profile.parameters[stage]) - {"by_runner"}
-    assert free - set(GIVEN_FOLDS.get(stage, ())) == free & (set(written["common"]) | set(written[stage]))
+    assert free - set(GIVEN_FOLDS.get(stage, ())) == free & ({*written, *written["common"]} | set(written[stage]))
     assert set(profile.parameters["training"]["augmentation"]) == set(Augmentation.model_fields)
 
 

@@ -21,6 +21,9 @@ def two_classes(logits, target):
 def constant(logits, target):
     return torch.zeros(())
 
+def whole(logits, target):
+    return logits.square().mean()
+
 def leaves(logits, target):
     raise SystemExit(3)
 """
@@ -159,6 +162,15 @@ def test_a_profile_that_extends_another_changes_what_it_names(tmp_path):
     assert changed.parameters["training"]["network"] == smoke.parameters["training"]["network"] | {"depth": 1}
     assert changed.parameters["preprocessing"] == smoke.parameters["preprocessing"] and changed.seeds == [3]
     assert changed.name == "changed" and changed.title == smoke.title and changed.build.folder.name == "changed"
+
+
+def test_loss_parameters_reach_every_loss_of_the_library_that_has_them(tmp_path):
+    rows = [{"name": "a", "loss": "dice"}, {"name": "b", "loss": "log_cosh_dice", "parameters": {"batch": False}},
+            {"name": "c", "loss": "focal"}, {"name": "d", "loss": "OWN:whole"}]
+    path = written(tmp_path, {"loss_parameters": {"batch": True}, "experiments": rows})
+    assert [row.parameters for row in load(path).experiments] == [{"batch": True}, {"batch": False}, {}, {}]
+    with pytest.raises(ProfileError, match="no loss of an experiment has a parameter 'bach'"):
+        load(written(tmp_path, {"loss_parameters": {"bach": True}}))
 
 
 def test_overrides_are_typed_and_reach_within():
