@@ -92,6 +92,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def file_state(path: Path) -> list[int] | None:
+    """Size and time of change of a file, by which it is known again without being read; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
 def files_below(*paths: Path) -> list[Path]:
     """The files among ``paths`` and below the folders among them, sorted; hidden ones, which are half-written, left out."""
     found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]

@@ -78,8 +78,7 @@ data, unpainted = output.cases(source, folder), {}
 if source == "phantom":
     cases = phantom.write_dataset(data, phantom_cases, phantom_seed)
 elif source == "hybrid":
-    written = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=Accept(label_map))
-    cases, unpainted = written.cases, written.refused
+    cases, unpainted = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=Accept(label_map))
 else:
     cases = discover(data)
 

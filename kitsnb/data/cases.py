@@ -1,11 +1,19 @@
 """What a case is: its files in KiTS19's folder format, discovery, split and exclusions."""
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+from kitsnb.data.nifti import CaseError
+
+Result = TypeVar("Result")
 
 #: Cases that the seed paper leaves out: two that the challenge confirmed faulty, four that Isensee and others doubted
 #: (its reference 13). Four of the six were corrected upstream in December 2019; they stay out to keep the split.
@@ -133,3 +141,27 @@ def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
     # RandomState's stream is frozen, that of newer generators may change with numpy's version.
     shuffled = np.random.RandomState(FOLD_SEED).permutation(sorted(numbers))
     return [sorted(group.tolist()) for group in np.array_split(shuffled, folds)]
+
+
+def for_each_case(
+    work: Callable[[Case], Result], cases: Iterable[Case], workers: int | None = None
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core); and the refused cases.
+
+    A case for which it raises CaseError is refused with a warning, the reason is kept by its name, and the others go on.
+    Any other error ends all, and so does Ctrl-C, as soon as the cases that are being worked on are done.
+    """
+    done, refused = {}, {}
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        jobs = {case.name: pool.submit(work, case) for case in cases}
+        try:
+            for name, job in jobs.items():
+                try:
+                    done[name] = job.result()
+                except CaseError as error:
+                    warnings.warn(f"refused: {error}", stacklevel=2)
+                    refused[name] = f"{error.file}: {error.reason}; {error.advice}"
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return done, refused

@@ -1,34 +1,28 @@
 """Hybrid cases: real label maps of KiTS19 with simulated CT around and inside them, in KiTS19's folder format.
 
 For those who have the labels (65 MB) but not the CT (about 28 GB): kidneys and tumours keep their real shapes, and no voxel of
-the image is a patient's. A label map is cropped to the kidneys' surroundings, brought to a working spacing, and painted by
-``kitsnb.simulation.tissue`` in a patient's frame (mm; x right, y anterior, z superior) that is placed by the kidneys themselves.
+the image is a patient's. A label map is cropped to the kidneys' surroundings, brought to a working spacing, and painted as
+``kitsnb.simulation.tissue`` has it, in a patient's frame that is placed by the kidneys themselves.
 """
 
-import hashlib
-import json
-import multiprocessing
-import os
 import shutil
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
-from scipy.ndimage import label as components
+from scipy.ndimage import find_objects
 
-from kitsnb.data.cases import Case, discover
+from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, spacing_of, write_nifti
-from kitsnb.files import write_json
+from kitsnb.files import RECEIPT, digest, file_state, read_receipt, write_receipt
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
-from kitsnb.simulation import phantom, tissue
-from kitsnb.simulation.phantom import KIDNEY, Scene, paint_body
+from kitsnb.simulation.scene import KIDNEY, TUMOUR, Box, Ellipsoid, Scene, scan, signed_distance
+from kitsnb.simulation.tissue import CYST_MM, CYSTS, FLUID, HYBRID, paint_body, paint_fat, paint_kidney, paint_organs, paint_tumour, paint_vessels
 
 #: The paper's working spacing in mm (slice, height, width), on which the ranges of HU were set.
 SPACING = (3.22, 1.62, 1.62)
@@ -40,23 +34,26 @@ POINT_SPREAD = (2.6, 1.3, 1.3)
 NOISE, NOISE_MM = (15.0, 34.0), (1.6, 1.0, 1.0)
 #: Width in mm of a painted surface; the point spread softens it further.
 SOFTNESS = 0.5
+#: How far inside the label the organ's surface lies, in mm: annotators draw generously, and that is the foreground's fat.
+INSET_MM = (0.0, 1.6)
+#: Depth below the surface, in mm, where the sinus begins, so that only plump labels hold any.
+SINUS_MM = (11.0, 17.0)
+#: Bright calyces or vessels: probability, HU above the cortex's.
+BRIGHT_CHANCE, BRIGHT_ABOVE = 0.6, (80.0, 320.0)
+#: HU of the great vessels as a share of the cortex's.
+VESSELS = (0.7, 1.6)
+#: How far beyond kidney and tumour distances are worked out, in mm.
+REACH = 28.0
 #: Where the phantom's kidneys lie in the patient's frame, in mm: x of the right one, y of both.
 KIDNEY_X, KIDNEY_Y = 64.0, -27.0
 #: Half-axes in mm, across and front to back, of the room that the phantom's body gives to kidneys at least.
 ROOM = (118.0, 74.0)
 #: Size of the patient over the phantom's: the least and the most.
 SIZE = (0.9, 1.45)
-#: What is smaller than this is no kidney, in ml; parts whose centres are closer than this are on one side, in mm.
-LEAST_ML, SIDES_APART = 3.0, 60.0
-STAMP = ".hybrid.json"
-
-
-@dataclass(frozen=True)
-class Written:
-    """The cases that are there, and by name why the others were refused."""
-
-    cases: list[Case]
-    refused: dict[str, str]
+#: What is smaller than this is no kidney, in ml; the gap between two kidneys in mm, at least.
+LEAST_ML, APART = 3.0, 30.0
+#: Why a label map without foreground cannot be painted.
+NOTHING = "holds neither kidney nor tumour"
 
 
 def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, number: int = 0) -> np.ndarray:
@@ -68,20 +65,46 @@ def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, nu
     labels, upright = reorient(segmentation, affine)
     labels = np.ascontiguousarray(labels)
     if not labels.any():
-        raise ValueError("holds neither kidney nor tumour")
+        raise ValueError(NOTHING)
     rng, spacing = np.random.default_rng((seed, number)), spacing_of(upright)
     axes, size = patient_axes(labels, spacing)
     size *= rng.uniform(1.0, 1.12)
-    mean, spread, low, high = tissue.CORTEX
-    cortex = float(np.clip(rng.normal(mean, spread), low, high))
+    cortex = HYBRID.cortex(rng)
     scene = Scene(rng, tuple(axis / size for axis in axes), SOFTNESS)
-    paint_body(rng, scene)
-    tissue.paint_organs(rng, scene, cortex)
-    tissue.paint_kidneys(rng, scene, labels, spacing, cortex)
-    noise = gaussian_filter(rng.standard_normal(labels.shape, dtype=np.float32), NOISE_MM / spacing)
-    scanned = gaussian_filter(scene.hu, POINT_SPREAD / spacing) + noise * (rng.uniform(*NOISE) / noise.std())
-    imaging = np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
+    paint_body(scene)
+    paint_organs(scene, HYBRID)
+    paint_vessels(scene, *(cortex * rng.uniform(*VESSELS, 2)))
+    inset = rng.uniform(*INSET_MM)
+    for box in groups(labels, scene.axes[2], spacing):
+        _paint_group(scene, box, labels[box], spacing, inset, cortex)
+    imaging = scan(scene, POINT_SPREAD / spacing, NOISE_MM / spacing, NOISE)
     return np.ascontiguousarray(reorient(imaging, upright, orientation_of(affine))[0])
+
+
+def _paint_group(
+    scene: Scene, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, cortex: float
+) -> None:
+    """Kidney and tumour of one box, of these ``labels``, with the fat around them; the surface lies ``inset`` mm inside."""
+    rng, tumour = scene.rng, labels == TUMOUR
+    if labels.all():
+        raise ValueError("labels: nothing but kidney and tumour; a label map needs background around them")
+    distance = signed_distance(labels > 0, spacing)
+    paint_fat(scene, HYBRID, box, distance)
+    surface, begins = distance + inset, rng.uniform(*SINUS_MM)
+    paint_kidney(scene, HYBRID, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
+    if rng.random() < BRIGHT_CHANCE:
+        branches = 5.0 * (scene.texture(10.0, box) - rng.uniform(0.6, 1.4))
+        scene.paint(np.maximum(surface + begins - 4, -branches), cortex + rng.uniform(*BRIGHT_ABOVE), box)
+    beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(labels.shape, REACH, np.float32)
+    places = np.argwhere(labels == KIDNEY)
+    for _ in range(rng.poisson(CYSTS) if len(places) else 0):
+        place = places[rng.integers(len(places))]
+        centre = np.array([axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True)])
+        ball = scene.distance(Ellipsoid(centre[::-1], np.full(3, rng.uniform(*CYST_MM))), box)
+        scene.paint(np.maximum.reduce([ball, surface, 1 - beyond]), FLUID, box)  # in the kidney, out of the tumour
+    if tumour.any():
+        inside, radius = np.maximum(beyond, surface), (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
+        paint_tumour(scene, HYBRID, box, inside, radius, -float(inside.min()), cortex)
 
 
 def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndarray, ...], float]:
@@ -92,8 +115,9 @@ def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndar
     """
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, labels.shape, strict=True)]
     kidney = labels == KIDNEY if (labels == KIDNEY).any() else labels > 0
-    z, y = (np.average(axis, weights=kidney.sum(others)) for axis, others in zip(axes, ((1, 2), (0, 2))))
-    axes[0], axes[2] = axes[0] - z, axes[2] - _midline(labels, kidney, axes[2], spacing)
+    z, y, x = (np.average(axis, weights=kidney.sum(others))
+               for axis, others in zip(axes, ((1, 2), (0, 2), (0, 1)), strict=True))
+    axes[0], axes[2] = axes[0] - z, axes[2] - _midline(labels, axes[2], spacing, x)
     shadow = np.argwhere((labels > 0).any(0))
     depth, width = axes[1][shadow[:, 0]] - y + KIDNEY_Y, axes[2][shadow[:, 1]]
     needed = (np.abs(width / ROOM[0]) ** 2.5 + np.abs((depth - 8) / ROOM[1]) ** 2.5) ** 0.4  # the phantom's trunk: y = 8
@@ -102,25 +126,46 @@ def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndar
     return tuple(axes), size
 
 
-def _midline(labels: np.ndarray, kidney: np.ndarray, x: np.ndarray, spacing: np.ndarray) -> float:
+def _midline(labels: np.ndarray, x: np.ndarray, spacing: np.ndarray, middle: float) -> float:
     """x between both kidneys' inner borders; in the middle of a horseshoe; at the usual distance from a kidney alone.
 
-    A kidney alone says its side by where it lies in the field of view, since that is centred on the patient.
+    A kidney alone, whose centre is ``middle``, says its side by where it lies in the field of view, as that is centred on
+    the patient.
     """
-    parts, count = components((labels[:, ::2, ::2] > 0))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:] * np.prod(spacing) * 4 / 1000
-    places = {n: np.flatnonzero((parts == n + 1).any((0, 1))) * 2 for n in np.flatnonzero(sizes >= LEAST_ML)}
-    largest = sorted(places, key=lambda n: -sizes[n])
-    middles = {n: x[places[n]].mean() for n in largest}
-    for other in largest[1:]:
-        if abs(middles[other] - middles[largest[0]]) > SIDES_APART:
-            right, left = sorted((largest[0], other), key=lambda n: -middles[n])
-            return float(x[places[right]].min() + x[places[left]].max()) / 2
-    columns = x[(labels > 0).any((0, 1))]
-    if columns.max() > SIDES_APART / 2 and columns.min() < -SIDES_APART / 2:
-        return float(columns.max() + columns.min()) / 2
-    middle = np.average(x, weights=kidney.sum((0, 1)))
+    millilitres = (labels > 0).sum((0, 1)) * np.prod(spacing) / 1000
+    enough = (np.cumsum(millilitres) > LEAST_ML) & (np.cumsum(millilitres[::-1])[::-1] > LEAST_ML)
+    used = np.flatnonzero(millilitres)
+    gaps = [(right - left, x[[left, right]].mean()) for left, right in pairwise(used) if enough[left] and enough[right]]
+    if gaps and max(gaps)[0] * spacing[2] > APART:
+        return float(max(gaps)[1])
+    first, last = x[used[[0, -1]]]
+    if min(first, -last) > APART:
+        return float(first + last) / 2
     return float(middle - np.sign(middle or 1) * KIDNEY_X)
+
+
+def groups(labels: np.ndarray, x: np.ndarray, spacing: np.ndarray) -> list[Box]:
+    """Boxes around the kidneys, ``REACH`` mm wider than these: one a side of the midline (x = 0), or one for both.
+
+    One holds both where foreground crosses the midline, as in a horseshoe kidney. Boxes never overlap.
+    """
+    foreground, right = labels > 0, x > 0
+    if foreground.any((0, 1))[np.abs(x) < 4].any():
+        right[:] = True
+    boxes = [box for box in find_objects(foreground * np.where(right, 1, 2).astype(np.uint8)) if box]
+    middle = right.sum() if len(boxes) == 2 else 0
+    found = []
+    for box in boxes:
+        wide = _wider(box, REACH / spacing, labels.shape)
+        limits = (0, middle) if box[2].start < middle else (middle, len(x))
+        found.append((*wide[:2], slice(max(wide[2].start, limits[0]), min(wide[2].stop, limits[1]))))
+    return found
+
+
+def _wider(box: Box, margin: np.ndarray, shape: Sequence[int]) -> Box:
+    """``box`` with so many voxels more on each side, as far as the volume goes."""
+    more = np.ceil(margin).astype(int)
+    return tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, more, shape, strict=True))
 
 
 def labels_on_grid(
@@ -132,15 +177,11 @@ def labels_on_grid(
     Columns stay centred, so that the side of a kidney alone is known.
     """
     labels, affine = reorient(segmentation, affine)
-    box = []
-    for axis, (step, margin) in enumerate(zip(spacing_of(affine), MARGIN, strict=True)):
-        used = np.flatnonzero((labels > 0).any(tuple(other for other in range(3) if other != axis)))
-        first, last, wider = used[0], used[-1] + 1, int(np.ceil(margin / step))
-        if axis == 2:
-            first = min(first, labels.shape[2] - last)
-            last = labels.shape[2] - first
-        box.append(slice(max(0, first - wider), min(labels.shape[axis], last + wider)))
-    labels = labels[tuple(box)]
+    depth, height, width = find_objects((labels > 0).view(np.uint8))[0]
+    first = min(width.start, labels.shape[2] - width.stop)
+    box = (depth, height, slice(first, labels.shape[2] - first))
+    box = _wider(box, np.array(MARGIN) / spacing_of(affine), labels.shape)
+    labels = labels[box]
     affine = affine @ np.block([[np.eye(3), np.array([[part.start] for part in box])], [np.zeros((1, 3)), 1]])
     size = grid_size(labels.shape, spacing_of(affine), spacing)
     kidney, tumour = resize(torch.from_numpy(np.stack([labels == 1, labels == 2]).astype(np.uint8)), size).numpy()
@@ -152,11 +193,11 @@ def labels_on_grid(
 def write_hybrid(
     source: str | Path, target: str | Path, spacing: Sequence[float] = SPACING, seed: int = 0,
     workers: int | None = None, accept: Accept | None = None,
-) -> Written:
+) -> tuple[list[Case], dict[str, str]]:
     """Write a case for every label map below ``source`` to ``target``, with simulated imaging of ``spacing`` mm.
 
-    A case that cannot be used is refused by name, and the others go on. One that is there, whole, from the same label file
-    (size, time of change), arguments and code, is kept. ``workers`` processes work at a time (None: one a core). Equal
+    Returns the cases that are there, and by name why the others were refused. One that is there, whole, from the same label
+    file (size, time of change), arguments and code, is kept. ``workers`` threads work at a time (None: one a core). Equal
     arguments give equal bytes, whatever ``workers`` is. Raises ValueError for a bad spacing or seed, and for ``source`` as
     ``target``; FileNotFoundError where ``source`` holds no case.
     """
@@ -165,72 +206,36 @@ def write_hybrid(
         raise ValueError(f"spacing {list(spacing)}, seed {seed}: give three positive numbers of mm, and a seed of at least 0")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
-    cases = discover(source)
-    marks = {case.name: _mark(case, spacing, seed, accept) for case in cases}
-    waiting = [case for case in cases if not _finished(target / case.name, marks[case.name])]
-    refused = {}
-    # New processes, not forks: the kernel that calls this has threads, and a fork would copy their locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(waiting) or 1), mp_context=context) as pool:
-        jobs = {pool.submit(_write_case, case, target / case.name, tuple(spacing), seed, accept, marks[case.name]): case.name
-                for case in waiting}
-        for job in as_completed(jobs):
-            try:
-                job.result()
-            except CaseError as error:
-                warnings.warn(f"refused: {error}", stacklevel=2)
-                refused[jobs[job]] = f"{error.file}: {error.reason}; {error.advice}"
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    wanted = {case.name for case in cases} - set(refused)
-    for found in (*target.glob("case_*"), *target.glob(".case_*")):  # what was written here and is no longer wanted
-        if found.name not in wanted and ((found / STAMP).exists() or found.name.startswith(".")):
-            shutil.rmtree(found)
-    return Written([Case(target / name) for name in sorted(wanted)], dict(sorted(refused.items())))
+    code = [digest(path) for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(resampling.__file__))]
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept), "code": code}
+
+    def write(case: Case) -> None:
+        made_from = {"label": file_state(case.segmentation), **settings}
+        written = Case(target / case.name)
+        if read_receipt(written.folder, made_from) is None:
+            shutil.rmtree(written.folder, ignore_errors=True)
+            labels, imaging, affine = _simulate_case(case, spacing, seed, accept)
+            write_nifti(written.imaging, imaging, affine)
+            write_nifti(written.segmentation, labels, affine)
+            write_receipt(written.folder, made_from)
+
+    done, refused = for_each_case(write, discover(source), workers)
+    for found in target.glob(f"case_*/{RECEIPT}"):  # what was written here and is no longer wanted
+        if found.parent.name not in done:
+            shutil.rmtree(found.parent)
+    return [Case(target / name) for name in done], refused
 
 
-def _write_case(case: Case, folder: Path, spacing: Sequence[float], seed: int, accept: Accept, mark: dict | None) -> None:
-    """Write one case as ``folder``, which appears only when it is whole."""
-    torch.set_num_threads(1)  # a case has a process
-    partial = folder.with_name(f".{folder.name}")
-    for old in (partial, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    _, native, native_affine = read_case(case, imaging=False, accept=accept)
+def _simulate_case(
+    case: Case, spacing: Sequence[float], seed: int, accept: Accept
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, imaging and affine of ``case`` on the grid of ``spacing`` mm."""
+    _, labels, affine = read_case(case, imaging=False, accept=accept)
     try:
-        if not native.any():
-            raise ValueError("holds neither kidney nor tumour")
-        labels, affine = labels_on_grid(native, native_affine, spacing)
-        imaging = simulate_imaging(labels, affine, seed, case.number)
+        if not labels.any():
+            raise ValueError(NOTHING)
+        labels, affine = labels_on_grid(labels, affine, spacing)
+        return labels, simulate_imaging(labels, affine, seed, case.number), affine
     except ValueError as error:
         advice = "check the file, or leave the case out"
         raise CaseError(case.name, case.segmentation.name, str(error), advice, "no_kidney") from error
-    write_nifti(Case(partial).imaging, imaging, affine)
-    write_nifti(Case(partial).segmentation, labels, affine)
-    write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial)})
-    partial.rename(folder)
-
-
-def _mark(case: Case, spacing: Sequence[float], seed: int, accept: Accept) -> dict | None:
-    """What a case depends on, as JSON holds it; None where its label is missing."""
-    try:
-        label = [case.segmentation.stat().st_size, case.segmentation.stat().st_mtime_ns]
-    except OSError:
-        return None
-    sources = [Path(file).read_bytes() for file in (__file__, tissue.__file__, phantom.__file__, resampling.__file__)]
-    code = hashlib.sha256(b"".join(sources)).hexdigest()
-    settings = {"spacing": list(spacing), "seed": seed, "accept": asdict(accept)}
-    return json.loads(json.dumps({"folder": str(case.folder), "label": label, "settings": settings, "code": code}))
-
-
-def _finished(folder: Path, mark: dict | None) -> bool:
-    """Is the case in ``folder`` whole, and was it made from ``mark``?"""
-    try:
-        stamp = json.loads((folder / STAMP).read_text())
-        return mark is not None and stamp["mark"] == mark and stamp["outputs"] == _sizes(folder)
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in (Case(folder).imaging, Case(folder).segmentation)}

@@ -1,178 +1,193 @@
-"""Painters of what a real label map does not hold: the organs around the kidneys, and HU inside kidney and tumour.
+"""One painter of tissue, with two sets of parameters: for phantoms, and for the surroundings and insides of real label maps.
 
-Organs are placed in the patient's frame of ``kitsnb.simulation.phantom.Scene``; kidney and tumour follow distances to the surfaces of
-the label (mm, negative inside). Every range below was set so that all 210 label maps of KiTS19 together come close to the
-foreground that nnU-Net measured on the real CT: 0.5 and 99.5 percentile -79 and 304 HU, mean 101, SD 76.9; here, with seed 0 at
-3.22 x 1.62 x 1.62 mm, they are -84 and 307, 102.6 and 77.7.
+Whoever paints hands over a ``Scene``, distances to kidneys and tumours (mm, negative inside), and one of the two sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from kitsnb.simulation.phantom import FLUID, KIDNEY, TUMOUR, Ellipsoid, Scene, bowel_loops, column
+from kitsnb.simulation.scene import Box, Ellipsoid, Scene, column
 
-#: HU of the cortex, which follows the phase of the contrast: mean, SD, lowest, highest.
-CORTEX = (163.0, 60.0, 50.0, 330.0)
-#: Thickness of the cortex in mm, and HU of the medulla as a share of the cortex's.
-CORTEX_MM, MEDULLA = (5.0, 9.0), (0.33, 0.85)
-#: How far inside the label the organ's surface lies, in mm: annotators draw generously, and that is the foreground's fat.
-INSET_MM = (0.0, 1.6)
-#: Tumour: HU above the cortex's, the lowest HU, SD of its texture.
-TUMOUR_ABOVE, TUMOUR_LOWEST, TUMOUR_TEXTURE = (-115.0, 5.0), 20.0, (4.0, 22.0)
-#: Necrosis: HU, and its probability: the tumour's radius over the first number (mm), at most the second.
-NECROSIS, NECROSIS_CHANCE = (10.0, 45.0), (40.0, 0.85)
-#: Fat of the sinus (HU) and the depth below the surface where it begins (mm), so that only plump labels hold any.
-SINUS, SINUS_MM = (-105.0, -30.0), (11.0, 17.0)
-#: Bright calyces or vessels: probability, HU above the cortex's.
-BRIGHT_CHANCE, BRIGHT_ABOVE = 0.6, (80.0, 320.0)
-#: Cysts a case (mean of a Poisson distribution) and their radius in mm; KiTS19 counts them as kidney.
-CYSTS, CYST_MM = 1.0, (4.0, 14.0)
-#: Fat around the kidney: HU, thickness in mm.
-FAT, PERIRENAL_MM = (-115.0, -85.0), (0.5, 25.0)
-#: Mean and SD in HU.
-LIVER, SPLEEN = (90.0, 20.0), (115.0, 22.0)
-#: HU of the great vessels as a share of the cortex's.
-VESSELS = (0.7, 1.6)
-#: Contents of bowel and stomach in HU, their spread, and how often each is seen: fluid, food, gas, contrast, stool.
-CONTENTS, CONTENTS_SD, CONTENTS_SHARES = (FLUID, 35.0, -850.0, 220.0, -40.0), (5, 12, 40, 60, 40), (0.3, 0.25, 0.15, 0.12, 0.18)
-#: How far beyond kidney and tumour distances are worked out, in mm.
-REACH = 28.0
+FLUID = 9.0
+#: Cysts a kidney (mean of a Poisson distribution) and their radius in mm; KiTS19 counts them as kidney.
+CYSTS, CYST_MM = 0.45, (5.0, 16.0)
+#: A parameter from which every case draws.
+Draw = Callable[[np.random.Generator], float]
 
 
-def paint_organs(rng: np.random.Generator, scene: Scene, cortex: float) -> None:
-    """Bowel, stomach, spleen, liver with gall bladder, aorta and vena cava, all inside the abdominal cavity."""
-    for centre, radii in bowel_loops(rng):
-        loop = Ellipsoid(centre, radii, np.eye(3))
-        box = scene.near(loop)
-        distance = np.maximum(scene.distance(loop, box), scene.cavity[box] + 1)
-        scene.paint(distance, rng.normal(70, 15), box)
-        hu, spread = _contents(rng)
-        scene.paint(distance + rng.uniform(2, 4), hu + spread * scene.texture(rng, 8.0, box), box)
-    jitter = rng.normal(0, 6, (3, 3))
-    stomach, spread = _contents(rng)
-    organs = [
-        (jitter[0] + (-48, 38, 62), rng.uniform((36, 26, 26), (50, 40, 42)), stomach, spread),
-        (jitter[1] + (-92, -28, 66), rng.uniform((24, 34, 36), (34, 46, 54)), rng.normal(*SPLEEN), 5),
-        (jitter[2] + (72, 14, 72), rng.uniform((64, 66, 56), (78, 80, 76)), rng.normal(*LIVER), 6),
-    ]
-    for number, (centre, radii, hu, spread) in enumerate(organs):
-        shape = Ellipsoid(centre, radii, np.eye(3))
-        box = scene.near(shape)
-        distance = scene.distance(shape, box) + 3 * scene.texture(rng, 25.0, box)
-        distance = np.maximum(distance, scene.cavity[box] + 2)
-        if number == 0:
-            scene.paint(distance - 4, rng.normal(75, 12), box)  # the stomach's wall
-        scene.paint(distance, hu + spread * scene.texture(rng, 14.0, box), box)
+def fixed(value: float) -> Draw:
+    return lambda rng: value
+
+
+def uniform(low: float, high: float) -> Draw:
+    return lambda rng: rng.uniform(low, high)
+
+
+def log_uniform(low: float, high: float) -> Draw:
+    return lambda rng: float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def normal(mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> Draw:
+    return lambda rng: float(np.clip(rng.normal(mean, sd), low, high))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What bowel or stomach can hold: HU, its SD from case to case, and how often it is seen (None: each as often)."""
+
+    hu: tuple[float, ...] = (FLUID, 35, -850, 220, -40)  # fluid, food, gas, contrast, stool
+    sd: tuple[float, ...] = (5, 12, 40, 60, 40)
+    shares: tuple[float, ...] | None = (0.3, 0.25, 0.15, 0.12, 0.18)
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """HU, and the SD of its texture."""
+        kind = rng.choice(len(self.hu), p=self.shares) if self.shares else rng.integers(len(self.hu))
+        hu, sd = np.array(self.hu)[kind], self.sd[kind]
+        return (rng.normal(hu, sd) if sd else hu), 0.4 * sd
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What tissue is like. The defaults are the phantoms'."""
+
+    cortex: Draw = normal(170, 40, 100, 280)  # HU, which follow the phase of the contrast
+    cortex_texture: float = 0  # HU (SD)
+    cortex_mm: Draw = fixed(7)  # thickness
+    medulla: Draw = uniform(0.60, 0.85)  # HU as a share of the cortex's
+    sinus: Draw = normal(-60, 15)  # HU of its fat
+    fat_texture: float = 0  # HU (SD) of the fat around the kidney
+    fat_mm: Draw = uniform(2, 14)  # its thickness
+    fat_spread: float = 0  # SD of the logarithm of that within a case
+    fat_rim: float = -np.inf  # mm of it that always part kidney from muscle; -inf: none do
+    tumour: Draw = uniform(0.35, 0.70)  # HU as a share of the cortex's
+    tumour_above: Draw = fixed(0)  # HU beyond that share
+    tumour_texture: Draw = uniform(3, 12)  # HU (SD)
+    necrosis_mm: float = 50  # a tumour's radius over this is the probability of necrosis, 0.85 at most
+    necrosis_depth: Draw = uniform(0.35, 0.65)  # where it begins, as a share of the tumour's depth
+    bowel: Contents = Contents((FLUID, 25, -850, 220, -60), (0, 0, 0, 0, 0), (0.35, 0.25, 0.15, 0.1, 0.15))
+    bowel_margin: float = -np.inf  # mm from the abdominal wall at least; -inf: it may reach into that
+    stomach: Contents = Contents((FLUID, 35, 200), (0, 0, 0), None)
+    spleen: Draw = normal(115, 15)  # HU
+    liver: Draw = normal(100, 14)  # HU
+    organ_size: Draw = fixed(1)  # half-axes as a share of their typical length
+    organ_waves: float = 0  # mm (SD) by which their surfaces leave the ellipsoid
+
+
+#: Source: trial. A small network learns these contrasts from 96 cases in a minute, but not without mistakes.
+PHANTOM = Tissue()
+#: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean 101, SD
+#: 76.9. All 210 label maps together, at 3.22 x 1.62 x 1.62 mm, come within 10 HU of these.
+HYBRID = Tissue(
+    cortex=normal(163, 60, 50, 330), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.33, 0.85),
+    sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(1.5, 18), fat_spread=0.5, fat_rim=0.5,
+    tumour=fixed(1), tumour_above=uniform(-115, 5), tumour_texture=uniform(4, 22),
+    necrosis_mm=40, necrosis_depth=uniform(0.25, 0.7),
+    bowel=Contents(), bowel_margin=1, stomach=Contents(), spleen=normal(115, 22), liver=normal(90, 20),
+    organ_size=uniform((0.8, 0.8, 0.8), (1.15, 1.15, 1.15)), organ_waves=3,
+)
+
+
+def paint_body(scene: Scene) -> None:
+    """Skin, subcutaneous fat, abdominal wall with ribs, abdominal fat, back muscles and spine."""
+    x, y, z, rng = scene.x, scene.y, scene.z, scene.rng
+    width, depth = 148.0, rng.uniform(104, 118)
+    fat, muscle = rng.normal(-105, 6), rng.normal(57, 6)
+    subcutaneous, wall = rng.uniform(8, 26), rng.uniform(9, 14)
+    # A power above two squares the ellipse off a little, as a trunk is; the distance is that along the radius.
+    radius = (np.abs(x / width) ** 2.5 + np.abs((y - 8) / depth) ** 2.5) ** 0.4
+    outside = (radius - 1) * np.hypot(x, y - 8) / np.maximum(radius, 1e-3)
+    scene.paint(outside, 20.0)
+    scene.paint(outside + 2.5, fat)
+    scene.paint(outside + subcutaneous, muscle)
+    scene.cavity = outside + subcutaneous + wall
+    rise = z + 45 * np.abs(np.arctan2(x, -y)) - rng.uniform(0, 30)  # ribs fall towards the front
+    rib = np.hypot(scene.cavity - wall / 2, (rise % 30) - 15) - 4.0
+    scene.paint(np.where(rise > 60, rib, 10.0), rng.normal(320, 40))
+    scene.paint(scene.cavity, fat)
+    for side in (-1, 1):
+        scene.paint(column(x, y, side * 32, -72, 26, 20), muscle + rng.normal(0, 3))
+        psoas = 10 + 0.09 * np.clip(60 - z, 0, 150)  # grows downwards
+        scene.paint(np.hypot(x - side * 36, (y + 40) / 1.2) - psoas, muscle + rng.normal(0, 3))
+    scene.spine = column(x, y, 0, -44, 24, 18)
+    disc = np.abs(((z + rng.uniform(0, 34)) % 34) - 17) - 3.5
+    scene.paint(scene.spine, rng.normal(330, 30))
+    scene.paint(scene.spine + 3, np.where(disc < 0, 80.0, rng.normal(170, 25)))
+    scene.paint(column(x, y, 0, -84, 5, 20), rng.normal(260, 30))
+    scene.paint(column(x, y, 0, -71, 13, 12), rng.normal(280, 30))
+    scene.paint(column(x, y, 0, -70, 9, 8), 25.0)
+
+
+def paint_organs(scene: Scene, tissue: Tissue) -> None:
+    """Bowel, stomach, spleen, and liver with gall bladder, inside the abdominal cavity."""
+    rng = scene.rng
+    for centre, radii in _bowel_loops(rng):
+        contents, wall = tissue.bowel.draw(rng), rng.normal(70, 12)
+        for inset, hu, sd in ((0, wall, 0), (3.5, *contents)):
+            box, distance = scene.near(Ellipsoid(centre, radii - inset))
+            distance = np.maximum(distance, scene.cavity[box] + (tissue.bowel_margin + inset))
+            scene.paint(distance, scene.textured(hu, sd, 8.0, box), box)
+    liver, spleen, jitter = tissue.liver(rng), tissue.spleen(rng), rng.normal(0, 5, (3, 3))
+    stomach, sd = tissue.stomach.draw(rng)
+    organs = (
+        ((-48, 38, 62), (44, 34, 34), stomach, max(sd, 5.0)),
+        ((-92, -28, 66), (30, 42, 46), spleen, 5.0),
+        ((72, 14, 72), (72, 76, 66), liver, 5.0),
+    )
+    for (place, radii, hu, sd), moved in zip(organs, jitter, strict=True):
+        box, distance = scene.near(Ellipsoid(moved + place, np.multiply(radii, tissue.organ_size(rng))))
+        surface = scene.textured(distance, tissue.organ_waves, 25.0, box)
+        scene.paint(np.maximum(surface, scene.cavity[box] + 2), scene.textured(hu, sd, 14.0, box), box)
     if rng.random() < 0.7:
-        scene.blob((52, 50, 18), rng.uniform((9, 12, 14), (15, 19, 24)), FLUID)
-    scene.paint(column(scene.x, scene.y, -8, -15, 10, 10), cortex * rng.uniform(*VESSELS))
-    scene.paint(column(scene.x, scene.y, 16, -14, 12, 9), cortex * rng.uniform(*VESSELS))
+        box, distance = scene.near(Ellipsoid(np.array([52, 50, 18]), np.multiply((13, 17, 20), tissue.organ_size(rng))))
+        scene.paint(distance, FLUID, box)
 
 
-def _contents(rng: np.random.Generator) -> tuple[float, float]:
-    """HU of what a loop of bowel holds, and the SD of its texture."""
-    kind = rng.choice(len(CONTENTS), p=CONTENTS_SHARES)
-    return rng.normal(CONTENTS[kind], CONTENTS_SD[kind]), 0.4 * CONTENTS_SD[kind]
+def _bowel_loops(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Centres and half-axes of loops in the front of the abdomen, and of ascending and descending colon."""
+    for _ in range(rng.integers(28, 42)):
+        yield rng.uniform((-85, 0, -110), (85, 72, 50)), rng.uniform(11, 24, 3)
+    for side in (-1, 1):
+        centre = np.array([side * 88.0, rng.uniform(0, 20), rng.uniform(-80, -50)])
+        yield centre, rng.uniform((15, 15, 35), (22, 22, 60))
 
 
-def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance in mm (float32) to the surface of ``mask``, negative inside, smoothed over half a voxel.
-
-    The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an organ
-    that the field of view cuts has no surface there. Needs both kinds of voxel.
-    """
-    padded = np.pad(mask, 2, mode="edge")
-    half = 0.5 * min(spacing)
-    inside, outside = (distance_transform_edt(part, spacing).astype(np.float32) for part in (padded, ~padded))
-    distance = np.where(padded, half - inside, outside - half)
-    return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
+def paint_vessels(scene: Scene, aorta: float, vena_cava: float) -> None:
+    """The two great vessels, of these HU."""
+    scene.paint(column(scene.x, scene.y, -8, -15, 10, 10), aorta)
+    scene.paint(column(scene.x, scene.y, 16, -14, 12, 9), vena_cava)
 
 
-def paint_kidneys(rng: np.random.Generator, scene: Scene, labels: np.ndarray, spacing: np.ndarray, cortex: float) -> None:
-    """Perirenal fat, kidneys and tumours inside and around ``labels``, of the scene's shape and ``spacing`` mm."""
-    inset, fat = rng.uniform(*INSET_MM), rng.uniform(*FAT)
-    for box in groups(labels, scene.axes[2], spacing):
-        mask = labels[box] > 0
-        if mask.all():
-            raise ValueError("labels: nothing but kidney and tumour; a label map needs background around them")
-        distance = signed_distance(mask, spacing)
-        _paint_perirenal_fat(rng, scene, box, distance, fat)
-        surface = distance + inset
-        _paint_kidney(rng, scene, box, surface, cortex)
-        tumour = labels[box] == TUMOUR
-        beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(mask.shape, REACH, np.float32)
-        _paint_cysts(rng, scene, box, np.maximum(surface, 1 - beyond), labels[box])
-        if tumour.any():
-            millilitres = tumour.sum() * float(np.prod(spacing)) / 1000
-            _paint_tumour(rng, scene, box, np.maximum(beyond, surface), millilitres, cortex)
+def paint_fat(scene: Scene, tissue: Tissue, box: Box, kidney: np.ndarray) -> None:
+    """Fat around ``kidney``. It never leaves the cavity, but for the rim that parts kidney from muscle."""
+    thickness = tissue.fat_mm(scene.rng)
+    if tissue.fat_spread:
+        thickness = np.clip(thickness * np.exp(scene.textured(0, tissue.fat_spread, 25.0, box)), 0.5, 25)
+    room = np.minimum(scene.cavity[box], kidney - tissue.fat_rim)
+    hu = scene.textured(scene.rng.normal(-100, 8), tissue.fat_texture, 6.0, box)
+    scene.paint(np.maximum(kidney - thickness, room), hu, box)
 
 
-def groups(labels: np.ndarray, x: np.ndarray, spacing: np.ndarray) -> list[tuple[slice, slice, slice]]:
-    """Boxes around the kidneys, ``REACH`` mm wider than these: one a side of the midline (x = 0), or one for both.
-
-    One holds both where foreground crosses the midline, as in a horseshoe kidney. Boxes never overlap.
-    """
-    columns = (labels > 0).any((0, 1))
-    parts = [columns & (x > 0), columns & (x <= 0)]
-    if columns[np.abs(x) < 4].any() or not all(part.any() for part in parts):
-        parts = [columns]
-    found = []
-    for part in parts:
-        used = np.flatnonzero(part)
-        side = labels[:, :, used[0] : used[-1] + 1] > 0
-        lines = (side.any((1, 2)), side.any((0, 2)), part)
-        box = []
-        for line, step in zip(lines, spacing, strict=True):
-            places, margin = np.flatnonzero(line), int(np.ceil(REACH / step))
-            box.append([max(0, places[0] - margin), min(len(line), places[-1] + 1 + margin)])
-        found.append(box)
-    if len(found) == 2:
-        first, second = sorted((box[2] for box in found), key=lambda limits: limits[0])
-        middle = int(np.abs(x).argmin())
-        first[1], second[0] = min(first[1], middle), max(second[0], middle)
-    return [tuple(slice(*limits) for limits in box) for box in found]
-
-
-def _paint_perirenal_fat(rng: np.random.Generator, scene: Scene, box: tuple, distance: np.ndarray, hu: float) -> None:
-    typical = np.exp(rng.uniform(np.log(1.5), np.log(18)))
-    thickness = np.clip(typical * np.exp(0.5 * scene.texture(rng, 25.0, box)), *PERIRENAL_MM)
-    # It never leaves the cavity, but for the rim that parts kidney from muscle.
-    fat = np.maximum(distance - thickness, np.minimum(scene.cavity[box], distance - PERIRENAL_MM[0]))
-    scene.paint(fat, hu + 8 * scene.texture(rng, 6.0, box), box)
-
-
-def _paint_kidney(rng: np.random.Generator, scene: Scene, box: tuple, surface: np.ndarray, cortex: float) -> None:
-    """Cortex, pyramids of medulla, fat of the sinus, and bright calyces or vessels."""
-    scene.paint(surface, cortex + 4 * scene.texture(rng, 6.0, box), box)
-    wavy = 3.0 * scene.texture(rng, 9.0, box)
-    scene.paint(surface + rng.uniform(*CORTEX_MM) + wavy, cortex * rng.uniform(*MEDULLA), box)
-    begins = rng.uniform(*SINUS_MM)
-    scene.paint(surface + begins + 3.0 * scene.texture(rng, 12.0, box), rng.uniform(*SINUS), box)
-    if rng.random() < BRIGHT_CHANCE:
-        branches = 5.0 * (scene.texture(rng, 10.0, box) - rng.uniform(0.6, 1.4))
-        scene.paint(np.maximum(surface + begins - 4, -branches), cortex + rng.uniform(*BRIGHT_ABOVE), box)
-
-
-def _paint_cysts(rng: np.random.Generator, scene: Scene, box: tuple, room: np.ndarray, labels: np.ndarray) -> None:
-    """Balls of fluid centred on kidney; ``room`` (mm, negative inside) keeps them in the kidney, out of the tumour."""
-    count, places = rng.poisson(CYSTS / 2), np.argwhere(labels == KIDNEY)
-    for _ in range(count if len(places) else 0):
-        place = places[rng.integers(len(places))]
-        z, y, x = (axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True))
-        ball = scene.distance(Ellipsoid(np.array([x, y, z]), np.full(3, rng.uniform(*CYST_MM)), np.eye(3)), box)
-        scene.paint(np.maximum(ball, room), FLUID, box)
-
-
-def _paint_tumour(
-    rng: np.random.Generator, scene: Scene, box: tuple, distance: np.ndarray, millilitres: float, cortex: float
+def paint_kidney(
+    scene: Scene, tissue: Tissue, box: Box, surface: np.ndarray, sinus: np.ndarray, cortex: float, label: int | None = None
 ) -> None:
-    """Solid tissue with texture, and in the middle of larger ones necrosis."""
-    solid = max(TUMOUR_LOWEST, cortex + rng.uniform(*TUMOUR_ABOVE))
-    scene.paint(distance, solid + rng.uniform(*TUMOUR_TEXTURE) * scene.texture(rng, 10.0, box), box)
-    radius = 10 * (3 * millilitres / (4 * np.pi)) ** (1 / 3)
-    if rng.random() < min(NECROSIS_CHANCE[1], radius / NECROSIS_CHANCE[0]):
-        depth = -float(distance.min())
-        core = distance + depth * (rng.uniform(0.25, 0.7) + 0.2 * scene.texture(rng, max(8.0, radius / 2), box))
-        scene.paint(core, rng.uniform(*NECROSIS), box)
+    """Cortex and pyramids of medulla between ``surface`` and ``sinus``, and that one's fat, which belongs to no label."""
+    parenchyma = np.maximum(surface, -sinus)
+    scene.paint(parenchyma, scene.textured(cortex, tissue.cortex_texture, 6.0, box), box, label)
+    pyramids = scene.textured(surface + tissue.cortex_mm(scene.rng), 3, 9.0, box)
+    scene.paint(np.maximum(pyramids, -sinus + 2), cortex * tissue.medulla(scene.rng), box)
+    scene.paint(np.maximum(sinus, surface), tissue.sinus(scene.rng), box)
+
+
+def paint_tumour(
+    scene: Scene, tissue: Tissue, box: Box, distance: np.ndarray, radius: float, depth: float, cortex: float,
+    label: int | None = None,
+) -> None:
+    """Solid tissue with texture, and in the middle of larger ones necrosis. ``radius``, ``depth``: the tumour's, in mm."""
+    rng = scene.rng
+    solid = max(20.0, cortex * tissue.tumour(rng) + tissue.tumour_above(rng))
+    scene.paint(distance, scene.textured(solid, tissue.tumour_texture(rng), 10.0, box), box, label)
+    if rng.random() < min(0.85, radius / tissue.necrosis_mm):
+        core = scene.textured(distance + depth * tissue.necrosis_depth(rng), 0.1 * depth, 12.0, box)
+        scene.paint(core, rng.uniform(12, 40), box)

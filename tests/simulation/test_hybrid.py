@@ -9,11 +9,12 @@ from scipy import ndimage
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_cases, read_case
 from kitsnb.data.nifti import orientation_of, read_nifti, spacing_of, write_nifti
-from kitsnb.files import NOTEBOOKS
+from kitsnb.files import NOTEBOOKS, RECEIPT
 from kitsnb.preprocessing.resampling import reorient
-from kitsnb.simulation import hybrid, tissue
-from kitsnb.simulation.hybrid import labels_on_grid, patient_axes, simulate_imaging, write_hybrid
-from kitsnb.simulation.phantom import KIDNEY, TUMOUR, simulate_case
+from kitsnb.simulation import hybrid
+from kitsnb.simulation.hybrid import groups, labels_on_grid, patient_axes, simulate_imaging, write_hybrid
+from kitsnb.simulation.phantom import simulate_case
+from kitsnb.simulation.scene import KIDNEY, TUMOUR
 from kitsnb.workflow.profile import load
 from kitsnb.workflow.run import missing_data
 
@@ -86,24 +87,6 @@ def test_hounsfield_units_are_plausible():
     assert np.median(rims) < np.median(tumours) - 30  # fat parts the kidney from its surroundings
 
 
-def test_signed_distance_to_a_ball_is_near_the_exact_one():
-    spacing = np.array([2.0, 1.5, 1.5])
-    shape, centre = (50, 60, 60), (25, 30, 30)
-    axes = np.ogrid[tuple(slice(n) for n in shape)]
-    exact = np.sqrt(sum(((axis - c) * step) ** 2 for axis, c, step in zip(axes, centre, spacing, strict=True))) - 25
-    distance = tissue.signed_distance(ball(shape, centre, 25, spacing), spacing)
-    near = np.abs(exact) < 12
-    assert np.abs(distance - exact)[near].mean() < 0.5 and np.abs(distance - exact)[near].max() < 2.5
-
-
-def test_an_organ_that_the_border_cuts_has_no_surface_there():
-    mask = np.zeros((20, 30, 30), bool)
-    mask[:12, 8:22, 8:22] = True
-    distance = tissue.signed_distance(mask, np.ones(3))
-    assert distance[0, 15, 15] == pytest.approx(distance[2, 15, 15], abs=0.5)
-    assert distance[0, 15, 15] < -5
-
-
 @pytest.mark.parametrize("where", ["first slice", "last slice", "first row", "last column"])
 def test_a_kidney_at_the_border_of_the_volume_is_painted(where):
     shape = (30, 50, 70)
@@ -132,12 +115,12 @@ def test_a_kidney_alone_is_beside_the_midline(side, columns):
 def test_two_kidneys_and_a_horseshoe_lie_about_the_midline():
     shape, spacing = (30, 50, 90), np.array(GRID)
     pair = (ball(shape, (15, 25, 20), 28) | ball(shape, (15, 25, 50), 28)).astype(np.uint8)
-    assert len(tissue.groups(pair, patient_axes(pair, spacing)[0][2], spacing)) == 2
+    assert len(groups(pair, patient_axes(pair, spacing)[0][2], spacing)) == 2
     assert patient_axes(pair, spacing)[0][2][35] == pytest.approx(0, abs=2)
     shoe = pair.copy()
     shoe[14:17, 23:27, 20:50] = 1
     (_, _, x), _ = patient_axes(shoe, spacing)
-    assert x[35] == pytest.approx(0, abs=2) and len(tissue.groups(shoe, x, spacing)) == 1
+    assert x[35] == pytest.approx(0, abs=2) and len(groups(shoe, x, spacing)) == 1
     assert simulate_imaging(shoe, AFFINE, seed=0).shape == shape
 
 
@@ -170,10 +153,10 @@ def test_labels_keep_volume_and_place_on_the_grid(labels):
 
 def test_written_cases_pass_every_check(tmp_path):
     source = make_folder(tmp_path / "labels")
-    written = write_hybrid(source, tmp_path / "data", GRID, seed=1, workers=1)
-    assert written.cases == discover(tmp_path / "data") and written.refused == {}
-    assert [report.status for report in check_cases(written.cases)] == ["ok", "ok"]
-    for case in written.cases:
+    cases, refused = write_hybrid(source, tmp_path / "data", GRID, seed=1, workers=1)
+    assert cases == discover(tmp_path / "data") and refused == {}
+    assert [report.status for report in check_cases(cases)] == ["ok", "ok"]
+    for case in cases:
         imaging, segmentation, affine = read_case(case)
         expected, expected_affine = labels_on_grid(*read_nifti(source / case.name / "segmentation.nii.gz"), GRID)
         np.testing.assert_array_equal(segmentation, expected)
@@ -188,26 +171,30 @@ def test_a_refused_case_is_named_and_the_others_go_on(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-100])
     missing.unlink()
     with pytest.warns(UserWarning, match="refused: case_0000"):
-        written = write_hybrid(source, tmp_path / "data", GRID, workers=2)
-    assert [case.name for case in written.cases] == ["case_00002"] == [path.name for path in (tmp_path / "data").iterdir()]
-    assert list(written.refused) == ["case_00000", "case_00001", "case_00003"]
-    assert "neither kidney nor tumour" in written.refused["case_00000"]
-    assert "corrupt" in written.refused["case_00001"] and "missing" in written.refused["case_00003"]
+        cases, refused = write_hybrid(source, tmp_path / "data", GRID, workers=2)
+    assert [case.name for case in cases] == ["case_00002"] == [path.name for path in (tmp_path / "data").iterdir()]
+    assert list(refused) == ["case_00000", "case_00001", "case_00003"]
+    assert "neither kidney nor tumour" in refused["case_00000"]
+    assert "corrupt" in refused["case_00001"] and "missing" in refused["case_00003"]
 
 
 def test_what_is_whole_is_kept_and_the_rest_is_made_again(tmp_path):
     source, data = make_folder(tmp_path / "labels"), tmp_path / "data"
-    first, second = write_hybrid(source, data, GRID, workers=1).cases
+    (first, second), _ = write_hybrid(source, data, GRID, workers=1)
     before, kept = second.imaging.read_bytes(), first.imaging.stat().st_mtime_ns
     second.imaging.write_bytes(before[:-50])
-    (data / ".case_00001").mkdir()  # what a killed run leaves
+    (first.folder / RECEIPT).unlink()  # it is written last, so this is what a killed run leaves
+    (first.folder / ".1-imaging.nii.gz").touch()
     write_hybrid(source, data, GRID, workers=2)
-    assert first.imaging.stat().st_mtime_ns == kept and second.imaging.read_bytes() == before
-    assert sorted(path.name for path in data.iterdir()) == ["case_00000", "case_00001"]
+    assert first.imaging.stat().st_mtime_ns != kept and second.imaging.read_bytes() == before
+    assert {path.name for path in first.folder.iterdir()} == {"imaging.nii.gz", "segmentation.nii.gz", RECEIPT}
+    kept = first.imaging.stat().st_mtime_ns
+    write_hybrid(source, data, GRID, workers=2)
+    assert first.imaging.stat().st_mtime_ns == kept
     write_hybrid(source, data, GRID, seed=1, workers=1)
     assert first.imaging.stat().st_mtime_ns != kept and second.imaging.read_bytes() != before
     shutil.rmtree(source / "case_00001")
-    assert [case.name for case in write_hybrid(source, data, GRID, seed=1, workers=1).cases] == ["case_00000"]
+    assert [case.name for case in write_hybrid(source, data, GRID, seed=1, workers=1)[0]] == ["case_00000"]
     assert not second.folder.exists()
 
 
