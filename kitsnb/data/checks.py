@@ -189,6 +189,8 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
         notes.append(Finding("hu_range", f"{path.name}: outside any CT's range: {seen}"))
     if width < NARROW[1]:
         notes.append(Finding("hu_narrow", f"{path.name}: narrow for HU, clipped or scaled? 99.8 % lie within {width:g}: {seen}"))
+    elif low > AIR:
+        notes.append(Finding("hu_clipped", f"{path.name}: no air, clipped to a window or no HU? {seen}"))
     elif bone > MOST_BONE / 2 and air < bone or soft < LEAST_SOFT:
         shares = f"{air:.0%} air, {soft:.0%} soft tissue, {bone:.0%} above {BONE_HU[0]} HU"
         notes.append(Finding("hu_shares", f"{path.name}: unusual for HU of a body (slope and intercept applied?): {shares}: {seen}"))

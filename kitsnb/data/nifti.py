@@ -32,7 +32,8 @@ EXTENT = (75.0, 3000.0)
 #: Corners further apart than this, in mm, are a conflict between qform and sform.
 CONFLICT = 1.0
 _CASE = re.compile(r"case_\d{5}")
-_UNITS = {"meter": 1e3, "micron": 1e-3}
+#: Codes of ``xyzt_units`` whose unit is not mm: its name, and the mm in one.
+_UNITS = {1: ("metres", 1e3), 3: ("microns", 1e-3)}
 _GEOMETRY = ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
              "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z")
 
@@ -150,7 +151,7 @@ def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tupl
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as raised:
         followed = "not a gzipped" in str(raised).lower()
         raise error(f"corrupt: {'other bytes follow the end of its gzip stream' if followed else raised}") from raised
-    except (HeaderDataError, WrapStructError, ImageFileError, ValueError, OverflowError, TypeError) as raised:
+    except (HeaderDataError, WrapStructError, ImageFileError, ValueError, TypeError, LookupError, ArithmeticError) as raised:
         raise error(f"corrupt: no valid NIfTI header ({raised})") from raised
     except OSError as raised:
         raise error(f"unreadable: {raised.strerror or raised}", "check permissions and disk", "unreadable") from raised
@@ -207,11 +208,10 @@ def _header(path: Path, stored: nib.Nifti1Header, room: int, notes: list[Finding
 def _affine(path: Path, stored: nib.Nifti1Header, shape: tuple[int, ...], notes: list[Finding]) -> np.ndarray:
     """The affine in mm; what is doubtful about it is noted."""
     affine = np.asarray(stored.get_best_affine(), np.float64)
-    unit = stored.get_xyzt_units()[0]
-    factor, longest = _UNITS.get(unit, 1.0), longest_side(shape, affine)
+    (unit, factor), longest = _UNITS.get(int(stored["xyzt_units"]) & 7, ("mm", 1.0)), longest_side(shape, affine)
     if factor != 1 and not EXTENT[0] < longest < EXTENT[1] and EXTENT[0] < factor * longest < EXTENT[1]:
         affine = np.diag([factor, factor, factor, 1]) @ affine
-        notes.append(Finding("unit", f"{path.name}: its geometry is stored in {unit}s, and was taken so"))
+        notes.append(Finding("unit", f"{path.name}: its geometry is stored in {unit}, and was taken so"))
     if not stored["sform_code"] and not stored["qform_code"]:
         notes.append(Finding("orientation", f"{path.name}: says no orientation (the codes of qform and sform are 0); "
                              f"{orientation_of(affine)} was assumed, so left and right may be wrong"))

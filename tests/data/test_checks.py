@@ -1,6 +1,5 @@
 """The fault table: every fault is refused or noted by name and code, none passes silently, and the other cases go on."""
 
-import gzip
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers import broken_cases
 from helpers.broken_cases import AFFINE, CORRUPTIONS, SHAPE, lose_the_tail, make_case, write
 
 from kitsnb.data import checks
@@ -52,17 +52,17 @@ def shifted(millimetres: float) -> np.ndarray:
 
 
 def with_header(file: str, **fields):
-    """Fields of the NIfTI header overwritten in the file itself, past nibabel's own checks."""
+    return lambda case: broken_cases.with_header(getattr(case, file), **fields)
 
-    def change(case: Case) -> None:
-        path = getattr(case, file)
-        raw = gzip.decompress(path.read_bytes())
-        header = nib.Nifti1Header(raw[:348], check=False)
-        for key, value in fields.items():
-            header[key] = value
-        path.write_bytes(gzip.compress(header.binaryblock + raw[348:]))
 
-    return change
+def in_another_unit(factor: float, unit: int):
+    return lambda case: [broken_cases.scaled(path, factor, unit) for path in (case.imaging, case.segmentation)]
+
+
+def body(air: int = -1000, soft: int = 40, fat: int = -100, bone: int = 700) -> np.ndarray:
+    """Half air, then soft tissue, fat and a little bone, with some noise."""
+    shares = np.repeat([air, soft, fat, bone], [630, 400, 200, 30])
+    return (shares + np.random.default_rng(0).normal(0, 10, shares.size)).reshape(SHAPE)
 
 
 def link_to_nothing(case: Case) -> None:
@@ -103,6 +103,13 @@ REFUSED = {
     "all air": (replaced("imaging", volume(-1024, -900)), "air", "values go from -1024 to -900"),
     "constant": (replaced("imaging", volume(40, 40)), "air", "all voxels are equal"),
     "unscaled": (replaced("imaging", volume(0, 4095)), "unscaled", "values go from 0 to 4095"),
+    "HU / 1000": (replaced("imaging", (body() / 1000).astype(np.float32)), "normalized", "too narrow for HU"),
+    "z-scored": (replaced("imaging", ((body() - body().mean()) / body().std()).astype(np.float32)), "normalized", "values go from -"),
+    "0 to 1": (replaced("imaging", (body() / 2000 + 0.4).astype(np.float32)), "normalized", "divided?"),
+    "12 bits, few negative": (replaced("imaging", np.where(body() < -1020, -20, body() + 1024).astype(np.int16)), "unscaled", "HU and 0% air"),
+    "in m": (in_another_unit(1e-3, 2), "geometry", "the volume would be 0.009 cm wide (longest side 0.09 mm)"),
+    "in cm, unit unknown": (in_another_unit(0.1, 0), "geometry", "the volume would be 0.9 cm wide"),
+    "in microns, unit unknown": (in_another_unit(1e3, 0), "geometry", "the volume would be 90 m wide"),
     "no imaging": (lambda case: case.imaging.unlink(), "missing", "put it into"),
     "no segmentation": (lambda case: case.segmentation.unlink(), "missing", "put it into"),
     "broken link": (link_to_nothing, "missing", "a link to gone.nii.gz"),
@@ -127,6 +134,9 @@ NOTED = {
     "no tumour": (replaced("segmentation", np.minimum(labels(), 1)), "no_tumour", "holds no tumour"),
     "no kidney": (replaced("segmentation", labels() // 2 * 2), "no_kidney", "holds no kidney"),
     "4D of one": (replaced("imaging", volume(-900, 900)[..., None]), "squeezed", "was taken as (30, 7, 6)"),
+    "tenths of HU": (replaced("imaging", (body() / 10).astype(np.int16)), "hu_narrow", "clipped or scaled?"),
+    "a window of HU": (replaced("imaging", body().clip(-160, 240).astype(np.int16)), "hu_clipped", "values go from -160 to 240"),
+    "much bone, little air": (replaced("imaging", body(bone=40, fat=700, soft=-250).clip(-310).astype(np.int16)), "hu_shares", "unusual"),
     "labels nearly whole": (replaced("segmentation", labels(0.9995, dtype=np.float32)), "snapped", "were rounded"),
 }  # fmt: skip
 
@@ -148,6 +158,30 @@ def test_a_good_case_is_ok(case):
     assert check_case(case).status == "ok"
     write(case.segmentation, labels(), shifted(5e-4))  # nor is a rounding difference of affines
     assert check_case(case).status == "ok"
+
+
+#: What is odd about orientation and geometry, in both files: code and part of the message.
+ODD_GEOMETRY = {
+    "in m": (in_another_unit(1e-3, 1), "unit", "stored in metres"),
+    "in microns": (in_another_unit(1e3, 3), "unit", "stored in microns"),
+    "no orientation": (lambda case: [broken_cases.with_header(path, qform_code=0, sform_code=0, pixdim=[1, 3, 9, 9, 1, 1, 1, 1])
+                                     for path in (case.imaging, case.segmentation)], "orientation", "left and right may be wrong"),
+    "forms apart": (lambda case: [broken_cases.with_header(path, qform_code=1, qoffset_x=41.0)
+                                  for path in (case.imaging, case.segmentation)], "forms", "30 mm apart; sform was taken"),
+    "sheared": (lambda case: [broken_cases.with_header(path, srow_y=[-1.0, -0.8, 0, -7])
+                              for path in (case.imaging, case.segmentation)], "sheared", "18 degrees off right angles"),
+}
+
+
+@pytest.mark.parametrize("oddity", ODD_GEOMETRY)
+def test_an_odd_geometry_is_noted_for_each_file(case, oddity):
+    make, code, part = ODD_GEOMETRY[oddity]
+    make(case)
+    report = check_case(case)
+    assert report.status == "warning" and [found.code for found in report.reasons] == [code] * 2
+    assert all(part in found.message for found in report.reasons)
+    if code == "unit":
+        np.testing.assert_allclose(read_case(case)[2], AFFINE, rtol=1e-5)
 
 
 def test_every_turn_of_an_array_is_recognised(case):

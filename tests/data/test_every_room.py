@@ -1,0 +1,101 @@
+"""The same spoilt files in every room that reads cases: each names five of ten and uses the other five."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.broken_cases import scaled, with_header, write
+from rich.console import Console
+
+from kitsnb.data.cases import Case
+from kitsnb.data.checks import check_cases, load_subject
+from kitsnb.data.fingerprint import measure_cases
+from kitsnb.data.nifti import CaseError, read_nifti
+from kitsnb.inference.predict import find_jobs, predict_all
+from kitsnb.inference.sliding_window import Window
+from kitsnb.inference.trained import Trained
+from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
+from kitsnb.simulation.phantom import write_dataset
+
+GRID = Preprocessing(spacing=(12.0, 12.0, 12.0), resize_in_plane=None)
+
+
+class Brightest(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return torch.cat([-x, x, x - 1], 1)
+
+
+def spoil(cases: list[Case]) -> dict[str, str]:
+    """Five of ten cases spoilt in five ways; what must be said of each."""
+    with_header(cases[1].imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
+    for path in (cases[2].imaging, cases[2].segmentation):
+        scaled(path, 0.1)
+    array, affine = read_nifti(cases[4].imaging)
+    write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
+    with_header(cases[7].imaging, srow_x=[np.nan] * 4)
+    cases[9].imaging.write_text("version https://git-lfs.github.com/spec/v1")
+    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "too narrow for HU",
+            cases[7].name: "impossible", cases[9].name: "Git LFS"}
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory) -> tuple[list[Case], dict[str, str]]:
+    cases = write_dataset(tmp_path_factory.mktemp("ten"), 10, 0)
+    return cases, spoil(cases)
+
+
+def check_named(found: dict[str, str], expected: dict[str, str]) -> None:
+    assert sorted(found) == sorted(expected)
+    for name, part in expected.items():
+        assert part in found[name], found[name]
+
+
+def test_check_and_reading_by_hand(ten):
+    cases, expected = ten
+    reports = check_cases(cases)
+    check_named({report.case: report.reasons[0].message for report in reports if report.status == "refused"}, expected)
+    assert [report.status for report in reports].count("ok") == 5
+    with pytest.raises(CaseError, match="case_00009"):
+        load_subject(cases[9])
+
+
+def test_measuring(ten):
+    found = measure_cases(ten[0])
+    check_named(found.refused, ten[1])
+    assert len(found.table) == 5
+
+
+@pytest.mark.filterwarnings("ignore:refused")
+def test_preprocessing(ten, tmp_path):
+    report = preprocess_cases(ten[0], tmp_path, GRID)
+    check_named(report["refused"], ten[1])
+    assert len(report["rows"]) == 5
+
+
+def test_prediction(ten, tmp_path):
+    jobs = find_jobs(ten[0][0].folder.parent, tmp_path / "out")
+    trained = Trained(Brightest(), Window((16, 16, 16), (0, 0, 0)), GRID, simulated=True)
+    refused = predict_all(trained, jobs, Console(quiet=True))
+    check_named({name: str(error) for name, error in refused.items()}, ten[1])
+    assert len(list(Path(tmp_path / "out").glob("*.nii.gz"))) == 5
+
+
+def test_prediction_warns_of_what_a_check_notes(ten, tmp_path):
+    """An unknown orientation; the labels get the same codes."""
+    case = ten[0][0]
+    array, affine = read_nifti(case.imaging)
+    source = tmp_path / "ct.nii.gz"
+    write(source, array[..., None], affine)
+    with_header(source, qform_code=0, sform_code=0)
+    trained = Trained(Brightest(), Window((16, 16, 16), (0, 0, 0)), GRID, simulated=True)
+    with pytest.warns(UserWarning) as warned:
+        assert not predict_all(trained, find_jobs(source, tmp_path / "out.nii.gz"), Console(quiet=True))
+    said = " ".join(str(warning.message) for warning in warned)
+    assert "left and right may be wrong" in said and "was taken as" in said
+    labels, affine = read_nifti(tmp_path / "out.nii.gz", notes=(notes := []))
+    assert labels.shape == array.shape and [found.code for found in notes] == ["orientation"]
