@@ -79,7 +79,7 @@ def test_preprocessing(ten, tmp_path):
 
 def test_prediction(ten, tmp_path):
     jobs = find_jobs(ten[0][0].folder.parent, tmp_path / "out")
-    trained = Trained(Brightest(), Window((16, 16, 16), (0, 0, 0)), GRID, simulated=True)
+    trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
     refused = predict_all(trained, jobs, Console(quiet=True))
     check_named({name: str(error) for name, error in refused.items()}, ten[1])
     assert len(list(Path(tmp_path / "out").glob("*.nii.gz"))) == 5
@@ -92,7 +92,7 @@ def test_prediction_warns_of_what_a_check_notes(ten, tmp_path):
     source = tmp_path / "ct.nii.gz"
     write(source, array[..., None], affine)
     with_header(source, qform_code=0, sform_code=0)
-    trained = Trained(Brightest(), Window((16, 16, 16), (0, 0, 0)), GRID, simulated=True)
+    trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
     with pytest.warns(UserWarning) as warned:
         assert not predict_all(trained, find_jobs(source, tmp_path / "out.nii.gz"), Console(quiet=True))
     said = " ".join(str(warning.message) for warning in warned)
