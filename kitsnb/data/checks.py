@@ -15,7 +15,7 @@ import numpy as np
 
 from kitsnb.data.cases import Case, discover, select
 from kitsnb.data.nifti import (
-    DOWNLOAD_AGAIN, EXTENT, CaseError, Finding, corner_distance, longest_side, read_nifti, spacing_of,
+    DOWNLOAD_AGAIN, EXTENT, CaseError, Finding, corner_distance, longest_side, read_nifti, spacing_of, voxel_ml,
 )
 
 #: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
@@ -149,7 +149,7 @@ def check_geometry(name: str, path: Path, shape: Sequence[int], affine: np.ndarr
     if len(shape) != 3 or min(shape) < 1:
         raise CaseError(name, path.name, f"shape {tuple(shape)} is no volume", "store one volume with three axes", "not_a_volume")
     spacing = spacing_of(affine)
-    if not (np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine)) > 0):
+    if not (np.isfinite(affine).all() and (spacing > 0).all() and voxel_ml(affine) > 0):
         reason = f"geometry: spacing {' x '.join(f'{value:g}' for value in spacing)} mm is impossible"
         raise CaseError(name, path.name, reason, "repair the header's sform or qform", "geometry")
     longest = longest_side(shape, affine)

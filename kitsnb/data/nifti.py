@@ -223,7 +223,7 @@ def _affine(path: Path, stored: nib.Nifti1Header, shape: tuple[int, ...], notes:
         if not distance <= CONFLICT:
             notes.append(Finding("forms", f"{path.name}: qform and sform put its corners {distance:.3g} mm apart; sform was taken"))
     box = spacing_of(affine).prod() / 1000
-    if 0 < voxel_ml(affine) < RECTANGULAR * box:
+    if np.isfinite(box) and 0 < voxel_ml(affine) < RECTANGULAR * box:
         angle = math.degrees(math.acos(voxel_ml(affine) / box))
         notes.append(Finding("sheared", f"{path.name}: its axes are {angle:.2g} degrees off right angles (gantry tilt?); volumes are "
                              "right, distances between surfaces are left out"))
