@@ -91,7 +91,7 @@ subject = load_subject(first, accept)
 native, affine = reorient(subject["imaging"].numpy()[0], subject["imaging"].affine)
 labels, _ = reorient(subject["segmentation"].numpy()[0], subject["segmentation"].affine)
 middle = int((labels == 2).sum((1, 2)).argmax()) if (labels == 2).any() else native.shape[0] // 2
-figure = clipping(native[middle], native[middle].clip(*clip), clip, spacing_of(affine), simulated)
+figure = clipping(native, middle, clip, spacing_of(affine), simulated)
 figures.save(figure, build.figures / "fig01_clipping.svg")
 figure
 

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Table 1, and what it says
+# # 5. Table 1, and what it says
 #
 # Every run was scored on the held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour
 # together (label > 0), of the kidney alone (label 1) and of the tumour alone (label 2). The *composite* is eq. 14,
@@ -20,7 +20,7 @@
 #
 # Under cross-validation every case is held out by one fold, and the folds' scores are put together. Seeds are averaged per
 # case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
-# left out and counted. This notebook writes every number and figure that the paper uses.
+# left out and counted. Executed by make, this notebook writes every number and figure that the paper uses.
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
@@ -37,18 +37,24 @@ label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts 
 accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs
 
 # %%
-import pandas as pd
-from IPython.display import Markdown, display
+from collections import Counter
 
-from kitsnb.data.cases import Case
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kitsnb.data.cases import EXCLUDED, Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
-from kitsnb.files import Build
-from kitsnb.study import audit, figures
-from kitsnb.study import hypotheses as predictions
-from kitsnb.study import tables as results
-from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
-from kitsnb.study.runs import SURFACES, costs, load_runs, shared_settings
+from kitsnb.files import Build, write_json
+from kitsnb.study import audit, figures, hypotheses, tables
+from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, training_curves
+from kitsnb.study.runs import SURFACES, costs, load_runs, read_stage, shared_settings, trainings, unlike
+from kitsnb.study.statistics import rank_correlation, settled
+from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.workflow.profile import recorded_parameters
 
@@ -64,213 +70,293 @@ simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
 runs = load_runs(build, experiments, seeds, folds)
 settings = shared_settings(runs)
+if settings.get("excluded", ()) is None:
+    settings["excluded"] = list(EXCLUDED)
 titles = {experiment["name"]: experiment["title"] for experiment in experiments}
-scores = {name: results.scores_of(runs, name) for name in titles}
+scores = {name: tables.scores_of(runs, name) for name in titles}
 cases = len(next(iter(scores.values())))
-trained = [one for run in runs for one in run.trained]
-print(f"{len(trained)} runs, {cases} held-out cases" + (", simulated CT" if simulated else ""))
+trained = trainings(runs)
+print(f"{plural(len(trained), 'run')}, {plural(cases, 'held-out case')}" + (", simulated CT" if simulated else ""))
+if differing := unlike(runs):
+    print("The rows were not made alike: " + "; ".join(f"{name} {' and '.join(values)}" for name, values in differing.items()))
 
 # %% [markdown]
-# ## Table 1
+# ## 5.1 Table 1
 
 # %%
-table = results.make_table(runs, experiments, seed_paper)
-shown = pd.DataFrame(
-    {
-        figures.NAMES[score]: {
-            row["title"]: "{mean:.3f} ± {sd:.3f} (n = {n})".format(**row["scores"][score]) for row in table
-        }
-        for score in results.SCORES
-    }
-)
-shown
+table = tables.make_table(runs, experiments, seed_paper)
+pd.DataFrame({
+    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table} for score in tables.SCORES
+}).rename_axis("Dice: mean ± sd over cases").style
 
 # %%
-table1(table, simulated)
+figure = Figure(figsize=(figures.PAGE, 0.95 + 0.27 * len(table)), layout="constrained")
+each = pd.concat({titles[name]: found for name, found in scores.items()}, names=["title"]).reset_index()
+for axes, column in zip(figure.subplots(1, 3, sharey=True), tables.PAPER_COLUMNS):
+    sns.pointplot(each, x=column, y="title", errorbar="sd", linestyle="none", color=figures.COLOURS[column], markersize=4,
+                  err_kws={"linewidth": 1.4, "alpha": 0.45}, ax=axes)
+    paper = [row["paper"][column] if row["paper"] else np.nan for row in table]
+    axes.plot(paper, range(len(table)), "D", color="black", markerfacecolor="none", markersize=4.5, markeredgewidth=0.8)
+    axes.set(xlim=(-0.03, 1.03), xlabel="Dice", ylabel="", title=figures.NAMES[column])
+dot = {"markersize": 4.5, "color": "black"}
+figures.legend_below(figure, [
+    Line2D([], [], marker="o", label="here: mean ± sd over cases", **dot),
+    Line2D([], [], marker="D", markerfacecolor="none", linestyle="", label="seed paper", **dot),
+])
+figure.suptitle(figures.heading("Mean Dice of each loss", simulated))
+figure
 
 # %% [markdown]
 # The hollow markers are the seed paper's own values, on its own data. They are shown for comparison of the order only.
-
-# %%
-order = results.ranked(table)
-best, worst = order[0], order[-1]
-reference = results.find_baseline(baseline, table, seed_paper)
-if reference is None:
-    reference = worst
-    print(f"this profile has no experiment {baseline}; the lowest row, {titles[worst]}, stands in as the baseline")
-rival = next((name for name in order if name != reference), best)  # the best of the others
-difference = results.compare(runs, rival, reference)
-agreement = results.order_agreement(table)
-tumour = difference["tumour"]
-settled = "leaves out zero" if tumour["low"] > 0 or tumour["high"] < 0 else "does not leave out zero"
-display(Markdown(
-    f"Highest composite: **{titles[best]}**, lowest: **{titles[worst]}**. Against {titles[reference]}, the tumour Dice "
-    f"of {titles[rival]}, the best of the other rows, differs by {tumour['mean']:+.3f} (95 % bootstrap interval over cases {tumour['low']:+.3f} to {tumour['high']:+.3f}, "
-    f"n = {tumour['n']}), which {settled}. Kendall's tau between this order of the rows and the seed paper's: "
-    f"{agreement['kidney_and_tumour']:.2f} (kidney and tumour), {agreement['tumour']:.2f} (tumour)."
-))
-
-# %% [markdown]
-# ## What the seed paper concludes, looked at again
 #
-# Each of its comparisons, as a paired difference over the same cases. "undecided": the interval holds zero.
+# ## 5.2 Best and baseline
+#
+# Means have an order whatever they are; what the cases settle is said by the interval of the paired difference (95 %
+# bootstrap over cases). An interval that holds zero leaves open which of two losses is higher.
 
 # %%
-claims = results.check_claims(runs, seed_paper)
-pd.DataFrame([
-    {"higher": titles[c["higher"]], "lower": titles[c["lower"]], "score": c["score"], "seed paper": c["paper"],
-     "here": c["difference"]["mean"], "from": c["difference"]["low"], "to": c["difference"]["high"], "verdict": c["verdict"]}
-    for c in claims
-]).round(3)
+order = tables.ranked(table)
+best, worst = order[0], order[-1]
+own_baseline = tables.find_baseline(baseline, table, seed_paper)
+reference = own_baseline or worst
+rival = next((name for name in order if name != reference), None)  # the best of the others
+if own_baseline is None and rival:
+    print(f"This profile does not run the seed paper's baseline; the lowest row, {titles[worst]}, stands in for it.")
+difference = tables.compare(runs, rival, reference) if rival else None
+extremes = tables.compare(runs, best, worst, ["composite"])["composite"] if rival else None
+agreement = tables.agreement(table)
+
+
+def decided(found):
+    """What the interval of a paired difference allows to say."""
+    way = settled(found)
+    return f"{interval(found)}, n = {found['n']}: " + (f"{way}, by an interval without zero" if way else "not settled, the interval holds zero")
+
+
+lines = ["This profile has one row, so there is nothing to compare."]
+if rival:
+    lines = [
+        f"Highest mean composite: **{titles[best]}**, lowest: **{titles[worst]}**; difference {decided(extremes)}.",
+        f"Tumour Dice of **{titles[rival]}**, the best of the other rows, less that of **{titles[reference]}**: {decided(difference['tumour'])}.",
+        "Kendall's tau between this order of the rows and the seed paper's (–: not defined): "
+        f"{number(agreement['kidney_and_tumour'], 2)} (kidney and tumour), {number(agreement['tumour'], 2)} (tumour).",
+    ]
+Markdown("\n".join(f"- {line}" for line in lines))
 
 # %% [markdown]
-# ## Predictions, checked
+# ## 5.3 What the seed paper concludes, looked at again
+#
+# Each of its comparisons whose two losses were run, as a paired difference over the same cases. "undecided": the interval
+# holds zero.
+
+# %%
+compared = tables.check_comparisons(runs, seed_paper)
+pd.DataFrame([
+    {"higher in the seed paper": titles[one["higher"]], "lower": titles[one["lower"]], "Dice of": figures.NAMES[one["score"]],
+     "seed paper": number(one["paper"], signed=True), "here (95 % interval)": interval(one["difference"]), "verdict": one["verdict"]}
+    for one in compared
+]).style.hide() if compared else print("The profile runs none of the pairs of losses that the seed paper compares.")
+
+# %% [markdown]
+# ## 5.4 Hypotheses, checked
 #
 # Notebook 03 made them from the losses alone. "held" and "refuted" need an interval without zero; sameness cannot be shown,
-# only refuted; the last row is judged by means.
+# only refuted; the lowest row must be below each other one.
 
 # %%
-anatomy = results.read_stage(build.losses / "summary.json", "03_losses")
-checked = predictions.check(anatomy["predictions"], runs, table)
+probed = read_stage(build.losses / "summary.json", "03_losses")
+checked = hypotheses.check(probed["hypotheses"], runs)
 pd.DataFrame([
-    {"experiment": titles.get(one["experiment"], one["experiment"]), "score": one["score"], "expected": one["expected"],
-     **{key: (one["difference"] or {}).get(key) for key in ("mean", "low", "high")}, "verdict": one["verdict"]}
-    for one in checked
-]).round(3)
+    {"loss": titles.get(one["experiment"], one["experiment"]), "score": figures.NAMES[one["score"]], "expected": one["expected"],
+     "difference (95 % interval)": interval(one["difference"], 1 if one["kind"] == "volume" else 3) if one["difference"] else "–",
+     "verdict": one["verdict"]} for one in checked
+]).style.hide() if checked else print("Hypotheses compare rows of Table 1; this build has no two.")
 
 # %% [markdown]
-# ## Training curves (the paper's figures 2-5)
+# ## 5.5 Training curves (the paper's figures 2-5, and those of all other rows)
 
 # %%
 clipping = build.figures / "fig01_clipping.svg"
 if not clipping.exists():
     raise FileNotFoundError(f"{clipping}: missing; 02_preprocessing writes it, so run that first")
-made = [clipping.stem, *anatomy["figures"]]
+made = [clipping.stem, *probed["figures"]]
 part = f", first of {folds} folds" if folds else ""
 first = {run.experiment: run for run in reversed(runs)}
+numbers = {(kind, name): n for kind, start in (("training", 2), ("scores", 6))
+           for n, name in enumerate(seed_paper["figures"][kind], start)}
 
 
-def keep(figure, name):
-    """Show a figure of the paper, and save it when make asks."""
+def keep(figure, kind, name):
+    """Show a figure of a row; make also saves it. The seed paper's own figures keep their numbers."""
+    n = numbers.get((kind, name))
+    file = f"{kind}_{name}" if n is None else f"fig{n:02d}_{kind}_{name}"
     if by_runner:
-        figures.save(figure, build.figures / f"{name}.svg")
-    made.append(name)
+        figures.save(figure, build.figures / f"{file}.svg")
+    made.append(file)
     display(figure)
 
 
-for number, name in enumerate(("log_cosh_dice", "focal_tversky", "log_cosh_focal_tversky", "weighted_dice"), 2):
-    if name in first:
-        keep(training_curves(first[name].history, titles[name] + part, simulated), f"fig{number:02d}_training_{name}")
-    else:
-        print(f"this profile has no experiment {name}, so there is no figure {number}")
+for name, title in titles.items():
+    keep(training_curves(first[name].history, title + part, simulated, first[name].info.get("best_epoch")), "training", name)
 
 # %% [markdown]
-# ## Every case (figures 6-10)
+# ## 5.6 Every case (figures 6-10, and those of all other rows)
 
 # %%
-for number, name in enumerate(
-    ("log_cosh_dice", "dice", "focal_tversky", "log_cosh_focal_tversky", "weighted_dice"), 6
-):
-    if name in scores:
-        keep(case_scores(scores[name], titles[name], simulated), f"fig{number:02d}_scores_{name}")
-    else:
-        print(f"this profile has no experiment {name}, so there is no figure {number}")
+for name, title in titles.items():
+    keep(case_scores(scores[name], title, simulated), "scores", name)
 
 # %% [markdown]
-# ## Best against baseline (figures 11 and 12)
+# ## 5.7 Best against baseline (figures 11 and 12)
 #
 # Where the baseline itself is the best, the next one stands against it.
 
 # %%
-pair = (titles[rival], titles[reference])
-keep(best_against_baseline(scores[rival], scores[reference], ["kidney", "tumour"], pair, simulated), "fig11_best_against_baseline")
-keep(best_against_baseline(scores[rival], scores[reference], ["tumour"], pair, simulated), "fig12_best_against_baseline_tumour")
+if rival:
+    numbers |= {("best_against", "baseline"): 11, ("best_against", "baseline_tumour"): 12}
+    for name, columns in {"baseline": ["kidney", "tumour"], "baseline_tumour": ["tumour"]}.items():
+        pair = (titles[rival], titles[reference])
+        keep(best_against_baseline(scores[rival], scores[reference], columns, pair, simulated), "best_against", name)
+else:
+    print("One row has none to stand against.")
 
 # %% [markdown]
-# ## One case, on slices (figures 13 and 14)
+# ## 5.8 One case, on slices (figures 13 and 14)
 #
-# Not a hand-picked case: the one whose tumour Dice under the baseline is the median.
+# Not a hand-picked case: the one whose tumour Dice under the baseline is the median. Rows that the seed paper does not have
+# follow.
 
 # %%
-chosen = results.choose_case(scores[reference])
+chosen = tables.choose_case(scores[reference])
 case = Case(build.cases(source, folder) / chosen)
 imaging, truth, affine = read_case(case, accept=Accept(label_map or {}, bool(accept_affine)))
-for name, figure_name in ((reference, "fig13_slices_baseline"), (rival, "fig14_slices_best")):
+shown = {"baseline": reference} | ({"best": rival} if rival else {})
+numbers |= {("slices", "baseline"): 13, ("slices", "best"): 14}
+shown |= {row["experiment"]: row["experiment"] for row in table if not row["paper"] and row["experiment"] not in shown.values()}
+for role, name in shown.items():
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
-    keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen}", simulated), figure_name)
+    heading = f"{titles[name]}, {chosen.replace('_', ' ')}"
+    keep(slices(imaging, truth, prediction, affine, heading, simulated), "slices", role)
 
 # %% [markdown]
-# ## Which cases are hard
+# ## 5.9 Which cases are hard
 #
 # Is it the small tumours? The rank correlation says how far size explains the score.
 
 # %%
-hard = results.describe_cases(runs)
-print(f"Spearman's rho between tumour volume and tumour Dice: {results.volume_correlation(hard):.2f} (n = {len(hard)})")
-hard.head(5).round(3)
+hard = tables.describe_cases(runs)
+with_tumour = hard[hard.tumour_ml > 0]
+correlation = rank_correlation(with_tumour.tumour_ml, with_tumour.tumour)
+print(f"Spearman's rho between tumour volume and tumour Dice: {number(correlation, 2)} (n = {len(with_tumour)})")
+hardest = hard.head(5).rename(lambda name: name.replace("_", " ")).rename_axis("hardest cases: mean over the losses")
+pd.DataFrame({
+    "tumour (ml)": hardest.tumour_ml.map(lambda ml: number(ml, 1)),
+    **{f"Dice, {figures.NAMES[score]}": hardest[score].map(number) for score in tables.SCORES},
+    "tumour Dice, lowest to highest loss": hardest.tumour_low.map(number) + " to " + hardest.tumour_high.map(number),
+}).style
 
 # %%
-tumour_volume(scores, simulated)
+figure = Figure(figsize=(figures.COLUMN, 2.5), layout="constrained")
+axes, colour = figure.subplots(), figures.COLOURS["tumour"]
+drawn = with_tumour.dropna(subset=["tumour"])
+axes.vlines(drawn.tumour_ml, drawn.tumour_low, drawn.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
+sns.scatterplot(drawn, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
+axes.set(xlabel="tumour volume (ml)", ylabel="tumour Dice", ylim=(-0.02, 1.02))
+if len(drawn):
+    figures.plain_log(axes.xaxis, 0.8 * drawn.tumour_ml.min(), 1.25 * drawn.tumour_ml.max())
+figures.legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4,
+                                     label=f"mean and range over {plural(len(titles), 'loss', 'losses')}")])
+figure.suptitle(figures.heading("Tumour Dice by size", simulated))
+figure
 
 # %% [markdown]
 # The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of cases.
 
 # %%
-sizes = results.by_size(runs, experiments)
+sizes = tables.by_size(runs, experiments)
 pd.DataFrame({
-    row["title"]: {size: f"{found['mean']:.3f} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes
-}).T
+    row["title"]: {size: f"{number(found['mean'])} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes
+}).T.rename_axis("tumour Dice by size").style
 
 # %% [markdown]
-# ## Distances
+# ## 5.10 Distances
 #
 # HD95 in mm (lower is better) and normalized surface Dice at KiTS21's tolerances (higher is better), by surface elements
 # (Nikolov et al. 2021). Means over cases; undefined ones, where a tumour was missed altogether, are left out and counted.
 
 # %%
-distances = results.distances(runs, experiments)
-pd.DataFrame({
-    row["title"]: {name: f"{row[name]['mean']:.3g} ({row[name]['undefined']} undefined)" for name in SURFACES}
+distances = tables.distances(runs, experiments)
+far = max((row["hd95_tumour"]["mean"] for row in distances if row["hd95_tumour"]["n"]), default=0.0)
+display(pd.DataFrame({
+    row["title"]: {figures.NAMES[name]: tables.summary(row[name], 1 if name.startswith("hd95") else 3) for name in SURFACES}
     for row in distances
-}).T
+}).T.style)
+if far > 30:
+    display(Markdown(
+        f"A mean tumour HD95 of {number(far, 0)} mm does not mean borders that are so far off: 5 % of the surface set it, so one false piece "
+        "of tumour far away, such as in the other kidney, is enough."
+    ))
 
 # %% [markdown]
-# ## What the runs cost
+# ## 5.11 What the runs cost
 #
-# As each run recorded it. `data_share` is the part of the time that the device waited for patches.
+# As each run recorded it.
 
 # %%
 cost = costs(runs)
-print(f"{len(cost)} runs, {cost.seconds.sum() / 3600:.2f} hours of training in sum")
-cost.round(3)
+print(f"{plural(len(cost), 'run')}, {number(cost.seconds.sum() / 60, 1)} minutes of training in sum")
+units = {"seconds": ("training (s)", 1, 0), "peak_memory_mb": ("peak memory (MB)", 1, 0),
+         "patches_per_second": ("patches a second", 1, 1), "data_share": ("waiting for patches (% of time)", 100, 1)}
+pd.DataFrame({
+    units[name][0] if name in units else name:
+        [number(factor * value, digits) for value in cost[name] for _, factor, digits in [units[name]]] if name in units else cost[name].to_list()
+    for name in cost
+}, index=cost.index.rename("run")).style
 
 # %% [markdown]
-# ## Written for the paper
+# ## What we saw
+
+# %%
+def counted(checks):
+    return ", ".join(f"{n} {verdict}" for verdict, n in Counter(one["verdict"] for one in checks).items()) or "none"
+
+
+saw = [*lines,
+       f"Of {plural(len(compared), 'comparison')} of the seed paper that could be made here: {counted(compared)}.",
+       f"Of {plural(len(checked), 'hypothesis', 'hypotheses')} from the losses alone: {counted(checked)}.",
+       f"The rank correlation of tumour volume and tumour Dice over {plural(len(with_tumour), 'case')} "
+       + ("is not defined." if np.isnan(correlation) else f"is {number(correlation, 2)}.")]
+if simulated:
+    saw.append("All CT was simulated: none of this says anything about patients.")
+Markdown("\n".join(f"- {line}" for line in saw))
 
 # %%
 trainable, _ = count_parameters(UNet3D(**settings["network"]))
-found = {
+results = {
     "profile": profile,
-    "data": results.describe_data(build, runs),
+    "data": tables.describe_data(build, runs),
     "settings": settings,
     "network": {"trainable": trainable, **audit.count_network()},
     "table": table,
-    "baseline": reference,
+    "baseline": own_baseline,  # null where the profile does not run it
+    "reference": reference,  # the baseline, or the row that stands in for it
     "best": best,
-    "rival": rival,
     "worst": worst,
+    "rival": rival,  # the best of the rows beside the reference
     "difference": difference,
+    "extremes": extremes,
     "order_agreement": agreement,
-    "claims": claims,
+    "comparisons": compared,
     "distances": distances,
     "by_size": sizes,
-    "losses": anatomy | {"predictions": checked},
-    "audit": audit.audit(seed_paper, audit.load_labels(labels_summary)),
+    "losses": probed | {"hypotheses": checked},
+    "audit": {"labels": audit.load_labels(labels_summary)},
     "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
+    "unlike": unlike(runs),
     "figures": made,
-    "software": results.software(),
+    "software": tables.software(),
     "seconds": sum(run.info["seconds"] for run in trained),
 }
 if by_runner:
-    results.write_results(build.results, found)
-print(f"wrote {build.results} and {len(made)} figures" if by_runner else "wrote nothing: only make writes what the paper uses")
+    write_json(build.results, results)
+print(f"wrote results.json and {plural(len(made), 'figure')}" if by_runner else "wrote nothing: only make writes what the paper uses")

@@ -1,7 +1,7 @@
-"""Predictions about Table 1 from the losses alone, and what became of them. Notebook 03 makes them, 05 checks them.
+"""What the losses alone let one expect of Table 1, and what became of it. Notebook 03 writes it down, 05 checks it.
 
-Each is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except for one that
-names the lowest row. The rules are the same for every loss, so a new one gets its predictions, too.
+Each hypothesis is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except for
+one that names the lowest row. The rules are the same for every loss, so a new one gets its hypotheses, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kitsnb.study.runs import Run
-from kitsnb.study.tables import compare, ranked
+from kitsnb.study.statistics import settled
+from kitsnb.study.tables import compare
 
 #: A measure of a loss counts as different from the reference's above this factor, or below its inverse.
 FACTOR = 1.25
@@ -21,8 +22,8 @@ RULES = {
 FALL = "gradient, trained over half-trained"
 
 
-def predict(experiments: Sequence[str], shares: pd.DataFrame, price: pd.Series, reference: str) -> list[dict]:
-    """Predictions for ``experiments``, from ``anatomy.gradient_shares`` and ``anatomy.price_of_missing``.
+def expect(experiments: Sequence[str], gradient: pd.DataFrame, price: pd.Series, reference: str) -> list[dict]:
+    """Hypotheses on ``experiments``, from ``probes.gradient_shares`` and ``probes.price_of_missing``.
 
     Per row but the ``reference``, one of each of ``RULES``: ``kind``, ``experiment``, ``reference``, ``score``,
     ``expected``, ``measure`` and its ``ratio`` to the reference's. Then one of kind "lowest": the row whose gradient falls
@@ -30,8 +31,8 @@ def predict(experiments: Sequence[str], shares: pd.DataFrame, price: pd.Series, 
     """
     if reference not in experiments:
         raise KeyError(f"reference {reference!r} is none of the experiments {', '.join(experiments)}")
-    by_stage = shares.set_index(["stage", "loss"])
-    measures = {"tumour": by_stage.loc["half-trained"].share_2, "volume": price}
+    by_stage = gradient.set_index(["stage", "loss"])
+    measures = {"tumour": by_stage.loc["half-trained"].tumour, "volume": price}
     made = []
     for kind, (measure, score) in RULES.items():
         for name in experiments:
@@ -47,30 +48,32 @@ def predict(experiments: Sequence[str], shares: pd.DataFrame, price: pd.Series, 
     return made
 
 
-def check(predictions: Sequence[Mapping], runs: Sequence[Run], table: Sequence[Mapping]) -> list[dict]:
-    """``predictions`` with the paired ``difference`` that was measured (``results.compare``) and a ``verdict``.
+def check(hypotheses: Sequence[Mapping], runs: Sequence[Run]) -> list[dict]:
+    """``hypotheses`` with the paired ``difference`` that was measured (``tables.compare``) and a ``verdict``.
 
     "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be "refuted" or
-    "not refuted". The lowest row is judged by means: "held" or "refuted". Rows that were not run: "not run".
+    "not refuted". The lowest row has no difference of its own: it "held" where it is below each other row by an interval,
+    is "refuted" where it is above one. Rows that were not run: "not run".
     """
-    run, checked = {row["experiment"] for row in table}, []
-    for prediction in predictions:
-        difference = None
-        if not {prediction["experiment"], prediction["reference"] or prediction["experiment"]} <= run:
+    here = list(dict.fromkeys(run.experiment for run in runs))
+    checked = []
+    for one in hypotheses:
+        name, reference, score, difference = one["experiment"], one["reference"], one["score"], None
+        if not {name, reference or name} <= set(here):
             verdict = "not run"
-        elif prediction["kind"] == "lowest":
-            verdict = "held" if ranked(table, prediction["score"])[-1] == prediction["experiment"] else "refuted"
+        elif one["kind"] == "lowest":
+            found = {settled(compare(runs, name, other, [score])[score]) for other in here if other != name}
+            verdict = "refuted" if "higher" in found else "held" if found == {"lower"} else "undecided"
         else:
-            score = prediction["score"]
-            difference = compare(runs, prediction["experiment"], prediction["reference"], [score])[score]
-            verdict = judge(prediction["expected"], difference)
-        checked.append({**prediction, "difference": difference, "verdict": verdict})
+            difference = compare(runs, name, reference, [score])[score]
+            verdict = decide(one["expected"], difference)
+        checked.append({**one, "difference": difference, "verdict": verdict})
     return checked
 
 
-def judge(expected: str, difference: Mapping[str, float]) -> str:
+def decide(expected: str, difference: Mapping[str, float]) -> str:
     """Verdict on "higher", "lower" or "same" from the ends of an interval (NaN: there is none, so nothing is decided)."""
-    found = "higher" if difference["low"] > 0 else "lower" if difference["high"] < 0 else None
+    found = settled(difference)
     if expected == "same":
         return "refuted" if found else "not refuted"
     return "undecided" if found is None else "held" if found == expected else "refuted"

@@ -18,6 +18,8 @@ SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "n
 PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
 #: What a run cost, where ``run.json`` says so; older runs lack some.
 COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
+#: What rows of one table should share beside their settings; ``run.json`` says it, where it was recorded.
+CONDITIONS = ("precision", "device", "machine", "threads")
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,9 @@ def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]
     if not experiments or not seeds:
         raise ValueError("there is nothing to load: give at least one experiment and one seed")
     numbers = [None] if folds is None else range(folds)
-    needed = ("run.json", "history.csv", "scores.csv")
-    missing = [
-        f"{folder.name} (no {name})"
-        for folder in (build.run(row["name"], seed, fold) for row in experiments for seed in seeds for fold in numbers)
-        for name in needed
-        if not (folder / name).is_file()
-    ]
+    folders = [build.run(row["name"], seed, fold) for row in experiments for seed in seeds for fold in numbers]
+    missing = [f"{folder.name} (no {name})" for folder in folders for name in ("run.json", "history.csv", "scores.csv")
+               if not (folder / name).is_file()]
     if missing:
         advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
         raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
@@ -76,6 +74,30 @@ def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]
     return runs
 
 
+def _load_run(folder: Path, experiment: Mapping, seed: int, fold: int | None, folds: int | None) -> Run:
+    info = read_stage(folder / "run.json", "04_training")
+    asked, trained = experiment.get("parameters") or {}, info.get("loss_parameters") or {}
+    settings, scores = info.get("settings"), pd.read_csv(folder / "scores.csv")
+    wrong = None
+    if info.get("loss") != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
+        used = f"trained with {info.get('loss')} {trained}"
+        wrong = f"run.json: {used}, but the profile asks for {experiment['loss']} {asked}"
+    elif not isinstance(settings, dict):
+        wrong = "run.json: has no 'settings' (04_training's parameters by name)"
+    elif (split := (settings.get("fold"), settings.get("folds"))) != (fold, folds):
+        wrong = f"run.json: is fold {split[0]} of {split[1]}, not {fold} of {folds}"
+    elif lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
+        wrong = f"scores.csv: lacks {', '.join(lacking)}"
+    elif scores.empty or scores.case.duplicated().any():
+        wrong = "scores.csv: needs one row a case, at least one"
+    elif ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
+        wrong = "scores.csv: holds a score outside [0, 1]"
+    if wrong:
+        raise ValueError(f"{folder}/{wrong}; train it again")
+    scores = scores.set_index("case").astype({name: float for name in SCORES})
+    return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
+
+
 def _merge(parts: Sequence[Run]) -> Run:
     """One run from its folds. Raises ValueError where a case was held out by two folds, or by none."""
     scores = pd.concat([part.scores for part in parts])
@@ -83,49 +105,48 @@ def _merge(parts: Sequence[Run]) -> Run:
     if twice := sorted(set(scores.index[scores.index.duplicated()])):
         raise ValueError(f"{names}: held out more than once: {', '.join(twice[:5])}; train them again")
     for part in parts:
-        known = part.info["training_cases"] + len(part.scores)
-        if known != len(scores):
+        if (known := part.info["training_cases"] + len(part.scores)) != len(scores):
             raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds ({names}): "
                              "some were never held out; train them again")
     first = parts[0]
     return Run(first.experiment, first.seed, first.folder, first.info, first.history, scores.sort_index(), tuple(parts))
 
 
-def _load_run(folder: Path, experiment: Mapping, seed: int, fold: int | None, folds: int | None) -> Run:
-    info = json.loads((folder / "run.json").read_text())
-    asked = experiment.get("parameters") or {}
-    trained = info.get("loss_parameters") or {}
-    if info["loss"] != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
-        used = f"trained with {info['loss']} {trained}, but the profile asks for {experiment['loss']} {asked}"
-        raise ValueError(f"{folder / 'run.json'}: {used}; train it again")
-    if not isinstance(info.get("settings"), dict):
-        raise ValueError(f"{folder / 'run.json'}: has no 'settings' (04_training's parameters by name); train it again")
-    if (told := tuple(info["settings"].get(name) for name in ("fold", "folds"))) != (fold, folds):
-        raise ValueError(f"{folder / 'run.json'}: is fold {told[0]} of {told[1]}, not {fold} of {folds}; train it again")
-    scores = pd.read_csv(folder / "scores.csv")
-    if lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
-        raise ValueError(f"{folder / 'scores.csv'}: lacks {', '.join(lacking)}; train it again")
-    if scores.empty or scores.case.duplicated().any():
-        raise ValueError(f"{folder / 'scores.csv'}: needs one row a case, at least one; train it again")
-    scores = scores.set_index("case").astype({name: float for name in SCORES})
-    if ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
-        raise ValueError(f"{folder / 'scores.csv'}: holds a score outside [0, 1]; train it again")
-    return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
+def read_stage(path: Path, notebook: str) -> dict:
+    """JSON that an earlier ``notebook`` wrote. Raises FileNotFoundError or, for a damaged file, ValueError that names it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; {notebook} writes it, so run that first")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}); {notebook} writes it, so run that again") from error
+
+
+def trainings(runs: Sequence[Run]) -> list[Run]:
+    """Every training of ``runs``, a fold each where there are folds."""
+    return [one for run in runs for one in run.trained]
 
 
 def shared_settings(runs: Sequence[Run]) -> dict:
     """Settings of the training notebook that all runs share. Raises ValueError where they differ: unfair comparison."""
-    trained = [one for run in runs for one in run.trained]
-    settings = {key: value for key, value in trained[0].info["settings"].items() if key not in PER_RUN}
-    for run in trained[1:]:
+    first, *others = trainings(runs)
+    settings = {key: value for key, value in first.info["settings"].items() if key not in PER_RUN}
+    for run in others:
         other = {key: value for key, value in run.info["settings"].items() if key not in PER_RUN}
         if odd := sorted(key for key in settings | other if settings.get(key) != other.get(key)):
-            pair = f"{run.folder.name} and {trained[0].folder.name}"
+            pair = f"{run.folder.name} and {first.folder.name}"
             raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
     return settings
 
 
+def unlike(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Of ``CONDITIONS``, those in which the trainings differ, each with all its values: empty where rows compare fairly."""
+    found = {name: sorted({str(run.info[name]) for run in trainings(runs) if run.info.get(name) is not None})
+             for name in CONDITIONS}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
 def costs(runs: Sequence[Run]) -> pd.DataFrame:
     """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
-    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for whole in runs for run in whole.trained}
+    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for run in trainings(runs)}
     return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")

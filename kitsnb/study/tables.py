@@ -1,40 +1,26 @@
-"""From runs to results: Table 1, paired comparisons, the audit of the seed paper, and ``results.json``.
+"""From runs to results: Table 1 and the other tables of the paper, and the comparisons behind its sentences.
 
 Scores are Dice coefficients in [0, 1]. Seeds are averaged per case before anything else, so that a mean, its spread and
-a paired difference all speak of cases. All arithmetic is float64. NaN stands for an undefined score (see ``metric``).
+a paired difference all speak of cases. NaN stands for an undefined score (see ``kitsnb.metric``).
 """
 
-import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, spearmanr
 
 from kitsnb.files import Build
 from kitsnb.messages import nearest
 from kitsnb.metric.score import SCORES, lesion_size, summarise
 from kitsnb.metric.score import SIZES as LESIONS
-from kitsnb.study.runs import SURFACES, Run
+from kitsnb.study.runs import SURFACES, Run, read_stage, trainings
+from kitsnb.study.statistics import order_agreement, paired_difference, settled
 
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
 SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "pandas", "papermill", "typst")
-RESAMPLES = 10_000
-#: Comparisons that the seed paper draws conclusions from: (higher, lower, score), sections 5 and 6.
-CLAIMS = (
-    ("dice", "log_cosh_dice", "tumour"),
-    ("focal_tversky", "focal_tversky_5", "tumour"),
-    ("focal_tversky", "log_cosh_focal_tversky", "tumour"),
-    ("weighted_dice", "dice", "tumour"),
-    ("weighted_dice", "log_cosh_dice", "kidney_and_tumour"),
-    ("weighted_dice", "log_cosh_dice", "tumour"),
-)
 
 
 def scores_of(runs: Iterable[Run], experiment: str) -> pd.DataFrame:
@@ -52,31 +38,19 @@ def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: 
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
     table = []
-    for experiment in experiments:
-        own = [run for run in runs if run.experiment == experiment["name"]]
-        cases = scores_of(own, experiment["name"])
-        scores = {
-            name: summarise(cases[name])
-            | {"seed_sd": summarise(run.scores[name].mean() for run in own)["sd"], "fold_sd": _fold_sd(own, cases, name)}
-            for name in SCORES
-        }
-        table.append(
-            {
-                "experiment": experiment["name"],
-                "title": experiment["title"],
-                "loss": experiment["loss"],
-                "loss_parameters": experiment.get("parameters") or {},
-                "seeds": len(own),
-                "scores": scores,
-                "paper": published.get(experiment["name"]),
-            }
-        )
+    for row in experiments:
+        own = [run for run in runs if run.experiment == row["name"]]
+        cases = scores_of(own, row["name"])
+        scores = {name: summarise(cases[name]) | {
+            "seed_sd": summarise(run.scores[name].mean() for run in own)["sd"],
+            "fold_sd": summarise(cases.loc[fold.scores.index, name].mean() for fold in own[0].folds)["sd"],
+        } for name in SCORES}
+        table.append({
+            "experiment": row["name"], "title": row["title"], "loss": row["loss"],
+            "loss_parameters": row.get("parameters") or {}, "seeds": len(own), "scores": scores,
+            "paper": published.get(row["name"]),
+        })
     return table
-
-
-def _fold_sd(runs: Sequence[Run], cases: pd.DataFrame, score: str) -> float:
-    """Standard deviation of the folds' means of ``score``, after seeds were averaged in ``cases``; NaN without folds."""
-    return summarise(cases.loc[fold.scores.index, score].mean() for fold in runs[0].folds)["sd"] if runs[0].folds else math.nan
 
 
 def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
@@ -95,56 +69,34 @@ def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> s
     raise ValueError(f"baseline {name!r} is no experiment of this profile; {nearest(name, experiments)}")
 
 
-def paired_difference(first: pd.Series, second: pd.Series, seed: int = 0) -> dict[str, float]:
-    """Mean of ``first`` - ``second`` over the cases that both define, with a 95 % percentile bootstrap interval.
-
-    Cases are resampled. NaN where undefined: no common case, or for the interval fewer than two. The same ``seed`` gives
-    the same interval.
-    """
-    values = (first.astype(float) - second.astype(float)).dropna().sort_index().to_numpy()
-    low = high = math.nan
-    if values.size > 1:
-        drawn = np.random.default_rng(seed).integers(values.size, size=(RESAMPLES, values.size))
-        low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    mean = float(values.mean()) if values.size else math.nan
-    return {"mean": mean, "low": float(low), "high": float(high), "n": int(values.size)}
-
-
 def compare(runs: Sequence[Run], first: str, second: str, scores: Sequence[str] = SCORES) -> dict[str, dict]:
     """Paired difference ``first`` - ``second`` of each of ``scores``."""
     one, other = scores_of(runs, first), scores_of(runs, second)
     return {name: paired_difference(one[name], other[name]) for name in scores}
 
 
-def order_agreement(table: Sequence[Mapping]) -> dict[str, float]:
-    """Kendall's tau (b) between the measured and the seed paper's means, per column, over the rows that have both.
-
-    1: the same order, -1: the reverse. NaN with fewer than two rows or where all values are tied.
-    """
-    agreement = {}
-    for name in PAPER_COLUMNS:
-        pairs = [(row["scores"][name]["mean"], row["paper"][name]) for row in table if row["paper"]]
-        pairs = [pair for pair in pairs if not math.isnan(pair[0])]
-        agreement[name] = float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
-    return agreement
+def agreement(table: Sequence[Mapping]) -> dict[str, float]:
+    """``statistics.order_agreement`` of the measured and the seed paper's means, per column, over the rows of both."""
+    both = [row for row in table if row["paper"]]
+    return {name: order_agreement([row["scores"][name]["mean"] for row in both], [row["paper"][name] for row in both])
+            for name in PAPER_COLUMNS}
 
 
-def check_claims(runs: Sequence[Run], seed_paper: Mapping) -> list[dict]:
-    """The seed paper's comparisons (``CLAIMS``) that the profile's experiments allow, beside what was measured.
+def check_comparisons(runs: Sequence[Run], seed_paper: Mapping) -> list[dict]:
+    """Those of the seed paper's comparisons whose two losses were run, beside what was measured.
 
     ``verdict``: "agrees" or "disagrees" where the interval of the paired difference leaves out zero, else "undecided".
     """
     published = {row["experiment"]: row for row in seed_paper["table"]}
     here = {run.experiment for run in runs}
     checked = []
-    for higher, lower, score in CLAIMS:
-        if not {higher, lower} <= here:
-            continue
-        found = compare(runs, higher, lower, [score])[score]
-        verdict = "agrees" if found["low"] > 0 else "disagrees" if found["high"] < 0 else "undecided"
-        stated = round(published[higher][score] - published[lower][score], 3)  # the table has three decimals
-        names = {"higher": higher, "lower": lower, "score": score}
-        checked.append(names | {"paper": stated, "difference": found, "verdict": verdict})
+    for one in seed_paper["comparisons"]:
+        higher, lower, score = one["higher"], one["lower"], one["score"]
+        if {higher, lower} <= here:
+            found = compare(runs, higher, lower, [score])[score]
+            verdict = {"higher": "agrees", "lower": "disagrees", None: "undecided"}[settled(found)]
+            stated = round(published[higher][score] - published[lower][score], 3)  # the table has three decimals
+            checked.append({**one, "paper": stated, "difference": found, "verdict": verdict})
     return checked
 
 
@@ -171,19 +123,10 @@ def by_size(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
 def describe_cases(runs: Sequence[Run]) -> pd.DataFrame:
     """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
     tables = {name: scores_of(runs, name) for name in dict.fromkeys(run.experiment for run in runs)}
-    stacked = pd.concat(tables, names=["experiment"])
-    by_case = stacked.groupby(level="case")
+    by_case = pd.concat(tables, names=["experiment"]).groupby(level="case")
     described = by_case[["tumour_ml", *SCORES]].mean()
     described["tumour_low"], described["tumour_high"] = by_case.tumour.min(), by_case.tumour.max()
     return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
-
-
-def volume_correlation(cases: pd.DataFrame) -> float:
-    """Spearman's rho between tumour volume and tumour Dice over cases with a tumour; NaN below three cases."""
-    used = cases[cases.tumour_ml > 0].dropna(subset=["tumour"])
-    if len(used) < 3 or used.tumour.nunique() < 2 or used.tumour_ml.nunique() < 2:
-        return math.nan
-    return float(spearmanr(used.tumour_ml, used.tumour).statistic)
 
 
 def choose_case(scores: pd.DataFrame) -> str:
@@ -193,13 +136,6 @@ def choose_case(scores: pd.DataFrame) -> str:
     return str(used.index[(len(used) - 1) // 2])
 
 
-def read_stage(path: Path, notebook: str) -> dict:
-    """JSON that an earlier ``notebook`` wrote. Raises FileNotFoundError that names it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; {notebook} writes it, so run that first")
-    return json.loads(path.read_text())
-
-
 def describe_data(build: Build, runs: Sequence[Run]) -> dict:
     """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason.
 
@@ -207,17 +143,12 @@ def describe_data(build: Build, runs: Sequence[Run]) -> dict:
     each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most`` the largest.
     """
     found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
-    learned = [run.info["training_cases"] for run in runs[0].trained]
     prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
+    learned = [run.info["training_cases"] for run in trainings(runs[:1])]
     return {
-        "simulated": found["simulated"],
-        "training": min(learned),
-        "training_most": max(learned),
-        "folds": len(runs[0].folds) or None,
-        "validation": len(runs[0].scores),
-        "spacing": prepared["spacing"],
-        "shares_percent": found["shares_percent"],
-        "refused": found["refused"] | prepared["refused"],
+        "simulated": found["simulated"], "training": min(learned), "training_most": max(learned),
+        "folds": len(runs[0].folds) or None, "validation": len(runs[0].scores), "spacing": prepared["spacing"],
+        "shares_percent": found["shares_percent"], "refused": found["refused"] | prepared["refused"],
     }
 
 
@@ -225,24 +156,29 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
 
 
-def to_plain(value: object) -> object:
-    """``value`` as JSON can hold it: NaN becomes None, numpy and tuples Python and lists. Infinity: ValueError."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [to_plain(item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, float) and math.isinf(value):
-        raise ValueError("infinity is no result; look for a division by zero")
-    return value
+# ---- for people ------------------------------------------------------------------------------------------------------
 
 
-def write_results(path: Path, results: Mapping) -> None:
-    """Write strict JSON; the file is replaced in one step, so a reader never sees half of it."""
-    text = json.dumps(to_plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
+    """``value`` as people write it: a dash where it is undefined, a true minus, and no minus before a zero."""
+    if value is None or math.isnan(value):
+        return "–"
+    shown = round(value, digits) + 0.0
+    return f"{shown:{'+' if signed and shown else ''}.{digits}f}".replace("-", "−")
+
+
+def interval(difference: Mapping[str, float], digits: int = 3) -> str:
+    """A paired difference with the ends of its interval, "+0.029 (−0.013 to +0.066)"."""
+    mean, low, high = (number(difference[key], digits, signed=True) for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def summary(found: Mapping, digits: int = 3) -> str:
+    """A summary over cases, "0.912 ± 0.020 (n = 20)", with the number of undefined ones where there are any."""
+    spread = f" ± {number(found['sd'], digits)}" if found["n"] > 1 else ""
+    undefined = f", {found['undefined']} undefined" if found["undefined"] else ""
+    return f"{number(found['mean'], digits)}{spread} (n = {found['n']}{undefined})"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"

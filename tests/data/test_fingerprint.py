@@ -201,7 +201,6 @@ def test_every_figure_says_when_its_data_are_simulated(tmp_path, simulated):
     found = fingerprint.measure_cases([write_case(tmp_path, n, labels(), hu()) for n in range(3)])
     table = found.table.assign(radiographic_mm=found.table.tumour_mm * 1.1)
     roles = dict(zip(table.case, ("training", "validation", "excluded"), strict=True))
-    slices = hu()[1]
     drawn = [
         figures.geometry(table, simulated),
         figures.three_views(hu(), labels(), SPACING, "case_00000", simulated),
@@ -211,7 +210,7 @@ def test_every_figure_says_when_its_data_are_simulated(tmp_path, simulated):
         figures.intensities(found.hu, fingerprint.HU, (-79, 304), simulated),
         figures.clinical_sizes(table, simulated),
         figures.split(table, roles, simulated),
-        figures.clipping(slices, slices.clip(-79, 304), (-79, 304), SPACING[1:], simulated),
+        figures.clipping(hu(), 1, (-79, 304), SPACING, simulated),
     ]
     for figure in drawn:
         figure.canvas.draw()

@@ -1,4 +1,4 @@
-"""Figures of the losses: their errors on slices, value and gradient along error paths, who gets the gradient, slopes.
+"""Figures of the losses: value and gradient along error paths, and who gets the gradient.
 
 Losses keep their colour: one a base loss, dashed for its log-cosh form.
 """
@@ -6,20 +6,14 @@ Losses keep their colour: one a base loss, dashed for its log-cosh form.
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kitsnb.losses.registry import LOG_COSH
-from kitsnb.study.error_paths import PATHS, Geometry
-from kitsnb.study.figures import COLOURS, NAMES, PAGE
-from kitsnb.study.probes import STAGES
-
-
-def named(geometry: Geometry) -> str:
-    return f"{geometry.name}, simulated anatomy" if geometry.simulated else f"{geometry.name}, KiTS19 label"
+from kitsnb.study.figures import COLOURS, NAMES, PAGE, PALE, PALETTE, legend_below
+from kitsnb.study.probes import PATHS, STAGES, Geometry
 
 
 def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
@@ -31,46 +25,18 @@ def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
     for row in rows:
         parameters = {key: value for key, value in (row.get("parameters") or {}).items() if key != "batch"}
         base = (row["loss"].removeprefix(LOG_COSH), str(sorted(parameters.items())))
-        if base not in bases:
-            bases.append(base)
-        styles[row["name"]] = {"base": bases.index(base), "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
-    palette = sns.color_palette("colorblind", 10) + sns.color_palette("dark", 10)
-    return {name: {"color": palette[style["base"] % 20], "linestyle": style["linestyle"]} for name, style in styles.items()}
-
-
-def error_slices(geometry: Geometry) -> Figure:
-    """The label and, for each error path, the prediction at half its way, on the slice with most tumour (contours)."""
-    index = int((geometry.segmentation == 2).sum((1, 2)).argmax())
-    panels = {"label": geometry.segmentation}
-    panels |= {name: path.make(geometry, path.most(geometry) / 2) for name, path in PATHS.items()}
-    figure = Figure(figsize=(PAGE, 1.75), layout="constrained")
-    height, width = (size * step for size, step in zip(geometry.segmentation.shape[1:], geometry.spacing[1:]))
-    for axes, (title, labels) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        # The invented tumour lies elsewhere: each panel shows the slice where it differs most from the label.
-        differs = ((labels == 2) != (geometry.segmentation == 2)).sum((1, 2))
-        shown = int(differs.argmax()) if title.endswith("tumour") else index
-        axes.imshow(colour(labels[shown]), extent=(0, width, height, 0), interpolation="nearest")
-        axes.contour(geometry.segmentation[shown] > 0, [0.5], colors="black", linewidths=0.6, extent=(0, width, 0, height))
-        axes.set(xticks=[], yticks=[], frame_on=False, xlim=(0, width), ylim=(height, 0))
-        axes.set_title(title, fontsize="small")
-    figure.suptitle(f"Errors at half their way ({named(geometry)}): kidney blue, tumour orange, outline of the label black")
-    return figure
-
-
-def colour(labels: np.ndarray) -> np.ndarray:
-    """RGB image of a slice of labels."""
-    picture = np.full((*labels.shape, 3), 0.93)
-    for label, name in ((1, "kidney"), (2, "tumour")):
-        picture[labels == label] = [int(COLOURS[name][at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    return picture
+        bases += [] if base in bases else [base]
+        colour = (PALETTE + sns.color_palette("dark").as_hex())[bases.index(base) % 20]
+        styles[row["name"]] = {"color": colour, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
+    return styles
 
 
 def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry) -> Figure:
     """Value (top, over that of finding nothing) and size of the gradient (bottom, logarithmic) along each error path.
 
-    ``table`` is that of ``anatomy.along_paths``; a line a loss of ``rows``.
+    ``table`` is that of ``probes.along_paths``; a line a loss of ``rows``.
     """
-    styles, titles = line_styles(rows), {row["name"]: row.get("title", row["name"]) for row in rows}
+    styles, titles = line_styles(rows), [row.get("title", row["name"]) for row in rows]
     figure = Figure(figsize=(PAGE, 4.1), layout="constrained")
     grid = figure.subplots(2, len(PATHS), sharey="row", sharex="col")
     for (top, bottom), (name, path) in zip(grid.T, PATHS.items(), strict=True):
@@ -80,60 +46,36 @@ def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry
             top.plot(line.amount, line.relative, linewidth=1.1, **style)
             bottom.plot(line.amount, line.gradient, linewidth=1.1, **style)
         top.set_title(name, fontsize="medium")
-        bottom.set_xlabel(path.unit)
-        bottom.set_yscale("log")
-    grid[0, 0].set_ylabel("loss / loss of finding nothing")
+        bottom.set(xlabel=f"error ({path.unit})", yscale="log")
+    grid[0, 0].set_ylabel("loss over that of\nfinding nothing")
     grid[1, 0].set_ylabel("size of the gradient")
-    _legend(figure, styles, titles)
-    figure.suptitle(f"Losses along controlled errors ({named(geometry)})")
+    handles = [Line2D([], [], label=title, **style) for title, style in zip(titles, styles.values())]
+    legend_below(figure, handles, columns=4 if max(map(len, titles)) < 32 else 3)
+    figure.suptitle(f"Losses along controlled errors ({geometry})")
     return figure
-
-
-def _legend(figure: Figure, styles: Mapping[str, Mapping], titles: Mapping[str, str]) -> None:
-    handles = [Line2D([], [], label=titles[name], linewidth=1.3, **style) for name, style in styles.items()]
-    longest = max(len(title) for title in titles.values())
-    figure.legend(handles=handles, loc="outside lower center", ncols=4 if longest < 32 else 3, frameon=False, fontsize="small")
 
 
 def gradient_shares(table: pd.DataFrame, rows: Sequence[Mapping], shares: Sequence[float]) -> Figure:
     """The part of the gradient that falls on kidney and tumour voxels, by loss and stage of training (logarithmic).
 
-    ``table`` is that of ``anatomy.gradient_shares``; dotted lines are the classes' own ``shares`` of the voxels.
+    ``table`` is that of ``probes.gradient_shares``; dotted lines are the classes' own ``shares`` of the voxels.
     """
-    titles = [row.get("title", row["name"]) for row in rows]
+    titles = {row["name"]: textwrap.shorten(row.get("title", row["name"]), 40) for row in rows}
+    markers = {"kidney": "o", "tumour": "D"}
     figure = Figure(figsize=(PAGE, 0.95 + 0.21 * len(rows)), layout="constrained")
-    lowest = table[["share_1", "share_2"]].to_numpy()
+    lowest = table[[*markers]].to_numpy()
     for axes, stage in zip(figure.subplots(1, len(STAGES), sharey=True, sharex=True), STAGES, strict=True):
-        part = table[table.stage == stage].set_index("loss").loc[[row["name"] for row in rows]]
-        places = np.arange(len(rows))
-        axes.hlines(places, part[["share_1", "share_2"]].min(axis=1), part[["share_1", "share_2"]].max(axis=1), color="#d9d9d9")
-        for label, name, marker in ((1, "kidney", "o"), (2, "tumour", "D")):
-            axes.plot(part[f"share_{label}"], places, marker, color=COLOURS[name], markersize=4)
-            axes.axvline(shares[label], color=COLOURS[name], linestyle=":", linewidth=0.9)
+        part = table[table.stage == stage].set_index("loss").loc[list(titles)].rename(titles)
+        axes.hlines(part.index, part[[*markers]].min(axis=1), part[[*markers]].max(axis=1), color=PALE, zorder=0)
+        for (name, marker), share in zip(markers.items(), shares[1:]):
+            sns.scatterplot(x=part[name], y=part.index, marker=marker, s=20, color=COLOURS[name], ax=axes)
+            axes.axvline(share, color=COLOURS[name], linestyle=":", linewidth=0.9)
         axes.set_title(stage, fontsize="medium")
-        axes.set(xscale="log", xlabel="share of the gradient", xlim=(min(lowest[lowest > 0].min(), shares[2]) / 2, 1))
-    figure.axes[0].set_yticks(np.arange(len(rows)), [textwrap.shorten(title, 40) for title in titles])
+        axes.set(xscale="log", xlim=(min(lowest[lowest > 0].min(), shares[2]) / 2, 1.1), ylabel="",
+                 xlabel="share of the gradient")
     figure.axes[0].set_ylim(len(rows) - 0.5, -0.5)
     handles = [Line2D([], [], color=COLOURS[name], marker=marker, linestyle="", markersize=4, label=f"on {NAMES[name]} voxels")
-               for name, marker in (("kidney", "o"), ("tumour", "D"))]
-    handles.append(Line2D([], [], color="black", linestyle=":", label="share of the voxels"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+               for name, marker in markers.items()]
+    legend_below(figure, [*handles, Line2D([], [], color="black", linestyle=":", label="share of the voxels")])
     figure.suptitle("Who gets the gradient at KiTS19's imbalance (random logits)")
-    return figure
-
-
-def slopes(exponents: Sequence[float]) -> Figure:
-    """Left: slope of log-cosh, tanh of the loss. Right: slope of (1 - TI)^exponent against the index TI."""
-    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    loss = np.linspace(0, 3, 200)
-    left.plot(loss, np.tanh(loss), color=COLOURS["composite"])
-    left.axhline(1, color="#9a9a9a", linestyle=":", linewidth=0.9)
-    left.set(xlabel="loss", ylabel="factor on its gradient", ylim=(0, 1.05), title="log-cosh: tanh of the loss")
-    index = np.linspace(0, 0.999, 400)
-    for exponent, colours in zip(exponents, sns.color_palette("colorblind", len(exponents)), strict=True):
-        right.plot(index, exponent * (1 - index) ** (exponent - 1), label=f"exponent {exponent:g}", color=colours)
-    right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=(1e-4, 20))
-    right.set_title("focal Tversky: slope of (1 − TI)^exponent")
-    right.legend(frameon=False)
     return figure
