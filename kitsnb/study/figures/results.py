@@ -107,8 +107,8 @@ def best_against_baseline(
     figure.axes[0].set_ylabel("Dice")
     handles = [Line2D([], [], color="black", markerfacecolor="white", label=names[1], **DOT),
                Line2D([], [], color="black", label=names[0], **DOT),
-               *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]} rises") for column in columns),
-               Line2D([], [], color=GREY, label="grey: falls")]
+               *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher") for column in columns),
+               Line2D([], [], color=GREY, label="lower")]
     legend_below(figure, handles, columns=2 if len(columns) == 1 else None)
     title = heading(f"{names[0]} against {names[1]}", simulated)
     figure.suptitle(textwrap.fill(title, 44, break_on_hyphens=False) if len(columns) == 1 else title)
