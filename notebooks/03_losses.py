@@ -117,7 +117,7 @@ for geometry in geometries:
     display(error_slices(geometry))
 pd.DataFrame([
     {"patch": str(geometry), "voxels": " x ".join(map(str, geometry.segmentation.shape)), "tumour (ml)": number(geometry.tumour_ml, 1)}
-    | {f"{name} (%)": number(100 * (geometry.segmentation == label).mean(), 2) for label, name in enumerate(probes.CLASSES)}
+    | {f"{name} (%)": number(share, 2) for name, share in geometry.shares_percent.items()}
     for geometry in geometries
 ]).style.hide()
 

@@ -36,9 +36,8 @@ from importlib.metadata import version
 import pandas as pd
 from IPython.display import display
 
-from kitsnb.files import ROOT, Build, resolve
+from kitsnb.files import ROOT, Build, resolve, write_json
 from kitsnb.study import figures
-from kitsnb.study.tables import write_results
 
 sys.path.append(str(ROOT / "notebooks"))
 from peers.figure import ratios
@@ -127,7 +126,7 @@ figure
 # %%
 packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchio", "monai", "nibabel"))
 note = f"Medians on one thread of one {platform.machine()} machine, {repeats} rounds, CPU time; {packages}."
-write_results(build.benchmarks, {"rows": rows, "note": note})
+write_json(build.benchmarks, {"rows": rows, "note": note})
 if readme:
     write_table(rows, note, ROOT / "README.md")
 print(f"wrote {build.benchmarks}" + (" and the table in README.md" if readme else ""))

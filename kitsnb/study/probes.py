@@ -45,6 +45,11 @@ class Geometry:
         return float((self.segmentation == 2).sum() * self.voxel_ml)
 
     @property
+    def shares_percent(self) -> dict[str, float]:
+        """Share of each class in the patch's voxels."""
+        return {name: float(100 * (self.segmentation == label).mean()) for label, name in enumerate(CLASSES)}
+
+    @property
     def target(self) -> Tensor:
         """Labels [1, D, H, W] as losses take them."""
         return torch.from_numpy(self.segmentation.astype(np.int64))[None]

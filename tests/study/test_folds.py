@@ -14,8 +14,7 @@ from study.test_tables import history
 
 from kitsnb.data.cases import Case, cut_into_folds, select
 from kitsnb.files import ROOT, Build
-from kitsnb.study import audit
-from kitsnb.study import tables as results
+from kitsnb.study import audit, tables
 from kitsnb.study.runs import SURFACES, VOLUMES, costs, load_runs, shared_settings
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import ProfileError, load
@@ -129,7 +128,7 @@ def build(tmp_path) -> Build:
 def test_folds_become_one_row_by_hand(build):
     runs = load_runs(build, [EXPERIMENT], [0, 1], 3)
     assert [(run.experiment, run.seed, len(run.scores), len(run.trained)) for run in runs] == [("dice", 0, 5, 3), ("dice", 1, 5, 3)]
-    tumour = results.make_table(runs, [EXPERIMENT], audit.load_seed_paper())[0]["scores"]["tumour"]
+    tumour = tables.make_table(runs, [EXPERIMENT], audit.load_seed_paper())[0]["scores"]["tumour"]
     assert (tumour["n"], tumour["undefined"]) == (4, 1)
     assert tumour["mean"] == pytest.approx(0.6)  # 0.3, 0.5, 0.7, 0.9
     assert tumour["sd"] == pytest.approx(math.sqrt(0.2 / 3))
@@ -145,7 +144,7 @@ def test_data_are_described_as_folds(build):
                           (build.preprocessed / "report.json", {"spacing": [1, 1, 1], "refused": {}})):
         path.parent.mkdir()
         path.write_text(json.dumps(content))
-    data = results.describe_data(build, load_runs(build, [EXPERIMENT], [0], 3))
+    data = tables.describe_data(build, load_runs(build, [EXPERIMENT], [0], 3))
     assert (data["folds"], data["validation"], data["training"], data["training_most"]) == (3, 5, 3, 4)
 
 

@@ -45,13 +45,13 @@ LABELS = {
 }  # fmt: skip
 
 
-PREDICTION = {"kind": "tumour", "experiment": "weighted_dice", "reference": "dice", "score": "tumour", "expected": "higher",
+HYPOTHESIS = {"kind": "tumour", "experiment": "weighted_dice", "reference": "dice", "score": "tumour", "expected": "higher",
               "measure": "share of the gradient", "ratio": 1.37, "verdict": "held",
               "difference": {"mean": 0.123, "low": 0.045, "high": 0.201, "n": 9}}
 LOSSES = {
     "geometry": {"name": "phantom 0", "simulated": True, "tumour_ml": 21.0}, "shares_percent": [99.15, 0.68, 0.17],
     "price_of_missing": {"dice": 1.23, "weighted_dice": 3.21},
-    "predictions": [PREDICTION, PREDICTION | {"expected": "same", "verdict": "undecided"},
+    "hypotheses": [HYPOTHESIS, HYPOTHESIS | {"expected": "same", "verdict": "undecided"},
                     {"kind": "lowest", "experiment": "focal_tversky_5", "reference": None, "score": "composite",
                      "expected": "lowest", "measure": "fall", "ratio": 0.0004, "verdict": "refuted", "difference": None}],
 }  # fmt: skip
@@ -84,12 +84,17 @@ def results() -> dict:
         "data": {"simulated": True, "training": 21, "validation": 9, "spacing": [6.0, 5.0, 5.0],
                  "shares_percent": {"background": 96.5, "kidney": 2.5, "tumour": 1.0}, "refused": {}},
         "settings": {"build": "/somewhere/build", "patch_size": [32, 48, 48], "batch_size": 2, "learning_rate": 0.01,
-                     "epochs": 14, "steps_per_epoch": 50, "base_filters": 8, "depth": 3, "optimizer": "adam",
+                     "epochs": 14, "stop_patience": 20, "steps_per_epoch": 50, "base_filters": 8, "depth": 3, "optimizer": "adam",
                      "normalization": "batch", "warm_up": None, "flips": True},
         "network": {"trainable": 351179, "paper_trainable": 22581283, "paper_running": 5888},
-        "table": table, "baseline": "log_cosh_dice", "best": "weighted_dice", "rival": "weighted_dice", "worst": "dice",
+        "table": table, "baseline": "log_cosh_dice", "reference": "log_cosh_dice", "best": "weighted_dice", "rival": "weighted_dice", "worst": "dice",
         "difference": {"kidney_and_tumour": {"mean": 0.031, "low": 0.012, "high": 0.047},
                        "tumour": {"mean": 0.029, "low": -0.013, "high": 0.066}},
+        "extremes": {"mean": 0.06, "low": 0.03, "high": 0.09},
+        "comparisons": [dict(one, paper=0.018, verdict="undecided", difference={"mean": 0.004, "low": -0.02, "high": 0.03})
+                        for one in SEED["comparisons"][:-1]]
+        + [dict(SEED["comparisons"][-1], paper=0.114, verdict="agrees", difference={"mean": 0.08, "low": 0.02, "high": 0.11})],
+        "unlike": {},
         "order_agreement": {"tumour": 0.24, "kidney_and_tumour": -0.14},
         "losses": copy.deepcopy(LOSSES),
         "distances": [{"experiment": r["experiment"], "title": r["title"], "hd95_kidney_and_tumour": score(5.25),
@@ -97,7 +102,7 @@ def results() -> dict:
                        "nsd_tumour": score(0.321)} for r in table],
         "by_size": [{"experiment": r["experiment"], "title": r["title"],
                      "sizes": {"up to 4 cm": score(0.456, n=6), "over 7 cm": score(0.789, n=3)}} for r in table],
-        "audit": {"table": [], "split": {}, "parameters": {}, "labels": LABELS},
+        "audit": {"labels": LABELS},
         "runs": [{"experiment": r["experiment"], "title": r["title"], "seed": 0, "seconds": 61.0, "device": "cpu",
                   "precision": "bf16"} for r in table],
         "figures": list(FIGURES), "seconds": 500.0,
@@ -147,7 +152,7 @@ def test_figures_are_numbered_as_in_the_seed_paper(made):
     assert sorted(captions) == list(range(1, 15))
     assert "before and after" in captions[1]
     assert "weighted Dice" in captions[5] + captions[10]
-    assert "Prediction of the best" in captions[14]
+    assert "Prediction of the best" in captions[14] and "Prediction of the baseline" in captions[13]
 
 
 def test_simulated_stands_in_title_abstract_and_all_captions(tmp_path, made, results):
@@ -159,7 +164,7 @@ def test_simulated_stands_in_title_abstract_and_all_captions(tmp_path, made, res
     for n in ("S1", "S2"):
         assert re.search(rf"Figure {n}: [^“]*no CT is used\. Profile “madeup”", made), n
     assert re.search(r"Figure S1: [^“]*whose anatomy is simulated", made)
-    assert re.search(r"Table \d: What the losses alone predict.*?Simulated CT, profile", made)
+    assert re.search(r"Table \d: What the losses alone let one expect.*?Simulated CT, profile", made)
     assert re.search(r"Table 1: Dice on .*?Simulated CT, profile", made)
     results["profile"]["simulated"] = results["data"]["simulated"] = False
     real = words(build(write(tmp_path / "real", results)))
@@ -177,9 +182,17 @@ def test_cross_validation_is_told_as_what_it_is(tmp_path, made, results):
 
 
 def test_an_eighth_row_has_a_dash_for_the_seed_paper(tmp_path, results):
-    results["table"].append(row("my_own", "My own loss", 0.654, None, exponent=2))
-    text = words(build(write(tmp_path / "build", results)))
-    assert re.search(r"My own loss.{0,20}exponent 2.{0,8}0\.654 ± 0\.111 \(9\) – 0\.634", text)
+    results["table"].append(row("my_own", "My own loss", 0.654, None, exponent=2, batch=True))
+    made = write(tmp_path / "build", results)
+    with pytest.raises(PaperError, match="training_my_own"):
+        build(made)
+    for kind in ("training", "scores", "slices"):
+        (made.figures / f"{kind}_my_own.svg").write_text((made.figures / "fig01_clipping.svg").read_text())
+    text = words(build(made))
+    for caption in ("Training with My own loss", "Scores of My own loss, case by case", "Prediction of My own loss against"):
+        assert re.search(rf"Figure S\d: {caption}[^“]*Simulated CT", text), caption
+    assert "pooled over the batch" in text and "batch yes" not in text
+    assert re.search(r"My own loss.{0,20}exponent 2; pooled over the batch.{0,8}0\.654 ± 0\.111 \(9\) – 0\.634", text)
     assert "8 losses" in text
 
 
@@ -191,11 +204,15 @@ def test_labels_absent_is_said(tmp_path, made, results):
 
 
 def test_words_follow_the_numbers(tmp_path, made, results):
-    assert "an interval above zero" in made and "an interval that holds zero" in made
+    assert "an interval above zero" in made and "an interval that holds zero: these cases leave open which is higher" in made
+    assert "show no difference" not in made
     assert "more pairs of losses in the opposite order" in made
     assert "both counts are confirmed" in made
     other = copy.deepcopy(results)
     other["difference"]["tumour"] = {"mean": -0.05, "low": -0.09, "high": -0.01}
+    other["extremes"] |= {"low": None, "high": None}
+    for one in other["comparisons"]:
+        one["difference"] |= {"low": 0.01} if one["verdict"] == "undecided" else {}
     other["order_agreement"] = {"tumour": None, "kidney_and_tumour": 0.0}
     other["network"]["paper_trainable"] -= 1
     other["profile"]["deviations"] = []
@@ -207,11 +224,32 @@ def test_words_follow_the_numbers(tmp_path, made, results):
     assert "the counts are not the same" in text and "lists no deviation" in text
     results["best"] = "log_cosh_dice"
     text = words(build(write(tmp_path / "baseline", results)))
-    assert "The best loss is the baseline. The paired difference of Weighted Dice to the baseline" in text
+    assert "The highest mean is that of the baseline. The paired difference of Weighted Dice to the baseline" in text
     assert "Prediction of the best other loss (Weighted Dice)" in text
-    results |= {"table": results["table"][3:4], "worst": "log_cosh_dice", "rival": "log_cosh_dice"}
-    results |= {key: results[key][3:4] for key in ("distances", "by_size")}
-    assert "was the only loss" in words(build(write(tmp_path / "alone", results)))
+
+
+def test_a_paper_of_one_row_compares_nothing(tmp_path, results):
+    results |= {"table": results["table"][:1], "baseline": None, "reference": "dice", "best": "dice", "worst": "dice"}
+    results |= {"rival": None, "difference": None, "extremes": None, "comparisons": []}
+    results |= {key: results[key][:1] for key in ("distances", "by_size", "runs")}
+    results["losses"]["hypotheses"] = []
+    results["settings"] |= {"epochs": 40, "stop_patience": 40}
+    text = words(build(write(tmp_path / "alone", results)))
+    assert "It was the only loss of the profile, Dice, with a mean composite score of 0.601; nothing is compared" in text
+    assert "is the only loss of the profile, so there is none to compare it with" in text
+    for nonsense in ("ighest mean composite", "the highest mean for", "Hypotheses, checked", "Of 0 hypotheses", "stands in"):
+        assert nonsense not in text, nonsense
+    assert "trains for 40 epochs of 50 steps. The weights" in text and "The 1 training run of" in text
+    assert text.count("This profile does not run the experiment.") == 4 + 4 + 3  # 2-5, all but Dice of 6-10, 11, 12 and 14
+    assert "Figure 13: Prediction of Dice, against the label" in text
+    assert text.count("this build did not run both") == len(SEED["comparisons"])
+
+
+def test_rows_that_were_not_made_alike_are_said(tmp_path, made, results):
+    assert "made alike" not in made
+    results["unlike"] = {"precision": ["32-true", "bf16-mixed"], "threads": ["1", "2"]}
+    text = words(build(write(tmp_path / "unlike", results)))
+    assert re.search(r"differ in precision \(32-?true and bf16-?mixed\) and threads \(1 and 2\)", text)
 
 
 def test_distances_and_sizes(tmp_path, made, results):
@@ -222,34 +260,35 @@ def test_distances_and_sizes(tmp_path, made, results):
     assert "up to 4 cm" not in words(build(write(tmp_path / "none", results)))
 
 
-def test_losses_and_what_they_predicted(tmp_path, made, results):
+def test_losses_and_what_they_let_one_expect(tmp_path, made, results):
     assert "1.23 (Dice) and 3.21 (Weighted Dice)" in made
-    assert "Of 3 predictions, 1 held, 1 was refuted, 0 expected no difference" in made and "1 stayed undecided" in made
+    assert "Of 3 hypotheses, 1 held, 1 was refuted, 0 expected no difference" in made and "1 stayed undecided" in made
     assert re.search(r"\+0\.123 \(0\.045 to 0\.201\) held", made) and re.search(r"below 0\.01 – refuted", made)
     assert "whose anatomy is simulated" in made
     results["losses"]["geometry"] = {"name": "case_00122", "simulated": False, "tumour_ml": 30.0}
-    results["losses"] |= {"predictions": []}
+    results["losses"] |= {"hypotheses": []}
     text = words(build(write(tmp_path / "real", results)))
-    assert "the label of case 00122" in text and "anatomy is simulated" not in text and "Of 0 predictions" in text
+    assert "the label of case 00122" in text and "anatomy is simulated" not in text and "ypotheses, checked" not in text
 
 
 def test_what_a_profile_leaves_out_is_said_and_keeps_its_figure_number(tmp_path, results):
     results["table"] = [item for item in results["table"] if item["experiment"] in ("dice", "weighted_dice")]
-    results |= {"baseline": None, "difference": None}
+    results |= {"baseline": None, "reference": "dice", "comparisons": []}
     made = write(tmp_path / "build", results)
-    left = ("training_weighted", "clipping", "imbalance", "losses0", "scores_dice", "scores_weighted", "slices_best")
+    left = ("training_weighted", "clipping", "imbalance", "losses0", "scores_dice", "scores_weighted", "slices", "best_against")
     for path in made.figures.iterdir():
         if not any(name in path.name for name in left):
             path.unlink()
     text = words(build(made))
     assert "this build did not run both" in text and "The baseline was not run" in text
     assert {int(n) for n in re.findall(r"Figure (\d+): ", text)} == set(range(1, 15))
-    assert text.count("This profile does not run the experiment.") == 9
+    assert "to Dice, which stands in for the baseline" in text and "Prediction of Dice, which stands in" in text
+    assert text.count("This profile does not run the experiment.") == 6
 
 
 @pytest.mark.parametrize("path", ["profile.name", "data.spacing", "network.paper_running", "settings.epochs",
                                   "difference.tumour", "audit.labels", "order_agreement.tumour",
-                                  "software", "losses.predictions"])  # fmt: skip
+                                  "software", "unlike", "extremes", "comparisons", "losses.hypotheses"])  # fmt: skip
 def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
     *parents, key = path.split(".")
     holder = results
@@ -297,7 +336,7 @@ def test_equal_results_give_equal_bytes_wherever_they_lie(tmp_path, results):
 
 def test_no_word_follows_a_number_without_its_stop(made):
     """typst takes a semicolon after an expression for its own, unless it is escaped."""
-    assert "belongs to Weighted Dice; the lowest" in made
+    assert "to Dice; the paired difference of these two is" in made
     source = (paths.PAPER / "paper.typ").read_text(encoding="utf-8")
     assert re.findall(r"#[\w.-]+(?:\([^()]*\))?;", source) == []
 

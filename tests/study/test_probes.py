@@ -1,14 +1,17 @@
-"""Anatomy of losses: what must hold whatever the loss, closed forms, predictions and their verdicts by hand."""
+"""Losses probed: controlled errors on a box whose volumes are known by hand, and what must hold whatever the loss."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from kitsnb.data.cases import Case, discover
+from kitsnb.data.checks import Accept
+from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.losses import DiceLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss
-from kitsnb.study import hypotheses as predictions
-from kitsnb.study import probes as anatomy
-from kitsnb.study.error_paths import phantom_geometry
+from kitsnb.metric.score import kits19_score
+from kitsnb.study import probes
+from kitsnb.study.probes import PATHS, Geometry, crop, phantom_geometry, real_geometry, soft_logits
 
 SHARES = (0.9, 0.07, 0.03)
 PLAIN = {"dice": DiceLoss(), "log_cosh": LogCosh(DiceLoss()), "entropy": WeightedCrossEntropyLoss(weights=[1, 1, 1])}
@@ -20,32 +23,32 @@ def geometry():
 
 
 def test_losses_are_built_from_rows():
-    built = anatomy.build_losses([{"name": "mine", "loss": "tversky", "parameters": {"alpha": 0.6}}, {"name": "d", "loss": "dice"}])
+    built = probes.build_losses([{"name": "mine", "loss": "tversky", "parameters": {"alpha": 0.6}}, {"name": "d", "loss": "dice"}])
     assert built["mine"].alpha == 0.6 and isinstance(built["d"], DiceLoss)
 
 
 def test_measure_by_hand():
     """Cross-entropy of two voxels at p = 1/3: each pushes its own class by 2/3 and the two others by 1/3, over two voxels."""
-    found = anatomy.measure(PLAIN["entropy"], torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 2]]]))
+    found = probes.measure(PLAIN["entropy"], torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 2]]]))
     assert found["value"] == pytest.approx(np.log(3))
     assert found["gradient"] == pytest.approx(4 / 3)
-    assert [found[f"share_{label}"] for label in range(3)] == pytest.approx([0.5, 0, 0.5])
+    assert [found[name] for name in probes.CLASSES] == pytest.approx([0.5, 0, 0.5])
 
 
 def test_mixture_has_the_shares_and_the_margin():
-    logits, target = anatomy.mixture(SHARES, 5.0, voxels=10_000)
+    logits, target = probes.mixture(SHARES, 5.0, voxels=10_000)
     assert torch.bincount(target.flatten()).tolist() == [9000, 700, 300]
     own = logits.gather(1, target[:, None])
     assert float(own.mean()) == pytest.approx(5.0, abs=0.05)
     assert float((logits.sum(1) - own[:, 0]).mean() / 2) == pytest.approx(0.0, abs=0.05)
-    assert torch.bincount(anatomy.mixture((0.99999, 0.0, 0.00001), 0.0, voxels=1000)[1].flatten()).tolist() == [998, 1, 1]
+    assert torch.bincount(probes.mixture((0.99999, 0.0, 0.00001), 0.0, voxels=1000)[1].flatten()).tolist() == [998, 1, 1]
 
 
 def test_cross_entropy_gives_untrained_voxels_their_share_and_log_cosh_changes_no_share():
-    table = anatomy.gradient_shares(PLAIN, SHARES).set_index(["stage", "loss"])
-    shares = ["share_0", "share_1", "share_2"]
+    table = probes.gradient_shares(PLAIN, SHARES).set_index(["stage", "loss"])
+    shares = list(probes.CLASSES)
     assert table.loc[("untrained", "entropy"), shares].tolist() == pytest.approx(SHARES, rel=0.02)
-    for stage in anatomy.STAGES:
+    for stage in probes.STAGES:
         assert table.loc[(stage, "dice"), shares].tolist() == pytest.approx(table.loc[(stage, "log_cosh"), shares].tolist(), rel=1e-4)
         factor = table.loc[(stage, "log_cosh"), "gradient"] / table.loc[(stage, "dice"), "gradient"]
         assert factor == pytest.approx(np.tanh(table.loc[(stage, "dice"), "value"]), rel=1e-4)
@@ -53,7 +56,7 @@ def test_cross_entropy_gives_untrained_voxels_their_share_and_log_cosh_changes_n
 
 
 def test_along_paths_has_every_step_and_is_relative_to_finding_nothing(geometry):
-    table = anatomy.along_paths({"dice": DiceLoss()}, geometry, steps=3)
+    table = probes.along_paths({"dice": DiceLoss()}, geometry, steps=3)
     assert len(table) == 5 * 3 and not table.isna().any(axis=None)
     start = table[table.amount == 0]
     assert start.value.nunique() == 1 and (table.relative <= 1.01).all()
@@ -62,72 +65,110 @@ def test_along_paths_has_every_step_and_is_relative_to_finding_nothing(geometry)
 
 def test_price_of_missing_follows_alpha_over_beta(geometry):
     losses = {f"{alpha}": TverskyLoss(alpha=alpha, beta=1 - alpha) for alpha in (0.3, 0.5, 0.7)}
-    price = anatomy.price_of_missing(anatomy.along_paths(losses, geometry, steps=9))
+    price = probes.price_of_missing(probes.along_paths(losses, geometry, steps=9))
     assert price["0.3"] < price["0.5"] < price["0.7"]
     by_hand = pd.DataFrame({"path": ["missed tumour"] * 2 + ["false tumour"] * 2, "amount": [0, 1, 0, 1], "loss": "x",
                             "value": [0.1, 0.4, 0.1, 0.2]})
-    assert anatomy.price_of_missing(by_hand)["x"] == pytest.approx(3.0)
+    assert probes.price_of_missing(by_hand)["x"] == pytest.approx(3.0)
 
 
 def test_a_patch_without_tumour(geometry):
-    table = anatomy.without_tumour({"dice": DiceLoss(), "pooled": DiceLoss(batch=True), "entropy": PLAIN["entropy"]}, geometry, 3.0)
+    table = probes.without_tumour({"dice": DiceLoss(), "pooled": DiceLoss(batch=True), "entropy": PLAIN["entropy"]}, geometry, 3.0)
     assert (table["false"] > table.clean).all()
     assert table.clean["dice"] > 0.3 and table.clean["entropy"] < 0.01
     assert table.pooled["pooled"] > 10 * table.push["pooled"]
 
 
-# ---- predictions -----------------------------------------------------------------------------------------------------
-
-
-def shares_table() -> pd.DataFrame:
-    tumour = {"dice": (0.02, 1.0), "more": (0.03, 0.9), "less": (0.01, 0.01), "alike": (0.021, 1.2)}
-    rows = [{"stage": "half-trained", "loss": name, "share_2": share, "gradient": 1.0} for name, (share, _) in tumour.items()]
-    return pd.DataFrame(rows + [{"stage": "trained", "loss": name, "share_2": 0.0, "gradient": g} for name, (_, g) in tumour.items()])
-
-
-def test_predictions_by_hand():
-    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
-    made = predictions.predict(["dice", "more", "less", "alike"], shares_table(), price, "dice")
-    found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
-    assert found == {
-        ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
-        ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
-        ("lowest", "less"): ("lowest", 0.01),
-    }
-    assert predictions.predict(["dice"], shares_table(), price, "dice") == []
-    with pytest.raises(KeyError, match="none of the experiments dice"):
-        predictions.predict(["dice"], shares_table(), price, "other")
-
-
-@pytest.mark.parametrize("expected, low, high, verdict", [
-    ("higher", 0.1, 0.2, "held"), ("higher", -0.2, -0.1, "refuted"), ("higher", -0.1, 0.1, "undecided"),
-    ("lower", -0.2, -0.1, "held"), ("lower", 0.1, 0.2, "refuted"), ("lower", np.nan, np.nan, "undecided"),
-    ("same", 0.1, 0.2, "refuted"), ("same", -0.2, -0.1, "refuted"), ("same", -0.1, 0.1, "not refuted"),
-])
-def test_verdicts(expected, low, high, verdict):
-    assert predictions.judge(expected, {"low": low, "high": high}) == verdict
-
-
-def test_predictions_are_checked_against_paired_cases():
-    from kitsnb.study.runs import Run
-
-    def run(name: str, tumour: list[float]) -> Run:
-        scores = pd.DataFrame({"tumour": tumour, "predicted_tumour_ml": [10 * value for value in tumour]}, index=pd.Index(["a", "b", "c"], name="case"))
-        return Run(name, 0, None, {}, None, scores)
-
-    runs = [run("dice", [0.5, 0.6, 0.7]), run("more", [0.6, 0.7, 0.8])]
-    table = [{"experiment": name, "scores": {"composite": {"mean": mean}}} for name, mean in (("dice", 0.5), ("more", 0.6))]
-    base = {"experiment": "more", "reference": "dice", "kind": "tumour", "score": "tumour", "expected": "higher"}
-    checked = predictions.check([
-        base, base | {"expected": "same"}, base | {"kind": "volume", "score": "predicted_tumour_ml", "expected": "lower"},
-        base | {"experiment": "gone"}, base | {"kind": "lowest", "reference": None, "score": "composite", "expected": "lowest"},
-    ], runs, table)
-    assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run", "refuted"]
-    assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
-    assert checked[3]["difference"] is None
-
-
 def test_weights_move_the_gradient_to_the_tumour():
-    table = anatomy.gradient_shares({"even": WeightedDiceLoss(weights=[1, 1, 1]), "tumour": WeightedDiceLoss(weights=[0, 0, 1])}, SHARES)
-    half = table[table.stage == "half-trained"].set_index("loss").share_2
+    table = probes.gradient_shares({"even": WeightedDiceLoss(weights=[1, 1, 1]), "tumour": WeightedDiceLoss(weights=[0, 0, 1])}, SHARES)
+    half = table[table.stage == "half-trained"].set_index("loss").tumour
     assert half["tumour"] > half["even"]
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+def box(spacing=(2.0, 1.0, 1.0)) -> Geometry:
+    """A kidney of 10 x 20 x 20 voxels (20 mm a side) in 20 x 60 x 60, its upper half in the slice axis a tumour."""
+    labels = np.zeros((20, 60, 60), np.uint8)
+    labels[5:15, 20:40, 20:40] = 1
+    labels[5:10, 20:40, 20:40] = 2
+    return Geometry("box", labels, np.asarray(spacing), simulated=True)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_starts_at_the_label_and_scores_fall_along_it(name):
+    geometry, path = box(), PATHS[name]
+    amounts = path.amounts(geometry, 5)
+    assert amounts[0] == 0 and amounts[-1] == path.most(geometry)
+    assert np.array_equal(path.make(geometry, 0.0), geometry.segmentation)
+    tumour = [kits19_score(path.make(geometry, amount), geometry.segmentation)["tumour"] for amount in amounts]
+    assert all(after <= before for before, after in zip(tumour, tumour[1:])) and tumour[1] < tumour[0]
+
+
+def test_erosion_and_dilation_are_in_millimetres():
+    geometry = box()
+    eroded = PATHS["erosion"].make(geometry, 4.0) > 0
+    assert np.array_equal(np.argwhere(eroded).min(0), [5 + 2, 24, 24]) and eroded.sum() == 6 * 12 * 12
+    dilated = PATHS["dilation"].make(geometry, 4.0)
+    assert np.array_equal(np.argwhere(dilated > 0).min(0), [5 - 2, 16, 16])
+    assert dilated[3, 30, 30] == 2 and dilated[16, 30, 30] == 1  # the nearest label
+
+
+def test_shift_leaves_background_behind():
+    shifted = PATHS["shift"].make(box(), 12.0)
+    assert np.array_equal(np.argwhere(shifted > 0).min(0), [5, 20, 32])
+    assert (shifted > 0).sum() == 10 * 20 * 20
+    assert not PATHS["shift"].make(box(), 60.0).any()
+
+
+def test_volumes_of_missed_and_invented_tumour():
+    geometry = box()
+    assert geometry.tumour_ml == pytest.approx(5 * 20 * 20 * 2 / 1000)
+    missed = PATHS["missed tumour"].make(geometry, 1.0)
+    assert ((missed == 2).sum(), (missed == 1).sum()) == (2000 - 500, 2000 + 500)
+    assert not (missed[9] == 2).any()  # from the lowest slice upwards
+    assert not (PATHS["missed tumour"].make(geometry, 99.0) == 2).any()
+    false = PATHS["false tumour"].make(geometry, 1.0)
+    new = (false == 2) & (geometry.segmentation == 0)
+    assert new.sum() == 500 and np.array_equal(false[~new], geometry.segmentation[~new])
+
+
+def test_soft_logits_name_the_labels_and_are_unsure_at_borders():
+    geometry = box()
+    logits = soft_logits(geometry.segmentation, geometry.spacing, softness=2.0, most=5.0)
+    assert logits.shape == (1, 3, 20, 60, 60)
+    assert np.array_equal(logits[0].argmax(0).numpy(), geometry.segmentation)
+    assert logits.abs().max() == 5
+    assert float(logits[0, 1, 12, 20, 30]) == pytest.approx(1 / 2)  # 1 mm from the background
+    assert torch.equal(soft_logits(np.zeros((3, 4, 5), np.uint8), (1, 1, 1))[0, :, 0, 0, 0], torch.tensor([5.0, -5.0, -5.0]))
+
+
+def test_crop_stays_inside_and_holds_the_tumour():
+    labels = np.zeros((30, 40, 50), np.uint8)
+    labels[1:3, 36:39, 20:24] = 2
+    assert crop(labels, (2.0, 1.0, 1.0), (20.0, 10.0, 16.0)).shape == (10, 10, 16)
+    for extent in ((20.0, 10.0, 16.0), (500.0, 500.0, 500.0)):
+        assert (crop(labels, (2.0, 1.0, 1.0), extent) == 2).sum() == 2 * 3 * 4
+
+
+def test_phantom_geometry_is_called_simulated_and_repeats():
+    one, again = (phantom_geometry(1, 0, (120.0, 120.0, 120.0)) for _ in range(2))
+    assert one.simulated and np.array_equal(one.segmentation, again.segmentation)
+    assert set(np.unique(one.segmentation)) == {0, 1, 2} and sum(one.shares_percent.values()) == pytest.approx(100)
+
+
+def test_a_case_without_tumour_is_named(tmp_path):
+    folder = tmp_path / "case_00007"
+    folder.mkdir()
+    write_nifti(folder / "segmentation.nii.gz", np.ones((80, 5, 6), np.uint8), np.diag([-1.0, -1.0, -1.0, 1.0]))
+    with pytest.raises(CaseError, match="case_00007.*no tumour"):
+        real_geometry(Case(folder), (1, 1, 1), (10, 10, 10))
+
+
+def test_real_geometry_keeps_the_tumour_volume(kits19_labels):
+    case = next(case for case in discover(kits19_labels) if case.number == 122)
+    geometry = real_geometry(case, (3.22, 1.62, 1.62), (257.6, 129.6, 129.6))
+    assert not geometry.simulated and geometry.name == "case_00122"
+    assert np.allclose(geometry.spacing, (3.22, 1.62, 1.62), rtol=0.01)
+    assert geometry.tumour_ml == pytest.approx(30.22, rel=0.03)  # notebook 01's volume of the whole tumour

@@ -8,11 +8,9 @@ import pandas as pd
 import pytest
 
 from kitsnb.files import Build
-from kitsnb.study import audit
-from kitsnb.study import tables as results
-from kitsnb.study.figures import save, use_style
-from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, table1, training_curves, tumour_volume
-from kitsnb.study.runs import load_runs
+from kitsnb.study import audit, tables
+from kitsnb.study.runs import load_runs, read_stage, unlike
+from kitsnb.study.statistics import order_agreement, paired_difference, rank_correlation, settled
 from kitsnb.training.history import MEASURES
 
 EXPERIMENTS = [
@@ -60,7 +58,7 @@ def runs(build):
 
 
 def test_table_1_by_hand(runs):
-    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
+    table = tables.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
     tumour = table[0]["scores"]["tumour"]
     assert tumour["mean"] == pytest.approx(0.5)  # seeds averaged per case: 0.7 and 0.3
     assert tumour["sd"] == pytest.approx(math.sqrt(0.08)) and (tumour["n"], tumour["undefined"]) == (2, 1)
@@ -70,12 +68,12 @@ def test_table_1_by_hand(runs):
 
 
 def test_order_and_difference_by_hand(runs):
-    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
-    assert results.ranked(table) == ["dice", "log_cosh_dice", "mine"]
-    difference = results.compare(runs, "dice", "log_cosh_dice")["tumour"]
+    table = tables.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
+    assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
+    difference = tables.compare(runs, "dice", "log_cosh_dice")["tumour"]
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == pytest.approx(0.2) and difference["high"] == pytest.approx(0.2)  # the same in both cases
-    assert results.order_agreement(table)["tumour"] == pytest.approx(1.0)  # dice above log-cosh in both
+    assert tables.agreement(table)["tumour"] == pytest.approx(1.0)  # dice above log-cosh in both
 
 
 def test_what_is_missing_or_does_not_fit_is_named(build):
@@ -85,54 +83,70 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(ValueError, match="train it again"):
         load_runs(build, changed, [0])
     with pytest.raises(ValueError, match="log_cosh_dice"):
-        results.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
+        tables.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
 
 
 def test_distances_and_sizes_by_hand(runs):
-    (dice, *_) = results.distances(runs, EXPERIMENTS)
+    (dice, *_) = tables.distances(runs, EXPERIMENTS)
     assert dice["hd95_kidney_and_tumour"] == {"mean": 5.0, "sd": 1.0, "n": 3, "undefined": 0}
     assert dice["hd95_tumour"]["mean"] == 15.0 and dice["hd95_tumour"]["undefined"] == 1
-    (sizes, *_) = results.by_size(runs, EXPERIMENTS)
+    (sizes, *_) = tables.by_size(runs, EXPERIMENTS)
     assert list(sizes["sizes"]) == ["up to 4 cm", "4-7 cm"]  # 10 and 40 ml; the case without tumour has no class
     assert sizes["sizes"]["up to 4 cm"]["mean"] == pytest.approx(0.7) and sizes["sizes"]["4-7 cm"]["mean"] == pytest.approx(0.3)
 
 
-def test_audit_counts(runs):
-    found = audit.audit(audit.load_seed_paper(), None)
-    assert (found["split"]["training"], found["split"]["validation"], found["split"]["excluded"]) == (160, 44, 6)
-    assert found["parameters"]["measured_total"] == found["parameters"]["paper_total"] == 22_587_171
+def test_the_network_has_the_seed_papers_parameters():
+    stated, counted = audit.load_seed_paper()["claims"], audit.count_network()
+    assert counted["paper_trainable"] == stated["trainable_parameters"] == 22_581_283
+    assert sum(counted.values()) == stated["total_parameters"] == 22_587_171
 
 
-def test_json_is_strict_and_whole(tmp_path):
-    results.write_results(tmp_path / "results.json", {"a": math.nan, "b": np.float64(1.5), "c": (1, 2)})
-    assert json.loads((tmp_path / "results.json").read_text()) == {"a": None, "b": 1.5, "c": [1, 2]}
-    with pytest.raises(ValueError, match="infinity"):
-        results.write_results(tmp_path / "results.json", {"a": math.inf})
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(runs):
+    seed_paper = audit.load_seed_paper()
+    rows = {row["experiment"]: row for row in seed_paper["table"]}
+    assert all(rows[one["higher"]][one["score"]] > rows[one["lower"]][one["score"]] for one in seed_paper["comparisons"])
+    assert set(seed_paper["figures"]["training"]) | set(seed_paper["figures"]["scores"]) <= set(rows)
+    checked = tables.check_comparisons(runs, seed_paper)
+    assert [(one["higher"], one["lower"], one["score"]) for one in checked] == [
+        ("dice", "log_cosh_dice", "kidney_and_tumour"), ("dice", "log_cosh_dice", "tumour")]  # all that were run
+    assert [one["verdict"] for one in checked] == ["undecided", "agrees"]  # 0.9 in every case is no difference
+    assert checked[1]["paper"] == 0.087
 
 
-@pytest.mark.filterwarnings("error")
-def test_figures_are_drawn_and_equal_figures_are_equal_files(runs, tmp_path):
-    use_style()
-    scores = {name: results.scores_of(runs, name) for name in TUMOUR}
-    table = results.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
-    labels = np.zeros((20, 20, 20), np.uint8)
-    labels[5:15, 5:15, 5:15], labels[8:12, 8:12, 8:12] = 1, 2
-    one, other = scores["dice"], scores["mine"]
-    drawings = {
-        "curves": lambda: training_curves(history(), "Dice loss", True),
-        "cases": lambda: case_scores(one, "Dice loss", True),
-        "pair": lambda: best_against_baseline(one, other, ["kidney", "tumour"], ("Dice loss", "My loss"), True),
-        "slices": lambda: slices(labels * 100, labels, labels, np.diag([2.0, 2, 3, 1]), "case", True),
-        "table": lambda: table1(table, True),
-        "volume": lambda: tumour_volume(scores, True),
-    }
-    without = labels * 0
-    axes = slices(labels * 100, labels, without, np.diag([2.0, 2, 3, 1]), "missed", True).axes
-    assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in axes}) == 1, "both rows at one scale"
-    assert "nan" not in str([t.get_text() for t in case_scores(one.assign(tumour=np.nan), "none", True).legends[0].texts])
-    for name, draw in drawings.items():
-        figure = draw()
-        assert "simulated" in figure.get_suptitle()
-        first, second = (save(f, tmp_path / f"{name}{i}.svg").read_bytes() for i, f in enumerate((figure, draw())))
-        assert first == second
+def test_differences_by_hand():
+    cases = pd.Index(["a", "b", "c", "d"], name="case")
+    found = paired_difference(pd.Series([0.5, 0.7, np.nan, 0.9], cases), pd.Series([0.4, 0.4, 0.4, 0.4], cases))
+    assert found["mean"] == pytest.approx(0.3) and found["n"] == 3
+    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.5)
+    assert found == paired_difference(pd.Series([0.5, 0.7, np.nan, 0.9], cases), pd.Series([0.4] * 4, cases))
+    one = paired_difference(pd.Series([0.5]), pd.Series([0.4]))
+    assert math.isnan(one["low"]) and settled(one) is None and settled(found) == "higher"
+    assert settled({"low": -0.2, "high": -0.1}) == "lower" and settled({"low": 0.0, "high": 0.1}) is None
+    assert order_agreement([1, 2, math.nan], [1, 2, 0]) == 1 and math.isnan(order_agreement([1.0], [2.0]))
+    assert rank_correlation(pd.Series([1, 2, 3]), pd.Series([3, 2, 1])) == -1
+    assert math.isnan(rank_correlation(pd.Series([1, 2]), pd.Series([3, 2])))
+
+
+def test_rows_that_were_not_made_alike_are_said(runs):
+    assert unlike(runs) == {}
+    for run, precision in zip(runs, ("32-true", "bf16-mixed", "32-true")):
+        run.info.update(precision=precision, device="cpu", threads=1)
+    runs[3].info["threads"] = 2
+    assert unlike(runs) == {"precision": ["32-true", "bf16-mixed"], "threads": ["1", "2"]}
+
+
+def test_a_damaged_product_names_itself_and_its_notebook(tmp_path):
+    (tmp_path / "report.json").write_text('{"half')
+    with pytest.raises(ValueError, match="report.json: is damaged.*02_preprocessing writes it, so run that again"):
+        read_stage(tmp_path / "report.json", "02_preprocessing")
+    with pytest.raises(FileNotFoundError, match="03_losses writes it"):
+        read_stage(tmp_path / "summary.json", "03_losses")
+
+
+def test_numbers_are_written_for_people():
+    assert [tables.number(value) for value in (0.9126, -0.5, -0.0001, math.nan, None)] == ["0.913", "−0.500", "0.000", "–", "–"]
+    assert [tables.number(value, 1, signed=True) for value in (2.25, -2.26, 0.01)] == ["+2.2", "−2.3", "0.0"]
+    assert tables.interval({"mean": 0.1, "low": -0.02, "high": 0.2}) == "+0.100 (−0.020 to +0.200)"
+    assert tables.summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
+    assert tables.summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
+    assert tables.plural(1, "loss", "losses") == "1 loss" and tables.plural(2, "run") == "2 runs"

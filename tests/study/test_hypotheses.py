@@ -1,0 +1,63 @@
+"""Hypotheses on Table 1 from made-up probes, and their verdicts, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kitsnb.study import hypotheses
+from kitsnb.study.runs import Run
+
+
+def shares_table() -> pd.DataFrame:
+    tumour = {"dice": (0.02, 1.0), "more": (0.03, 0.9), "less": (0.01, 0.01), "alike": (0.021, 1.2)}
+    rows = [{"stage": "half-trained", "loss": name, "tumour": share, "gradient": 1.0} for name, (share, _) in tumour.items()]
+    return pd.DataFrame(rows + [{"stage": "trained", "loss": name, "tumour": 0.0, "gradient": g} for name, (_, g) in tumour.items()])
+
+
+def test_hypotheses_by_hand():
+    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
+    made = hypotheses.expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
+    found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
+    assert found == {
+        ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
+        ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
+        ("lowest", "less"): ("lowest", 0.01),
+    }
+    assert hypotheses.expect(["dice"], shares_table(), price, "dice") == []
+    with pytest.raises(KeyError, match="none of the experiments dice"):
+        hypotheses.expect(["dice"], shares_table(), price, "other")
+
+
+@pytest.mark.parametrize("expected, low, high, verdict", [
+    ("higher", 0.1, 0.2, "held"), ("higher", -0.2, -0.1, "refuted"), ("higher", -0.1, 0.1, "undecided"),
+    ("lower", -0.2, -0.1, "held"), ("lower", 0.1, 0.2, "refuted"), ("lower", np.nan, np.nan, "undecided"),
+    ("same", 0.1, 0.2, "refuted"), ("same", -0.2, -0.1, "refuted"), ("same", -0.1, 0.1, "not refuted"),
+])
+def test_verdicts(expected, low, high, verdict):
+    assert hypotheses.decide(expected, {"low": low, "high": high}) == verdict
+
+
+def run(name: str, values: list[float]) -> Run:
+    columns = {"tumour": values, "composite": values, "predicted_tumour_ml": [10 * value for value in values]}
+    return Run(name, 0, None, {}, None, pd.DataFrame(columns, index=pd.Index(["a", "b", "c"], name="case")))
+
+
+def test_hypotheses_are_checked_against_paired_cases():
+    runs = [run("dice", [0.5, 0.6, 0.7]), run("more", [0.6, 0.7, 0.8])]
+    base = {"experiment": "more", "reference": "dice", "kind": "tumour", "score": "tumour", "expected": "higher"}
+    checked = hypotheses.check([
+        base, base | {"expected": "same"}, base | {"kind": "volume", "score": "predicted_tumour_ml", "expected": "lower"},
+        base | {"experiment": "gone"},
+    ], runs)
+    assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
+    assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
+    assert checked[3]["difference"] is None
+
+
+@pytest.mark.parametrize("name, verdict", [("low", "held"), ("high", "refuted"), ("middle", "refuted"), ("noisy", "undecided")])
+def test_the_lowest_row_is_decided_by_intervals_not_by_means(name, verdict):
+    runs = [run("low", [0.1, 0.2, 0.3]), run("middle", [0.5, 0.6, 0.7]), run("high", [0.6, 0.7, 0.8])]
+    if name == "noisy":  # the lowest mean of all, by one case
+        runs = [*runs[1:], run("noisy", [0.65, 0.75, 0.0])]
+    one = {"experiment": name, "reference": None, "kind": "lowest", "score": "composite", "expected": "lowest"}
+    assert hypotheses.check([one], runs)[0]["verdict"] == verdict
