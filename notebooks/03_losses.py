@@ -13,32 +13,34 @@
 # %% [markdown]
 # # 3. Losses, probed
 #
-# Nothing is trained here. Each loss gets the same predictions, wrong in a known way and by a known amount, and shows what it
-# makes of them: its value, and its gradient with respect to the logits, which is all that a network ever learns from. The
-# notebook ends in hypotheses on Table 1; notebook 05 checks them against the runs.
+# Nothing is trained here. Each loss gets the same predictions, wrong in a known way and by a known amount, and shows
+# what it makes of them: its value, and its gradient with respect to the logits, which is all that a network ever
+# learns from. The notebook ends in hypotheses on Table 1; notebook 05 checks them against the runs.
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all output, from the repository's root
 by_runner = False  # True: executed by make, which writes; by hand a notebook only looks
 experiments: list | None = None  # rows of Table 1; None: as the build has it
 others = [  # further losses of the library, shown beside them
-    "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal", "quality_focal", "distribution_focal",
+    "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal", "quality_focal",
+    "distribution_focal",
 ]
 reference = "dice"  # the row that hypotheses compare with
 weights = [1, 2, 3]  # of the weighted losses among `others`
-folder: str | None = None  # KiTS19 data (labels suffice), for a real label beside the phantom's; None: as the build has it
-label_map: dict | None = None  # of that folder: labels to take as others; None: as the build has it
-accept_affine: bool | None = None  # of that folder: take imaging's affine where the label's differs; None: as the build has it
+folder: str | None = None  # KiTS19 data (labels suffice), for a real label beside the phantom's; None: as built
+label_map: dict | None = None  # of that folder: labels to take as others
+accept_affine: bool | None = None  # of that folder: take imaging's affine where the label's differs
 case = 122  # the KiTS19 case whose label is used; its tumour is of median size (30 ml)
 phantom_seed = 1
 phantom_number = 0
 spacing = [3.22, 1.62, 1.62]  # mm (slice, height, width) that the real label is brought to: the seed paper's grid
 extent = [257.6, 129.6, 129.6]  # mm around the tumour: the seed paper's patch
-shares = [0.9915, 0.0068, 0.0017]  # of background, kidney and tumour in the voxels of all 210 KiTS19 labels (notebook 01)
+shares = [0.9915, 0.0068, 0.0017]  # of background, kidney, tumour in all 210 KiTS19 labels (notebook 01)
 steps = 13  # on each error path
 
 # %%
 import time
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -67,7 +69,8 @@ if not by_runner:
     label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
 build = Build(build)
 library_rows = [
-    {"name": name, "title": name.replace("_", " "), "loss": name, "parameters": {"weights": weights} if "weighted" in name else {}}
+    {"name": name, "title": name.replace("_", " "), "loss": name}
+    | ({"parameters": {"weights": weights}} if "weighted" in name else {})
     for name in others if name not in [row["name"] for row in experiments]
 ]
 rows = experiments + library_rows
@@ -82,9 +85,9 @@ pd.DataFrame([
 # %% [markdown]
 # ## 3.1 Where the errors are made
 #
-# A patch of the seed paper's size around a tumour. The errors need no CT, only labels, so a real label serves where there is
-# one. A phantom's anatomy is simulated, and is called so. Each panel has the label's outline in black, and the prediction at
-# half the way of one error in colour (kidney blue, tumour orange).
+# A patch of the seed paper's size around a tumour. The errors need no CT, only labels, so a real label serves where
+# there is one. A phantom's anatomy is simulated, and is called so. Each panel has the label's outline in black, and
+# the prediction at half the way of one error in colour (kidney blue, tumour orange).
 
 # %%
 geometries = [probes.phantom_geometry(phantom_seed, phantom_number, extent)]
@@ -102,10 +105,11 @@ def error_slices(geometry):
     truth = geometry.segmentation == 2
     panels = {"label": geometry.segmentation}
     panels |= {name: path.make(geometry, path.most(geometry) / 2) for name, path in probes.PATHS.items()}
+    colours = ListedColormap(["#ededed", *(figures.COLOURS[name] for name in probes.CLASSES[1:])])
     figure = Figure(figsize=(figures.PAGE, 1.75), layout="constrained")
     for axes, (title, labels) in zip(figure.subplots(1, len(panels)), panels.items()):
         seen = (labels == 2) != truth if title.endswith("tumour") else truth  # an invented tumour lies elsewhere
-        at, colours = int(seen.sum((1, 2)).argmax()), ListedColormap(["#ededed", *(figures.COLOURS[name] for name in probes.CLASSES[1:])])
+        at = int(seen.sum((1, 2)).argmax())
         figures.section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
         figures.outline(axes, geometry.segmentation > 0, geometry.spacing, at, "black")
         axes.set_title(title, fontsize="small")
@@ -116,7 +120,8 @@ def error_slices(geometry):
 for geometry in geometries:
     display(error_slices(geometry))
 pd.DataFrame([
-    {"patch": str(geometry), "voxels": " x ".join(map(str, geometry.segmentation.shape)), "tumour (ml)": number(geometry.tumour_ml, 1)}
+    {"patch": str(geometry), "voxels": " x ".join(map(str, geometry.segmentation.shape)),
+     "tumour (ml)": number(geometry.tumour_ml, 1)}
     | {f"{name} (%)": number(share, 2) for name, share in geometry.shares_percent.items()}
     for geometry in geometries
 ]).style.hide()
@@ -124,13 +129,14 @@ pd.DataFrame([
 # %% [markdown]
 # ## 3.2 Value and gradient along the errors
 #
-# Erosion and dilation move the outer border, the shift moves all; a missed tumour is called kidney, and a false tumour lies
-# in the background. Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are relative to a prediction
-# that finds nothing, because a sum over three classes and a mean have different scales. The size of the gradient is the sum
-# of its magnitudes over the patch.
+# Erosion and dilation move the outer border, the shift moves all; a missed tumour is called kidney, and a false
+# tumour lies in the background. Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are
+# relative to a prediction that finds nothing, because a sum over three classes and a mean have different scales. The
+# size of the gradient is the sum of its magnitudes over the patch.
 #
-# What to look for: a curve that is flat where the error is small (exponent 5) stops teaching before the work is done; a
-# steep start (exponent 0.75) keeps teaching; a log-cosh curve (dashed) bends near zero, where tanh of the loss shrinks it.
+# What to look for: a curve that is flat where the error is small (exponent 5) stops teaching before the work is done;
+# a steep start (exponent 0.75) keeps teaching; a log-cosh curve (dashed) bends near zero, where tanh of the loss
+# shrinks it.
 
 # %%
 along = {geometry.name: probes.along_paths(losses, geometry, steps) for geometry in geometries}
@@ -149,12 +155,13 @@ if experiments and library_rows:
 # %% [markdown]
 # ### The price of missing
 #
-# How many times more the first step of a missed tumour costs than the same volume of an invented one. To Dice both are nearly
-# the same (what is missed is also added to the kidney); Tversky asks up to 0.7 / 0.3 times more. The higher the price, the
-# larger the tumours that a network should draw when in doubt.
+# How many times more the first step of a missed tumour costs than the same volume of an invented one. To Dice both
+# are nearly the same (what is missed is also added to the kidney); Tversky asks up to 0.7 / 0.3 times more. The
+# higher the price, the larger the tumours that a network should draw when in doubt.
 
 # %%
-prices = pd.DataFrame({str(geometry): probes.price_of_missing(along[geometry.name]) for geometry in geometries}).loc[list(losses)]
+prices = pd.DataFrame({str(geometry): probes.price_of_missing(along[geometry.name]) for geometry in geometries})
+prices = prices.loc[list(losses)]
 price = prices.iloc[:, 0]
 prices.rename(titles).rename_axis("price of missing").map(lambda value: number(value, 2)).style
 
@@ -162,29 +169,32 @@ prices.rename(titles).rename_axis("price of missing").map(lambda value: number(v
 # ## 3.3 Who gets the gradient
 #
 # Independent voxels at the real imbalance. Logits are random (standard normal), the true class is higher by a margin:
-# 0 untrained, 4 half-trained, 8 trained. A loss that treats voxels alike gives tumour voxels their share of the voxels (dotted).
-# (The quality focal loss looks at each class apart, through a sigmoid, so a margin between classes says less to it.)
+# 0 untrained, 4 half-trained, 8 trained. A loss that treats voxels alike gives tumour voxels their share of the
+# voxels (dotted). (The quality focal loss looks at each class apart, through a sigmoid, so a margin between classes
+# says less to it.)
 
 # %%
 gradient = probes.gradient_shares(losses, shares)
 made["losses02_gradient_shares"] = loss_figures.gradient_shares(gradient, rows, shares)
 display(made["losses02_gradient_shares"])
 said = {"value": "value of the loss", "gradient": "size of the gradient", "tumour": "share on tumour voxels"}
-table = gradient.pivot(index="loss", columns="stage", values=list(said)).loc[list(losses)].reindex(columns=list(probes.STAGES), level="stage")
+table = gradient.pivot(index="loss", columns="stage", values=list(said)).loc[list(losses)]
+table = table.reindex(columns=list(probes.STAGES), level="stage")
 table.rename(titles).rename(columns=said).map(lambda value: f"{value:.3g}").style
 
 # %% [markdown]
 # ### What log-cosh does
 #
-# The slope of log(cosh(x)) is tanh(x): the gradient keeps its direction in every voxel and is multiplied by the tanh of the
-# loss. So a log-cosh row has the shares of its base row above, to the last digit. Adam divides by the size of recent
-# gradients, so most of the factor cancels; what stays is that batches with a low loss count less than those with a high one.
-# A focal Tversky loss that sums over three classes starts near 3, where tanh is 1: there log-cosh does nothing at all.
+# The slope of log(cosh(x)) is tanh(x): the gradient keeps its direction in every voxel and is multiplied by the tanh
+# of the loss. So a log-cosh row has the shares of its base row above, to the last digit. Adam divides by the size of
+# recent gradients, so most of the factor cancels; what stays is that batches with a low loss count less than those
+# with a high one. A focal Tversky loss that sums over three classes starts near 3, where tanh is 1: there log-cosh
+# does nothing at all.
 #
 # ### Exponent 0.75 against 5
 #
-# The exponent acts on 1 - TI of each class. With 5, the slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and keeps
-# falling; with 0.75 it grows without bound, and is cut where 1 - TI is below a millionth.
+# The exponent acts on 1 - TI of each class. With 5, the slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and
+# keeps falling; with 0.75 it grows without bound, and is cut where 1 - TI is below a millionth.
 
 # %%
 figure = Figure(figsize=(figures.PAGE, 2.3), layout="constrained")
@@ -199,7 +209,8 @@ right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=
 right.set_title("focal Tversky: slope of (1 − TI)^exponent")
 display(figure)
 factors = {
-    titles[name]: {stage: float(torch.tanh(loss.loss(*probes.mixture(shares, margin)))) for stage, margin in probes.STAGES.items()}
+    titles[name]: {stage: float(torch.tanh(loss.loss(*probes.mixture(shares, margin))))
+                   for stage, margin in probes.STAGES.items()}
     for name, loss in losses.items() if isinstance(loss, library.LogCosh)
 }
 pd.DataFrame(factors).T.rename_axis("log-cosh's factor on the gradient").map(number).style
@@ -207,34 +218,39 @@ pd.DataFrame(factors).T.rename_axis("log-cosh's factor on the gradient").map(num
 # %% [markdown]
 # ### Weights
 #
-# Class weights of the Dice loss at the three stages: what share of the gradient falls on tumour voxels. Dice already divides
-# by the size of each class, so weights move little, and less as training goes on.
+# Class weights of the Dice loss at the three stages: what share of the gradient falls on tumour voxels. Dice already
+# divides by the size of each class, so weights move little, and less as training goes on.
 
 # %%
-weighted = {str(trial): library.WeightedDiceLoss(weights=trial) for trial in ([1, 1, 1], [1, 2, 3], [0, 1, 1], [0, 1, 3], [1, 10, 100])}
+trials = [1, 1, 1], [1, 2, 3], [0, 1, 1], [0, 1, 3], [1, 10, 100]
+weighted = {str(trial): library.WeightedDiceLoss(weights=trial) for trial in trials}
 shown = probes.gradient_shares(weighted, shares).pivot(index="loss", columns="stage", values="tumour")
-shown.loc[list(weighted), list(probes.STAGES)].rename_axis(index="weights", columns="share on tumour voxels").map(number).style
+shown = shown.loc[list(weighted), list(probes.STAGES)]
+shown.rename_axis(index="weights", columns="share on tumour voxels").map(number).style
 
 # %% [markdown]
 # ## 3.4 Patches without tumour
 #
-# Most patches hold none. The loss when nothing is wrong; the loss with 5 ml of invented tumour; the size of the gradient on
-# the invented voxels, which pushes against them; and this push with a second patch in the batch, one with its tumour.
+# Most patches hold none. The loss when nothing is wrong; the loss with 5 ml of invented tumour; the size of the
+# gradient on the invented voxels, which pushes against them; and this push with a second patch in the batch, one with
+# its tumour.
 #
-# A Dice that is taken patch by patch is lost on such a patch: traces of probability make the absent class's Dice zero, one
-# third of the loss is gone whatever the network does, and the push against the false tumour is tiny. Pooled over a batch
-# (`batch=True`, as in the quick profile) the push is there. Cross-entropy and the focal losses do not know the problem.
+# A Dice that is taken patch by patch is lost on such a patch: traces of probability make the absent class's Dice
+# zero, one third of the loss is gone whatever the network does, and the push against the false tumour is tiny. Pooled
+# over a batch (`batch=True`, as in the quick profile) the push is there. Cross-entropy and the focal losses do not
+# know the problem.
 
 # %%
 bare = probes.without_tumour(losses, geometries[-1], false_ml=5.0)
-names = {"clean": "nothing wrong", "false": "5 ml invented", "push": "push against it", "pooled": "push, second patch in batch"}
+names = {"clean": "nothing wrong", "false": "5 ml invented", "push": "push against it",
+         "pooled": "push, second patch in batch"}
 bare.rename(titles).rename(columns=names).style.format("{:.1e}").set_caption(str(geometries[-1]))
 
 # %% [markdown]
 # ## 3.5 Hypotheses on Table 1
 #
-# Made from the tables above by three rules, the same for every row. A measure counts as different from the reference's by
-# more than a quarter.
+# Made from the tables above by three rules, the same for every row. A measure counts as different from the
+# reference's by more than a quarter.
 #
 # 1. A larger share of the gradient on tumour voxels gives a higher tumour Dice.
 # 2. A higher price of missing gives larger predicted tumours.
@@ -260,20 +276,21 @@ else:
 half = gradient[gradient.stage == "half-trained"].set_index("loss").tumour.rename(titles)
 lines = [
     f"Half-trained, **{half.idxmax()}** gives most of its gradient to tumour voxels ({number(100 * half.max(), 1)} %), "
-    f"**{half.idxmin()}** least ({number(100 * half.min(), 1)} %); tumour has {number(100 * shares[2], 2)} % of the voxels.",
-    f"Missing is dearest to **{titles[price.idxmax()]}** ({number(price.max(), 2)} times an invention of the same volume) "
+    f"**{half.idxmin()}** least ({number(100 * half.min(), 1)} %); "
+    f"tumour has {number(100 * shares[2], 2)} % of the voxels.",
+    f"Missing is dearest to **{titles[price.idxmax()]}** ({number(price.max(), 2)} times as much invention) "
     f"and cheapest to **{titles[price.idxmin()]}** ({number(price.min(), 2)} times).",
     f"On a patch without tumour, the push against 5 ml of false tumour goes from {bare.push.min():.1e} "
     f"(**{titles[bare.push.idxmin()]}**) to {bare.push.max():.1e} (**{titles[bare.push.idxmax()]}**).",
-    f"{len(expected)} hypotheses on Table 1: " + (", ".join(
-        f"{sum(one['expected'] == kind for one in expected)} expect “{kind}”" for kind in ("higher", "lower", "same", "lowest")
-    ) if expected else "there are no two rows to compare") + ".",
+    "Hypotheses on Table 1: " + (", ".join(
+        f"{n} expect “{kind}”" for kind, n in Counter(one["expected"] for one in expected).items()
+    ) or "none, for there are no two rows to compare") + ".",
 ]
 display(Markdown("\n".join(f"- {line}" for line in lines)))
 
 # %%
 summary = {
-    "geometry": {"name": geometries[0].name, "simulated": geometries[0].simulated, "tumour_ml": geometries[0].tumour_ml},
+    "geometry": {name: getattr(geometries[0], name) for name in ("name", "simulated", "tumour_ml")},
     "shares_percent": [round(100 * share, 4) for share in shares],
     "losses": titles,
     "gradient": gradient.to_dict("records"),
@@ -286,4 +303,5 @@ if by_runner:  # what is tried by hand changes no result
     for name, figure in made.items():
         figures.save(figure, build.figures / f"{name}.svg")
     write_json(build.losses / "summary.json", summary)
-print(f"{time.perf_counter() - started:.0f} s; " + (f"wrote the summary and {len(made)} figures" if by_runner else "wrote nothing"))
+wrote = f"wrote the summary and {len(made)} figures" if by_runner else "wrote nothing: only make writes"
+print(f"{time.perf_counter() - started:.0f} s; {wrote}")

@@ -16,10 +16,11 @@
 # Every run was scored on the held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour
 # together (label > 0), of the kidney alone (label 1) and of the tumour alone (label 2). The *composite* is eq. 14,
 #
-# $$ s = \frac{1}{n} \sum_{i=1}^{n} \tfrac{1}{2} \left( \mathrm{DSC}_{tumour}^i + \mathrm{DSC}_{kidney\ and\ tumour}^i \right). $$
+# $$ s = \frac{1}{n} \sum_{i=1}^{n} \tfrac{1}{2}
+# \left( \mathrm{DSC}_{tumour}^i + \mathrm{DSC}_{kidney\ and\ tumour}^i \right). $$
 #
-# Under cross-validation every case is held out by one fold, and the folds' scores are put together. Seeds are averaged per
-# case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
+# Under cross-validation every case is held out by one fold, and the folds' scores are put together. Seeds are
+# averaged per case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
 # left out and counted. Executed by make, this notebook writes every number and figure that the paper uses.
 
 # %% tags=["parameters"]
@@ -62,8 +63,9 @@ from kitsnb.workflow.profile import recorded_parameters
 figures.use_style()
 if not by_runner:
     recorded = recorded_parameters(build, "results")
-    experiments, seeds, folds = experiments or recorded["experiments"], seeds or recorded["seeds"], folds or recorded["folds"]
-    profile, source, folder = profile or recorded["profile"], source or recorded["source"], folder or recorded["folder"]
+    experiments, seeds = experiments or recorded["experiments"], seeds or recorded["seeds"]
+    folds, profile = folds or recorded["folds"], profile or recorded["profile"]
+    source, folder = source or recorded["source"], folder or recorded["folder"]
     label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
 build = Build(build)
 simulated = profile["simulated"]
@@ -78,7 +80,8 @@ cases = len(next(iter(scores.values())))
 trained = trainings(runs)
 print(f"{plural(len(trained), 'run')}, {plural(cases, 'held-out case')}" + (", simulated CT" if simulated else ""))
 if differing := unlike(runs):
-    print("The rows were not made alike: " + "; ".join(f"{name} {' and '.join(values)}" for name, values in differing.items()))
+    said = "; ".join(f"{name} {' and '.join(values)}" for name, values in differing.items())
+    print(f"The rows were not made alike: {said}")
 
 # %% [markdown]
 # ## 5.1 Table 1
@@ -86,15 +89,16 @@ if differing := unlike(runs):
 # %%
 table = tables.make_table(runs, experiments, seed_paper)
 pd.DataFrame({
-    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table} for score in tables.SCORES
+    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table}
+    for score in tables.SCORES
 }).rename_axis("Dice: mean ± sd over cases").style
 
 # %%
 figure = Figure(figsize=(figures.PAGE, 0.95 + 0.27 * len(table)), layout="constrained")
 each = pd.concat({titles[name]: found for name, found in scores.items()}, names=["title"]).reset_index()
 for axes, column in zip(figure.subplots(1, 3, sharey=True), tables.PAPER_COLUMNS):
-    sns.pointplot(each, x=column, y="title", errorbar="sd", linestyle="none", color=figures.COLOURS[column], markersize=4,
-                  err_kws={"linewidth": 1.4, "alpha": 0.45}, ax=axes)
+    sns.pointplot(each, x=column, y="title", errorbar="sd", linestyle="none", color=figures.COLOURS[column],
+                  markersize=4, err_kws={"linewidth": 1.4, "alpha": 0.45}, ax=axes)
     paper = [row["paper"][column] if row["paper"] else np.nan for row in table]
     axes.plot(paper, range(len(table)), "D", color="black", markerfacecolor="none", markersize=4.5, markeredgewidth=0.8)
     axes.set(xlim=(-0.03, 1.03), xlabel="Dice", ylabel="", title=figures.NAMES[column])
@@ -130,14 +134,16 @@ agreement = tables.agreement(table)
 def decided(found):
     """What the interval of a paired difference allows to say."""
     way = settled(found)
-    return f"{interval(found)}, n = {found['n']}: " + (f"{way}, by an interval without zero" if way else "not settled, the interval holds zero")
+    said = f"{way}, by an interval without zero" if way else "not settled, the interval holds zero"
+    return f"{interval(found)}, n = {found['n']}: {said}"
 
 
 lines = ["This profile has one row, so there is nothing to compare."]
 if rival:
     lines = [
         f"Highest mean composite: **{titles[best]}**, lowest: **{titles[worst]}**; difference {decided(extremes)}.",
-        f"Tumour Dice of **{titles[rival]}**, the best of the other rows, less that of **{titles[reference]}**: {decided(difference['tumour'])}.",
+        f"Tumour Dice of **{titles[rival]}**, the best of the other rows, less that of **{titles[reference]}**: "
+        f"{decided(difference['tumour'])}.",
         "Kendall's tau between this order of the rows and the seed paper's (–: not defined): "
         f"{number(agreement['kidney_and_tumour'], 2)} (kidney and tumour), {number(agreement['tumour'], 2)} (tumour).",
     ]
@@ -146,30 +152,32 @@ Markdown("\n".join(f"- {line}" for line in lines))
 # %% [markdown]
 # ## 5.3 What the seed paper concludes, looked at again
 #
-# Each of its comparisons whose two losses were run, as a paired difference over the same cases. "undecided": the interval
-# holds zero.
+# Each of its comparisons whose two losses were run, as a paired difference over the same cases. "undecided": the
+# interval holds zero.
 
 # %%
 compared = tables.check_comparisons(runs, seed_paper)
 pd.DataFrame([
-    {"higher in the seed paper": titles[one["higher"]], "lower": titles[one["lower"]], "Dice of": figures.NAMES[one["score"]],
-     "seed paper": number(one["paper"], signed=True), "here (95 % interval)": interval(one["difference"]), "verdict": one["verdict"]}
+    {"higher in the seed paper": titles[one["higher"]], "lower": titles[one["lower"]],
+     "Dice of": figures.NAMES[one["score"]], "seed paper": number(one["paper"], signed=True),
+     "here (95 % interval)": interval(one["difference"]), "verdict": one["verdict"]}
     for one in compared
 ]).style.hide() if compared else print("The profile runs none of the pairs of losses that the seed paper compares.")
 
 # %% [markdown]
 # ## 5.4 Hypotheses, checked
 #
-# Notebook 03 made them from the losses alone. "held" and "refuted" need an interval without zero; sameness cannot be shown,
-# only refuted; the lowest row must be below each other one.
+# Notebook 03 made them from the losses alone. "held" and "refuted" need an interval without zero; sameness cannot be
+# shown, only refuted; the lowest row must be below each other one.
 
 # %%
 probed = read_stage(build.losses / "summary.json", "03_losses")
 checked = hypotheses.check(probed["hypotheses"], runs)
 pd.DataFrame([
-    {"loss": titles.get(one["experiment"], one["experiment"]), "score": figures.NAMES[one["score"]], "expected": one["expected"],
-     "difference (95 % interval)": interval(one["difference"], 1 if one["kind"] == "volume" else 3) if one["difference"] else "–",
-     "verdict": one["verdict"]} for one in checked
+    {"loss": titles.get(one["experiment"], one["experiment"]), "score": figures.NAMES[one["score"]],
+     "expected": one["expected"], "verdict": one["verdict"], "difference (95 % interval)":
+         interval(one["difference"], 1 if one["kind"] == "volume" else 3) if one["difference"] else "–"}
+    for one in checked
 ]).style.hide() if checked else print("Hypotheses compare rows of Table 1; this build has no two.")
 
 # %% [markdown]
@@ -197,7 +205,8 @@ def keep(figure, kind, name):
 
 
 for name, title in titles.items():
-    keep(training_curves(first[name].history, title + part, simulated, first[name].info.get("best_epoch")), "training", name)
+    run = first[name]
+    keep(training_curves(run.history, title + part, simulated, run.info.get("best_epoch")), "training", name)
 
 # %% [markdown]
 # ## 5.6 Every case (figures 6-10, and those of all other rows)
@@ -223,8 +232,8 @@ else:
 # %% [markdown]
 # ## 5.8 One case, on slices (figures 13 and 14)
 #
-# Not a hand-picked case: the one whose tumour Dice under the baseline is the median. Rows that the seed paper does not have
-# follow.
+# Not a hand-picked case: the one whose tumour Dice under the baseline is the median. Rows that the seed paper does
+# not have follow.
 
 # %%
 chosen = tables.choose_case(scores[reference])
@@ -232,7 +241,8 @@ case = Case(build.cases(source, folder) / chosen)
 imaging, truth, affine = read_case(case, accept=Accept(label_map or {}, bool(accept_affine)))
 shown = {"baseline": reference} | ({"best": rival} if rival else {})
 numbers |= {("slices", "baseline"): 13, ("slices", "best"): 14}
-shown |= {row["experiment"]: row["experiment"] for row in table if not row["paper"] and row["experiment"] not in shown.values()}
+own = [row["experiment"] for row in table if not row["paper"]]
+shown |= {name: name for name in own if name not in (reference, rival)}
 for role, name in shown.items():
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
     heading = f"{titles[name]}, {chosen.replace('_', ' ')}"
@@ -270,31 +280,34 @@ figure.suptitle(figures.heading("Tumour Dice by size", simulated))
 figure
 
 # %% [markdown]
-# The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of cases.
+# The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of
+# cases.
 
 # %%
 sizes = tables.by_size(runs, experiments)
 pd.DataFrame({
-    row["title"]: {size: f"{number(found['mean'])} (n = {found['n']})" for size, found in row["sizes"].items()} for row in sizes
+    row["title"]: {size: f"{number(found['mean'])} (n = {found['n']})" for size, found in row["sizes"].items()}
+    for row in sizes
 }).T.rename_axis("tumour Dice by size").style
 
 # %% [markdown]
 # ## 5.10 Distances
 #
-# HD95 in mm (lower is better) and normalized surface Dice at KiTS21's tolerances (higher is better), by surface elements
-# (Nikolov et al. 2021). Means over cases; undefined ones, where a tumour was missed altogether, are left out and counted.
+# HD95 in mm (lower is better) and normalized surface Dice at KiTS21's tolerances (higher is better), by surface
+# elements (Nikolov et al. 2021). Means over cases; undefined ones, where a tumour was missed altogether, are left out
+# and counted.
 
 # %%
 distances = tables.distances(runs, experiments)
 far = max((row["hd95_tumour"]["mean"] for row in distances if row["hd95_tumour"]["n"]), default=0.0)
 display(pd.DataFrame({
-    row["title"]: {figures.NAMES[name]: tables.summary(row[name], 1 if name.startswith("hd95") else 3) for name in SURFACES}
+    row["title"]: {figures.NAMES[name]: tables.summary(row[name], 1 if "hd95" in name else 3) for name in SURFACES}
     for row in distances
 }).T.style)
 if far > 30:
     display(Markdown(
-        f"A mean tumour HD95 of {number(far, 0)} mm does not mean borders that are so far off: 5 % of the surface set it, so one false piece "
-        "of tumour far away, such as in the other kidney, is enough."
+        f"A mean tumour HD95 of {number(far, 0)} mm does not mean borders that are so far off: the farthest 5 % of the "
+        "surface set it, so one false piece of tumour far away, such as in the other kidney, is enough."
     ))
 
 # %% [markdown]
@@ -305,13 +318,12 @@ if far > 30:
 # %%
 cost = costs(runs)
 print(f"{plural(len(cost), 'run')}, {number(cost.seconds.sum() / 60, 1)} minutes of training in sum")
-units = {"seconds": ("training (s)", 1, 0), "peak_memory_mb": ("peak memory (MB)", 1, 0),
-         "patches_per_second": ("patches a second", 1, 1), "data_share": ("waiting for patches (% of time)", 100, 1)}
-pd.DataFrame({
-    units[name][0] if name in units else name:
-        [number(factor * value, digits) for value in cost[name] for _, factor, digits in [units[name]]] if name in units else cost[name].to_list()
-    for name in cost
-}, index=cost.index.rename("run")).style
+units = {"seconds": "training (s)", "peak_memory_mb": "peak memory (MB)", "patches_per_second": "patches a second",
+         "data_share": "waiting for patches (share of time)"}
+for name, digits in {"seconds": 0, "peak_memory_mb": 0, "patches_per_second": 1, "data_share": 3}.items():
+    if name in cost:
+        cost[name] = [number(value, digits) for value in cost[name]]
+cost.rename(columns=units).rename_axis("run").style
 
 # %% [markdown]
 # ## What we saw
@@ -359,4 +371,4 @@ results = {
 }
 if by_runner:
     write_json(build.results, results)
-print(f"wrote results.json and {plural(len(made), 'figure')}" if by_runner else "wrote nothing: only make writes what the paper uses")
+print(f"wrote results.json and {plural(len(made), 'figure')}" if by_runner else "wrote nothing: only make writes")

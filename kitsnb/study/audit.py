@@ -1,4 +1,4 @@
-"""What the seed paper states, and what can be counted to look at it: its network here, the real labels where they were measured.
+"""What the seed paper states, and what can be counted to look at it: its network, and the real labels if measured.
 
 The paper works out from these what its table, split and conclusions say of each other. Nothing here needs training.
 """
@@ -25,7 +25,7 @@ def count_network() -> dict[str, int]:
 
 
 def load_labels(path: str | Path | None) -> dict | None:
-    """Summary of the real labels by 01_data_analysis, None where there is none. Raises ValueError for simulated ones."""
+    """Summary of the real labels by 01_data_analysis, None where there is none. Simulated ones: ValueError."""
     if path is None or not resolve(path).is_file():
         return None
     summary = read_json(resolve(path))

@@ -1,7 +1,7 @@
 """What the losses alone let one expect of Table 1, and what became of it. Notebook 03 writes it down, 05 checks it.
 
-Each hypothesis is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except for
-one that names the lowest row. The rules are the same for every loss, so a new one gets its hypotheses, too.
+Each hypothesis is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except
+for one that names the lowest row. The rules are the same for every loss, so a new one gets its hypotheses, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,9 @@ def expect(experiments: Sequence[str], gradient: pd.DataFrame, price: pd.Series,
     """Hypotheses on ``experiments``, from ``probes.gradient_shares`` and ``probes.price_of_missing``.
 
     Per row but the ``reference``, one of each of ``RULES``: ``kind``, ``experiment``, ``reference``, ``score``,
-    ``expected``, ``measure`` and its ``ratio`` to the reference's. Then one of kind "lowest": the row whose gradient falls
-    most as training goes on is the last by the composite; ``ratio`` is that fall. Raises KeyError for an unknown reference.
+    ``expected``, ``measure`` and its ``ratio`` to the reference's. Then one of kind "lowest": the row whose gradient
+    falls most as training goes on is the last by the composite; ``ratio`` is that fall. Raises KeyError for an
+    unknown reference.
     """
     if reference not in experiments:
         raise KeyError(f"reference {reference!r} is none of the experiments {', '.join(experiments)}")
@@ -51,9 +52,9 @@ def expect(experiments: Sequence[str], gradient: pd.DataFrame, price: pd.Series,
 def check(hypotheses: Sequence[Mapping], runs: Sequence[Run]) -> list[dict]:
     """``hypotheses`` with the paired ``difference`` that was measured (``tables.compare``) and a ``verdict``.
 
-    "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be "refuted" or
-    "not refuted". The lowest row has no difference of its own: it "held" where it is below each other row by an interval,
-    is "refuted" where it is above one. Rows that were not run: "not run".
+    "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be
+    "refuted" or "not refuted". The lowest row has no difference of its own: it "held" where it is below each other
+    row by an interval, is "refuted" where it is above one. Rows that were not run: "not run".
     """
     here = list(dict.fromkeys(run.experiment for run in runs))
     checked = []
@@ -72,7 +73,7 @@ def check(hypotheses: Sequence[Mapping], runs: Sequence[Run]) -> list[dict]:
 
 
 def decide(expected: str, difference: Mapping[str, float]) -> str:
-    """Verdict on "higher", "lower" or "same" from the ends of an interval (NaN: there is none, so nothing is decided)."""
+    """Verdict on "higher", "lower" or "same" from the ends of an interval; NaN (there is none) decides nothing."""
     found = settled(difference)
     if expected == "same":
         return "refuted" if found else "not refuted"

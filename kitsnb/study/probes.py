@@ -1,7 +1,7 @@
-"""Losses probed on controlled errors: no training, only value and gradient on predictions that are wrong in a known way.
+"""Losses probed on controlled errors: value and gradient on predictions that are wrong in a known way, no training.
 
-Arrays are label maps [D, H, W]: 0 background, 1 kidney, 2 tumour; lengths are in mm. ``gradient`` always means dL/dlogits,
-what a network gets to see; its size is the sum of magnitudes.
+Arrays are label maps [D, H, W]: 0 background, 1 kidney, 2 tumour; lengths are in mm. ``gradient`` always means
+dL/dlogits, what a network gets to see; its size is the sum of magnitudes.
 """
 
 import os
@@ -58,7 +58,9 @@ class Geometry:
         return f"{self.name.replace('_', ' ')}, {'simulated anatomy' if self.simulated else 'KiTS19 label'}"
 
 
-def real_geometry(case: Case, spacing: Sequence[float], extent: Sequence[float], accept: Accept | None = None) -> Geometry:
+def real_geometry(
+    case: Case, spacing: Sequence[float], extent: Sequence[float], accept: Accept | None = None
+) -> Geometry:
     """The label of a KiTS19 case at ``spacing`` (slice, height, width), cropped to ``extent`` mm around its tumour.
 
     Raises ``CaseError`` for a label that cannot be read or holds no tumour.
@@ -137,7 +139,7 @@ def invent_tumour(geometry: Geometry, volume: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ErrorPath:
-    """A kind of error; ``make`` takes the geometry and the amount in ``unit``, from 0 (no error) to ``most(geometry)``."""
+    """A kind of error; ``make`` takes a geometry and an amount in ``unit``, from 0 (none) to ``most(geometry)``."""
 
     make: Callable[[Geometry, float], np.ndarray]
     unit: str
@@ -198,7 +200,7 @@ def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]
 
 
 def along_paths(losses: Mapping[str, nn.Module], geometry: Geometry, steps: int = 7) -> pd.DataFrame:
-    """Every loss on every error path: columns ``path``, ``amount``, ``unit``, ``loss``, those of ``measure``, ``relative``.
+    """Every loss on every error path: ``path``, ``amount``, ``unit``, ``loss``, what ``measure`` finds, ``relative``.
 
     ``relative`` is the value over that of a prediction which finds nothing, so that losses of different scale compare.
     Errors are measured beside each other, one a core.
@@ -223,7 +225,7 @@ def along_paths(losses: Mapping[str, nn.Module], geometry: Geometry, steps: int 
 
 
 def price_of_missing(table: pd.DataFrame) -> pd.Series:
-    """By loss: how many times more the first step of missed tumour costs than as much false tumour, from ``along_paths``."""
+    """By loss: what the first step of missed tumour costs over what as much false tumour does, from ``along_paths``."""
     costs = {}
     for path in ("missed tumour", "false tumour"):
         steps = table[table.path == path].pivot(index="amount", columns="loss", values="value")

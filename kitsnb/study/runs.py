@@ -26,7 +26,8 @@ CONDITIONS = ("precision", "device", "machine", "threads")
 class Run:
     """An experiment with a seed: its name, the seed, and what 04_training wrote (``scores`` is indexed by case).
 
-    With folds, ``folds`` holds the run of each, ``scores`` those of all (every case once), and the rest is the first fold's.
+    With folds, ``folds`` holds the run of each, ``scores`` those of all (every case once), and the rest is the first
+    fold's.
     """
 
     experiment: str
@@ -47,7 +48,9 @@ class Run:
         return next(run for run in self.trained if case in run.scores.index)
 
 
-def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None) -> list[Run]:
+def load_runs(
+    build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None
+) -> list[Run]:
     """Every run of ``experiments`` x ``seeds``, in this order; the ``folds`` of each are merged into one.
 
     Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
@@ -106,14 +109,14 @@ def _merge(parts: Sequence[Run]) -> Run:
         raise ValueError(f"{names}: held out more than once: {', '.join(twice[:5])}; train them again")
     for part in parts:
         if (known := part.info["training_cases"] + len(part.scores)) != len(scores):
-            raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds ({names}): "
-                             "some were never held out; train them again")
+            raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds "
+                             f"({names}): some were never held out; train them again")
     first = parts[0]
     return Run(first.experiment, first.seed, first.folder, first.info, first.history, scores.sort_index(), tuple(parts))
 
 
 def read_stage(path: Path, notebook: str) -> dict:
-    """JSON that an earlier ``notebook`` wrote. Raises FileNotFoundError or, for a damaged file, ValueError that names it."""
+    """JSON that ``notebook`` wrote. Raises FileNotFoundError or, for a damaged file, ValueError, which name both."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; {notebook} writes it, so run that first")
     try:
@@ -140,7 +143,7 @@ def shared_settings(runs: Sequence[Run]) -> dict:
 
 
 def unlike(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Of ``CONDITIONS``, those in which the trainings differ, each with all its values: empty where rows compare fairly."""
+    """Those of ``CONDITIONS`` in which trainings differ, each with all its values; empty where rows compare fairly."""
     found = {name: sorted({str(run.info[name]) for run in trainings(runs) if run.info.get(name) is not None})
              for name in CONDITIONS}
     return {name: values for name, values in found.items() if len(values) > 1}

@@ -1,7 +1,7 @@
 """Arithmetic of scores over cases: paired differences with intervals, and agreement of ranks. All in float64.
 
-NaN stands for what is undefined (see ``kitsnb.metric``). A difference counts as found only where its interval leaves out
-zero; an interval that holds zero leaves open which is higher, and never shows that two are alike.
+NaN stands for what is undefined (see ``kitsnb.metric``). A difference counts as found only where its interval leaves
+out zero; an interval that holds zero leaves open which is higher, and never shows that two are alike.
 """
 
 import math
@@ -23,7 +23,8 @@ def paired_difference(first: pd.Series, second: pd.Series, seed: int = 0) -> dic
     values = (first.astype(float) - second.astype(float)).dropna().sort_index().to_numpy()
     mean, low, high = float(values.mean()) if values.size else math.nan, math.nan, math.nan
     if values.size > 1:
-        found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
         low, high = map(float, found.confidence_interval)
     return {"mean": mean, "low": low, "high": high, "n": int(values.size)}
 

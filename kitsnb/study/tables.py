@@ -33,8 +33,8 @@ def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: 
     """Table 1: one row an experiment.
 
     Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), and
-    ``seed_sd`` and ``fold_sd``, the standard deviations (n - 1) of the seeds' and of the folds' means, NaN with fewer than
-    two. ``paper`` is the seed paper's row or None.
+    ``seed_sd`` and ``fold_sd``, the standard deviations (n - 1) of the seeds' and of the folds' means, NaN with fewer
+    than two. ``paper`` is the seed paper's row or None.
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
     table = []
@@ -110,7 +110,7 @@ def distances(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]
 
 
 def by_size(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
-    """Per experiment: tumour Dice summarised over the cases of each size class of ``metric.lesion_size``, smallest first."""
+    """Per experiment: tumour Dice over the cases of each size class of ``metric.lesion_size``, smallest first."""
     table = []
     for row in experiments:
         cases = scores_of(runs, row["name"])
@@ -139,8 +139,9 @@ def choose_case(scores: pd.DataFrame) -> str:
 def describe_data(build: Build, runs: Sequence[Run]) -> dict:
     """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason.
 
-    ``training`` and ``validation`` are numbers of cases. With ``folds`` (else None), ``validation`` counts all cases, since
-    each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most`` the largest.
+    ``training`` and ``validation`` are numbers of cases. With ``folds`` (else None), ``validation`` counts all cases,
+    since each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most``
+    the largest.
     """
     found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
     prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")

@@ -11,8 +11,8 @@ from kitsnb.study import figures
 from kitsnb.study.figures.data import clipping
 from kitsnb.study.figures.losses import error_paths, gradient_shares, line_styles
 from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, training_curves
-from kitsnb.study.probes import build_losses, gradient_shares as measure_shares
-from kitsnb.study.probes import PATHS, Geometry
+from kitsnb.study.probes import PATHS, Geometry, build_losses
+from kitsnb.study.probes import gradient_shares as measure_shares
 
 SPACING = (5.0, 0.8, 1.6)
 

@@ -166,6 +166,17 @@ def test_a_case_without_tumour_is_named(tmp_path):
         real_geometry(Case(folder), (1, 1, 1), (10, 10, 10))
 
 
+def test_labels_are_accepted_as_they_were_when_the_case_was_checked(tmp_path):
+    (folder := tmp_path / "case_00007").mkdir()
+    labels = np.ones((40, 50, 60), np.uint8)
+    labels[10:20, 10:20, 10:20] = 3
+    write_nifti(folder / "segmentation.nii.gz", labels, np.array([[0, 0, -1, 0], [0, -1, 0, 0], [-3, 0, 0, 0], [0, 0, 0, 1.0]]))
+    with pytest.raises(CaseError, match="case_00007"):
+        real_geometry(Case(folder), (3, 1, 1), (60, 30, 30))
+    geometry = real_geometry(Case(folder), (3, 1, 1), (60, 30, 30), Accept({3: 2}))
+    assert geometry.tumour_ml == pytest.approx(3.0)
+
+
 def test_real_geometry_keeps_the_tumour_volume(kits19_labels):
     case = next(case for case in discover(kits19_labels) if case.number == 122)
     geometry = real_geometry(case, (3.22, 1.62, 1.62), (257.6, 129.6, 129.6))

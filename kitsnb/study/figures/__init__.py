@@ -30,8 +30,8 @@ COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
 NAMES = {
     "background": "background", "kidney": "kidney", "tumour": "tumour", "kidney_and_tumour": "kidney and tumour",
     "composite": "composite", "predicted_tumour_ml": "predicted tumour (ml)",
-    "hd95_kidney_and_tumour": "HD95, kidney and tumour (mm)", "nsd_kidney_and_tumour": "surface Dice, kidney and tumour",
-    "hd95_tumour": "HD95, tumour (mm)", "nsd_tumour": "surface Dice, tumour",
+    "hd95_kidney_and_tumour": "HD95, kidney and tumour (mm)", "hd95_tumour": "HD95, tumour (mm)",
+    "nsd_kidney_and_tumour": "surface Dice, kidney and tumour", "nsd_tumour": "surface Dice, tumour",
 }
 
 

@@ -153,7 +153,8 @@ def clinical_sizes(table: pd.DataFrame, simulated: bool) -> Figure:
     figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(limits, limits, color="black", linewidth=0.8, label="equal")
-    sns.scatterplot(found, x="radiographic_mm", y="tumour_mm", s=9, color=COLOURS["tumour"], alpha=0.6, linewidth=0, ax=axes)
+    dots = {"s": 9, "color": COLOURS["tumour"], "alpha": 0.6, "linewidth": 0}
+    sns.scatterplot(found, x="radiographic_mm", y="tumour_mm", ax=axes, **dots)
     for axis in (axes.xaxis, axes.yaxis):
         plain_log(axis, *limits)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="radiographic size (mm)",
@@ -187,8 +188,8 @@ def clipping(
 ) -> Figure:
     """The seed paper's Figure 1: slice ``at`` of a CT [D, H, W] before and after its HU are clipped to ``window``.
 
-    ``spacing`` in mm (slice, height, width). Each picture spends its grey scale on its own range of HU, as its bar says:
-    this is what clipping is for.
+    ``spacing`` in mm (slice, height, width). Each picture spends its grey scale on its own range of HU, as its bar
+    says: this is what clipping is for.
     """
     figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
     ranges = {"before": (imaging[at].min(), imaging[at].max()), f"clipped to {window[0]:g} to {window[1]:g} HU": window}

@@ -74,7 +74,8 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence[Mapping], shares: Sequen
         axes.set(xscale="log", xlim=(min(lowest[lowest > 0].min(), shares[2]) / 2, 1.1), ylabel="",
                  xlabel="share of the gradient")
     figure.axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    handles = [Line2D([], [], color=COLOURS[name], marker=marker, linestyle="", markersize=4, label=f"on {NAMES[name]} voxels")
+    dot = {"linestyle": "", "markersize": 4}
+    handles = [Line2D([], [], color=COLOURS[name], marker=marker, label=f"on {NAMES[name]} voxels", **dot)
                for name, marker in markers.items()]
     legend_below(figure, [*handles, Line2D([], [], color="black", linestyle=":", label="share of the voxels")])
     figure.suptitle("Who gets the gradient at KiTS19's imbalance (random logits)")

@@ -1,7 +1,8 @@
 """Figures of the results: training curves, scores per case, comparisons and slices.
 
-A score is a Dice coefficient in [0, 1]; the columns of a score table are those of ``scores.csv``. An undefined score (NaN)
-is never drawn as a number: the figure says how many there are. Figures of simulated data say so in their heading.
+A score is a Dice coefficient in [0, 1]; the columns of a score table are those of ``scores.csv``. An undefined score
+(NaN) is never drawn as a number: the figure says how many there are. Figures of simulated data say so in their
+heading.
 """
 
 import textwrap
@@ -15,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE, heading, legend_below, outline, section, whole_numbers
+from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
+from kitsnb.study.figures import heading, legend_below, outline, section, whole_numbers
 
 CLASSES = ("background", "kidney", "tumour")
 DASHES = {"training": (3, 1.5), "validation": ""}
@@ -36,17 +38,21 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
     points = history.melt("epoch", columns).dropna()
     points[["part", "of"]] = points.variable.str.split("_", n=1, expand=True).to_numpy()
     points["of"] = points.of.replace({"loss": "composite"})  # its colour
-    options = {"x": "epoch", "y": "value", "hue": "of", "style": "part", "palette": COLOURS, "dashes": DASHES, "legend": False,
-               "errorbar": None, "linewidth": 1.2, "markers": {part: "." for part in DASHES} if len(history) < 8 else None}
+    options = {"x": "epoch", "y": "value", "hue": "of", "style": "part", "palette": COLOURS, "dashes": DASHES,
+               "legend": False, "errorbar": None, "linewidth": 1.2}
+    if len(history) < 8:
+        options["markers"] = dict.fromkeys(DASHES, ".")
     sns.lineplot(points[points.of == "composite"], ax=loss, **options)
     sns.lineplot(points[points.of != "composite"], ax=dice, **options)
     if best_epoch is None and history.validation_loss.notna().any():
         best_epoch = int(history.epoch[history.validation_loss.idxmin()])
     handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in CLASSES]
-    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part) for part, dashes in DASHES.items()]
+    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part)
+                for part, dashes in DASHES.items()]
     for axes in (loss, dice):
         if best_epoch is not None:
-            line = axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=":", label=f"checkpoint, epoch {best_epoch}")
+            line = axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=":")
+            line.set_label(f"checkpoint, epoch {best_epoch}")
         whole_numbers(axes.xaxis)
     loss.set_ylabel("loss")
     dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
@@ -68,7 +74,7 @@ def case_scores(scores: pd.DataFrame, title: str, simulated: bool) -> Figure:
     handles = []
     for name in ordered:
         mean, undefined = ordered[name].mean(), int(ordered[name].isna().sum())
-        sns.scatterplot(x=places, y=ordered[name].to_numpy(), s=16, color=COLOURS[name], ax=axes, clip_on=False, legend=False)
+        sns.scatterplot(x=places, y=ordered[name].to_numpy(), s=16, color=COLOURS[name], ax=axes, clip_on=False)
         label = NAMES[name] + (f", {undefined} undefined" if undefined else "")
         if np.isfinite(mean):
             axes.axhline(mean, color=COLOURS[name], linewidth=0.9, linestyle="--", zorder=0)
@@ -129,9 +135,9 @@ def slices(
 ) -> Figure:
     """Three axial slices through the tumour: CT with the reference's contours (top) and the prediction's (bottom).
 
-    The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees them,
-    patient's left on the right and anterior up, to scale. ``window`` is in HU. The view is cropped to what either
-    segmentation marks on the slices shown, and ``margin`` mm around it. Above each: mm from the middle one.
+    The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees
+    them, patient's left on the right and anterior up, to scale. ``window`` is in HU. The view is cropped to what
+    either segmentation marks on the slices shown, and ``margin`` mm around it. Above each: mm from the middle one.
     """
     (imaging, reference, prediction), spacing = to_radiological((imaging, reference, prediction), affine)
     shown = tumour_slices(reference)
@@ -148,7 +154,8 @@ def slices(
                 outline(axes, labels == label, spacing, at, COLOURS[CLASSES[label]])
         row[0].set_ylabel(name)
     for axes, at in zip(grid[0], shown):
-        axes.set_title(f"{(at - shown[len(shown) // 2]) * spacing[0]:+.0f} mm".replace("+0", "0").replace("-", "−"), fontsize="medium")
+        away = f"{(at - shown[len(shown) // 2]) * spacing[0]:+.0f} mm".replace("+0 ", "0 ").replace("-", "−")
+        axes.set_title(away, fontsize="medium")
     for letter, place, side in (("R", 0.02, "left"), ("L", 0.98, "right")):
         grid[0, 0].text(place, 0.5, letter, transform=grid[0, 0].transAxes, color="white", va="center", ha=side)
     legend_below(figure, [Line2D([], [], color=COLOURS[name], label=name) for name in CLASSES[1:]])
@@ -168,9 +175,10 @@ def to_radiological(arrays: Sequence[np.ndarray], affine: np.ndarray) -> tuple[l
 
 
 def tumour_slices(reference: np.ndarray) -> list[int]:
-    """Three slices (first axis) at the quartiles of the tumour's voxels, from top to bottom; of the kidney where there is none.
+    """Three slices (first axis) at the quartiles of the tumour's voxels, from top to bottom.
 
-    A small tumour repeats none: neighbours are taken instead. Raises ValueError for a reference without any label.
+    Of the kidney where there is no tumour. A small tumour repeats none: neighbours are taken instead. Raises ValueError
+    for a reference without any label.
     """
     volume = reference == 2 if (reference == 2).any() else reference == 1
     if not volume.any():
