@@ -22,11 +22,13 @@ class DataSettings(Settings):
     source: Literal["phantom", "hybrid", "folder"] = "folder"  # the first two simulate cases into the build folder
     folder: str | None = None  # of case_00000, case_00001, ...: with "folder" the cases, with "hybrid" the real labels
     simulated: bool = False  # is the CT simulated? said in every figure
-    label_map: dict[Stored, Literal[0, 1, 2]] = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+    label_map: dict[Stored, Literal[0, 1, 2]] = {}  # labels to take as others, {3: 1} for the cysts of KiTS21
     accept_affine: bool = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
     training: Range = (0, 165)
     validation: Range = (166, 209)  # held out
-    excluded: Annotated[tuple[Number, ...], Field(strict=False)] | None = None  # of both; None: the paper's six (cases.EXCLUDED)
+    excluded: Annotated[tuple[Number, ...], Field(strict=False)] | None = None  # of both; None: the paper's six
+
+    folds: Annotated[int, Field(ge=2)] | None = None  # cut the cases of both ranges anew; None: as they are
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -37,14 +39,14 @@ class DataSettings(Settings):
             problems.append(f'source is "{self.source}", but folder is {self.folder!r}; '
                             f'give the folder that holds case_00000, case_00001, ...')
         try:
-            select([], self.training, self.validation, self.excluded)
+            select([], self.training, self.validation, self.excluded, 0 if self.folds else None, self.folds)
         except ValueError as error:
             problems.append(str(error))
         left_out = set(EXCLUDED if self.excluded is None else self.excluded)
         for name in ("training", "validation"):
             first, last = getattr(self, name)
             if first <= last and left_out.issuperset(range(first, last + 1)):
-                problems.append(f"{name} [{first}, {last}]: every case is excluded; give a wider range, or exclude fewer")
+                problems.append(f"{name} [{first}, {last}]: every case is excluded; widen it, or exclude fewer")
         if problems:
             raise ValueError("; and ".join(problems))
         return self

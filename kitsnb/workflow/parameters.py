@@ -1,6 +1,6 @@
 """What a notebook can be given: the names of its parameters cell, and the models that check the values.
 
-papermill only warns about an unknown parameter and takes a value of any type; here both are refused before a kernel starts.
+papermill only warns about an unknown parameter, and takes a value of any type; here both are refused before any start.
 """
 
 import ast
@@ -29,7 +29,7 @@ class DataAnalysis(DataSettings):
     def _enough(self) -> Self:
         last = max(self.training[1], self.validation[1])
         if self.source == "phantom" and last >= self.phantom_cases:
-            raise ValueError(f"phantom_cases {self.phantom_cases} end before case {last}, which training or validation ask for")
+            raise ValueError(f"phantom_cases {self.phantom_cases} end before case {last} of training or validation")
         return self
 
 
@@ -42,9 +42,10 @@ MODELS: dict[str, tuple[type[Settings], ...]] = {
 }
 #: Types of parameters that no model has. Any other must be of the type that it has in its cell.
 TYPES = {
-    "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "steps": Annotated[int, Field(ge=2)],
-    "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple, "repeats": AtLeastOne,
-    "workers": AtLeastOne | None, "loss_sizes": list[list[AtLeastOne]], "validation": Range,
+    "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "validation": Range,
+    "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple,
+    "steps": Annotated[int, Field(ge=2)], "repeats": AtLeastOne, "workers": AtLeastOne | None,
+    "loss_sizes": list[list[AtLeastOne]],
 }
 
 
@@ -58,12 +59,13 @@ class Parameter(NamedTuple):
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
 
-    Raises ValueError where the notebook is missing, holds not exactly one such cell, or where the cell holds anything but
-    assignments of literals.
+    Raises ValueError where the notebook is missing or holds not exactly one such cell, and where that cell holds anything
+    but assignments of literals.
     """
     if not notebook.is_file():
         raise ValueError(f"notebook {notebook} does not exist")
-    cells = re.findall(r'^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', notebook.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    text = notebook.read_text("utf-8")  # jupytext would read it as well, but takes a second and a half to import
+    cells = re.findall(r'(?ms)^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', text)
     if len(cells) != 1:
         raise ValueError(f'notebook {notebook}: {len(cells)} cells are tagged "parameters"; it needs exactly one')
     try:
@@ -90,9 +92,9 @@ def _parameter(statement: ast.stmt) -> tuple[str, Parameter]:
 
 
 def check(stage: str, cell: dict[str, Parameter], values: dict) -> tuple[dict, list[str]]:
-    """All values of the parameters in ``cell`` where some are given by ``values``, and everything that is wrong with these.
+    """All values of the parameters in ``cell`` where ``values`` gives some, and everything that is wrong with these.
 
-    A default is the model's, else the cell's. ``values`` may hold what a model must know and the cell does not declare.
+    A default is the model's, else the cell's. ``values`` may hold what a model must know and the cell lacks.
     """
     full, found = {name: default for name, (_, default) in cell.items()}, []
     models = [model for model in MODELS.get(stage, ()) if model.model_fields.keys() & cell.keys()]

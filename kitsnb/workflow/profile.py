@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from kitsnb.data.cases import select
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.losses import LOSSES
 from kitsnb.messages import nearest
@@ -149,8 +148,8 @@ class Profile(Content):
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""
-        write_json(self.build.profile, self.summary | self.model_dump(include={"stages", "seeds", "folds", "parameters"})
-                   | {"experiments": [experiment.row for experiment in self.experiments]})
+        own = self.model_dump(include={"stages", "experiments", "seeds", "folds", "parameters"})
+        write_json(self.build.profile, self.summary | own)
 
 
 #: A profile's file: what it says, and a section for the parameters of each notebook and for those of all.
@@ -161,9 +160,9 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
          data_free: bool = False) -> Profile:
     """The profile at ``path``, or of that name, checked against ``notebooks``; outputs go to ``build/<name>``.
 
-    ``overrides`` are "section.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names another
-    folder for the outputs. ``data_free`` is for those who look at a profile and run nothing: an environment variable that
-    is not set stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
+    ``overrides`` are "section.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names
+    another folder for the outputs. ``data_free`` is for those who run nothing: an environment variable that is not set
+    stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
     """
     path, found = find(path), []
     content = read(path)
@@ -174,29 +173,31 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     for key in {*SECTIONS, "experiments"} & set(content):
         content[key] = _expand(content[key], unset)
     if not data_free:
-        found += [f"environment variable {name} is not set; set it, or write the value in the profile" for name in sorted(unset)]
+        found += [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
     checked = _checked(content, found)
     experiments = [_with_parameters(experiment, checked.loss_parameters) for experiment in checked.experiments]
     cells = _cells(notebooks, checked, found)
     parameters = _parameters(checked, cells, found)
     found += [problem for experiment in experiments for problem in _loss_problems(experiment)]
+    taken = {name for experiment in experiments for name in experiment.parameters}
     found += [f"loss_parameters: no loss of an experiment has a parameter {name!r}"
-              for name in checked.loss_parameters if not any(name in experiment.parameters for experiment in experiments)]
+              for name in checked.loss_parameters if name not in taken]
     if "training" in checked.stages and not content.get("experiments"):
         found.append("experiments: the stage training needs at least one")
     if found:
         raise ProfileError(path, found)
     own = {key: getattr(checked, key) for key in Content.model_fields}
-    own |= {"experiments": experiments, "stages": [stage for stage in STAGES if stage in checked.stages], "workers": checked.workers or _cores()}
-    return Profile.model_construct(**own, name=path.stem, notebooks=notebooks, parameters=parameters,
+    own |= {"experiments": experiments, "workers": checked.workers or _cores(), "parameters": parameters,
+            "stages": [stage for stage in STAGES if stage in checked.stages]}
+    return Profile.model_construct(**own, name=path.stem, notebooks=notebooks,
                                    build_parameter=build or f"build/{path.stem}")
 
 
 def recorded_parameters(build: str | Path, stage: str) -> dict:
-    """What the runner gave to the notebook of ``stage`` when ``build`` was made, with ``experiments``, ``seeds``, ``folds`` and
-    ``profile`` (title, deviations, ...) for every stage.
+    """What the runner gave to the notebook of ``stage`` when ``build`` was made.
 
-    Raises FileNotFoundError where nothing was run yet, and KeyError for a stage that the profile does not have.
+    With ``experiments``, ``seeds``, ``folds`` and ``profile`` (title, deviations, ...) for every stage. Raises
+    FileNotFoundError where nothing was run yet, and KeyError for a stage that the profile does not have.
     """
     path = Build(build).profile
     if not path.is_file():
@@ -223,13 +224,15 @@ class _StrictLoader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-                fault = f"key {key.value!r} is given twice" if isinstance(key, yaml.ScalarNode) else "a key must be one word"
+                twice = isinstance(key, yaml.ScalarNode)
+                fault = f"key {key.value!r} is given twice" if twice else "a key must be one word"
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
@@ -276,7 +279,7 @@ def _override(text: str, found: list[str]) -> dict:
 
 
 def _expand(value: object, unset: set[str]) -> object:
-    """``value`` with "$NAME" and "${NAME}" in its strings replaced from the environment; names that are not there are noted."""
+    """``value`` with "$NAME" and "${NAME}" in its texts replaced from the environment; notes missing names."""
     if isinstance(value, dict):
         return {key: item if key == "title" else _expand(item, unset) for key, item in value.items()}
     if isinstance(value, list):
@@ -326,31 +329,24 @@ def _parameters(checked: Content, cells: dict, found: list[str]) -> dict[str, di
         section, given = getattr(checked, stage), GIVEN[stage] + GIVEN_FOLDS.get(stage, ())
         free = {name: kind for name, kind in cell.items() if name not in given}
         everywhere |= set(free)
-        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it" for name in section if name in given]
+        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it"
+                  for name in section if name in given]
         found += [f"{stage}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}"
                   for name in section if name not in (*free, *given)]
         values = {name: value for name, value in {**common, **section}.items() if name in free}
         if values.get("simulated", checked.simulated) != checked.simulated:
-            found.append(f"{stage}.simulated: is {values['simulated']}, but the profile's own is {checked.simulated}; make them equal")
-        result[stage], wrong = check(stage, free, {"simulated": checked.simulated} | values)
+            found.append(f"{stage}.simulated: the profile's own is {checked.simulated}; make them equal")
+        known = {"simulated": checked.simulated} | ({"folds": checked.folds} if "folds" in given else {})
+        result[stage], wrong = check(stage, free, known | values)
         for line in wrong:  # each begins with the name of a parameter
             name = re.match(r"\w*", line)[0]
-            found.append(f"{'common' if name in common and name not in section else stage}: {line}")
-        if stage == "training" and checked.folds and not wrong:
-            found += _fold_problems(checked.folds, result[stage])
+            where = "common: " if name in common else "" if name in known else f"{stage}: "
+            found.append((f"{stage}: " if name in section else where) + line)
         if "by_runner" in cell:
             result[stage]["by_runner"] = True
-    found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}" for name in common if name not in everywhere]
+    found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}"
+              for name in common if name not in everywhere]
     return result
-
-
-def _fold_problems(folds: int, values: dict) -> list[str]:
-    """What is wrong with the number of folds that the cases of both ranges are cut into."""
-    try:
-        select([], values["training"], values["validation"], values["excluded"], 0, folds)
-    except ValueError as error:
-        return [str(error)]
-    return []
 
 
 def _with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
