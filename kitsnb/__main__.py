@@ -2,7 +2,7 @@
 
 * `run quick`: the whole paper on simulated CT, in minutes; `run quick --why` says what that would do
 * `download`, `check`, `estimate kits19`, `run kits19`: the same on the real data, after a look at what it costs
-* `predict`: labels for new CT, by a network that was trained
+* `predict`: labels for new CT, by a network that was trained; `score`: a folder of labels against another
 
 Each command explains its options with `--help`.
 """
@@ -137,21 +137,49 @@ def parse_label_map(pairs: list[str]) -> dict[int, int]:
 
 @app.command()
 def predict(
-    imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz), or a folder of case_XXXXX or of .nii.gz files")],
+    imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
     output: Annotated[Path, typer.Option(help="file for the labels; for a folder, the folder for prediction_XXXXX.nii.gz")],
     keep_components: Annotated[int | None, typer.Option(min=1, help="keep only the largest so many pieces (kidneys: 2)")] = None,
-    force: Annotated[bool, typer.Option("--force", help="predict also what is there already")] = False,
+    force: Annotated[bool, typer.Option("--force", help="predict also what is up to date; only predictions are replaced")] = False,
+    picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
     """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
     from kitsnb.data.nifti import CaseError
     from kitsnb.inference.predict import main
 
     try:
-        status = main(imaging, run, output, keep=keep_components, force=force)
+        status = main(imaging, run, output, keep=keep_components, force=force, pictures=picture)
     except (CaseError, FileNotFoundError) as error:
         sys.exit(str(error))
     sys.exit(status)
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="folder of label files, such as prediction_00210.nii.gz")],
+    references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files with the same numbers or names")],
+    label_map: Annotated[list[str], typer.Option(help="take label OLD of the references as NEW, as in 3=1; repeatable")] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="for programs, with distances and volumes")] = False,
+):
+    """Score predictions against labels as the challenge does; exit status 1 when a case has no score, 2 when none has."""
+    from kitsnb.data.checks import Accept
+    from kitsnb.files import plain
+    from kitsnb.inference.score import score_folder, score_table
+    from kitsnb.messages import console
+
+    try:
+        found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    if as_json:
+        print(json.dumps(plain(found), indent=1))
+    else:
+        console().print(score_table(found))
+        for name, reason in found["refused"].items():
+            console().print(f"{name}: {reason}")
+    sys.exit(0 if not found["refused"] else 1 if found["cases"] else 2)
 
 
 def _load(profile: Path, parameters: list[str], build: str | None, data_free: bool = False):

@@ -108,25 +108,31 @@ def files_below(*paths: Path) -> list[Path]:
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
-def write_receipt(folder: Path, made_from: object, **more: object) -> None:
-    """Say in ``folder`` what its files were made from, and how they are now; ``more`` is kept with it."""
-    files = {str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns, digest(path)]
-             for path in files_below(folder)}
-    write_json(folder / RECEIPT, {"made_from": made_from, "files": files, **more})
+def receipt_of(path: Path) -> Path:
+    """Where the receipt of a folder lies, or that of a file: hidden in the folder, or beside the file."""
+    return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
 
 
-def read_receipt(folder: Path, made_from: object) -> dict | None:
-    """The receipt of ``folder`` if it was made from ``made_from`` and its files are as they were left, else None.
+def write_receipt(path: Path, made_from: object, **more: object) -> None:
+    """Say what the folder or file ``path`` was made from, and how it is now; ``more`` is kept with it."""
+    base = receipt_of(path).parent
+    files = {str(file.relative_to(base)): [file.stat().st_size, file.stat().st_mtime_ns, digest(file)]
+             for file in files_below(path)}
+    write_json(receipt_of(path), {"made_from": made_from, "files": files, **more})
+
+
+def read_receipt(path: Path, made_from: object) -> dict | None:
+    """The receipt of ``path``, if that was made from ``made_from`` and is as it was left, else None.
 
     A file's content is read only where its time of change is another, as after a copy.
     """
-    receipt = read_json(folder / RECEIPT)
+    receipt = read_json(receipt_of(path))
     if not receipt or receipt.get("made_from") != plain(made_from):
         return None
     try:
         for name, (size, changed, content) in receipt["files"].items():
-            status = (folder / name).stat()
-            if status.st_size != size or status.st_mtime_ns != changed and digest(folder / name) != content:
+            status = (receipt_of(path).parent / name).stat()
+            if status.st_size != size or status.st_mtime_ns != changed and digest(receipt_of(path).parent / name) != content:
                 return None
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None

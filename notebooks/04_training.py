@@ -166,7 +166,9 @@ scores.round(3)
 
 # %%
 record = {
-    "experiment": experiment, "title": title, **summary, "simulated": simulated, "training_cases": len(training_volumes),
+    "experiment": experiment, "title": title, **summary, "simulated": simulated,
+    "preprocessing": json.loads((build.preprocessed / "report.json").read_text())["settings"],
+    "training_cases": len(training_volumes),
     "settings": {**settings.as_json(), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
                  "fold": fold, "folds": folds},
 }

@@ -1,13 +1,13 @@
 """Labels for new CT: ``python -m kitsnb predict IMAGING --run RUN --output FILE``.
 
-Any orientation goes in, and labels come out in the geometry of the file.
+Any orientation goes in, and labels come out in the geometry of the file. A receipt beside each file of labels says which CT, run
+and options it came from: by that it is up to date, or made anew, or not ours to replace.
 """
 
 import itertools
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_geometry, check_hu, read_volume
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
+from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, write_receipt
+from kitsnb.inference.picture import draw_planes
 from kitsnb.inference.sliding_window import largest_components, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
-from kitsnb.messages import duration
+from kitsnb.messages import console, duration
 from kitsnb.preprocessing.prepare import Preprocessing, to_grid, z_score
 from kitsnb.preprocessing.resampling import SLAB, grid_size, reorient, to_native
 
 CLASSES = 3
 #: Seconds a million native voxels to read, resample and write them, as measured on one core.
 SECONDS_A_MEGAVOXEL = 0.025
+ENDS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,21 @@ class Job:
     imaging: Path
     output: Path
 
+    @property
+    def picture(self) -> Path:
+        return self.output.with_name(f"{self.output.name.removesuffix('.nii.gz')}.png")
 
-def find_jobs(imaging: Path, output: Path) -> list[Job]:
-    """What to predict: one file, the cases of a folder in KiTS19's format, or else the ``.nii.gz`` files of a folder.
+
+def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
+    """What to predict (a file, the cases of a folder in KiTS19's format, or else its NIfTI files), and what a folder has besides.
 
     For a folder, ``output`` is a folder, too, and names are those of KiTS19's submissions: ``prediction_00210.nii.gz`` from
     ``case_00210``. Raises FileNotFoundError where there is nothing, CaseError where ``output`` is no place for it.
     """
+    skipped: list[str] = []
     if imaging.is_dir():
-        found = _folder(imaging)
-        if output.suffix == ".gz" or output.is_file():
+        found, skipped = _folder(imaging)
+        if output.name.endswith(ENDS) or output.is_file():
             raise CaseError(imaging.name, output.name, "is a file, but many predictions need a folder", "give one as --output")
         jobs = [Job(name, path, output / f"prediction_{name.removeprefix('case_')}.nii.gz") for name, path in found.items()]
     elif not imaging.is_file():
@@ -57,55 +63,89 @@ def find_jobs(imaging: Path, output: Path) -> list[Job]:
     elif not output.name.endswith(".nii.gz"):
         raise CaseError(imaging.name, output.name, "is no name for labels", "give a file that ends in .nii.gz as --output")
     else:
-        jobs = [Job(imaging.name.removesuffix(".nii.gz"), imaging, output)]
+        jobs = [Job(_stem(imaging), imaging, output)]
     for job in jobs:
         if job.output.resolve() == job.imaging.resolve():
             raise CaseError(job.name, job.output.name, "--output would replace it", "give another place")
         if imaging.is_dir() and job.output.resolve().parent == job.imaging.resolve().parent:
             raise CaseError(job.name, job.output.name, "would be a CT itself the next time", "give another folder as --output")
-    return jobs
+    return jobs, skipped
 
 
-def _folder(folder: Path) -> dict[str, Path]:
-    """Names and imaging of a folder's cases."""
-    if (folder / "imaging.nii.gz").is_file():
-        case = Case(folder.resolve())
-        return {case.name: folder / "imaging.nii.gz"}
-    files = sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))
-    if files and not any(folder.glob("case_?????/")):
-        return {path.name.removesuffix(".nii.gz"): path for path in files}
-    return {case.name: case.imaging for case in discover(folder)}
+def _folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Imaging of a folder's cases by name, and the names of what else lies there."""
+    alone = Case(folder.resolve())
+    if alone.imaging.is_file():
+        return {alone.name: alone.imaging}, []
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = {_stem(path): path for path in visible if path.name.endswith(ENDS) and path.is_file()}
+    if not found or any(folder.glob("case_?????/")):
+        found = {case.name: case.imaging for case in discover(folder)}
+    used = {place for path in found.values() for place in (path, path.parent)}
+    return found, [path.name for path in visible if path not in used]
 
 
-def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, int, int]:
-    """Size of the working grid (slice, height, width) for a CT of this geometry."""
-    along, own = _along_grid(shape, affine)
-    return grid_size(along, spacing_of(own), settings.spacing)
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def _along_grid(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine of a CT once its axes run along those of the working grid."""
-    view, own = reorient(np.broadcast_to(np.zeros(1, np.uint8), shape), affine)
-    return view.shape, own
+def made_from(trained: Trained, job: Job, keep: int | None) -> dict:
+    """What the labels of ``job`` depend on."""
+    run = [trained.checkpoint, trained.preprocessing.as_json(), trained.window.as_json()]
+    return plain({"CT": digest(job.imaging), "run": run, "--keep-components": keep})
 
 
-def predict_file(trained: Trained, job: Job, keep: int | None = None) -> dict[str, float]:
-    """Write the labels (uint8, the CT's affine) of one CT; returns ``kidney_ml`` and ``tumour_ml``.
+def why_predict(trained: Trained, job: Job, keep: int | None, force: bool) -> str | None:
+    """Why the labels of ``job`` are to be made; None where they are up to date.
 
-    ``keep`` drops all but so many pieces of the foreground. Raises CaseError where the CT cannot be used.
+    Raises CaseError for a file that is not ours to replace: no receipt says that it was predicted, or it was changed since.
     """
-    array, affine = _read(job)
-    shape = array.shape
+    if not job.output.exists():
+        return "is not there yet"
+    before, now = read_json(receipt_of(job.output)).get("made_from"), made_from(trained, job, keep)
+    if before is None:
+        reason = "is there already, and no receipt says that it is a prediction"
+        raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
+    if not read_receipt(job.output, before):
+        if _is_readable(job.output):
+            reason = "was changed after it was predicted"
+            raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
+        return "is damaged"
+    other = [name for name in now if before.get(name) != now[name]]
+    return f"came from another {' and '.join(other)}" if other else "--force" if force else None
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_nifti(path)
+    except CaseError:
+        return False
+    return True
+
+
+def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[dict[str, float], list[Finding]]:
+    """Write the labels (uint8, in the geometry that the CT's header has) of one CT.
+
+    Returns volumes in ml, ``kidney``, ``tumour`` and with ``keep`` ``dropped``, and what is odd about the CT. ``keep`` drops all
+    but so many pieces of the foreground. Raises CaseError where the CT cannot be used.
+    """
+    notes: list[Finding] = []
+    header = _header(job)  # before all voxels are read
+    array, affine = read_volume(job.name, job.imaging, notes)
+    check_hu(job.name, job.imaging, array, notes)
     try:
         grid = z_score(to_grid(array, affine, trained.preprocessing)[0][0], trained.preprocessing)
     except ValueError as error:
         raise CaseError(job.name, job.imaging.name, str(error), "check that the values are Hounsfield units") from error
     del array  # a large CT is as large as all that follows
-    labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES), shape, affine)
+    labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES), header.shape, affine)
+    dropped = np.count_nonzero(labels)
     if keep is not None:
         labels = largest_components(labels, keep)
-    write_nifti(job.output, labels, affine, like=read_header(job.imaging))
-    return {f"{name}_ml": voxel_ml(affine) * np.count_nonzero(labels == label) for label, name in ((1, "kidney"), (2, "tumour"))}
+    write_nifti(job.output, labels, affine, like=header)
+    kidney, tumour = (np.count_nonzero(labels == label) for label in (1, 2))
+    voxels = {"kidney": kidney, "tumour": tumour} | ({} if keep is None else {"dropped": dropped - kidney - tumour})
+    return {name: voxel_ml(affine) * count for name, count in voxels.items()}, notes
 
 
 def _header(job: Job) -> Header:
@@ -115,26 +155,10 @@ def _header(job: Job) -> Header:
     return header
 
 
-def _read(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of a CT whose geometry and values make sense; warns of what is odd."""
-    notes: list[Finding] = []
-    _header(job)  # before all voxels are read
-    array, affine = read_volume(job.name, job.imaging, notes)
-    check_hu(job.name, job.imaging, array, notes)
-    for found in notes:
-        warnings.warn(f"{job.name}: {found.message}", stacklevel=2)
-    return array, affine
-
-
-def is_done(job: Job) -> bool:
-    """Whether a whole prediction in the CT's geometry is there already."""
-    if not job.output.is_file():
-        return False
-    try:
-        header, (labels, affine) = _header(job), read_nifti(job.output)
-    except CaseError:
-        return False
-    return labels.shape == header.shape and np.allclose(affine, header.affine, atol=1e-4)
+def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, int, int]:
+    """Size of the working grid (slice, height, width) for a CT of this geometry."""
+    view, own = reorient(np.broadcast_to(np.zeros(1, np.uint8), shape), affine)
+    return grid_size(view.shape, spacing_of(own), settings.spacing)
 
 
 def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]:
@@ -148,9 +172,9 @@ def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]
     grids = [working_shape(header.shape, header.affine, trained.preprocessing) for header in headers]
     voxels = [float(np.prod(header.shape)) for header in headers]
     largest = int(np.argmax(voxels))
-    (_, height, width), affine = _along_grid(headers[largest].shape, headers[largest].affine)
-    few = torch.rand(CLASSES, 2, *grids[largest][1:])
-    back = _seconds(lambda: to_native(few, (SLAB, height, width), affine)) / (SLAB * height * width)
+    view, affine = reorient(np.broadcast_to(np.zeros(1, np.uint8), headers[largest].shape), headers[largest].affine)
+    few, slab = torch.rand(CLASSES, 2, *grids[largest][1:]), (SLAB, *view.shape[1:])
+    back = _seconds(lambda: to_native(few, slab, affine)) / float(np.prod(slab))
     seconds = sum(patch * len(list(itertools.product(*trained.window.starts(grid)))) for grid in grids)
     seconds += sum((back + SECONDS_A_MEGAVOXEL / 1e6) * n for n in voxels)
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -166,49 +190,68 @@ def _seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def predict_all(trained: Trained, jobs: Sequence[Job], console: Console, *, keep: int | None = None, force: bool = False) -> dict:
-    """Predict every job; what is there already stays, unless ``force``. Returns the refused ones: name and CaseError.
+def predict_all(
+    trained: Trained, jobs: Sequence[Job], screen: Console, *, keep: int | None = None, force: bool = False, pictures: bool = False
+) -> dict[str, CaseError]:
+    """Predict what is not up to date, or with ``force`` all. Returns why others were refused, by name.
 
     Says before the first one how long all will take and the memory it needs. A bad case does not stop the others.
     """
-    waiting = [job for job in jobs if force or not is_done(job)]
-    if len(waiting) < len(jobs):
-        console.print(f"{len(jobs) - len(waiting)} of {len(jobs)} are predicted already; --force predicts them anew")
-    headers, refused = {}, {}
+    waiting: dict[Job, Header] = {}
+    refused: dict[str, CaseError] = {}
+    for job in jobs:
+        try:
+            header, why = _header(job), why_predict(trained, job, keep, force)
+        except CaseError as error:
+            refused[job.name] = error
+            continue
+        if why:
+            waiting[job] = header
+        if why and job.output.exists():
+            screen.print(f"{job.output} {why}: predicted anew" if why != "--force" else f"{job.output}: predicted anew")
+    if ready := len(jobs) - len(waiting) - len(refused):
+        screen.print(f"{ready} of {len(jobs)} are predicted already; --force predicts them anew")
+    if waiting:
+        seconds, held = forecast(trained, list(waiting.values()))
+        device = next(trained.network.parameters()).device
+        screen.print(f"{len(waiting)} to predict on {device}: about {duration(seconds)}, {held / 1e9:.1f} GB of memory")
     for job in waiting:
         try:
-            headers[job] = _header(job)
+            _predict(trained, job, screen, keep, pictures)
         except CaseError as error:
             refused[job.name] = error
-    if headers:
-        seconds, held = forecast(trained, list(headers.values()))
-        device = next(trained.network.parameters()).device
-        console.print(f"{len(headers)} to predict on {device}: about {duration(seconds)}, {held / 1e9:.1f} GB of memory")
-    for job in headers:
-        started = time.perf_counter()
-        try:
-            found = predict_file(trained, job, keep)
-        except CaseError as error:
-            refused[job.name] = error
-            console.print(f"{job.name}: refused", markup=False)
-        else:
-            volumes = ", ".join(f"{key.removesuffix('_ml')} {value:.0f} ml" for key, value in found.items())
-            console.print(f"{job.name}: {volumes}; {time.perf_counter() - started:.1f} s, {job.output}", markup=False)
+            screen.print(f"{job.name}: refused", style="red")
     return refused
 
 
-def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, force: bool = False) -> int:
+def _predict(trained: Trained, job: Job, screen: Console, keep: int | None, pictures: bool) -> None:
+    """Labels, receipt and picture of one CT, and a line about them."""
+    started = time.perf_counter()
+    volumes, notes = predict_file(trained, job, keep)
+    ours = read_json(receipt_of(job.output)).get("picture")
+    write_receipt(job.output, made_from(trained, job, keep), picture=ours)
+    for found in notes:
+        screen.print(f"{job.name}: {found.message}", style="yellow")
+    said = ", ".join(f"{name} {value:.1f} ml" for name, value in volumes.items())
+    screen.print(f"{job.name}: {said}; {time.perf_counter() - started:.1f} s, {job.output}")
+    if pictures and job.picture.exists() and digest(job.picture) != ours:
+        screen.print(f"{job.picture} is none of ours, and was left as it is", style="yellow")
+    elif pictures:
+        draw_planes(job.picture, read_nifti(job.imaging)[0], *read_nifti(job.output))
+        write_receipt(job.output, made_from(trained, job, keep), picture=digest(job.picture))
+
+
+def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, force: bool = False, pictures: bool = True) -> int:
     """The command; returns its exit status: 1 where a case was refused. Raises what ``load_run`` and ``find_jobs`` raise."""
-    console = Console(soft_wrap=True)
-    jobs, trained = find_jobs(imaging, output), load_run(run)
+    screen = console()
+    (jobs, skipped), trained = find_jobs(imaging, output), load_run(run)
+    if skipped:
+        screen.print(f"skipped, as no CT: {', '.join(skipped)}")
     if trained.simulated:
-        console.print("[bold yellow]The network was trained on simulated CT: what it says about a patient means nothing.[/]")
+        screen.print("The network was trained on simulated CT: what it says about a patient means nothing.", style="bold yellow")
     elif trained.simulated is None:
-        console.print("[yellow]Was the network trained on simulated CT? Its run.json does not say.[/]")
-    refused = predict_all(trained, jobs, console, keep=keep, force=force)
-    if refused:
-        table = Table("case", "file", "refused", "what to do")
-        for name, error in refused.items():
-            table.add_row(*map(escape, (name, error.file, error.reason, error.advice)))
-        console.print(table)
+        screen.print("Was the network trained on simulated CT? Its run.json does not say.", style="yellow")
+    refused = predict_all(trained, jobs, screen, keep=keep, force=force, pictures=pictures)
+    for error in refused.values():
+        screen.print(f"refused: {error}", style="red")
     return 1 if refused else 0

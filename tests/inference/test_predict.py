@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import tracemalloc
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from kitsnb.__main__ import app
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
+from kitsnb.inference.picture import draw_planes
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
 from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
@@ -39,7 +42,8 @@ def profile(tmp_path_factory) -> Path:
     volumes, run = load_volumes(discover(build / "preprocessed")), build / "runs" / "dice-seed0"
     summary = train(TINY, volumes[:1], volumes[1:], run)
     settings = {**TINY.as_json(), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
-    (run / "run.json").write_text(json.dumps({"experiment": "dice", "simulated": True, **summary, "settings": settings}))
+    record = {"experiment": "dice", "simulated": True, **summary, "preprocessing": GRID.as_json(), "settings": settings}
+    (run / "run.json").write_text(json.dumps(record))
     return build
 
 
@@ -62,7 +66,7 @@ def phantom() -> Phantom:
 def own_run(profile, tmp_path) -> Path:
     """A copy of the run, and of what it needs, to spoil."""
     copy = tmp_path / "profile"
-    shutil.copytree(profile, copy, ignore=shutil.ignore_patterns("data", "logs", "case_*"))
+    shutil.copytree(profile, copy, ignore=shutil.ignore_patterns("data", "logs", "case_*", "preprocessed"))
     return copy / "runs" / "dice-seed0"
 
 
@@ -70,8 +74,8 @@ def command(*arguments) -> tuple[int, str]:
     """Exit status of ``python -m kitsnb predict``, and all that it says, on one line."""
     result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    told = result.output + (result.exception.code if result.exception and isinstance(result.exception.code, str) else "")
-    return result.exit_code, " ".join(told.split())
+    said = result.output + (result.exception.code if result.exception and isinstance(result.exception.code, str) else "")
+    return result.exit_code, " ".join(said.split())
 
 
 @pytest.mark.parametrize("orientation", ["IPL", "LPS", "RAS", "ASR"])
@@ -122,10 +126,10 @@ def test_labels_lie_where_the_ct_lies(trained, phantom, tmp_path):
         turned = reorient(phantom, orientation)
         source = write_nifti(tmp_path / f"{orientation}.nii.gz", turned.imaging, turned.affine)
         job = Job(orientation, source, tmp_path / "labels" / f"{orientation}.nii.gz")
-        volumes = predict_file(trained, job)
+        volumes, _ = predict_file(trained, job)
         labels, affine = read_nifti(job.output)
         assert labels.shape == turned.imaging.shape and labels.dtype == np.uint8 and np.array_equal(affine, read_nifti(source)[1])
-        assert volumes["kidney_ml"] == pytest.approx((labels == 1).sum() * np.prod(spacing_of(affine)) / 1000)
+        assert volumes["kidney"] == pytest.approx((labels == 1).sum() * np.prod(spacing_of(affine)) / 1000)
         found[orientation] = reorient(Phantom(labels, labels, affine), "IPL").imaging
     assert np.unique(found["IPL"]).tolist() == [0, 1, 2]
     for orientation in ("LPS", "RAS"):
@@ -145,26 +149,30 @@ def test_an_oblique_ct_keeps_its_affine(trained, phantom, tmp_path):
     assert np.array_equal(labels, read_nifti(tmp_path / "straight_labels.nii.gz")[0]) and len(np.unique(labels)) == 3
 
 
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def test_a_folder_with_one_bad_case_among_three(run, phantom, tmp_path):
     for number in (210, 211, 212):
         write_nifti(Case(tmp_path / "data" / f"case_{number:05d}").imaging, phantom.imaging, phantom.affine)
     bad = tmp_path / "data" / "case_00211" / "imaging.nii.gz"
     bad.write_bytes(bad.read_bytes()[:-1000])
-    status, told = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out")
-    assert status == 1 and "simulated CT" in told and "case_00211: refused" in told and "what to do" in told
-    assert "3 to predict on cpu: about 0:0" in told and "GB of memory" in told
+    status, said = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out", "--no-picture")
+    assert status == 1 and "simulated CT" in said and "case_00211: refused" in said and "refused: case_00211: imaging.nii.gz: corrupt" in said
+    assert "3 to predict on cpu: about 0:0" in said and "GB of memory" in said
     names = ["prediction_00210.nii.gz", "prediction_00212.nii.gz"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert visible(tmp_path / "out") == names
 
     write_nifti(bad, phantom.imaging, phantom.affine)
     spoilt = tmp_path / "out" / names[1]
     spoilt.write_bytes(spoilt.read_bytes()[:-20])
     before = (tmp_path / "out" / names[0]).stat().st_mtime_ns
-    status, told = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out")
-    assert status == 0 and "1 of 3 are predicted already" in told and "2 to predict" in told
+    status, said = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out")
+    assert status == 0 and "1 of 3 are predicted already" in said and "2 to predict" in said
     assert (tmp_path / "out" / names[0]).stat().st_mtime_ns == before
-    status, told = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out", "--force", "--keep-components", 1)
-    assert status == 0 and "3 to predict" in told and (tmp_path / "out" / names[0]).stat().st_mtime_ns > before
+    status, said = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out", "--force", "--keep-components", 1)
+    assert status == 0 and "3 to predict" in said and (tmp_path / "out" / names[0]).stat().st_mtime_ns > before
 
 
 def test_names_and_places(tmp_path, phantom):
@@ -173,13 +181,13 @@ def test_names_and_places(tmp_path, phantom):
     write_nifti(Case(tmp_path / "case_00300").imaging, phantom.imaging, phantom.affine)
     write_nifti(Case(tmp_path / "case_00300").segmentation, phantom.segmentation, phantom.affine)
     out, files = tmp_path / "out", tmp_path / "files"
-    assert [job.output.name for job in find_jobs(files, out)] == ["prediction_00007.nii.gz", "prediction_scan.nii.gz"]
-    assert find_jobs(tmp_path / "case_00300", out) == [
-        Job("case_00300", tmp_path / "case_00300" / "imaging.nii.gz", out / "prediction_00300.nii.gz")]
-    assert find_jobs(files / "scan.nii.gz", tmp_path / "a.nii.gz") == [
-        Job("scan", files / "scan.nii.gz", tmp_path / "a.nii.gz")]
+    assert [job.output.name for job in find_jobs(files, out)[0]] == ["prediction_00007.nii.gz", "prediction_scan.nii.gz"]
+    alone = Job("case_00300", tmp_path / "case_00300" / "imaging.nii.gz", out / "prediction_00300.nii.gz")
+    assert find_jobs(tmp_path / "case_00300", out) == ([alone], [])
+    one = Job("scan", files / "scan.nii.gz", tmp_path / "a.nii.gz")
+    assert find_jobs(files / "scan.nii.gz", tmp_path / "a.nii.gz") == ([one], [])
     (tmp_path / "empty").mkdir()
-    for imaging, output, told in [
+    for imaging, output, said in [
         (files, tmp_path / "a.nii.gz", "many predictions need a folder"),
         (files / "scan.nii.gz", tmp_path / "a.png", "ends in .nii.gz"),
         (files / "scan.nii.gz", files / "scan.nii.gz", "would replace it"),
@@ -187,7 +195,7 @@ def test_names_and_places(tmp_path, phantom):
         (tmp_path / "nothing", out, "no such file or folder"),
         (tmp_path / "empty", out, "case_XXXXX"),
     ]:
-        with pytest.raises((CaseError, FileNotFoundError), match=told):
+        with pytest.raises((CaseError, FileNotFoundError), match=said):
             find_jobs(imaging, output)
 
 
@@ -205,7 +213,7 @@ def spoilt_cts(folder: Path, phantom: Phantom) -> dict[str, Path]:
         "no HU (unscaled 12-bit values?)": (phantom.imaging + 1024 - min(0, int(phantom.imaging.min()) + 1024), phantom.affine),
         "the volume would be": (phantom.imaging, metres),
     }
-    paths = {told: write_nifti(folder / f"{i}.nii.gz", *pair) for i, (told, pair) in enumerate(arrays.items())}
+    paths = {said: write_nifti(folder / f"{i}.nii.gz", *pair) for i, (said, pair) in enumerate(arrays.items())}
     paths["neither a gzip nor a NIfTI file"] = folder / "plain.nii"
     paths["neither a gzip nor a NIfTI file"].write_bytes(b"x" * 400)
     paths["missing; put it"] = folder / "absent.nii.gz"
@@ -217,12 +225,12 @@ def test_ct_that_cannot_be_used_is_refused_by_name(trained, phantom, tmp_path):
     jobs = [Job(path.name.split(".")[0], path, tmp_path / "out" / f"{path.name}") for path in paths.values()]
     refused = predict_all(trained, jobs, Console(quiet=True))
     assert sorted(refused) == sorted(job.name for job in jobs) and not (tmp_path / "out").exists()
-    for job, told in zip(jobs, paths):
-        assert told in str(refused[job.name])
+    for job, said in zip(jobs, paths):
+        assert said in str(refused[job.name])
         assert str(refused[job.name]).startswith(f"{job.name}: {job.imaging.name}: ")
 
 
-@pytest.mark.parametrize("lost", ["run.json", "settings.json", "checkpoints/best.ckpt", "../../preprocessed/report.json"])
+@pytest.mark.parametrize("lost", ["run.json", "settings.json", "checkpoints/best.ckpt"])
 def test_what_a_run_lacks_is_named(own_run, lost):
     (own_run / lost).unlink()
     with pytest.raises(CaseError, match=f"dice-seed0: {Path(lost).name}: .* is missing"):
@@ -235,15 +243,16 @@ def rewrite(path: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(("file", "change", "told"), [
-    ("run.json", lambda c: c["settings"].pop("overlap"), "run.json: settings lack overlap"),
+@pytest.mark.parametrize(("file", "change", "message"), [
+    ("run.json", lambda c: c["settings"].pop("overlap"), "run.json: does not say 'overlap'; execute"),
     ("settings.json", lambda c: c.update(learning_rate=1.0), "belong to other settings .learning_rate: 1.0 there, 0.0001"),
-    ("../../preprocessed/report.json", lambda c: c.pop("settings"), "report.json: .*settings"),
-    ("../../preprocessed/report.json", lambda c: c["settings"].update(colour=1), "report.json: .*colour"),
+    ("run.json", lambda c: c.pop("preprocessing"), "run.json: does not say 'preprocessing'; execute"),
+    ("run.json", lambda c: c["preprocessing"].update(colour=1), "run.json: .*colour"),
+    ("run.json", lambda c: c["settings"].update(overlap=[99, 0, 0]), "run.json: .*overlap"),
 ])
-def test_settings_that_do_not_belong_are_named(own_run, file, change, told):
+def test_settings_that_do_not_belong_are_named(own_run, file, change, message):
     rewrite(own_run / file, change)
-    with pytest.raises(CaseError, match=told):
+    with pytest.raises(CaseError, match=message):
         load_run(own_run)
 
 
@@ -257,9 +266,127 @@ def test_a_checkpoint_of_another_network_is_named(own_run):
         load_run(own_run)
 
 
+def test_a_run_predicts_from_any_folder(own_run, phantom, tmp_path):
+    moved = shutil.move(own_run, tmp_path / "archive" / "2026" / "dice")
+    shutil.rmtree(tmp_path / "profile")
+    source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
+    assert command(source, "--run", moved, "--output", tmp_path / "out.nii.gz", "--no-picture")[0] == 0
+
+
 def test_the_profile_s_folder_names_its_runs(profile):
-    status, told = command(profile / "data", "--run", profile, "--output", profile / "out")
-    assert status == 1 and "give one of its runs (dice-seed0)" in told
+    status, said = command(profile / "data", "--run", profile, "--output", profile / "out")
+    assert status == 1 and "give one of its runs (dice-seed0)" in said
+
+
+@pytest.fixture
+def labelled(run, phantom, tmp_path):
+    """A CT in a folder with brackets in its name, its labels, and the command that predicts them; extra arguments go behind."""
+    folder = tmp_path / "[one]"
+    source = write_nifti(folder / "ct.nii.gz", phantom.imaging, phantom.affine)
+    output = folder / "labels.nii.gz"
+    return source, output, lambda *more: command(source, "--output", output, "--run", run, "--no-picture", *more)
+
+
+def test_labels_are_kept_while_ct_run_and_options_are_the_same(labelled):
+    source, output, predict = labelled
+    status, message = predict()
+    assert status == 0 and str(output) in message
+    before = output.stat().st_mtime_ns
+    assert "1 of 1 are predicted already" in predict()[1] and output.stat().st_mtime_ns == before
+    os.utime(source)  # no other content
+    assert "1 of 1 are predicted already" in predict()[1]
+    assert "predicted anew" in predict("--force")[1] and output.stat().st_mtime_ns > before
+
+
+def test_labels_of_another_ct_run_or_options_are_made_anew(labelled, own_run, phantom):
+    source, output, predict = labelled
+    predict()
+    assert "came from another --keep-components: predicted anew" in predict("--keep-components", 1)[1]
+    write_nifti(source, np.where(phantom.imaging > 0, phantom.imaging + 1, phantom.imaging), phantom.affine)
+    assert "came from another CT: predicted anew" in predict("--keep-components", 1)[1]
+    rewrite(own_run / "run.json", lambda c: c["settings"].update(overlap=[4, 4, 4]))
+    assert "came from another run and --keep-components" in predict("--run", own_run)[1]
+    assert "1 of 1 are predicted already" in predict("--run", own_run)[1]
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]])
+def test_what_is_no_prediction_of_ours_is_never_replaced(labelled, phantom, more):
+    source, output, predict = labelled
+    write_nifti(output, phantom.segmentation, phantom.affine)  # a reference
+    reference = output.read_bytes()
+    status, message = predict(*more)
+    assert status == 1 and "no receipt says that it is a prediction" in message and output.read_bytes() == reference
+    output.unlink()
+    assert predict(*more)[0] == 0
+    write_nifti(output, phantom.segmentation, phantom.affine)  # a correction by hand
+    status, message = predict(*more)
+    assert status == 1 and "was changed after it was predicted" in message and output.read_bytes() == reference
+
+
+def test_a_damaged_prediction_is_made_again(labelled):
+    _, output, predict = labelled
+    predict()
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-20])
+    assert "is damaged: predicted anew" in predict()[1] and output.read_bytes() == whole
+
+
+def test_what_components_were_dropped_is_said(trained, phantom, tmp_path):
+    source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
+    job, bright = Job("ct", source, tmp_path / "labels.nii.gz"), dataclasses.replace(trained, network=Bright())
+    whole, _ = predict_file(bright, job)
+    kept, _ = predict_file(bright, job, keep=1)
+    assert kept["dropped"] > 0 and "dropped" not in whole
+    assert kept["dropped"] == pytest.approx(whole["kidney"] + whole["tumour"] - kept["kidney"] - kept["tumour"])
+
+
+def test_a_folder_of_unpacked_files_predicts_and_the_rest_is_listed(run, phantom, tmp_path):
+    source = tmp_path / "ct"
+    write_nifti(source / "a.nii", phantom.imaging, phantom.affine)
+    for name in ("a", "b"):
+        write_nifti(source / f"{name}.nii.gz", phantom.imaging, phantom.affine)
+    (source / "[notes].txt").write_text("nothing")
+    jobs, skipped = find_jobs(source, tmp_path / "out")
+    assert [job.imaging.name for job in jobs] == ["a.nii.gz", "b.nii.gz"] and skipped == ["[notes].txt", "a.nii"]
+    for name in ("a", "b"):
+        (source / f"{name}.nii.gz").unlink()
+    status, message = command(source, "--run", run, "--output", tmp_path / "out", "--no-picture")
+    assert status == 0 and "skipped, as no CT: [notes].txt" in message and "is not compressed" in message
+    assert visible(tmp_path / "out") == ["prediction_a.nii.gz"]
+
+
+def test_labels_keep_both_forms_of_the_ct_s_header(trained, phantom, tmp_path):
+    image = nib.Nifti1Image(phantom.imaging, None)
+    image.set_qform(phantom.affine, code=1)
+    image.set_sform(phantom.affine, code=4)
+    image.to_filename(tmp_path / "ct.nii.gz")
+    predict_file(trained, Job("ct", tmp_path / "ct.nii.gz", tmp_path / "labels.nii.gz"))
+    for name in ("qform", "sform"):
+        before, after = (nib.load(tmp_path / f"{file}.nii.gz") for file in ("ct", "labels"))
+        assert np.array_equal(*(getattr(image, f"get_{name}")() for image in (before, after)))
+        assert before.header[f"{name}_code"] == after.header[f"{name}_code"] > 0
+
+
+def test_a_picture_lies_beside_the_labels_and_replaces_no_other(labelled):
+    _, output, predict = labelled
+    picture = output.with_name("labels.png")
+    assert predict("--picture")[0] == 0 and picture.read_bytes().startswith(b"\x89PNG")
+    assert "none of ours" not in predict("--picture", "--force")[1]
+    picture.write_bytes(b"mine")
+    assert "none of ours" in predict("--picture", "--force")[1] and picture.read_bytes() == b"mine"
+
+
+def test_a_ball_is_round_in_all_three_planes_of_a_picture(tmp_path):
+    spacing, shape = np.array([5.0, 0.8, 1.2]), (40, 250, 150)
+    axes = np.ogrid[tuple(slice(n) for n in shape)]
+    ball = sum(((axis - n / 2) * step) ** 2 for axis, n, step in zip(axes, shape, spacing)) < 60**2
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0, 3], [0, 1, 2, 3]] = *-spacing, 1  # axes IPL
+    figure = draw_planes(tmp_path / "ball.png", np.where(ball, 100, -900), ball.astype(np.uint8), affine)
+    for panel in figure.axes:
+        (outline,) = panel.collections[0].get_paths()
+        width, height = np.ptp(panel.transData.transform(outline.vertices), axis=0)
+        assert width == pytest.approx(height, rel=0.1) and width > 50
 
 
 def test_whether_the_ct_was_simulated_is_said(own_run, tmp_path, phantom):

@@ -1,0 +1,94 @@
+"""Scores of folders: numbers as the metric has them, cases that are missing or bad by name, other labels by a map."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kitsnb.__main__ import app
+from kitsnb.data.cases import Case
+from kitsnb.data.nifti import write_nifti
+from kitsnb.inference.score import find_labels, score_folder
+from kitsnb.metric.score import case_row
+
+AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0, 0, 1]])
+
+
+def labels(*, shift: int = 0) -> np.ndarray:
+    array = np.zeros((20, 30, 40), np.uint8)
+    array[5:12, 8:20, 6 + shift : 16 + shift], array[7:9, 10:14, 8 + shift : 11 + shift] = 1, 2
+    return array
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Predictions and references of three cases, the second shifted."""
+    predictions, references = tmp_path / "predictions", tmp_path / "references"
+    for number, shift in ((210, 0), (211, 2), (212, 4)):
+        write_nifti(predictions / f"prediction_{number:05d}.nii.gz", labels(shift=shift), AFFINE)
+        write_nifti(Case(references / f"case_{number:05d}").segmentation, labels(), AFFINE)
+    return predictions, references
+
+
+def command(*arguments) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["score", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_rows_and_summary_are_the_metric_s(folders):
+    found = score_folder(*folders)
+    assert [row.pop("case") for row in found["cases"]] == ["case_00210", "case_00211", "case_00212"]
+    expected = [case_row(labels(shift=shift), labels(), AFFINE) for shift in (0, 2, 4)]
+    assert found["cases"] == expected and found["refused"] == {} and expected[0]["composite"] == 1
+    assert found["summary"]["tumour"]["mean"] == pytest.approx(np.mean([row["tumour"] for row in expected]))
+    status, output = command(*folders)
+    assert status == 0 and "case_00211" in output and "mean" in output
+    status, output = command(*folders, "--json")
+    assert status == 0 and json.loads(output)["summary"]["kidney"]["n"] == 3
+
+
+def test_bad_and_missing_cases_are_named_and_the_others_scored(folders):
+    predictions, references = folders
+    cut = predictions / "prediction_00210.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    write_nifti(predictions / "prediction_00211.nii.gz", labels(), AFFINE + np.eye(4, k=3) * 5)
+    write_nifti(predictions / "prediction_00300.nii.gz", labels(), AFFINE)
+    write_nifti(Case(references / "case_00301").segmentation, labels(), AFFINE)
+    found = score_folder(predictions, references)
+    assert [row["case"] for row in found["cases"]] == ["case_00212"]
+    reasons = ("corrupt", "corners 5 mm from those of the reference", "has no reference", "has no prediction")
+    for (name, said), (wanted, reason) in zip(
+        found["refused"].items(), zip(("case_00210", "case_00211", "case_00300", "case_00301"), reasons), strict=True
+    ):
+        assert name == wanted and reason in said and not said.startswith(name)
+    status, output = command(predictions, references)
+    assert status == 1 and "case_00301: segmentation.nii.gz: has no prediction" in output
+
+
+def test_other_labels_of_the_references_are_mapped(folders):
+    predictions, references = folders
+    cyst = labels()
+    cyst[5, 8:12, 6:9] = 3
+    write_nifti(references / "case_00210" / "segmentation.nii.gz", cyst, AFFINE)
+    assert "--label-map 3=1" in score_folder(*folders)["refused"]["case_00210"]
+    status, output = command(*folders, "--json", "--label-map", "3=1")
+    assert status == 0 and json.loads(output)["cases"][0]["composite"] == 1
+
+
+def test_files_are_paired_by_number_or_by_name(tmp_path):
+    for name in ("scan", "case_00007", "prediction_00008"):
+        write_nifti(tmp_path / f"{name}.nii.gz", labels(), AFFINE)
+    assert list(find_labels(tmp_path)) == ["case_00007", "case_00008", "scan"]
+    write_nifti(tmp_path / "prediction_00007.nii.gz", labels(), AFFINE)
+    with pytest.raises(ValueError, match="are both of case_00007"):
+        find_labels(tmp_path)
+
+
+def test_folders_without_labels_are_said(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, reason in ((tmp_path / "empty", "holds no labels"), (tmp_path / "none", "no such folder")):
+        with pytest.raises(FileNotFoundError, match=reason):
+            score_folder(folder, folders[1])
+        assert command(folders[0], folder)[0] == 2
