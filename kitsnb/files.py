@@ -169,13 +169,8 @@ class Build:
 
     @property
     def preprocessed(self) -> Path:
-        """Volumes on the working grid, in KiTS19's folder format, and ``report.json``."""
+        """Volumes on the working grid, a folder a case, and ``report.json``."""
         return self.folder / "preprocessed"
-
-    @property
-    def mapped(self) -> Path:
-        """The same volumes as raw files that are mapped into memory, where training keeps them on disk."""
-        return self.folder / "mapped"
 
     @property
     def losses(self) -> Path:

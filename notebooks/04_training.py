@@ -52,7 +52,6 @@ foreground = 0.67  # share of patches centred on foreground
 tumour = 0.6  # share of these that is centred on tumour
 augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
 precision = "bf16-mixed"  # "32-true" is the paper's
-storage = "auto"  # where volumes are kept: "device", "memory", "disk" (mapped files), or "auto", the first that fits
 compile_network = False  # by torch.compile: a minute before the first step, faster steps on a GPU
 devices = 1  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
 
@@ -70,14 +69,14 @@ from kitsnb.data.cases import discover, select
 from kitsnb.data.checks import Accept
 from kitsnb.files import Build
 from kitsnb.inference.sliding_window import Window, predict_and_score
+from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.study import figures
 from kitsnb.study.figures.results import training_curves
 from kitsnb.training.checkpoints import load_network
-from kitsnb.training.launch import launch
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import cases_below, load_split
+from kitsnb.training.volumes import load_volumes
 
 # %matplotlib inline
 figures.use_style()
@@ -98,17 +97,14 @@ settings
 # %% [markdown]
 # ## The cases
 #
-# Preprocessed volumes are small, three bytes a voxel, so all of them live in the memory of the device that trains. Where that
-# is too small, they are kept in the machine's memory, or in files mapped into it, and only the part that a patch needs is moved.
+# Preprocessed volumes are files of three bytes a voxel, mapped into memory; a GPU with room for all of them keeps them.
 
 # %%
 if not (build.preprocessed / "report.json").exists():
     raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
 split = select(discover(build.cases(source, folder)), training, validation, excluded, fold, folds)
 training_cases, validation_cases = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
-device = "cuda" if torch.cuda.is_available() and devices == 1 else "cpu"  # many devices have processes that load for themselves
-training_volumes, validation_volumes = load_split(training_cases, validation_cases, device, storage=storage, scratch=build.mapped)
-print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out cases")
+print(f"{len(training_cases)} training and {len(validation_cases)} held-out cases")
 
 # %% [markdown]
 # ## What the network sees
@@ -117,8 +113,8 @@ print(f"{len(training_volumes)} training and {len(validation_volumes)} held-out 
 # resampling, then brightness, contrast, gamma and noise.
 
 # %%
-sampler = PatchSampler(training_volumes, patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
-                       augmentation=settings.augmentation, device=device)
+sampler = PatchSampler(load_volumes(training_cases), patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
+                       augmentation=settings.augmentation)
 figure, axes = plt.subplots(1, 6, figsize=(figures.PAGE, 1.5))
 for step, axis in enumerate(axes):
     imaging, segmentation = sampler.batch(step)
@@ -139,10 +135,7 @@ figure
 # the step, so it sees what it would have seen. On several devices, each has a process of its own.
 
 # %%
-if devices > 1:
-    summary = launch(settings, training_cases, validation_cases, run, storage=storage, scratch=build.mapped)
-else:
-    summary = train(settings, training_volumes, validation_volumes, run)
+summary = train(settings, training_cases, validation_cases, run)
 summary
 
 # %%
@@ -168,7 +161,7 @@ scores.round(3)
 record = {
     "experiment": experiment, "title": title, **summary, "simulated": simulated,
     "preprocessing": json.loads((build.preprocessed / "report.json").read_text())["settings"],
-    "training_cases": len(training_volumes),
+    "training_cases": len(training_cases),
     "settings": {**settings.as_json(), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
                  "fold": fold, "folds": folds},
 }

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import read_header, read_nifti, write_nifti
+from kitsnb.data.nifti import read_header, write_nifti
 from kitsnb.inference.window import Window
 from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
+from kitsnb.preprocessing.arrays import read_array
 from kitsnb.preprocessing.resampling import to_native
 
 
@@ -107,8 +108,8 @@ def predict_case(
     network: nn.Module, prepared: Case, shape: Sequence[int], affine: np.ndarray, window: Window
 ) -> np.ndarray:
     """Labels (uint8, ``shape``) of one case in its native geometry, from its preprocessed volume."""
-    volume, _ = read_nifti(prepared.imaging)
-    return to_native(predict_probabilities(network, torch.from_numpy(volume.copy()), window), shape, affine)
+    volume = torch.from_numpy(read_array(prepared, "imaging"))
+    return to_native(predict_probabilities(network, volume, window), shape, affine)
 
 
 def predict_and_score(

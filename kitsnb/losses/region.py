@@ -28,10 +28,12 @@ class RegionLoss(Loss):
 
     batch: bool = False
     smooth: float = 1e-5
+    #: How ``batch=True`` pools; training on many devices puts in its place what sums over their batches, too.
+    pool = staticmethod(RegionStatistics.pooled)
 
     def statistics(self, logits: Tensor, target: Tensor) -> RegionStatistics:
         statistics = region_statistics(logits, target)
-        return statistics.pooled() if self.batch else statistics
+        return self.pool(statistics) if self.batch else statistics
 
 
 @settings

@@ -5,9 +5,9 @@ function on a ``torchio.Subject``, so any torchio transform can be put between. 
 the working grid to labels in native geometry, interpolated before argmax (resampling labels instead costs up to 0.05 Dice).
 """
 
+import ast
 import errno
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +27,21 @@ from torch import Tensor
 from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of, write_nifti
-from kitsnb.files import write_json
+from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
+from kitsnb.files import plain, read_receipt, write_json, write_receipt
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
-from kitsnb.preprocessing import resampling
+from kitsnb.preprocessing import arrays, resampling
+from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, write_array
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine, to_native
 from kitsnb.preprocessing.settings import Preprocessing
 
-#: What a voxel of the working grid takes on disk, about: half of a CT is air, which is constant after clipping.
-BYTES_A_VOXEL = 2
 #: Threads that prepare cases, at most; each holds one case.
 MOST_WORKERS = 4
 #: What torch computes with; other dtypes become float32.
 TORCH_DTYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)
 #: Values this close, relative to the largest, differ by rounding only.
 SAME = 1e-5
-STAMP = ".prepared.json"  # hidden, as it holds times of change: the case is the same without it
 
 
 def to_grid(
@@ -103,7 +102,7 @@ def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: tio.Subject) 
 def preprocess_cases(
     cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None, accept: Accept | None = None
 ) -> dict:
-    """Write every case on the working grid below ``folder``, in KiTS19's folder format, and ``report.json``.
+    """Write every case on the working grid below ``folder`` (see ``arrays``), and ``report.json``.
 
     A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole, from
     the same files (size, time of change), settings and code, is kept. ``workers`` threads work at a time (None: one a core,
@@ -111,15 +110,16 @@ def preprocess_cases(
     Raises OSError before any work where ``folder`` cannot be written to or has too little room.
     """
     cases, accept = list(cases), accept or Accept()
-    marks = {case.name: _mark(case, settings, accept) for case in cases}
-    rows = {case.name: row for case in cases if (row := _finished(folder / case.name, marks[case.name]))}
+    made_from = {case.name: _made_from(case, settings, accept) for case in cases}
+    receipts = {name: read_receipt(folder / name, made) for name, made in made_from.items()}
+    rows = {name: receipt["row"] for name, receipt in receipts.items() if receipt}
     kept, waiting, refused = list(rows), [case for case in cases if case.name not in rows], {}
     _check_folder(folder, waiting, settings)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what new threads start with: a case has a thread
     try:
         with ThreadPoolExecutor(workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
-            jobs = {pool.submit(_write_case, case, folder / case.name, settings, accept, marks[case.name]): case.name
+            jobs = {pool.submit(_write_case, case, folder / case.name, settings, accept, made_from[case.name]): case.name
                     for case in waiting}
             for job in as_completed(jobs):
                 try:
@@ -177,33 +177,23 @@ def _bytes_needed(case: Case, settings: Preprocessing) -> float:
     return BYTES_A_VOXEL * math.prod(header.shape) * float(np.prod(spacing_of(header.affine))) / math.prod(settings.spacing)
 
 
-def _mark(case: Case, settings: Preprocessing, accept: Accept) -> dict | None:
-    """What a case on the working grid depends on, as JSON holds it; None where a file is missing."""
-    try:
-        inputs = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in (case.imaging, case.segmentation)}
-    except OSError:
-        return None
-    sources = [Path(file).read_bytes() for file in (__file__, resampling.__file__, nifti.__file__, checks.__file__, score.__file__)]
-    code = hashlib.sha256(b"".join(sources)).hexdigest()
-    mark = {"folder": str(case.folder), "inputs": inputs, "settings": settings.as_json(), "accept": asdict(accept), "code": code}
-    return json.loads(json.dumps(mark))
+def _made_from(case: Case, settings: Preprocessing, accept: Accept) -> dict:
+    """What a case on the working grid depends on: its files (size, time of change), the settings, and the code's meaning."""
+    found = [path.stat() if path.exists() else None for path in (case.imaging, case.segmentation)]
+    return plain({
+        "folder": str(case.folder), "inputs": [status and [status.st_size, status.st_mtime_ns] for status in found],
+        "settings": settings.as_json(), "accept": asdict(accept), "code": _code(),
+    })
 
 
-def _finished(folder: Path, mark: dict | None) -> dict | None:
-    """The report's row of a case whose files below ``folder`` are whole and were made from ``mark``; else None."""
-    try:
-        stamp = json.loads((folder / STAMP).read_text())
-        whole = stamp["outputs"] == _sizes(folder)
-    except (OSError, ValueError, KeyError):
-        return None
-    return stamp["row"] if mark and whole and stamp["mark"] == mark else None
+@cache
+def _code() -> str:
+    """A digest of the code that makes volumes; comments and line breaks do not count."""
+    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in (arrays, checks, nifti, resampling, score)]
+    return hashlib.sha256("".join([*trees, ast.dump(ast.parse(Path(__file__).read_bytes()))]).encode()).hexdigest()
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in (Case(folder).imaging, Case(folder).segmentation)}
-
-
-def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, mark: dict | None) -> dict:
+def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:
     """Write one case as ``folder``, which appears only when it is whole, and return its row."""
     partial = folder.with_name(f".{folder.name}")
     for old in (partial, folder):
@@ -222,7 +212,7 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
         "ceiling": grid_ceiling(segmentation, affine, prepared),
     }
     for name, image in prepared.get_images_dict(intensity_only=False).items():
-        write_nifti(partial / f"{name}.nii.gz", image.numpy()[0], image.affine)
-    write_json(partial / STAMP, {"mark": mark, "outputs": _sizes(partial), "row": row})
+        write_array(partial, name, image.numpy()[0])
+    write_receipt(partial, made_from, row=row)
     partial.rename(folder)
     return row

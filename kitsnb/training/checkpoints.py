@@ -1,11 +1,9 @@
 """Checkpoints: written whole or not at all, by one process at a time, and gone on from only by the run they belong to."""
 
-import fcntl
 import json
 import os
 import pickle
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from filelock import FileLock, Timeout
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from kitsnb.training.history import History, best_row
@@ -65,8 +64,8 @@ class Checkpoints(Checkpoint):
     a run killed between them goes on from the older last.ckpt, and comes to the same best.ckpt again.
     """
 
-    def __init__(self, folder: Path, history: History, belongs: dict, device: str):
-        self.folder, self.history, self.belongs, self.device = folder, history, belongs, device
+    def __init__(self, folder: Path, history: History, belongs: dict, facts: dict):
+        self.folder, self.history, self.belongs, self.facts = folder, history, belongs, facts
 
     def on_train_epoch_end(self, trainer, module) -> None:
         rows = self.history.rows
@@ -74,8 +73,7 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
-        checkpoint[RUN] = {"belongs": self.belongs, "rows": self.history.rows, "device": self.device, "peak": self.history.peak,
-                           "threads": torch.get_num_threads()}
+        checkpoint[RUN] = {"belongs": self.belongs, "rows": self.history.rows, "peak": self.history.peak, **self.facts}
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -90,7 +88,7 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
-    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``device``, ``peak``, ``threads``), None where
+    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``peak``, ``device``, ``precision``, ``threads``), None where
     there is none.
 
     Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
@@ -130,29 +128,21 @@ def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
     most, and then raises ``RuntimeError`` that names who holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        ends, told = time.monotonic() + patience, False
-        while not _try_lock(file):
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            if time.monotonic() > ends:
-                raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or end it, and run the same command again")
-            if not told:
-                print(f"{folder} is in use by {holder}; waiting up to {patience:.0f} s", flush=True)
-                told = True
-            time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
-def _try_lock(file) -> bool:
+    lock, note = FileLock(folder / ".lock"), folder / ".holder"
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = f"{folder} is in use by {note.read_text() if note.exists() else 'another process'}"
+        print(f"{holder}; waiting up to {patience:.0f} s", flush=True)
+        try:
+            lock.acquire(timeout=patience, poll_interval=0.2)
+        except Timeout:
+            raise RuntimeError(f"{holder}; wait for it, or end it, and run the same command again") from None
+    try:
+        note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        lock.release()
 
 
 def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:

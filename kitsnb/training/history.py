@@ -1,4 +1,4 @@
-"""What a run tells of itself: measures of each epoch, times, history.csv, and the summary."""
+"""What a run says of itself: measures and times of each epoch, and history.csv."""
 
 import csv
 import resource
@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from kitsnb.files import replaced
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
 from kitsnb.messages import duration
 from kitsnb.training.devices import Ranks
@@ -38,15 +39,17 @@ class PooledScores:
         entropy = cross_entropy(logits, target).mean()
         self.rows[index] = torch.cat([loss.reshape(1), entropy.reshape(1), *(count[0] for count in regions)]).float()
 
-    def measures(self, prefix: str, ranks: Ranks) -> dict[str, float]:
+    def measures(self, prefix: str, ranks: Ranks) -> tuple[dict[int, float], dict[str, float]]:
+        """The loss of each batch, by its index, and the measures of all; the same on every rank."""
         mine = torch.stack(list(self.rows.values())).cpu().tolist() if self.rows else []
         rows = ranks.gather(dict(zip(self.rows, mine)))
         total = torch.tensor([rows[index] for index in sorted(rows)], dtype=torch.float64).cumsum(0)[-1]
         loss, entropy = (total[:2] / len(rows)).tolist()
         dice = dice_index(RegionStatistics(*total[2:].reshape(3, 1, -1)))[0].tolist()
         soft_dice = sum(dice) / len(dice)
-        return {f"{prefix}_{name}": value
-                for name, value in zip(MEASURES, [loss, soft_dice, 1 - soft_dice + entropy, *dice])}
+        values = [loss, soft_dice, 1 - soft_dice + entropy, *dice]
+        return ({index: rows[index][0] for index in sorted(rows)},
+                {f"{prefix}_{name}": value for name, value in zip(MEASURES, values)})
 
 
 class Clock:
@@ -100,9 +103,6 @@ class History(Callback):
             path.unlink(missing_ok=True)  # a row may be there whose checkpoint was never finished
             self._write()
 
-    def on_validation_start(self, trainer, module) -> None:
-        module.clock.validation()
-
     def on_train_epoch_end(self, trainer, module) -> None:
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "learning_rate": module.epoch_rate,
                **module.clock.row(self.patches), **module.measures}
@@ -110,10 +110,10 @@ class History(Callback):
         self.peak = max(self.peak, peak_memory())
         if self.ranks.rank == 0:
             self._write()
-            self._tell(row, trainer)
+            self._print(row, trainer)
         trainer.should_stop = trainer.should_stop or has_stopped(self.rows, self.patience)
 
-    def _tell(self, row: dict, trainer) -> None:
+    def _print(self, row: dict, trainer) -> None:
         scalars = {key: value for key, value in row.items() if key not in ("epoch", "step")}
         trainer.logger.log_metrics(scalars, row["step"])
         left = (trainer.max_epochs - len(self.rows)) * sum(row["seconds"] for row in self.rows) / len(self.rows)
@@ -124,12 +124,10 @@ class History(Callback):
     def _write(self) -> None:
         if not self.rows:
             return
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="") as file:
+        with replaced(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
-        partial.replace(self.path)
 
 
 def best_row(rows: list[dict]) -> dict:

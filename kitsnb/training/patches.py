@@ -3,8 +3,8 @@
 Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once, straight
 from the volume; brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
 
-Wherever a volume is kept (on the device, in memory, in a mapped file), a patch is made in one way: its few control points are
-drawn on the CPU, which also tells the box of voxels that it needs; the box goes to the device, and all else happens there.
+Wherever a volume is kept (on the GPU, in a mapped file), a patch is made in one way: its few control points are drawn on the
+CPU, from which follows the box of voxels that it needs; the box goes to the device, and all else happens there.
 Nothing on the way asks the device for a value, so a GPU is never waited for.
 """
 

@@ -1,5 +1,11 @@
-"""One training run: a Lightning module around network and loss, which goes on where it was interrupted."""
+"""One training run: it begins, or goes on where it was interrupted, and ends as if it had never been.
 
+``python -m kitsnb.training.run TASK.json`` is what each process of a run on many devices executes.
+"""
+
+import json
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,127 +14,56 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from kitsnb.data.cases import Case
 from kitsnb.files import write_json
-from kitsnb.losses import build_loss
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, belongs_to, checkpoint_to_resume, locked
-from kitsnb.training.devices import Ranks, device_of, find_ranks
-from kitsnb.training.history import Clock, History, PooledScores, best_row, has_stopped, performance
+from kitsnb.training.devices import Ranks, device_of, end_with_parent, find_ranks, is_alone, launch
+from kitsnb.training.history import History, best_row, has_stopped, performance
+from kitsnb.training.module import SegmentationModule, compile_in_place
 from kitsnb.training.patches import PatchSampler, fixed_patches
+from kitsnb.training.precision import choose_precision
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import Volume
+from kitsnb.training.volumes import load_volumes
 from kitsnb.unet import UNet3D
 
 #: What is known of a run that has no checkpoint.
-NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None}
+NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None, "precision": None}
 
 
-class SegmentationModule(pl.LightningModule):
-    """Network, loss, optimizer and the epoch's measures. Batches come from the sampler, indexed by the global step."""
-
-    def __init__(self, settings: Training, sampler: PatchSampler, validation: list[tuple[Tensor, Tensor]], ranks: Ranks):
-        super().__init__()
-        self.settings, self.sampler, self.validation, self.ranks = settings, sampler, validation, ranks
-        self.network = UNet3D(**settings.network.model_dump()).to(memory_format=torch.channels_last_3d)
-        self.loss = build_loss(settings.loss, **settings.loss_parameters)
-        self.clock, self.scores, self.measures, self.epoch_rate = Clock(), {}, {}, settings.learning_rate
-
-    def _step(self, imaging: Tensor, segmentation: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
-        return self.loss(logits, segmentation), logits
-
-    def training_step(self, index, _) -> Tensor:
-        with self.clock.data():
-            imaging, segmentation = self.sampler.batch(self.global_step)
-        loss, logits = self._step(imaging, segmentation)
-        total = self.ranks.total(loss.detach())  # all stop when one has to, else they would wait for it
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"the loss is {total.item()} at step {self.global_step}; the last good checkpoint is kept")
-        index = self.global_step * self.ranks.size + self.ranks.rank
-        self.scores["training"].add(index, loss.detach(), logits.detach(), segmentation)
-        return loss
-
-    def validation_step(self, number, _) -> None:
-        index = int(number) * self.ranks.size + self.ranks.rank
-        there = index < len(self.validation)  # else a forward without use: every process must do as many, or the others wait
-        batch = self.validation[index if there else 0]
-        loss, logits = self._step(*batch)
-        if there:
-            self.scores["validation"].add(index, loss, logits, batch[1])
-
-    def on_train_epoch_start(self) -> None:
-        self.scores = {"training": PooledScores(), "validation": PooledScores()}
-        self.clock.start()
-
-    def on_validation_epoch_end(self) -> None:
-        self.measures = {name: value for stage, scores in self.scores.items()
-                         for name, value in scores.measures(stage, self.ranks).items()}
-        validation_loss = torch.tensor(self.measures["validation_loss"])
-        if not torch.isfinite(validation_loss):
-            raise FloatingPointError(f"the validation loss is {validation_loss.item()} after step {self.global_step}; the last "
-                                     f"good checkpoint is kept")
-        self.epoch_rate = self.optimizers().param_groups[0]["lr"]
-        if isinstance(scheduler := self.lr_schedulers(), ReduceLROnPlateau):
-            scheduler.step(self.measures["validation_loss"])
-
-    def lr_scheduler_step(self, scheduler, metric) -> None:
-        """Lightning would step the plateau after the checkpoint is saved; it is stepped above, and so saved as stepped."""
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step()
-
-    def configure_optimizers(self):
-        s = self.settings
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
-        if s.schedule == "plateau":
-            scheduler = ReduceLROnPlateau(optimizer, patience=s.plateau_patience, factor=0.1, min_lr=s.minimum_learning_rate)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "reduce_on_plateau": False}}
-        total = s.epochs * s.steps_of_a_rank
-
-        def poly(step: int) -> float:
-            return min(1.0, (step + 1) / max(1, s.warm_up)) * max(0.0, 1 - step / total) ** 0.9
-
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, poly), "interval": "step"}}
-
-
-def compile_in_place(network: nn.Module, device: str) -> bool:
-    """Compile ``network`` with torch.compile and keep its names of weights; without a working compiler, say so and go on."""
-    # Of the network's kinds of layers: those that are written in the compiler's language, and not only called from it.
-    probe = nn.Sequential(nn.Conv3d(1, 2, 3), nn.LeakyReLU(0.1), nn.BatchNorm3d(2)).to(device)
-    probe.compile()
-    try:
-        probe(torch.ones(2, 1, 4, 4, 4, device=device)).square().sum().backward()
-    except Exception as error:  # whatever is missing or broken in a compiler's tool chain
-        reason = str(error).strip().splitlines()[0]
-        print(f"compile_network: torch.compile does not work here ({reason}); the network is not compiled", flush=True)
-        return False
-    network.compile()
-    return True
-
-
-def train(settings: Training, training: list[Volume], validation: list[Volume], folder: Path) -> dict:
-    """Train in ``folder``, or go on from its last checkpoint; returns the run's summary.
+def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict:
+    """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; returns the run's summary.
 
     Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log.
     Interrupted at any moment, the same call ends as an uninterrupted one. With ``settings.devices`` above 1, each of the
-    processes that torchrun or srun started makes this call.
+    processes that torchrun or srun started makes this call; a process alone starts them.
+    Raises ValueError where the folder holds another run, FloatingPointError that names the step where the loss is not finite.
     """
+    quiet()
+    belongs = belongs_to(settings.as_json(), [case.name for case in training], [case.name for case in validation])
+    if settings.devices > 1 and is_alone():
+        if not (run := finished(settings, belongs, folder)):
+            launch(settings, training, validation, folder)
+        return run or finished(settings, belongs, folder)
     ranks = find_ranks(settings.devices)
-    belongs = belongs_to(settings.as_json(), [volume.name for volume in training], [volume.name for volume in validation])
     with ranks.joined(), ExitStack() as held:
-        found = ranks.first(lambda: _prepare(folder, belongs, settings, held)) or NOTHING
+        found = ranks.first(lambda: _prepare(folder, belongs, settings, held))
+        if is_finished(settings, found["rows"]):
+            return summary(settings, found)
+        held.enter_context(_threads(found["threads"]))
         history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
                           list(found["rows"]), found["peak"])
-        if is_finished(settings, found["rows"]):
-            return summary(settings, found["rows"], found["device"], found["peak"])
-        device = device_of(ranks)
-        checkpoints = Checkpoints(folder / "checkpoints", history, belongs, device)
-        held.enter_context(_threads(found["threads"]))
-        _fit(settings, training, validation, folder, [history, checkpoints], ranks)
-        return summary(settings, history.rows, device, history.peak)
+        facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads()}
+        _fit(settings, training, validation, folder, [history, Checkpoints(folder / "checkpoints", history, belongs, facts)],
+             ranks, found["precision"])
+        return summary(settings, {**facts, "rows": history.rows, "peak": history.peak})
+
+
+def finished(settings: Training, belongs: dict, folder: Path) -> dict | None:
+    """The summary of the run in ``folder`` if it has come to its end, else None. ValueError where it is another run."""
+    found = checkpoint_to_resume(folder, belongs)
+    return summary(settings, found) if found and is_finished(settings, found["rows"]) else None
 
 
 @contextmanager
@@ -142,26 +77,28 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -> dict | None:
-    """Take the folder, and look for what there is to go on from."""
+def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -> dict:
+    """Take the folder, look for what there is to go on from, and settle the precision, which a run keeps."""
     held.enter_context(locked(folder))
-    found = checkpoint_to_resume(folder, belongs)
+    found = checkpoint_to_resume(folder, belongs) or NOTHING
     write_json(folder / "settings.json", settings.as_json())
-    return found
+    return found | {"precision": found["precision"] or choose_precision(settings, folder.parent.parent)}
 
 
-def _fit(settings: Training, training: list[Volume], validation: list[Volume], folder: Path,
-         callbacks: list[pl.Callback], ranks: Ranks) -> None:
+def _fit(settings: Training, training: list[Case], validation: list[Case], folder: Path, callbacks: list[pl.Callback],
+         ranks: Ranks, precision: str) -> None:
     pl.seed_everything(settings.seed, verbose=False)
     device = device_of(ranks)
-    sampler = PatchSampler(training, settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=settings.augmentation, seed=settings.seed, device=device, rank=ranks.rank)
-    patches = fixed_patches(validation, settings.patch_size, settings.batch_size, device=device)
+    volumes = load_volumes([*training, *validation], device)
+    sampler = PatchSampler(volumes[: len(training)], settings.patch_size, settings.batch_size, foreground=settings.foreground,
+                           tumour=settings.tumour, augmentation=settings.augmentation, seed=settings.seed, device=device,
+                           rank=ranks.rank)
+    patches = fixed_patches(volumes[len(training) :], settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches, ranks)
     if settings.compile_network:
         compile_in_place(module.network, device)
     trainer = pl.Trainer(
-        max_epochs=settings.epochs, precision=settings.precision, num_sanity_val_steps=0, callbacks=callbacks,
+        max_epochs=settings.epochs, precision=precision, num_sanity_val_steps=0, callbacks=callbacks,
         plugins=[AtomicCheckpoints(), ranks.environment], logger=TensorBoardLogger(folder, "logs", "tensorboard"),
         devices=settings.devices // ranks.nodes, num_nodes=ranks.nodes, strategy="ddp" if ranks.size > 1 else "auto",
         accelerator=device.partition(":")[0], use_distributed_sampler=False, enable_progress_bar=False,
@@ -180,13 +117,32 @@ def is_finished(settings: Training, rows: list[dict]) -> bool:
     return len(rows) >= settings.epochs or has_stopped(rows, settings.stop_patience)
 
 
-def summary(settings: Training, rows: list[dict], device: str, peak: float) -> dict:
-    """What a run with the epochs ``rows`` came to."""
+def summary(settings: Training, found: dict) -> dict:
+    """What a run came to, of which a checkpoint says ``found``."""
+    rows = found["rows"]
     with torch.device("meta"):
         trainable = sum(p.numel() for p in UNet3D(**settings.network.model_dump()).parameters())
     return {
         "loss": settings.loss, "loss_parameters": settings.loss_parameters, "seed": settings.seed,
         "epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"],
-        **performance(rows, settings.patches_of_an_epoch), "peak_memory_mb": round(peak),
-        "trainable_parameters": trainable, "device": device, "devices": settings.devices, "precision": settings.precision,
+        **performance(rows, settings.patches_of_an_epoch), "peak_memory_mb": round(found["peak"]),
+        "trainable_parameters": trainable, "device": found["device"], "devices": settings.devices, "precision": found["precision"],
     }
+
+
+def quiet() -> None:
+    """Only what training itself says, and what went wrong."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+
+
+def main(task: Path) -> None:
+    """The part of one process in the run that ``task`` describes."""
+    end_with_parent()
+    content = json.loads(task.read_text())
+    parts = ([Case(Path(folder)) for folder in content[part]] for part in ("training", "validation"))
+    train(Training(**content["settings"]), *parts, Path(content["folder"]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

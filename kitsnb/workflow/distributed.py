@@ -16,11 +16,10 @@ import typer
 from kitsnb.data.cases import discover, select
 from kitsnb.files import Build
 from kitsnb.messages import nearest
-from kitsnb.training.devices import device_of, find_ranks
-from kitsnb.training.launch import quiet
-from kitsnb.training.run import train
+from kitsnb.preprocessing.arrays import cases_below
+from kitsnb.training.devices import find_ranks
+from kitsnb.training.run import quiet, train
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import cases_below, load_split
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.parameters import read_parameters
 from kitsnb.workflow.profile import Profile, ProfileError, load
@@ -47,12 +46,11 @@ def train_job(profile: Profile, job: Job) -> dict:
     build, ranks = Build(told["build"]), find_ranks(settings.devices)
     cases = select(discover(build.cases(told["source"], told["folder"])), told["training"], told["validation"],
                    told["excluded"], told["fold"], told["folds"])
-    parts = (cases_below(build.preprocessed, part) for part in (cases.training, cases.validation))
-    training, validation = load_split(*parts, device_of(ranks), storage=told["storage"], scratch=build.mapped)
+    parts = [cases_below(build.preprocessed, part) for part in (cases.training, cases.validation)]
     with ranks.joined():
         # As the runner does: it later takes the folder for its own only where it finds the key of what was started.
         ranks.first(lambda: Run(profile, 1).prepare(job, "trained by itself"))
-        return train(settings, training, validation, job.run)
+        return train(settings, *parts, job.run)
 
 
 def main(

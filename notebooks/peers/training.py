@@ -13,18 +13,17 @@ from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
 import torchio as tio
 import typer
-from isal import igzip
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kitsnb.data.cases import Case
 from kitsnb.losses import build_loss
+from kitsnb.preprocessing.arrays import KEPT, write_array
 from kitsnb.training.patches import PatchSampler, fixed_patches
 from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume, load_volumes
@@ -222,13 +221,12 @@ def summary(found: dict) -> str:
 
 
 def write_simulated_cases(folder: Path, shapes: Sequence[Sequence[int]], seed: int = 0) -> list[Case]:
-    """Cases as preprocessing writes them, one of each of ``shapes``: noise and two boxes, quickly and lightly compressed."""
+    """Cases as preprocessing writes them, one of each of ``shapes``: noise and two boxes."""
     cases = []
     for number, shape in enumerate(shapes):
         volume, case = simulated_volume(shape, seed + number), Case(folder / f"case_{number:05d}")
-        case.folder.mkdir(parents=True)
-        for path, part in ((case.imaging, volume.imaging.float()), (case.segmentation, volume.segmentation)):
-            path.write_bytes(igzip.compress(nib.Nifti1Image(part.numpy(), np.eye(4)).to_bytes(), 0))
+        for kind in KEPT:
+            write_array(case.folder, kind, getattr(volume, kind).numpy())
         cases.append(case)
     return cases
 
@@ -244,7 +242,7 @@ def memory(folder: Path, cases: int = 160, shape: Sequence[int] = (128, 247, 247
     written = write_simulated_cases(folder, shapes)
 
     def work():
-        volumes = load_volumes(written, storage="memory")
+        volumes = load_volumes(written)
         feed = own_feed(volumes, patch, torch.device("cpu"))
         return [next(feed) for _ in range(4)], fixed_patches(volumes, (patch,) * 3, 1)
 

@@ -19,14 +19,13 @@ import pandas as pd
 import torch
 
 from kitsnb.data.cases import discover, select
+from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training.checkpoints import RUN, partial_of
 from kitsnb.training.history import TIMING
-from kitsnb.training.launch import quiet
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import cases_below, load_volumes
 
 TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=6, epochs=50,
                 learning_rate=1e-3, foreground=1.0, loss_parameters={"batch": True}, plateau_patience=1,
@@ -34,15 +33,15 @@ TINY = Training(network={"base_filters": 4, "depth": 2}, patch_size=(16, 16, 16)
 
 
 def tiny_run(folder: Path) -> tuple:
-    """Settings and volumes of a run whose epochs take some hundredths of a second."""
+    """Settings and cases of a run whose epochs take some hundredths of a second."""
     if not (folder / "grid").exists():
         preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
-    volumes = load_volumes(discover(folder / "grid"))
-    return TINY, volumes[:2], volumes[2:]
+    prepared = discover(folder / "grid")
+    return TINY, prepared[:2], prepared[2:]
 
 
 def profile_run(folder: Path, path: Path, experiment: str) -> tuple:
-    """Settings and volumes of an experiment of a profile of phantoms, as the notebooks would take them."""
+    """Settings and cases of an experiment of a profile of phantoms, as the notebooks would take them."""
     from kitsnb.workflow.distributed import find_job
     from kitsnb.workflow.parameters import read_parameters
     from kitsnb.workflow.profile import STAGES, load
@@ -59,7 +58,7 @@ def profile_run(folder: Path, path: Path, experiment: str) -> tuple:
         preprocess_cases(cases, build.preprocessed, Preprocessing(**chosen))
     split = select(discover(build.data), told["training"], told["validation"], told["excluded"])
     settings = Training(**{name: told[name] for name in Training.model_fields})
-    return settings, *(load_volumes(cases_below(build.preprocessed, part)) for part in (split.training, split.validation))
+    return settings, *(cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 
 
 def start(run: Path, task: tuple) -> int:
@@ -139,7 +138,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)  # a process with threads cannot be forked
-    quiet()
     given.folder.mkdir(parents=True, exist_ok=True)
     task = tiny_run(given.folder) if given.profile == "tiny" else profile_run(given.folder, Path(given.profile), given.experiment)
     task = (task[0].changed(devices=1), *task[1:])

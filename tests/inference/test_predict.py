@@ -19,14 +19,13 @@ from typer.testing import CliRunner
 from kitsnb.__main__ import app
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
 from kitsnb.inference.picture import draw_planes
+from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
 from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import load_volumes
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=1, steps_per_epoch=2, epochs=1,
                 augmentation=None)
@@ -39,8 +38,8 @@ def profile(tmp_path_factory) -> Path:
     build = tmp_path_factory.mktemp("profile")
     cases = write_dataset(build / "data", 2, 0)
     preprocess_cases(cases, build / "preprocessed", GRID)
-    volumes, run = load_volumes(discover(build / "preprocessed")), build / "runs" / "dice-seed0"
-    summary = train(TINY, volumes[:1], volumes[1:], run)
+    prepared, run = discover(build / "preprocessed"), build / "runs" / "dice-seed0"
+    summary = train(TINY, prepared[:1], prepared[1:], run)
     settings = {**TINY.as_json(), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
     record = {"experiment": "dice", "simulated": True, **summary, "preprocessing": GRID.as_json(), "settings": settings}
     (run / "run.json").write_text(json.dumps(record))

@@ -15,8 +15,11 @@ from peers.preprocessing import PAIRS, compare
 from scipy.ndimage import map_coordinates
 
 from kitsnb.data.cases import Case, discover
+from kitsnb.data.checks import load_subject
 from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti
+from kitsnb.files import RECEIPT
 from kitsnb.preprocessing import prepare as preprocessing
+from kitsnb.preprocessing.arrays import read_arrays
 from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases
 from kitsnb.preprocessing.resampling import axis_matrix, nearest_index, reorient, resize, resized_affine, to_native
 from kitsnb.simulation.phantom import simulate_case, write_dataset
@@ -170,7 +173,11 @@ def test_one_bad_case_among_ten_does_not_stop_the_others(tmp_path):
     assert list(report["refused"]) == ["case_00001"] and "labels" in report["refused"]["case_00001"]
     prepared = discover(tmp_path / "grid")
     assert [case.name for case in prepared] == list(report["rows"])
-    assert read_nifti(prepared[0].imaging)[0].shape == tuple(report["rows"]["case_00000"]["shape"])
+    arrays = read_arrays(prepared[0])
+    assert [array.shape for array in arrays.values()] == [tuple(report["rows"]["case_00000"]["shape"])] * 2
+    whole = preprocess(load_subject(cases[0]), SMALL)
+    assert np.array_equal(arrays["imaging"], whole["imaging"].numpy()[0].astype(np.float16))
+    assert np.array_equal(arrays["segmentation"], whole["segmentation"].numpy()[0])
 
 
 def test_a_case_of_one_value_is_refused(tmp_path):
@@ -195,10 +202,10 @@ def test_only_what_changed_is_done_again(tmp_path):
     assert contents(grid) == files and again["rows"] == first["rows"]
     array, affine = read_nifti(cases[1].imaging)
     write_nifti(cases[1].imaging, array + 1, affine)
-    (grid / "case_00002" / "imaging.nii.gz").write_bytes(b"half")
+    (grid / "case_00002" / "imaging.npy").write_bytes(b"half")
     assert preprocess_cases(cases, grid, SMALL)["kept"] == ["case_00000"]
     changed = {name for name, new in contents(grid).items() if new != files[name]}
-    assert changed == {"case_00001/imaging.nii.gz", f"case_00001/{preprocessing.STAMP}"}
+    assert changed == {"case_00001/imaging.npy", f"case_00001/{RECEIPT}", f"case_00002/{RECEIPT}"}
     cubic = Preprocessing(spacing=SMALL.spacing, clip=SMALL.clip, resize_in_plane=None, interpolation="cubic")
     assert preprocess_cases(cases, grid, cubic)["kept"] == []
     assert [case.name for case in discover(grid)] == [case.name for case in cases]
@@ -208,14 +215,14 @@ def test_only_what_changed_is_done_again(tmp_path):
 
 def test_a_killed_run_leaves_no_half_case(tmp_path, monkeypatch):
     cases, grid = write_dataset(tmp_path / "data", 2, 0), tmp_path / "grid"
-    real = preprocessing.write_nifti
+    real = preprocessing.write_array
 
-    def dies(path, *arguments):
-        if path.parent.name == ".case_00001" and path.name.startswith("segmentation"):
+    def dies(folder, kind, array):
+        if folder.name == ".case_00001" and kind == "segmentation":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, *arguments)
+        return real(folder, kind, array)
 
-    monkeypatch.setattr(preprocessing, "write_nifti", dies)
+    monkeypatch.setattr(preprocessing, "write_array", dies)
     with pytest.raises(OSError, match="No space"):
         preprocess_cases(cases, grid, SMALL, workers=1)
     assert [case.name for case in discover(grid)] == ["case_00000"]
@@ -257,7 +264,7 @@ def test_unsigned_words_and_other_labels_are_prepared(tmp_path):
     with pytest.warns(UserWarning, match="labels 3"):
         assert "case_00000" in preprocess_cases(cases, tmp_path / "refused", SMALL)["refused"]
     report = preprocess_cases(cases, tmp_path / "mapped", SMALL, accept=Accept(label_map={3: 2}))
-    assert report["cases"] == 1 and np.unique(read_nifti(tmp_path / "mapped/case_00000/segmentation.nii.gz")[0]).tolist() == [0, 1, 2]
+    assert report["cases"] == 1 and np.unique(np.load(tmp_path / "mapped/case_00000/segmentation.npy")).tolist() == [0, 1, 2]
     whole = np.arange(216, dtype=np.uint16).reshape(6, 6, 6)
     volume, _ = preprocessing.to_grid(whole, affine, SMALL)
     assert torch.equal(volume, preprocessing.to_grid(whole.astype(np.int16), affine, SMALL)[0]) and volume.dtype == torch.float32

@@ -1,28 +1,30 @@
 """Training: it learns, writes what it says, resumes exactly, and refuses what does not belong."""
 
-import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kitsnb.data.cases import discover
+from kitsnb.data.cases import Case, discover
 from kitsnb.files import ROOT
 from kitsnb.messages import duration
+from kitsnb.preprocessing.arrays import read_array, write_array
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training import checkpoints, history
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, load_network, locked, partial_of
 from kitsnb.training.history import MEASURES, TIMING, Clock, History, has_stopped, performance
-from kitsnb.training.run import SegmentationModule, compile_in_place, train
+from kitsnb.training.module import SegmentationModule, compile_in_place
+from kitsnb.training.run import train
 from kitsnb.training.settings import Training
-from kitsnb.training.volumes import load_volumes
 from kitsnb.unet import UNet3D
 
 TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=3, epochs=4,
@@ -34,11 +36,19 @@ POLY = TINY.changed(schedule="poly", warm_up=4)
 
 
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
+def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     preprocess_cases(write_dataset(folder / "data", 3, 0), folder / "grid", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
-    loaded = load_volumes(discover(folder / "grid"))
-    return loaded[:2], loaded[2:]
+    prepared = discover(folder / "grid")
+    return prepared[:2], prepared[2:]
+
+
+def spoilt(cases: list[Case], folder: Path) -> list[Case]:
+    """Copies of ``cases`` whose imaging is NaN."""
+    for case in cases:
+        shutil.copytree(case.folder, folder / case.name)
+        write_array(folder / case.name, "imaging", np.full_like(read_array(case, "imaging"), np.nan))
+    return [Case(folder / case.name) for case in cases]
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -57,8 +67,8 @@ class Killed(BaseException):
     """What a test raises where a process would have been killed: nothing handles it."""
 
 
-def test_a_run_writes_history_and_checkpoints(volumes, tmp_path):
-    summary = train(TINY, *volumes, tmp_path)
+def test_a_run_writes_history_and_checkpoints(cases, tmp_path):
+    summary = train(TINY, *cases, tmp_path)
     written = pd.read_csv(tmp_path / "history.csv")
     assert list(written.epoch) == [1, 2, 3, 4] and summary["epochs"] == 4 and summary["steps"] == 12
     for stage in ("training", "validation"):
@@ -72,9 +82,9 @@ def test_a_run_writes_history_and_checkpoints(volumes, tmp_path):
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
 
 
-def test_the_loss_falls_on_a_patch_that_can_be_learnt(volumes, tmp_path):
+def test_the_loss_falls_on_a_patch_that_can_be_learnt(cases, tmp_path):
     settings = TINY.changed(epochs=6, steps_per_epoch=20, augmentation=None)
-    train(settings, *volumes, tmp_path)
+    train(settings, *cases, tmp_path)
     losses = table(tmp_path).training_loss
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
 
@@ -82,8 +92,8 @@ def test_the_loss_falls_on_a_patch_that_can_be_learnt(volumes, tmp_path):
 @pytest.mark.parametrize("settings", [PLATEAU, POLY, PLATEAU.changed(precision="bf16-mixed")],
                          ids=["plateau", "poly", "bf16"])
 @pytest.mark.parametrize("where", ["in an epoch", "while validating", "before best", "between best and last", "after last"])
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(volumes, tmp_path, monkeypatch, settings, where):
-    whole = train(settings, *volumes, tmp_path / "whole")
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(cases, tmp_path, monkeypatch, settings, where):
+    whole = train(settings, *cases, tmp_path / "whole")
     cut, interrupted = tmp_path / "cut", []
     save = AtomicCheckpoints.save_checkpoint
 
@@ -121,7 +131,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(volumes, tmp_path, mo
     monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", stopping_save)
     while True:
         try:
-            summary = train(settings, *volumes, cut)
+            summary = train(settings, *cases, cut)
             break
         except Killed:
             pass
@@ -134,7 +144,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(volumes, tmp_path, mo
         assert whole["epochs"] < settings.epochs and rates.is_monotonic_decreasing and rates.nunique() >= 4
 
 
-def test_a_run_goes_on_with_as_many_threads_as_it_began_with(volumes, tmp_path, monkeypatch):
+def test_a_run_goes_on_with_as_many_threads_as_it_began_with(cases, tmp_path, monkeypatch):
     """Sums of more or fewer threads differ in their last bits, and a worker elsewhere may have another number."""
     used = []
     step = SegmentationModule.training_step
@@ -147,32 +157,32 @@ def test_a_run_goes_on_with_as_many_threads_as_it_began_with(volumes, tmp_path, 
 
     monkeypatch.setattr(SegmentationModule, "training_step", stopping_step)
     with pytest.raises(Killed):
-        train(TINY, *volumes, tmp_path)
+        train(TINY, *cases, tmp_path)
     torch.set_num_threads(2)
     try:
-        train(TINY, *volumes, tmp_path)
+        train(TINY, *cases, tmp_path)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
     assert set(used) == {1}
 
 
-def test_a_finished_run_is_not_trained_again(volumes, tmp_path, monkeypatch):
-    first = train(PLATEAU, *volumes, tmp_path)
+def test_a_finished_run_is_not_trained_again(cases, tmp_path, monkeypatch):
+    first = train(PLATEAU, *cases, tmp_path)
     before = (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     monkeypatch.setattr(training, "_fit", None)
-    assert train(PLATEAU, *volumes, tmp_path) == first
+    assert train(PLATEAU, *cases, tmp_path) == first
     assert (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_a_run_goes_on_where_its_folder_was_moved_to(volumes, tmp_path):
-    whole = train(TINY, *volumes, tmp_path / "whole")
+def test_a_run_goes_on_where_its_folder_was_moved_to(cases, tmp_path):
+    whole = train(TINY, *cases, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "Checkpoints", _stopping_after(2))
         with pytest.raises(Killed):
-            train(TINY, *volumes, tmp_path / "here")
+            train(TINY, *cases, tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    assert train(TINY, *volumes, tmp_path / "there")["best_epoch"] == whole["best_epoch"]
+    assert train(TINY, *cases, tmp_path / "there")["best_epoch"] == whole["best_epoch"]
     assert_same_run(tmp_path / "whole", tmp_path / "there")
 
 
@@ -186,16 +196,16 @@ def _stopping_after(epoch: int) -> type[Checkpoints]:
     return Stopping
 
 
-def test_history_follows_the_checkpoint_that_is_gone_on_from(volumes, tmp_path):
+def test_history_follows_the_checkpoint_that_is_gone_on_from(cases, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "Checkpoints", _stopping_after(2))
         with pytest.raises(Killed):
-            train(TINY, *volumes, tmp_path)
+            train(TINY, *cases, tmp_path)
     rows = (tmp_path / "history.csv").read_text().splitlines()
     (tmp_path / "history.csv").write_text("\n".join([*rows, rows[-1].replace("2,", "3,", 1)]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_fit", lambda *_: None)
-        train(TINY, *volumes, tmp_path)
+        train(TINY, *cases, tmp_path)
     assert list(table(tmp_path).epoch) == [1, 2]
 
 
@@ -204,15 +214,15 @@ def test_history_follows_the_checkpoint_that_is_gone_on_from(volumes, tmp_path):
     ({"network": {"base_filters": 4, "depth": 2}}, "base_filters': 2.* there, .*base_filters': 4"),
     ({"learning_rate": 1e-3}, "learning_rate: 0.01 there, 0.001 now"),
 ])
-def test_another_run_s_checkpoint_is_refused(volumes, tmp_path, change, message):
+def test_another_run_s_checkpoint_is_refused(cases, tmp_path, change, message):
     settings = TINY.changed(epochs=1)
-    train(settings, *volumes, tmp_path)
+    train(settings, *cases, tmp_path)
     other = settings.changed(**change)
     (tmp_path / "settings.json").write_text(json.dumps(other.as_json()))  # the checkpoint itself is asked
     with pytest.raises(ValueError, match=message):
-        train(other, *volumes, tmp_path)
+        train(other, *cases, tmp_path)
     with pytest.raises(ValueError, match="training_cases: .* there"):
-        train(settings, volumes[0][:1], volumes[1], tmp_path)
+        train(settings, cases[0][:1], cases[1], tmp_path)
 
 
 def test_the_number_of_devices_belongs_to_a_run():
@@ -220,26 +230,26 @@ def test_the_number_of_devices_belongs_to_a_run():
     assert belongs["devices"] == 1 and belongs["patch_size"] == [16, 16, 16]
 
 
-def test_a_damaged_checkpoint_is_named_and_best_takes_its_place(volumes, tmp_path):
-    train(TINY, *volumes, tmp_path / "whole")
+def test_a_damaged_checkpoint_is_named_and_best_takes_its_place(cases, tmp_path):
+    train(TINY, *cases, tmp_path / "whole")
     run = tmp_path / "run"
-    train(TINY, *volumes, run)
+    train(TINY, *cases, run)
     last = run / "checkpoints" / "last.ckpt"
     content = last.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"no checkpoint at all"):
         last.write_bytes(damaged)
         with pytest.raises(RuntimeError, match="last.ckpt is damaged .*best.ckpt"):
-            train(TINY, *volumes, run)
+            train(TINY, *cases, run)
     last.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
-    train(TINY, *volumes, run)
+    train(TINY, *cases, run)
     assert_same_run(tmp_path / "whole", run)
 
 
-def test_a_checkpoint_of_another_version_is_refused(volumes, tmp_path):
+def test_a_checkpoint_of_another_version_is_refused(cases, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     torch.save({"state_dict": {}}, tmp_path / "checkpoints" / "last.ckpt")
     with pytest.raises(ValueError, match="another version"):
-        train(TINY, *volumes, tmp_path)
+        train(TINY, *cases, tmp_path)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path):
@@ -250,45 +260,43 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path):
     assert torch.load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["last.ckpt"]
 
 
-def test_nan_stops_the_run_and_says_where(volumes, tmp_path):
-    spoilt = [dataclasses.replace(v, imaging=v.imaging * float("nan")) for v in volumes[0]]
+def test_nan_stops_the_run_and_says_where(cases, tmp_path):
     with pytest.raises(FloatingPointError, match="step 0"):
-        train(TINY, spoilt, volumes[1], tmp_path)
+        train(TINY, spoilt(cases[0], tmp_path / "grid"), cases[1], tmp_path / "run")
 
 
-def test_nan_keeps_the_last_good_checkpoint_and_history(volumes, tmp_path, monkeypatch):
+def test_nan_keeps_the_last_good_checkpoint_and_history(cases, tmp_path, monkeypatch):
     draw = training.PatchSampler.batch
 
-    def spoilt(self, step):
+    def spoilt_batch(self, step):
         imaging, segmentation = draw(self, step)
         return imaging * (float("nan") if step == 7 else 1.0), segmentation
 
-    monkeypatch.setattr(training.PatchSampler, "batch", spoilt)
+    monkeypatch.setattr(training.PatchSampler, "batch", spoilt_batch)
     with pytest.raises(FloatingPointError, match="nan at step 7"):
-        train(TINY, *volumes, tmp_path)
+        train(TINY, *cases, tmp_path)
     assert list(table(tmp_path).epoch) == [1, 2]
     monkeypatch.undo()
-    assert train(TINY, *volumes, tmp_path)["epochs"] == 4
+    assert train(TINY, *cases, tmp_path)["epochs"] == 4
 
 
-def test_nan_in_validation_is_not_saved(volumes, tmp_path):
-    spoilt = [dataclasses.replace(v, imaging=v.imaging * float("nan")) for v in volumes[1]]
+def test_nan_in_validation_is_not_saved(cases, tmp_path):
     with pytest.raises(FloatingPointError, match="validation loss is nan after step 3"):
-        train(TINY, volumes[0], spoilt, tmp_path)
-    assert not list(tmp_path.glob("checkpoints/*.ckpt"))
+        train(TINY, cases[0], spoilt(cases[1], tmp_path / "grid"), tmp_path / "run")
+    assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
 
 
-def test_losses_and_weights_are_in_float32_under_autocast(volumes, tmp_path, monkeypatch):
+def test_losses_and_weights_are_in_float32_under_autocast(cases, tmp_path, monkeypatch):
     seen = []
-    real = training.SegmentationModule._step
+    real = SegmentationModule.step
 
     def step(self, *batch):
         loss, logits = real(self, *batch)
         seen.append((loss.dtype, logits.dtype))
         return loss, logits
 
-    monkeypatch.setattr(training.SegmentationModule, "_step", step)
-    train(TINY.changed(precision="bf16-mixed", epochs=1), *volumes, tmp_path)
+    monkeypatch.setattr(SegmentationModule, "step", step)
+    train(TINY.changed(precision="bf16-mixed", epochs=1), *cases, tmp_path)
     assert set(seen) == {(torch.float32, torch.bfloat16)}
     weights = torch.load(tmp_path / "checkpoints" / "last.ckpt")["state_dict"].values()
     assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
@@ -304,7 +312,7 @@ def test_without_a_compiler_the_network_is_not_compiled_and_that_is_said(monkeyp
     assert network._compiled_call_impl is None
 
 
-def test_a_compiled_network_keeps_the_names_of_its_weights(volumes, tmp_path, monkeypatch):
+def test_a_compiled_network_keeps_the_names_of_its_weights(cases, tmp_path, monkeypatch):
     backends = []
 
     def compiled(module, **_):  # the real thing takes a minute of compiling
@@ -313,7 +321,7 @@ def test_a_compiled_network_keeps_the_names_of_its_weights(volumes, tmp_path, mo
 
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     settings = TINY.changed(compile_network=True, epochs=1)
-    train(settings, *volumes, tmp_path)
+    train(settings, *cases, tmp_path)
     assert "UNet3D" in backends
     plain, names = UNet3D(**TINY.network.model_dump()).state_dict(), load_network(tmp_path, settings).state_dict()
     assert plain.keys() == names.keys()
@@ -345,17 +353,18 @@ def test_the_clock_counts_what_a_step_waits_for(monkeypatch):
 
 
 HOLDER = """
-import fcntl, sys, time
-file = open(sys.argv[1], "a+")
-fcntl.flock(file, fcntl.LOCK_EX)
-file.write("process 7 on elsewhere"); file.flush()
-print("held", flush=True)
-time.sleep(float(sys.argv[2]))
+import sys, time
+from pathlib import Path
+from filelock import FileLock
+with FileLock(Path(sys.argv[1], ".lock")):
+    Path(sys.argv[1], ".holder").write_text("process 7 on elsewhere")
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
 """
 
 
 def test_two_processes_never_have_one_folder(tmp_path, capsys):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / ".lock", "600"], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path, "600"], stdout=subprocess.PIPE)
     try:
         holder.stdout.readline()
         with pytest.raises(RuntimeError, match="in use by process 7 on elsewhere"), locked(tmp_path, 0.5):
@@ -365,11 +374,11 @@ def test_two_processes_never_have_one_folder(tmp_path, capsys):
         holder.kill()
         holder.wait()
     with locked(tmp_path, 0.5):  # death has released it
-        assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+        assert f"process {os.getpid()} on" in (tmp_path / ".holder").read_text()
 
 
 def test_a_folder_is_waited_for(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / ".lock", "1"], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path, "1"], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         with locked(tmp_path, 60):
             assert holder.wait(30) == 0

@@ -49,7 +49,7 @@ BAD = [
     ({"training": {"epochs": "3"}}, "training: epochs must be a valid integer, not '3'"),
     ({"training": {"epochs": True}}, "epochs must be a valid integer, not True"), ({"losses": {"others": "dice"}}, "losses: others"),
     ({"training": {"learning_rate": "fast"}}, "learning_rate must be a valid number"),
-    ({"training": {"storage": 3}}, "training: storage must be a valid string, not 3"),
+    ({"training": {"schedule": 3}}, "training: schedule must be 'plateau' or 'poly', not 3"),
     # ranges
     ({"workers": 0}, "workers must be greater than or equal to 1"), ({"folds": 1}, "folds must be greater than or equal to 2"),
     ({"folds": 9}, "8 cases can be cut into 2 to 8 folds, not 9"),
