@@ -19,26 +19,28 @@
 # network that predicts background everywhere.
 #
 # A **case** is a folder `case_XXXXX` with a CT volume (`imaging.nii.gz`) and its **segmentation**
-# (`segmentation.nii.gz`): 0 background, 1 kidney, 2 tumour. Each file is read once, checked, measured and let go.
+# (`segmentation.nii.gz`): 0 background, 1 kidney, 2 tumour. When `make` executes this notebook, cases are simulated where the
+# profile says so, and each file is read once, checked, measured and let go. Opened by hand, it shows what was measured.
 
 # %% tags=["parameters"]
-build = "build/quick"  # folder of all output, from the repository's root
-source = "phantom"  # "phantom" or "hybrid": simulate cases into the build folder; "folder": use what lies in `folder`
+build = "build/quick"  # folder of all outputs of the profile
+by_runner = False  # True: executed by make, which simulates, measures and writes; by hand a notebook only looks
+case: int | None = None  # number of the case that is drawn; None: the one with the median tumour
+source: str | None = None  # "phantom", "hybrid" (both simulate cases) or "folder"; None, here and below: as the build has it
 folder: str | None = None  # of case_00000, case_00001, ...: with "folder" the cases, with "hybrid" the real labels
-phantom_cases = 120  # how many cases to simulate
+phantom_cases = 120  # how many cases make simulates
 phantom_seed = 1  # equal seeds give equal cases
 hybrid_spacing = [3.22, 1.62, 1.62]  # mm (slice, height, width) of the CT that "hybrid" paints around the labels
 hybrid_seed = 0  # equal seeds give equal cases
-training = [0, 99]  # first and last number of the training cases
-validation = [100, 119]  # first and last number of the validation cases
-simulated = True  # is the CT simulated? said in every figure
-label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
-accept_affine = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
-excluded: list | None = []  # numbers of cases to leave out of both; None: the six that the seed paper leaves out
+training: list | None = None  # first and last number of the training cases
+validation: list | None = None  # first and last number of the validation cases
+simulated: bool | None = None  # is the CT simulated? said in every figure
+label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs, instead of refusing the case
+excluded: list | None = None  # numbers of cases to leave out of both
 folds: int | None = None  # cross-validation over the cases of both ranges; None: the split by ranges
 
 # %%
-import json
 import time
 
 import pandas as pd
@@ -48,41 +50,46 @@ from kitsnb.data import fingerprint
 from kitsnb.data.cases import EXCLUDED, discover, select
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import spacing_of
-from kitsnb.files import SIMULATED_SOURCES, SOURCES, Build, resolve
-from kitsnb.messages import nearest
-from kitsnb.preprocessing.prepare import reorient
-from kitsnb.simulation import hybrid, phantom
-from kitsnb.study.figures import data as figures
-from kitsnb.study.figures import save, use_style
+from kitsnb.files import Build, resolve, write_json
+from kitsnb.preprocessing.resampling import reorient
+from kitsnb.simulation import phantom
+from kitsnb.study import figures
+from kitsnb.study.figures import data as data_figures
+from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
-use_style()
+figures.use_style()
 started = time.perf_counter()
-output = Build(build)
+if not by_runner:
+    recorded = recorded_parameters(build, "data_analysis")
+    source, folder, simulated, folds = (recorded[name] for name in ("source", "folder", "simulated", "folds"))
+    training, validation, excluded = (recorded[name] for name in ("training", "validation", "excluded"))
+    label_map, accept_affine = recorded["label_map"], recorded["accept_affine"]
+output, accept = Build(build), Accept(label_map or {}, bool(accept_affine))
 
 # %% [markdown]
-# ## The cases
+# ## 1.1 The cases
 #
 # They are phantoms, whose anatomy is procedural; or hybrids, real label maps with a simulated CT painted around and inside
 # them, cropped to the kidneys' surroundings; or a folder of cases as it is.
 
 # %%
-if source not in SOURCES:
-    raise ValueError(f"source: unknown value {source!r}; {nearest(source, SOURCES)}")
-if source != "phantom" and not folder:
-    raise ValueError(f'source is "{source}", but folder is None; give the folder that holds case_00000, case_00001, ...')
-if source in SIMULATED_SOURCES and not simulated:
-    raise ValueError(f"{source}: the CT is simulated and must be called so; set simulated to True")
-
 data, unpainted = output.cases(source, folder), {}
-if source == "phantom":
-    cases = phantom.write_dataset(data, phantom_cases, phantom_seed)
-elif source == "hybrid":
-    cases, unpainted = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=Accept(label_map))
-else:
-    cases = discover(data)
+if by_runner and source == "phantom":
+    phantom.write_dataset(data, phantom_cases, phantom_seed)
+elif by_runner and source == "hybrid":
+    from kitsnb.simulation import hybrid
 
+    unpainted = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=accept).refused
+cases = discover(data)
 imaging = any(case.imaging.is_file() for case in cases)
+if by_runner:
+    found = fingerprint.measure_cases(cases, imaging, accept=accept)
+    found.refused.update(unpainted)
+else:
+    found, _ = fingerprint.read_fingerprint(output.data_analysis)
+table, summary = found.table, fingerprint.summarise(found.table)
+
 if source == "hybrid":
     origin = "**These are simulated CT.** The shapes of kidneys and tumours are real; no HU below describes patients."
 elif simulated:
@@ -94,20 +101,17 @@ else:
         "**Imaging is missing for every case.** What follows is what the segmentations alone can show: geometry, "
         "volumes and imbalance. Nothing can be said about HU."
     )
-display(Markdown(f"{len(cases)} cases. {origin}"))
-
-# %%
-found = fingerprint.measure_cases(cases, imaging, accept=Accept(label_map, accept_affine))
-found.refused.update(unpainted)
-table, summary = found.table, fingerprint.summarise(found.table)
-table.head()
+display(Markdown(f"{len(cases)} cases. {origin} The first of them:"))
+columns = {"case": "case", "slices": "slices", "slice_mm": "slice spacing (mm)", "width_mm": "in-plane spacing (mm)",
+           "kidney_ml": "kidney (ml)", "tumour_ml": "tumour (ml)"}
+table[list(columns)].head().rename(columns=columns).style.hide().format(precision=2)
 
 # %% [markdown]
 # ### Refused cases
 #
 # A case is refused, by name and with the reason, when a file is missing, cut or corrupt, when imaging and segmentation
-# do not share one geometry, or when a label is not 0, 1 or 2. The others go on. (When some cases have imaging and some
-# do not, those without are refused.)
+# do not share one geometry, when the values cannot be HU, or when a label is not 0, 1 or 2. The others go on. (When some cases
+# have imaging and some do not, those without are refused.)
 
 # %%
 def reasons_table(title, reasons):
@@ -123,7 +127,7 @@ if found.noted:
     display(reasons_table("usable, but odd", found.noted))
 
 # %% [markdown]
-# ## Sizes and spacings
+# ## 1.2 Sizes and spacings
 #
 # The voxels of a CT are boxes, not cubes, and their height is the radiographer's choice: the same abdomen comes as many
 # thin slices or few thick ones. In the last panel, scans of equal length lie on one falling line. A network that sees
@@ -131,21 +135,21 @@ if found.noted:
 # one spacing later.
 
 # %%
-figures.geometry(table, simulated)
+data_figures.geometry(table, simulated)
 
 # %%
 slices, thickness, in_plane = (summary[key] for key in ("slices", "slice_spacing_mm", "in_plane_spacing_mm"))
-shapes = ", ".join(f"{count} of {shape}" for shape, count in summary["in_plane_shapes"].items())
-orientations = ", ".join(f"{count} of {name}" for name, count in summary["orientations"].items())
+shapes, orientations = summary["in_plane_shapes"], summary["orientations"]
+(commonest, most), areas = next(iter(shapes.items())), (table.height * table.width).sort_values().index
+smallest, largest = (f"{table.height[at]} x {table.width[at]}" for at in (areas[0], areas[-1]))
 display(Markdown(f"""
 | | |
 |---|---|
 | slices | mean {slices["mean"]:.1f}, median {slices["median"]:g}, from {slices["min"]} to {slices["max"]} |
-| slice spacing | median {thickness["median"]:g} mm, from {thickness["min"]:g} to {thickness["max"]:g} mm |
-| in-plane spacing | median {in_plane["median"]:.3g} mm, from {in_plane["min"]:.3g} to {in_plane["max"]:.3g} mm |
-| in-plane shapes (height x width) | {shapes} |
-| cases that are not 512 x 512 | {len(summary["not_512"])} |
-| orientations | {orientations} |
+| slice spacing | median {thickness["median"]:.2f} mm, from {thickness["min"]:.2f} to {thickness["max"]:.2f} mm |
+| in-plane spacing | median {in_plane["median"]:.2f} mm, from {in_plane["min"]:.2f} to {in_plane["max"]:.2f} mm |
+| in-plane pixels (height x width) | from {smallest} to {largest}; most often {commonest.replace("x", " x ")} ({most} cases) |
+| orientations | {", ".join(f"{count} cases {name}" for name, count in orientations.items())} |
 """))
 
 # %% [markdown]
@@ -153,19 +157,20 @@ display(Markdown(f"""
 #
 # An orientation such as IPL names where each array axis points: the first from head to foot (**i**nferior), the second
 # from front to back (**p**osterior), the third to the patient's **l**eft. The numbers above follow the patient, so that
-# "slice" means head to foot in every file, whichever axis holds it. One case, the one with the median tumour, turned to
-# IPL and drawn to scale:
+# "slice" means head to foot in every file, whichever axis holds it. One case, turned to IPL and drawn to scale:
 
 # %%
-middle = table.tumour_ml.sort_values().index[len(table) // 2]
-case = next(case for case in cases if case.name == table.case[middle])
-volume, segmentation, affine = read_case(case, imaging, Accept(label_map, accept_affine))
+if case is None:
+    shown = table.case[table.tumour_ml.sort_values().index[len(table) // 2]]
+else:
+    shown = f"case_{case:05d}"
+volume, segmentation, affine = read_case(next(one for one in cases if one.name == shown), imaging, accept)
 volume = reorient(volume, affine)[0] if imaging else None
 segmentation, affine = reorient(segmentation, affine)
-figures.three_views(volume, segmentation, spacing_of(affine), case.name, simulated)
+data_figures.three_views(volume, segmentation, spacing_of(affine), shown, simulated)
 
 # %% [markdown]
-# ## HU within each label
+# ## 1.3 HU within each label
 #
 # CT numbers are absolute: $-1000$ HU is air and $0$ HU is water, on every scanner. So one window can serve all cases.
 # nnU-Net takes it from the data, as the 0.5 and 99.5 percentile of all kidney and tumour voxels; on the real KiTS19
@@ -176,28 +181,27 @@ figures.three_views(volume, segmentation, spacing_of(affine), case.name, simulat
 window = (-79, 304)
 if imaging:
     summary["foreground_hu"] = fingerprint.summarise_hu(found.hu)
-    display(figures.intensities(found.hu, fingerprint.HU, window, simulated))
-    text = "Kidney and tumour together: 0.5 to 99.5 percentile {low:g} to {high:g} HU, mean {mean:.1f}, SD {sd:.1f}"
-    display(Markdown(text.format(**summary["foreground_hu"]) + (" (simulated CT)." if simulated else ".")))
+    display(data_figures.intensities(found.hu, fingerprint.HU, window, simulated))
 else:
     display(Markdown("**Not shown: imaging is missing.**"))
 
 # %% [markdown]
-# ## Volumes
+# ## 1.4 Volumes
 #
-# The volume of a label is its number of voxels times the volume of one, $V = n \, s_1 s_2 s_3$. The size of a kidney
-# has its anatomical limits, that of a tumour hardly any, and a Dice score averaged over cases gives the smallest tumour
-# the weight of the largest. Here "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
+# The volume of a label is its number of voxels times the volume of one. The size of a kidney has its anatomical limits, that
+# of a tumour hardly any, and a Dice score averaged over cases gives the smallest tumour the weight of the largest. Here
+# "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
 
 # %%
-figures.volumes(table, simulated)
+data_figures.volumes(table, simulated)
 
 # %%
+names = {"min": "smallest", "q25": "lower quartile", "median": "median", "q75": "upper quartile", "max": "largest"}
 rows = {name: summary[f"{name}_ml"] for name in ("kidney", "tumour")}
-pd.DataFrame(rows).T.rename_axis("volume (ml)").style.format("{:.1f}", na_rep="none")
+pd.DataFrame(rows).T.rename(columns=names).rename_axis("volume (ml)").style.format("{:.1f}", na_rep="none")
 
 # %% [markdown]
-# ## Class imbalance
+# ## 1.5 Class imbalance
 #
 # Pooled over all voxels of all cases, class $c$ has the share
 #
@@ -206,20 +210,11 @@ pd.DataFrame(rows).T.rename_axis("volume (ml)").style.format("{:.1f}", na_rep="n
 # with $n_{i,c}$ voxels of class $c$ in case $i$. Mind the logarithmic scale.
 
 # %%
-imbalance = figures.imbalance(table, simulated)
-save(imbalance, output.figures / "data01_imbalance.svg")
+imbalance = data_figures.imbalance(table, simulated)
 imbalance
 
-# %%
-shares = summary["shares_percent"]
-text = f"Predicting background everywhere is right for {shares['background']:.3f} % of the voxels, with a Dice of 0 "
-text += f"for kidney and for tumour. Cases without a tumour: {summary['without_tumour']}."
-if shares["tumour"]:
-    text = f"For each tumour voxel there are {shares['background'] / shares['tumour']:.0f} of background. " + text
-display(Markdown(text))
-
 # %% [markdown]
-# ## Does the label agree with the clinic?
+# ## 1.6 Does the label agree with the clinic?
 #
 # KiTS19 comes with a clinical table, `kits.json`, in which a radiologist gives the tumour's largest diameter on CT. The
 # label offers an independent estimate, the diameter of the ball of equal volume,
@@ -230,31 +225,23 @@ display(Markdown(text))
 # in the same patient adds to $d$ alone. Large disagreement points at a case worth opening.
 
 # %%
+compared = None
 if (data / "kits.json").is_file():
     clinical = table.merge(fingerprint.read_clinical(data / "kits.json"), on="case", suffixes=("", "_clinical"))
-    compared = fingerprint.compare_clinical(clinical)
-    summary["clinical"] = compared
-else:
-    clinical = compared = None
-
+    summary["clinical"] = compared = fingerprint.compare_clinical(clinical)
 if compared is None:
     display(Markdown("Not shown: there is no `kits.json` beside the cases."))
 elif compared["rank_correlation"] is None:
     display(Markdown(f"Not shown: `kits.json` gives the tumour size of {compared['cases']} cases only."))
 else:
-    display(figures.clinical_sizes(clinical, simulated))
-    display(Markdown(
-        f"{compared['cases']} cases. Rank correlation {compared['rank_correlation']:.3f}; the label's diameter is "
-        f"{compared['median_ratio']:.2f} times the clinical one in the median case. Cases whose spacing differs "
-        f"between the table and the file: {compared['other_spacing']}. Furthest apart:"
-    ))
-    clinical["ratio"] = clinical.tumour_mm / clinical.radiographic_mm
-    ordered = clinical.sort_values("ratio")
-    furthest = pd.concat([ordered.head(3), ordered.tail(3)])
-    display(furthest[["case", "radiographic_mm", "tumour_mm", "ratio"]].style.hide().format(precision=2))
+    display(data_figures.clinical_sizes(clinical, simulated))
+    ordered = clinical.assign(ratio=clinical.tumour_mm / clinical.radiographic_mm).sort_values("ratio")
+    columns = {"case": "furthest apart", "radiographic_mm": "clinic (mm)", "tumour_mm": "label (mm)", "ratio": "label / clinic"}
+    furthest = pd.concat([ordered.head(3), ordered.tail(3)])[list(columns)].rename(columns=columns)
+    display(furthest.style.hide().format(precision=2))
 
 # %% [markdown]
-# ## The split
+# ## 1.7 The split
 #
 # Validation cases choose the checkpoint and give the scores; no training case is among them. Under cross-validation the cases
 # of both ranges are one set, and each is held out once. The seed paper leaves out
@@ -262,39 +249,49 @@ else:
 
 # %%
 left_out = sorted(EXCLUDED if excluded is None else excluded)
-split = select([case for case in cases if case.name not in found.refused], training, validation, left_out)
+split = select([one for one in cases if one.name not in found.refused], training, validation, left_out)
 roles = dict.fromkeys(table.case, "not used")
 roles |= {name: "excluded" for name in table.case if int(name.removeprefix("case_")) in left_out}
-roles |= {case.name: "training" for case in split.training} | {case.name: "validation" for case in split.validation}
+roles |= {one.name: "training" for one in split.training} | {one.name: "validation" for one in split.validation}
 if folds:
-    roles |= {case.name: "cross-validation" for case in (*split.training, *split.validation)}
+    roles |= {one.name: "cross-validation" for one in (*split.training, *split.validation)}
 table["role"] = table.case.map(roles)
-summary["split"] = {
-    "training": len(split.training),
-    "validation": len(split.validation),
-    "excluded": left_out,
-    "missing": split.missing,
-    "folds": folds,
-}
-missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
-together = len(split.training) + len(split.validation)
 counted = f"{len(split.training)} cases for training, {len(split.validation)} for validation"
-counted = f"{together} cases in {folds} folds" if folds else counted
+if folds:
+    counted = f"{len(split.training) + len(split.validation)} cases in {folds} folds"
+missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
 display(Markdown(f"{counted}. {missing}"))
 if summary["without_tumour"] < len(table):
-    display(figures.split(table, roles, simulated))
-
-# %%
+    display(data_figures.split(table, roles, simulated))
 if left_out:
     reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in left_out}
     display(reasons_table("excluded case", reasons))
-else:
-    display(Markdown("No case is excluded."))
 
 # %% [markdown]
-# ## What goes on from here
-#
-# `summary.json` holds the numbers that the paper quotes, `cases.csv` one row a case.
+# ## What we saw
+
+# %%
+shares, tumour = summary["shares_percent"], summary["tumour_ml"]
+voxels = table.slice_mm * table.height_mm * table.width_mm
+lines = [
+    f"{len(table)} of {len(table) + len(found.refused)} cases are usable: {counted}.",
+    f"Slices lie {thickness['min']:.1f} to {thickness['max']:.1f} mm apart, pixels {in_plane['min']:.2f} to "
+    f"{in_plane['max']:.2f} mm: the largest voxel has {voxels.max() / voxels.min():.0f} times the volume of the smallest.",
+    f"Predicting background everywhere is right for **{shares['background']:.2f} %** of the voxels, with a Dice of 0 for kidney "
+    f"and for tumour; kidney has {shares['kidney']:.2f} %, tumour {shares['tumour']:.2f} %.",
+]
+if shares["tumour"]:
+    lines[-1] += f" For each tumour voxel there are {shares['background'] / shares['tumour']:.0f} of background."
+    lines.append(f"Tumours go from {tumour['min']:.1f} to {tumour['max']:.0f} ml (median {tumour['median']:.0f} ml)"
+                 + (f"; {summary['without_tumour']} cases have none." if summary["without_tumour"] else "; every case has one."))
+if imaging:
+    hu = summary["foreground_hu"]
+    lines.append(f"Kidney and tumour together lie between {hu['low']:.0f} and {hu['high']:.0f} HU (0.5 to 99.5 percentile), mean "
+                 f"{hu['mean']:.0f}, SD {hu['sd']:.0f} HU; the window of the paper is {window[0]} to {window[1]} HU.")
+if compared and compared["rank_correlation"] is not None:
+    lines.append(f"The label's diameter is {compared['median_ratio']:.2f} times the clinical one in the median of {compared['cases']} "
+                 f"cases (rank correlation {compared['rank_correlation']:.2f}); {compared['other_spacing']} cases have another spacing there.")
+display(Markdown("\n".join(f"- {line}" for line in lines)))
 
 # %%
 summary = {
@@ -302,11 +299,14 @@ summary = {
     "imaging": imaging,
     "folder_cases": len(cases),
     **summary,
+    "split": {"training": len(split.training), "validation": len(split.validation), "excluded": left_out,
+              "missing": split.missing, "folds": folds},
     "refused": found.refused,
     "noted": found.noted,
 }
-output.data_analysis.mkdir(parents=True, exist_ok=True)
-table.to_csv(output.data_analysis / "cases.csv", index=False)
-(output.data_analysis / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-print(json.dumps(summary, indent=1))
-print(f"{time.perf_counter() - started:.0f} s")
+if by_runner:  # what is tried by hand changes no result
+    figures.save(imbalance, output.figures / "data01_imbalance.svg")
+    found.save(output.data_analysis)
+    write_json(output.data_analysis / "summary.json", summary)
+wrote = "wrote the summary, a row a case, and a figure" if by_runner else "wrote nothing: only make writes"
+print(f"{time.perf_counter() - started:.0f} s; {wrote}")

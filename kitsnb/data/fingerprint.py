@@ -5,17 +5,18 @@ Each file is read once and let go before the next, so that memory does not grow 
 
 import json
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kitsnb.data.cases import Case
+from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, Finding, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
+from kitsnb.data.nifti import orientation_of, read_header, spacing_of, voxel_ml
+from kitsnb.files import read_json, replaced, write_atomic
 from kitsnb.metric.score import equivalent_diameter
 
 CLASSES = ("background", "kidney", "tumour")
@@ -24,7 +25,8 @@ HU = np.arange(-1024, 3072)
 #: Voxels looked at in one go: temporary arrays stay near 50 MB, however large the case.
 BLOCK = 2_000_000
 #: What the clinical table calls our axes.
-_AXES = {"slice": "z", "height": "y", "width": "x"}
+_AXES = {"slice_mm": "z", "height_mm": "y", "width_mm": "x"}
+_QUARTILES = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,22 @@ class Fingerprint:
     hu: np.ndarray | None
     refused: dict[str, str]
     noted: dict[str, str]
+
+    def save(self, folder: Path) -> None:
+        """Write ``cases.csv``, and ``hu.npy`` where there is imaging; the rest is for ``summary.json``."""
+        write_atomic(folder / "cases.csv", self.table.to_csv(index=False))
+        if self.hu is not None:
+            with replaced(folder / "hu.npy") as path:
+                np.save(path, self.hu)
+
+
+def read_fingerprint(folder: Path) -> tuple[Fingerprint, dict]:
+    """What notebook 01 wrote to ``folder``: the fingerprint and the summary. Raises FileNotFoundError where it is not there."""
+    if not (folder / "summary.json").is_file():
+        raise FileNotFoundError(f"nothing is measured in {folder} yet: run make")
+    summary, hu = read_json(folder / "summary.json"), folder / "hu.npy"
+    table = pd.read_csv(folder / "cases.csv")
+    return Fingerprint(table, np.load(hu) if hu.is_file() else None, summary["refused"], summary["noted"]), summary
 
 
 def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> dict:
@@ -57,24 +75,21 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
     volume, segmentation, affine = read_case(case, imaging, accept, notes)
     orientation, spacing = orientation_of(affine), spacing_of(affine)
     axes = sorted(range(3), key=lambda axis: "ISAPLR?".index(orientation[axis]))
-    spacing = [float(spacing[axis]) for axis in axes]
-    shown = {label: _voxels_by_slice(segmentation, label, axes[0]) for label in (1, 2)}
-    kidney, tumour = (int(counts.sum()) for counts in shown.values())
+    by_slice = {label: np.count_nonzero(segmentation == label, axis=tuple(axes[1:])) for label in (1, 2)}
+    kidney, tumour = (int(counts.sum()) for counts in by_slice.values())
     voxels = dict(zip(CLASSES, (segmentation.size - kidney - tumour, kidney, tumour), strict=True))
-    volumes = {name: count * math.prod(spacing) / 1000 for name, count in voxels.items()}
     row = {
         "case": case.name,
         "orientation": orientation,
         "dtype": str(read_header(case.segmentation).dtype),
         **dict(zip(("slices", "height", "width"), (segmentation.shape[axis] for axis in axes), strict=True)),
-        **dict(zip(("slice_mm", "height_mm", "width_mm"), spacing, strict=True)),
+        **dict(zip(_AXES, (float(spacing[axis]) for axis in axes), strict=True)),
         **{f"{name}_voxels": count for name, count in voxels.items()},
-        **{f"{name}_ml": volume for name, volume in volumes.items()},
-        "kidney_slices": int(np.count_nonzero(shown[1])),
-        "tumour_slices": int(np.count_nonzero(shown[2])),
-        "tumour_mm": equivalent_diameter(volumes["tumour"]),
+        **{f"{name}_ml": count * voxel_ml(affine) for name, count in voxels.items()},
+        **{f"{CLASSES[label]}_slices": int(np.count_nonzero(counts)) for label, counts in by_slice.items()},
+        "tumour_mm": equivalent_diameter(tumour * voxel_ml(affine)),
+        "noted": "; ".join(found.message for found in notes),
     }
-    row["noted"] = "; ".join(found.message for found in notes)
     if imaging:
         hu = hu_histogram(volume, segmentation)
         row |= {"kidney_hu": hu_quantile(hu[1], 0.5), "tumour_hu": hu_quantile(hu[2], 0.5), "hu": hu}
@@ -82,25 +97,17 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
 
 
 def measure_cases(
-    cases: Iterable[Case], imaging: bool = True, workers: int = 2, accept: Accept | None = None
+    cases: Iterable[Case], imaging: bool = True, workers: int | None = None, accept: Accept | None = None
 ) -> Fingerprint:
     """``measure_case`` of each case, ``workers`` at a time: unpacking and counting release the interpreter's lock.
 
     A case that cannot be used is refused with its reason and does not stop the others. ValueError where none is usable.
     """
-
-    def measure(case: Case) -> dict | CaseError:
-        try:
-            return measure_case(case, imaging, accept)
-        except CaseError as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(measure, cases))
-    refused = {e.case: f"{e.file}: {e.reason}; {e.advice}" for e in found if isinstance(e, CaseError)}
-    rows = [row for row in found if not isinstance(row, CaseError)]
-    if not rows:
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # who is refused, and why, is returned
+        measured, refused = for_each_case(lambda case: measure_case(case, imaging, accept), cases, workers)
+    if not measured:
         raise ValueError("no usable case\n" + "\n".join(f"{name}: {reason}" for name, reason in refused.items()))
+    rows = list(measured.values())
     hu = np.sum([row.pop("hu") for row in rows], axis=0) if imaging else None
     noted = {row["case"]: text for row in rows if (text := row.pop("noted"))}
     return Fingerprint(pd.DataFrame(rows), hu, refused, noted)
@@ -112,21 +119,25 @@ def summarise(table: pd.DataFrame) -> dict:
     Shares are of all voxels of all cases together. Tumour volumes are those of the cases that have a tumour (None where
     none has one); in-plane spacing takes height and width as two observations.
     """
-    voxels = table[[f"{name}_voxels" for name in CLASSES]].sum()
+    voxels = table[[f"{name}_voxels" for name in CLASSES]].sum().set_axis(CLASSES)
     shapes = table.height.astype(str) + "x" + table.width.astype(str)
+    volumes = {"tumour_ml": table.tumour_ml[table.tumour_voxels > 0], "kidney_ml": table.kidney_ml}
     return {
         "cases": len(table),
-        "slices": _describe(table.slices, "mean", "median", "min", "max"),
-        "slice_spacing_mm": _describe(table.slice_mm, "min", "median", "max"),
-        "in_plane_spacing_mm": _describe(pd.concat([table.height_mm, table.width_mm]), "min", "median", "max"),
-        "in_plane_shapes": _count(shapes),
+        "slices": {name: table.slices.agg(name).item() for name in ("mean", "median", "min", "max")},
+        "slice_spacing_mm": _range(table.slice_mm),
+        "in_plane_spacing_mm": _range(pd.concat([table.height_mm, table.width_mm])),
+        "in_plane_shapes": shapes.value_counts().to_dict(),
         "not_512": table.case[shapes != "512x512"].tolist(),
-        "shares_percent": {name: float(100 * voxels[f"{name}_voxels"] / voxels.sum()) for name in CLASSES},
-        "tumour_ml": _quartiles(table.tumour_ml[table.tumour_voxels > 0]),
-        "kidney_ml": _quartiles(table.kidney_ml),
-        "orientations": _count(table.orientation),
+        "shares_percent": (100 * voxels / voxels.sum()).to_dict(),
+        **{name: {key: float(ml.quantile(q)) if len(ml) else None for key, q in _QUARTILES.items()} for name, ml in volumes.items()},
+        "orientations": table.orientation.value_counts().to_dict(),
         "without_tumour": int((table.tumour_voxels == 0).sum()),
     }
+
+
+def _range(values: pd.Series) -> dict[str, float]:
+    return values.agg(["min", "median", "max"]).to_dict()
 
 
 def summarise_hu(hu: np.ndarray) -> dict[str, float]:
@@ -136,18 +147,16 @@ def summarise_hu(hu: np.ndarray) -> dict[str, float]:
     """
     counts = hu[1:].sum(axis=0)
     mean = float(np.average(HU, weights=counts))
-    return {
-        "low": hu_quantile(counts, 0.005),
-        "high": hu_quantile(counts, 0.995),
-        "mean": mean,
-        "sd": float(np.sqrt(np.average((HU - mean) ** 2, weights=counts))),
-    }
+    sd = float(np.sqrt(np.average((HU - mean) ** 2, weights=counts)))
+    return {"low": hu_quantile(counts, 0.005), "high": hu_quantile(counts, 0.995), "mean": mean, "sd": sd}
 
 
 def hu_histogram(imaging: np.ndarray, segmentation: np.ndarray) -> np.ndarray:
     """Voxels of each class in each bin of ``HU``, shape (3, 4096), int64; both arrays have one shape, any dtype."""
     counts = np.zeros(3 * HU.size, np.int64)
-    for values, labels in zip(_blocks(imaging), _blocks(segmentation), strict=True):
+    flat = [array.reshape(-1, order="F") for array in (imaging, segmentation)]  # no copy of NIfTI's memory order
+    for start in range(0, imaging.size, BLOCK):
+        values, labels = (array[start : start + BLOCK] for array in flat)
         bins = np.clip(np.rint(values), HU[0], HU[-1]).astype(np.int32) - HU[0]
         counts += np.bincount(bins + labels.astype(np.int32) * HU.size, minlength=counts.size)
     return counts.reshape(3, HU.size)
@@ -166,18 +175,10 @@ def read_clinical(path: Path) -> pd.DataFrame:
     ``width_mm`` (z, y, x in the file). Raises ValueError, naming the file, where it is no such table.
     """
     try:
-        rows = [
-            {
-                "case": entry["case_id"],
-                "radiographic_mm": 10 * float(entry["radiographic_size"]),
-                **{f"{ours}_mm": float(entry["voxel_spacing"][f"{theirs}_spacing"]) for ours, theirs in _AXES.items()},
-            }
-            for entry in json.loads(Path(path).read_text(encoding="utf-8"))
-        ]
-        if not rows:
-            raise ValueError("it has no entries")
-        return pd.DataFrame(rows)
-    except (ValueError, KeyError, TypeError) as error:
+        rows = pd.json_normalize(json.loads(Path(path).read_text(encoding="utf-8")))
+        spacing = {ours: rows[f"voxel_spacing.{theirs}_spacing"].astype(float) for ours, theirs in _AXES.items()}
+        return pd.DataFrame({"case": rows.case_id, "radiographic_mm": 10 * rows.radiographic_size.astype(float), **spacing})
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
         raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error
 
@@ -190,7 +191,7 @@ def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
     cases. ``other_spacing`` counts the cases whose spacing differs by over 0.001 mm from the clinical table's.
     """
     found = table[(table.tumour_mm > 0) & (table.radiographic_mm > 0)]
-    differs = [(table[f"{axis}_mm"] - table[f"{axis}_mm_clinical"]).abs() > 1e-3 for axis in _AXES]
+    differs = [(table[axis] - table[f"{axis}_clinical"]).abs() > 1e-3 for axis in _AXES]
     enough = len(found) >= 3
     return {
         "cases": len(found),
@@ -198,27 +199,3 @@ def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
         "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()) if enough else None,
         "other_spacing": int(np.any(differs, axis=0).sum()),
     }
-
-
-def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The voxels in the order of the last axis first, ``BLOCK`` at a time, without a copy of NIfTI's memory order."""
-    flat = array.reshape(-1, order="F")
-    return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
-
-
-def _voxels_by_slice(segmentation: np.ndarray, label: int, axis: int) -> np.ndarray:
-    """Voxels of ``label`` on each slice along ``axis``."""
-    return np.count_nonzero(segmentation == label, axis=tuple(other for other in range(3) if other != axis))
-
-
-def _describe(values: pd.Series, *statistics: str) -> dict[str, float]:
-    return {name: values.agg(name).item() for name in statistics}
-
-
-def _quartiles(values: pd.Series) -> dict[str, float | None]:
-    names = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
-    return {name: float(values.quantile(q)) if len(values) else None for name, q in names.items()}
-
-
-def _count(values: pd.Series) -> dict[str, int]:
-    return {str(value): int(count) for value, count in values.value_counts().items()}

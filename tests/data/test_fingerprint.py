@@ -12,6 +12,7 @@ import pytest
 from kitsnb.data import fingerprint
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError
+from kitsnb.files import write_json
 from kitsnb.study.figures import data as figures
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.
@@ -140,6 +141,17 @@ def test_hu_are_summed_over_the_cases(tmp_path):
     found = fingerprint.measure_cases([write_case(tmp_path, number, labels(), hu()) for number in range(3)])
     assert found.hu.sum() == 3 * math.prod(SHAPE) and found.hu[1, fingerprint.HU == 101] == 30
     assert "hu" not in found.table
+
+
+def test_what_was_measured_is_read_back(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run make"):
+        fingerprint.read_fingerprint(tmp_path)
+    found = fingerprint.measure_cases([write_case(tmp_path, number, labels(), hu()) for number in range(2)])
+    found.save(tmp_path)
+    write_json(tmp_path / "summary.json", {"refused": {"case_00002": "cut"}, "noted": {}})
+    read, summary = fingerprint.read_fingerprint(tmp_path)
+    pd.testing.assert_frame_equal(read.table, found.table)
+    assert np.array_equal(read.hu, found.hu) and read.refused == summary["refused"] == {"case_00002": "cut"}
 
 
 def test_no_tumour_anywhere_gives_no_volumes(tmp_path):
