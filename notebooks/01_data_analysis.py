@@ -256,11 +256,11 @@ roles |= {one.name: "training" for one in split.training} | {one.name: "validati
 if folds:
     roles |= {one.name: "cross-validation" for one in (*split.training, *split.validation)}
 table["role"] = table.case.map(roles)
-counted = f"{len(split.training)} cases for training, {len(split.validation)} for validation"
+counted = f"training {len(split.training)}, validation {len(split.validation)}"
 if folds:
-    counted = f"{len(split.training) + len(split.validation)} cases in {folds} folds"
+    counted = f"{len(split.training) + len(split.validation)} in {folds} folds"
 missing = f"Asked for, but not at hand: {', '.join(split.missing)}." if split.missing else "None of them is missing."
-display(Markdown(f"{counted}. {missing}"))
+display(Markdown(f"Cases: {counted}. {missing}"))
 if summary["without_tumour"] < len(table):
     display(data_figures.split(table, roles, simulated))
 if left_out:

@@ -196,7 +196,7 @@ def test_the_profiles_that_are_shipped_are_valid_and_found_by_name(monkeypatch):
 def test_what_a_notebook_plays_with_is_what_its_models_take(stage):
     cell = read_parameters(NOTEBOOKS / STAGES[stage])
     own = {name: default for name, (_, default) in cell.items() if default is not None and name not in GIVEN[stage]}
-    assert check(stage, cell, {"simulated": True, "source": "phantom"} | own)[1] == []
+    assert check(stage, cell, {"simulated": True, "source": "phantom", "training": [0, 1], "validation": [2, 3]} | own)[1] == []
 
 
 def test_what_a_build_was_made_with_is_recorded_for_readers_by_hand(tmp_path):
