@@ -15,44 +15,46 @@
 #
 # Each job is done here and by a well-known package, in one process, on one thread, in random turns; times are medians of the
 # thread's CPU time. Only ratios are worth quoting: below one, kitsnb needs less. Inputs are simulated, except that the metric
-# uses real KiTS19 labels where there are some.
+# uses real KiTS19 labels where there are some. The functions lie in `notebooks/peers/`, not in the package.
 
 # %% tags=["parameters"]
 build = "build/benchmarks"  # folder of all output, from the repository's root
-parts = ["reading", "preprocessing", "sampling", "inference", "metric", "losses"]  # what is measured; "training": minutes
-repeats = 5  # rounds of each comparison
+by_runner = False  # True: executed by make, which writes results and the README's tables; by hand a notebook only looks
+parts = ["losses"]  # what is measured: reading, preprocessing, sampling, inference, metric, losses, steps (make bench: all)
+repeats = 3  # rounds of each comparison
 folder: str | None = None  # KiTS19 data (labels suffice) for the metric; None: phantoms
 validation = [166, 209]  # the cases whose labels the metric is timed on
-loss_sizes = [[1, 3, 80, 80, 80], [2, 3, 128, 128, 128]]  # logits of the losses
-step: dict = {}  # of "training": settings of peers.training.measure, {"workers": 4} for one
-readme = False  # rewrite the table in README.md
+loss_sizes = [[1, 3, 80, 80, 80]]  # logits of the losses
+readme = False  # rewrite the tables in README.md
 
 # %%
 import platform
 import sys
-from importlib import import_module
 from importlib.metadata import version
 
 import pandas as pd
+import seaborn
 from IPython.display import display
+from matplotlib import pyplot
 
 from kitsnb.files import ROOT, Build, resolve, write_json
 from kitsnb.study import figures
 
 sys.path.append(str(ROOT / "notebooks"))
-from peers.figure import ratios
-from peers.readme import write_table
+from peers import jobs, steps
+from peers.readme import table, table_of_steps, write_tables
 
 # %matplotlib inline
 figures.use_style()
 build = Build(build)
-compare = {part: import_module(f"peers.{part}").compare for part in parts}
-rows = []
+rows, timed = [], []
 
 
-def show(found):
-    rows.extend(found)
-    display(pd.DataFrame(found).round(3))
+def show(part, *arguments, rounds=repeats):
+    """Measure and show one of `parts`, if it is asked for."""
+    if part in parts:
+        rows.extend(found := getattr(jobs, part)(rounds, *arguments))
+        display(pd.DataFrame(found).dropna(axis=1, how="all").round(3))
 
 
 # %% [markdown]
@@ -61,29 +63,27 @@ def show(found):
 # The whole gzip stream, so that its checksum is verified; nibabel's plain read does not verify it.
 
 # %%
-if "reading" in parts:
-    show(compare["reading"](repeats))
+show("reading")
 
 # %% [markdown]
 # ## From volume to working grid
 
 # %%
-if "preprocessing" in parts:
-    show(compare["preprocessing"](repeats))
+show("preprocessing")
 
 # %% [markdown]
 # ## Patches
+#
+# All eight augmentations at once. torchio gets its patch already cut.
 
 # %%
-if "sampling" in parts:
-    show(compare["sampling"](5 * repeats))
+show("sampling", rounds=5 * repeats)
 
 # %% [markdown]
 # ## Sliding window
 
 # %%
-if "inference" in parts:
-    show(compare["inference"](5 * repeats))
+show("inference", rounds=5 * repeats)
 
 # %% [markdown]
 # ## The score
@@ -91,10 +91,7 @@ if "inference" in parts:
 # Against the plain computation with full-size boolean arrays; the two must be exactly equal.
 
 # %%
-if "metric" in parts:
-    from peers.metric import labels_for
-
-    show(compare["metric"](labels_for(folder and resolve(folder), validation), 1 if folder else repeats))
+show("metric", jobs.labels_for(folder and resolve(folder), validation), rounds=1 if folder else repeats)
 
 # %% [markdown]
 # ## Losses
@@ -102,31 +99,44 @@ if "metric" in parts:
 # Forward and backward; memory is what torch held.
 
 # %%
-if "losses" in parts:
-    show(compare["losses"](5 * repeats, loss_sizes))
+show("losses", loss_sizes, rounds=5 * repeats)
 
 # %% [markdown]
 # ## A step of training
 #
-# The paper's network on one patch, all eight augmentations, with data from here and from the peers. Only where `parts` has
-# "training": on a CPU this takes some minutes.
+# Network, loss and optimizer in each precision and layout, on random patches, and what the arithmetic alone would take in
+# matrix products of that precision on this machine. Which one is fastest hangs on the CPU or GPU: `precision: auto` tries it
+# before a run.
 
 # %%
-if "training" in parts:
-    show(compare["training"](2 * repeats, **step))
+if "steps" in parts:
+    timed = steps.compare_steps(repeats)
+    display(pd.DataFrame(timed).assign(share=lambda found: found.floor / found.seconds).round(3))
 
 # %% [markdown]
 # ## All together
 
 # %%
-figure = ratios(rows)
-figures.save(figure, build.figures / "benchmarks.svg")
-figure
+if rows:
+    found = pd.DataFrame(rows).rename(columns={"time_ratio": "time", "memory_ratio": "memory"})
+    found = found.assign(name=found.job + " (" + found.peer + ")").melt("name", ["time", "memory"], "cost", "ratio").dropna()
+    figure, axes = pyplot.subplots(figsize=(figures.PAGE, 0.9 + 0.25 * found.name.nunique()), layout="constrained")
+    seaborn.scatterplot(found, x="ratio", y="name", hue="cost", style="cost", ax=axes)
+    axes.axvline(1, color="#9a9a9a", linestyle=":", linewidth=0.9)
+    axes.set(xscale="log", xlabel="ratio to the peer (below one: kitsnb needs less)", ylabel="")
+    if by_runner:
+        figures.save(figure, build.figures / "benchmarks.svg")
 
 # %%
 packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchio", "monai", "nibabel"))
 note = f"Medians on one thread of one {platform.machine()} machine, {repeats} rounds, CPU time; {packages}."
-write_json(build.benchmarks, {"rows": rows, "note": note})
-if readme:
-    write_table(rows, note, ROOT / "README.md")
-print(f"wrote {build.benchmarks}" + (" and the table in README.md" if readme else ""))
+if by_runner:
+    write_json(build.benchmarks, {"rows": rows, "steps": timed, "note": note})
+if by_runner and readme:
+    write_tables([table(rows), note, *([table_of_steps(timed)] if timed else [])], ROOT / "README.md")
+
+# %% [markdown]
+# ## What we saw
+#
+# Ratios below one are jobs that cost less here than with the peer. They hold for these sizes, on one thread; the README has
+# them as measured by `make bench`, with the machine's name.

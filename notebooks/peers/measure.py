@@ -1,8 +1,6 @@
 """Cost, side by side: functions that do the same job take turns in one process, on one thread; only ratios are worth quoting.
 
-A module of this package compares one part of kitsnb with its peers: ``compare`` gives rows of ``job``, ``peer``,
-``milliseconds`` and ``megabytes`` here, and ``time_ratio`` and ``memory_ratio`` to the peer's (None: not measured). Linux only
-where memory of the process is asked for.
+Linux only where memory of the process is asked for.
 """
 
 import ctypes
@@ -44,6 +42,19 @@ def median_seconds(functions: Mapping[str, Callable[[], object]], repeats: int) 
             functions[name]()
             seconds[name].append(time.thread_time() - started)
     return {name: statistics.median(found[1:]) for name, found in seconds.items()}  # the first round warms up
+
+
+def beside(job: str, peer: str, here: Callable, there: Callable, repeats: int, memory: Callable | None = None, per: int = 1) -> dict:
+    """A row: ``job``, ``peer``, ``milliseconds`` (of one in ``per``) and ``megabytes`` of ``here``, and both as ratios to ``there``.
+
+    ``memory`` is how memory is measured, ``peak_bytes`` or ``peak_process_bytes``; None: not at all.
+    """
+    with one_thread():
+        # Memory first: what this process has used and given back would be there for its children to use, uncounted.
+        held = [memory(function) for function in (here, there)] if memory else None
+        seconds = median_seconds({"here": here, "peer": there}, repeats)
+    return {"job": job, "peer": peer, "milliseconds": 1000 * seconds["here"] / per, "time_ratio": seconds["here"] / seconds["peer"],
+            "megabytes": held and held[0] / 1e6, "memory_ratio": held and held[0] / held[1]}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
+from peers.measure import peak_bytes
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kitsnb.losses
@@ -156,6 +157,12 @@ def test_one_count_alone_can_be_differentiated(count):
 
     found, expected = (value_and_gradient(function, logits, target) for function in (ours, plain))
     assert all(torch.allclose(a, b) for a, b in zip(found, expected))
+
+
+def test_a_region_loss_holds_probabilities_and_gradient_and_little_beside_them():
+    logits, target = torch.randn(1, 3, 40, 40, 40).requires_grad_(), torch.randint(0, 3, (1, 40, 40, 40))
+    held = peak_bytes(lambda: torch.autograd.grad(DiceLoss()(logits, target), logits))
+    assert 2 < held / logits.nbytes < 3
 
 
 class Asked(TorchDispatchMode):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from peers.metric import compare, compare_surfaces, labels_for, perturbed
+from peers.jobs import labels_for, perturbed
 
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import read_nifti
@@ -191,15 +191,6 @@ def test_every_public_function_checks_its_labels_alike(bad):
         with pytest.raises(ValueError, match="same shape"):
             function(good, good[1:])
 
-
-def test_benchmark_compares_the_same_numbers():
-    labels = np.zeros((40, 96, 96), np.uint8)
-    labels[5:30, 20:60, 20:70], labels[10:20, 30:50, 30:50] = 1, 2
-    rows = compare((labels for _ in range(2)), repeats=2) + compare_surfaces([(labels, (3, 0.8, 0.8))], repeats=1)
-    assert len({row["job"] for row in rows}) == 3
-    for row in rows:
-        assert row["milliseconds"] > 0 and row["time_ratio"] > 0 and row["megabytes"] >= 0 and row["memory_ratio"] >= 0
-    assert [row["difference"] for row in rows[:2]] == [0, 0] and rows[2]["difference"] < 1e-6
 
 
 def test_real_labels_against_changed_copies(kits19_labels):

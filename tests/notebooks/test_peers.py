@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from peers import losses, measure, reading
-from peers.figure import ratios
-from peers.losses import against_monai, cost_of_losses
-from peers.readme import BEGIN, END, write_table
+from peers import jobs, measure, steps
+from peers.readme import BEGIN, END, table, table_of_steps, write_tables
 
-from kitsnb.losses import DiceLoss
+from kitsnb.data.nifti import read_nifti
+from kitsnb.simulation.phantom import write_dataset
+from kitsnb.training.settings import Training
 
 
 def test_functions_take_turns_and_the_slower_one_is_slower():
@@ -56,49 +56,86 @@ def test_peak_process_bytes_of_what_is_known():
         measure.peak_process_bytes(lambda: 1 / 0)
 
 
-def test_cost_of_losses_is_in_units_of_the_logits():
-    logits, target = torch.randn(1, 3, 40, 40, 40), torch.randint(0, 3, (1, 40, 40, 40))
-    found = cost_of_losses({"dice": DiceLoss(), "again": DiceLoss()}, logits, target, repeats=2)
-    assert found["dice"]["milliseconds"] > 0
-    assert found["dice"]["memory"] == pytest.approx(found["again"]["memory"], rel=0.01)
-    assert 2 < found["dice"]["memory"] < 3  # probabilities and gradient, and little beside them
+KEYS = {"job", "peer", "milliseconds", "time_ratio", "megabytes", "memory_ratio"}
+LABELS = np.zeros((40, 96, 96), np.uint8)
+LABELS[5:30, 20:60, 20:70], LABELS[10:20, 30:50, 30:50] = 1, 2
+#: Each job at a size that takes a moment, and the peers of its rows.
+SMALL = {
+    "reading": ({"slices": 4, "side": 64}, ["nibabel, unverified"]),
+    "preprocessing": ({"shape": (48, 64, 64)}, ["torchio", "torchio, half first", "torchio", "torchio, B-spline", "torch, whole volume"]),
+    "sampling": ({"patch": 48, "shape": (56, 64, 64)}, ["torchio", "MONAI", "torchio, LabelSampler"]),
+    "metric": ({"labels": (LABELS for _ in range(2))}, ["boolean arrays of full size"] * 2),
+    "losses": ({"sizes": [[1, 3, 12, 12, 12], [2, 3, 8, 8]]}, ["MONAI"] * 8),
+}  # fmt: skip
 
 
-def test_losses_against_monai():
-    rows = against_monai([[1, 3, 12, 12, 12], [2, 3, 8, 8]], repeats=1)
-    assert [(row["loss"], len(row["size"])) for row in rows[::4]] == [("Dice", 5), ("Dice", 4)] and len(rows) == 8
-    assert all(row[key] > 0 for row in rows for key in ("milliseconds", "memory", "time_ratio", "memory_ratio"))
+@pytest.mark.parametrize("job", SMALL)
+def test_a_job_gives_a_row_for_each_peer(job):
+    settings, peers = SMALL[job]
+    rows = getattr(jobs, job)(1, **settings)
+    assert [row["peer"] for row in rows] == peers and all(set(row) == KEYS for row in rows)
+    assert all(row["milliseconds"] > 0 and row["time_ratio"] > 0 for row in rows)
+    without_memory = {row["job"] for row in rows if row["megabytes"] is None}
+    assert bool(without_memory) == (job in ("reading", "sampling")) and len({row["job"] for row in rows}) > len(peers) // 3
+
+
+def test_scores_that_differ_are_refused(monkeypatch):
+    monkeypatch.setattr(jobs, "plain_score", lambda *_: {"tumour": 0.5})
+    with pytest.raises(ValueError, match="is not"):
+        jobs.metric(1, [LABELS])
+
+
+def test_labels_are_blown_up_phantoms_or_those_of_a_folder(tmp_path):
+    assert next(jobs.labels_for(None, [0, 1])).size > 10_000_000
+    cases = write_dataset(tmp_path, 3, 0)
+    found = list(jobs.labels_for(tmp_path, [1, 2]))
+    assert len(found) == 2 and np.array_equal(found[0], read_nifti(cases[1].segmentation)[0])
+
+
+TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def timed() -> list[dict]:
+    return steps.compare_steps(1, "cpu", {"tiny": TINY}, side=64)
+
+
+def test_a_step_is_timed_in_every_precision_and_layout(timed):
+    assert [(row["precision"], row["layout"]) for row in timed] == [
+        (precision, layout) for precision in ("32-true", "bf16-mixed") for layout in ("channels last", "contiguous")]
+    assert all(row["network"] == "tiny" and row["seconds"] > 0 and row["floor"] > 0 for row in timed)
+    assert timed[0]["floor"] == timed[1]["floor"] != timed[2]["floor"], "as fast as products of that precision"
+
+
+@pytest.mark.parametrize("precision", steps.PRECISIONS["cpu"])
+@pytest.mark.parametrize("layout", steps.LAYOUTS)
+def test_a_step_changes_the_weights(precision, layout):
+    step = steps.Step(TINY, torch.device("cpu"), precision, layout)
+    before = [p.clone() for p in step.network.parameters()]
+    step(torch.randn(1, 1, 16, 16, 16), torch.randint(0, 3, (1, 16, 16, 16)).byte())
+    changed = [bool((a != b).any()) for a, b in zip(before, step.network.parameters())]
+    assert any(changed) and all(p.isfinite().all() and p.dtype == torch.float32 for p in step.network.parameters())
+
+
+def test_networks_are_those_of_the_profiles():
+    found = {name: steps.settings_of(file) for name, file in steps.PROFILES.items()}
+    assert found["the paper's"].network.base_filters == 32 and found["the paper's"].patch_size == (80, 80, 80)
+    assert found["quick"].network.base_filters < 32
 
 
 ROWS = [{"job": "read", "peer": "nibabel", "milliseconds": 123.4, "time_ratio": 0.5, "megabytes": None, "memory_ratio": None},
         {"job": "score", "peer": "numpy", "milliseconds": 4.5, "time_ratio": 0.1, "megabytes": 3.0, "memory_ratio": 0.2}]
 
 
-def test_reading_is_compared():
-    (row,) = reading.compare(1, slices=4, side=64)
-    assert row["time_ratio"] > 0 and row["memory_ratio"] is None and set(row) == set(ROWS[0])
-
-
-def test_losses_are_compared_in_rows_like_the_others():
-    rows = losses.compare(1, [[1, 3, 12, 12, 12]])
-    assert len(rows) == 4 and all(set(row) == set(ROWS[0]) and row["megabytes"] > 0 for row in rows)
-
-
-def test_the_table_goes_between_the_markers(tmp_path):
+def test_the_tables_go_between_the_markers(tmp_path, timed):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):
-        write_table(ROWS, "One machine.", readme)
+        write_tables([table(ROWS), "One machine.", table_of_steps(timed)], readme)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count("One machine.") == 1
     assert "| read | nibabel | 123 | 0.5 | – |" in text and "| score | numpy | 4.5 | 0.1 | 0.2 |" in text
+    assert text.count("| tiny | bf16-mixed | channels last |") == 1
     readme.write_text("no markers")
     with pytest.raises(ValueError, match="put them back"):
-        write_table(ROWS, "", readme)
-
-
-def test_ratios_are_drawn_and_what_was_not_measured_is_not():
-    axes = ratios(ROWS).axes[0]
-    time_ratio, memory = (line.get_xdata() for line in axes.lines[:2])
-    assert list(time_ratio) == [0.5, 0.1] and np.isnan(memory[0]) and memory[1] == 0.2
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["read (nibabel)", "score (numpy)"]
+        write_tables([], readme)

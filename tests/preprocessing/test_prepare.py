@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
-from peers.preprocessing import PAIRS, compare
 from scipy.ndimage import map_coordinates
 
 from kitsnb.data.cases import Case, discover
@@ -247,11 +246,6 @@ def test_a_constant_volume_is_named():
     with pytest.raises(CaseError, match="Hounsfield"):
         preprocess(subject(np.zeros((4, 4, 4)), np.zeros((4, 4, 4), np.uint8), affine), SMALL)
 
-
-def test_the_benchmark_has_every_job_and_peer():
-    rows = compare(1, shape=(48, 64, 64))
-    assert [(row["job"], row["peer"]) for row in rows] == PAIRS
-    assert all(row[name] > 0 for row in rows for name in ("milliseconds", "time_ratio", "megabytes", "memory_ratio"))
 
 
 def test_unsigned_words_and_other_labels_are_prepared(tmp_path):

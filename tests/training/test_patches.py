@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
-from peers.sampling import compare, simulated_volume
+from helpers.volumes_at_hand import simulated_volume
 
 from kitsnb.training.patches import (
     PatchSampler,
@@ -224,11 +224,6 @@ def test_a_place_is_found_at_once():
         sampler.centre(v, random)
     assert (time.thread_time() - started) / 50 < 0.001
 
-
-def test_the_benchmark_has_both_jobs():
-    rows = compare(1, patch=48, shape=(56, 64, 64))
-    assert [row["job"] for row in rows] == ["augmented patch", "place of a foreground patch"]
-    assert all(row["milliseconds"] > 0 and row["time_ratio"] > 0 and row["megabytes"] is None for row in rows)
 
 
 def test_a_volume_thinner_than_the_patch_is_padded():

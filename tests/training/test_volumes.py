@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from peers.training import write_simulated_cases
+from helpers.volumes_at_hand import write_simulated_cases
 
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError

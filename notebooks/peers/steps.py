@@ -1,0 +1,100 @@
+"""A step of training in each precision and layout, beside what its arithmetic would take: which is best hangs on the machine."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from kitsnb.files import NOTEBOOKS
+from kitsnb.losses import build_loss
+from kitsnb.training.settings import Training
+from kitsnb.unet import UNet3D
+from kitsnb.workflow.profile import read
+from kitsnb.workflow.workload import count_arithmetic
+from peers.measure import one_thread
+
+#: Profiles whose network and patch are timed.
+PROFILES = {"quick": "quick.yml", "hybrid": "hybrid.yml", "the paper's": "kits19.yml"}
+#: Autocast's type of each precision that a device knows; None computes in float32.
+PRECISIONS = {"cpu": {"32-true": None, "bf16-mixed": torch.bfloat16},
+              "cuda": {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}}
+LAYOUTS = {"channels last": torch.channels_last_3d, "contiguous": torch.contiguous_format}
+
+
+class Step:
+    """The network, the loss and Adam of ``settings``; called with a batch, it makes one step of training on ``device``."""
+
+    def __init__(self, settings: Training, device: torch.device, precision: str, layout: str):
+        torch.manual_seed(0)
+        self.layout, self.device, self.kind = LAYOUTS[layout], device, PRECISIONS[device.type][precision]
+        self.network = UNet3D(**settings.network.model_dump()).to(device, memory_format=self.layout)
+        self.loss, self.optimizer = build_loss(settings.loss), torch.optim.Adam(self.network.parameters(), lr=1e-4)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.kind == torch.float16)
+
+    def __call__(self, imaging: Tensor, segmentation: Tensor) -> None:
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, self.kind) if self.kind else nullcontext():
+            logits = self.network(imaging.to(memory_format=self.layout))
+        self.scaler.scale(self.loss(logits, segmentation)).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def settings_of(file: str) -> Training:
+    """What a profile says of its training, by the file's name below ``notebooks/profiles``."""
+    section = read(NOTEBOOKS / "profiles" / file)["training"]
+    return Training(**{name: value for name, value in section.items() if name in Training.model_fields})
+
+
+def compare_steps(repeats: int, device: str | None = None, networks: Mapping[str, Training] | None = None,
+                  side: int | None = None) -> list[dict]:
+    """A row for each of ``networks`` (None: of ``PROFILES``), precision and layout: ``seconds`` a step (the least), ``floor``.
+
+    ``floor`` is how long the step's arithmetic takes in products of square matrices (of ``side``) of that precision here. On
+    the GPU where there is one, else on one CPU thread, whose own time counts.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    networks = networks or {name: settings_of(file) for name, file in PROFILES.items()}
+    side = side or {"cuda": 8192, "cpu": 2048}[place.type]
+    with one_thread() if place.type == "cpu" else nullcontext():
+        peaks = {precision: _peak(place, kind, side) for precision, kind in PRECISIONS[place.type].items()}
+        return [row for name, settings in networks.items() for row in _rows(name, settings, place, peaks, repeats)]
+
+
+def _rows(name: str, settings: Training, place: torch.device, peaks: dict[str, float], repeats: int) -> list[dict]:
+    shape = settings.batch_size, *settings.patch_size
+    imaging = torch.randn(shape, device=place)[:, None]
+    segmentation = torch.randint(0, 3, shape, dtype=torch.uint8, device=place)
+    operations = settings.batch_size * count_arithmetic(settings.network.model_dump(), settings.patch_size).training
+    rows = []
+    for precision, peak in peaks.items():
+        for layout in LAYOUTS:
+            step = Step(settings, place, precision, layout)
+            seconds = _seconds(lambda step=step: step(imaging, segmentation), place, repeats)
+            rows.append({"network": name, "precision": precision, "layout": layout, "seconds": seconds, "floor": operations / peak})
+    return rows
+
+
+def _peak(place: torch.device, kind: torch.dtype | None, side: int) -> float:
+    """Operations a second of products of square matrices: what this device can do, measured and not typed."""
+    a, b = torch.randn(2, side, side, device=place, dtype=kind or torch.float32).unbind()
+    return 2 * side**3 / _seconds(lambda: a @ b, place, 5)
+
+
+def _seconds(function: Callable[[], object], place: torch.device, repeats: int) -> float:
+    """The least of ``repeats`` times; a first call warms up, and is all where it takes more than a minute."""
+    times = []
+    while len(times) <= repeats and (not times or times[0] < 60):
+        started = _now(place)
+        function()
+        times.append(_now(place) - started)
+    return min(times[1:] or times)
+
+
+def _now(place: torch.device) -> float:
+    if place.type == "cpu":
+        return time.thread_time()
+    torch.cuda.synchronize(place)
+    return time.perf_counter()
