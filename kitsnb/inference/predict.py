@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,6 @@ class Job:
     imaging: Path
     output: Path
 
-    @property
-    def picture(self) -> Path:
-        return self.output.with_name(f"{self.output.name.removesuffix('.nii.gz')}.png")
-
 
 def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
     """What to predict (a file, the cases of a folder in KiTS19's format, or else its NIfTI files), and what a folder has besides.
@@ -52,37 +49,26 @@ def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
     For a folder, ``output`` is a folder, too, and names are those of KiTS19's submissions: ``prediction_00210.nii.gz`` from
     ``case_00210``. Raises FileNotFoundError where there is nothing, CaseError where ``output`` is no place for it.
     """
-    skipped: list[str] = []
-    if imaging.is_dir():
-        found, skipped = _folder(imaging)
-        if output.name.endswith(ENDS) or output.is_file():
-            raise CaseError(imaging.name, output.name, "is a file, but many predictions need a folder", "give one as --output")
-        jobs = [Job(name, path, output / f"prediction_{name.removeprefix('case_')}.nii.gz") for name, path in found.items()]
-    elif not imaging.is_file():
+    if not imaging.exists():
         raise FileNotFoundError(f"{imaging}: no such file or folder; give a CT (.nii.gz) or a folder of them")
-    elif not output.name.endswith(".nii.gz"):
-        raise CaseError(imaging.name, output.name, "is no name for labels", "give a file that ends in .nii.gz as --output")
-    else:
-        jobs = [Job(_stem(imaging), imaging, output)]
-    for job in jobs:
-        if job.output.resolve() == job.imaging.resolve():
-            raise CaseError(job.name, job.output.name, "--output would replace it", "give another place")
-        if imaging.is_dir() and job.output.resolve().parent == job.imaging.resolve().parent:
-            raise CaseError(job.name, job.output.name, "would be a CT itself the next time", "give another folder as --output")
-    return jobs, skipped
-
-
-def _folder(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Imaging of a folder's cases by name, and the names of what else lies there."""
-    alone = Case(folder.resolve())
-    if alone.imaging.is_file():
-        return {alone.name: alone.imaging}, []
-    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not imaging.is_dir():
+        if not output.name.endswith(".nii.gz"):
+            raise CaseError(imaging.name, output.name, "is no name for labels", "give a file that ends in .nii.gz as --output")
+        return [Job(_stem(imaging), imaging, output)], []
+    if output.name.endswith(ENDS) or output.is_file():
+        raise CaseError(imaging.name, output.name, "is a file, but many predictions need a folder", "give one as --output")
+    if output.resolve() == imaging.resolve():
+        raise CaseError(imaging.name, output.name, "holds the CT, and labels would be CT the next time", "give another --output")
+    alone = Case(imaging.resolve())
+    visible = sorted(path for path in imaging.iterdir() if not path.name.startswith("."))
     found = {_stem(path): path for path in visible if path.name.endswith(ENDS) and path.is_file()}
-    if not found or any(folder.glob("case_?????/")):
-        found = {case.name: case.imaging for case in discover(folder)}
+    if alone.imaging.is_file():
+        found, visible = {alone.name: alone.imaging}, []
+    elif not found or any(imaging.glob("case_?????/")):
+        found = {case.name: case.imaging for case in discover(imaging)}
     used = {place for path in found.values() for place in (path, path.parent)}
-    return found, [path.name for path in visible if path not in used]
+    jobs = [Job(name, path, output / f"prediction_{name.removeprefix('case_')}.nii.gz") for name, path in found.items()]
+    return jobs, [path.name for path in visible if path not in used]
 
 
 def _stem(path: Path) -> str:
@@ -95,32 +81,25 @@ def made_from(trained: Trained, job: Job, keep: int | None) -> dict:
     return plain({"CT": digest(job.imaging), "run": run, "--keep-components": keep})
 
 
-def why_predict(trained: Trained, job: Job, keep: int | None, force: bool) -> str | None:
-    """Why the labels of ``job`` are to be made; None where they are up to date.
+def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
+    """Why the labels of ``job`` are to be made from what ``now`` returns; None where they are up to date.
 
     Raises CaseError for a file that is not ours to replace: no receipt says that it was predicted, or it was changed since.
     """
     if not job.output.exists():
         return "is not there yet"
-    before, now = read_json(receipt_of(job.output)).get("made_from"), made_from(trained, job, keep)
+    before, reason = read_json(receipt_of(job.output)).get("made_from"), "was changed after it was predicted"
     if before is None:
         reason = "is there already, and no receipt says that it is a prediction"
-        raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
-    if not read_receipt(job.output, before):
-        if _is_readable(job.output):
-            reason = "was changed after it was predicted"
-            raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
-        return "is damaged"
-    other = [name for name in now if before.get(name) != now[name]]
-    return f"came from another {' and '.join(other)}" if other else "--force" if force else None
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        read_nifti(path)
-    except CaseError:
-        return False
-    return True
+    elif read_receipt(job.output, before):
+        other = [name for name, value in now().items() if before.get(name) != value]
+        return f"came from another {' and '.join(other)}" if other else "is wanted anew" if force else None
+    else:
+        try:
+            read_nifti(job.output)
+        except CaseError:
+            return "is damaged"
+    raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
 
 
 def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[dict[str, float], list[Finding]]:
@@ -201,14 +180,15 @@ def predict_all(
     refused: dict[str, CaseError] = {}
     for job in jobs:
         try:
-            header, why = _header(job), why_predict(trained, job, keep, force)
+            header = _header(job)
+            why = why_predict(job, partial(made_from, trained, job, keep), force)
         except CaseError as error:
             refused[job.name] = error
             continue
         if why:
             waiting[job] = header
         if why and job.output.exists():
-            screen.print(f"{job.output} {why}: predicted anew" if why != "--force" else f"{job.output}: predicted anew")
+            screen.print(f"{job.output} {why}: predicted again")
     if ready := len(jobs) - len(waiting) - len(refused):
         screen.print(f"{ready} of {len(jobs)} are predicted already; --force predicts them anew")
     if waiting:
@@ -226,19 +206,19 @@ def predict_all(
 
 def _predict(trained: Trained, job: Job, screen: Console, keep: int | None, pictures: bool) -> None:
     """Labels, receipt and picture of one CT, and a line about them."""
-    started = time.perf_counter()
+    started, made = time.perf_counter(), made_from(trained, job, keep)
     volumes, notes = predict_file(trained, job, keep)
-    ours = read_json(receipt_of(job.output)).get("picture")
-    write_receipt(job.output, made_from(trained, job, keep), picture=ours)
+    ours, picture = read_json(receipt_of(job.output)).get("picture"), job.output.with_name(f"{_stem(job.output)}.png")
+    write_receipt(job.output, made, picture=ours)
     for found in notes:
         screen.print(f"{job.name}: {found.message}", style="yellow")
     said = ", ".join(f"{name} {value:.1f} ml" for name, value in volumes.items())
     screen.print(f"{job.name}: {said}; {time.perf_counter() - started:.1f} s, {job.output}")
-    if pictures and job.picture.exists() and digest(job.picture) != ours:
-        screen.print(f"{job.picture} is none of ours, and was left as it is", style="yellow")
+    if pictures and picture.exists() and digest(picture) != ours:
+        screen.print(f"{picture} is none of ours, and was left as it is", style="yellow")
     elif pictures:
-        draw_planes(job.picture, read_nifti(job.imaging)[0], *read_nifti(job.output))
-        write_receipt(job.output, made_from(trained, job, keep), picture=digest(job.picture))
+        draw_planes(picture, read_nifti(job.imaging)[0], *read_nifti(job.output))
+        write_receipt(job.output, made, picture=digest(picture))
 
 
 def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, force: bool = False, pictures: bool = True) -> int:

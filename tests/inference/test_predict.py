@@ -189,8 +189,7 @@ def test_names_and_places(tmp_path, phantom):
     for imaging, output, said in [
         (files, tmp_path / "a.nii.gz", "many predictions need a folder"),
         (files / "scan.nii.gz", tmp_path / "a.png", "ends in .nii.gz"),
-        (files / "scan.nii.gz", files / "scan.nii.gz", "would replace it"),
-        (files, files, "would be a CT itself"),
+        (files, files, "labels would be CT the next time"),
         (tmp_path / "nothing", out, "no such file or folder"),
         (tmp_path / "empty", out, "case_XXXXX"),
     ]:
@@ -294,15 +293,15 @@ def test_labels_are_kept_while_ct_run_and_options_are_the_same(labelled):
     assert "1 of 1 are predicted already" in predict()[1] and output.stat().st_mtime_ns == before
     os.utime(source)  # no other content
     assert "1 of 1 are predicted already" in predict()[1]
-    assert "predicted anew" in predict("--force")[1] and output.stat().st_mtime_ns > before
+    assert "is wanted anew: predicted again" in predict("--force")[1] and output.stat().st_mtime_ns > before
 
 
 def test_labels_of_another_ct_run_or_options_are_made_anew(labelled, own_run, phantom):
     source, output, predict = labelled
     predict()
-    assert "came from another --keep-components: predicted anew" in predict("--keep-components", 1)[1]
+    assert "came from another --keep-components: predicted again" in predict("--keep-components", 1)[1]
     write_nifti(source, np.where(phantom.imaging > 0, phantom.imaging + 1, phantom.imaging), phantom.affine)
-    assert "came from another CT: predicted anew" in predict("--keep-components", 1)[1]
+    assert "came from another CT: predicted again" in predict("--keep-components", 1)[1]
     rewrite(own_run / "run.json", lambda c: c["settings"].update(overlap=[4, 4, 4]))
     assert "came from another run and --keep-components" in predict("--run", own_run)[1]
     assert "1 of 1 are predicted already" in predict("--run", own_run)[1]
@@ -322,12 +321,18 @@ def test_what_is_no_prediction_of_ours_is_never_replaced(labelled, phantom, more
     assert status == 1 and "was changed after it was predicted" in message and output.read_bytes() == reference
 
 
+def test_the_ct_itself_is_never_replaced(run, phantom, tmp_path):
+    source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
+    before = source.read_bytes()
+    assert command(source, "--run", run, "--output", source, "--force")[0] == 1 and source.read_bytes() == before
+
+
 def test_a_damaged_prediction_is_made_again(labelled):
     _, output, predict = labelled
     predict()
     whole = output.read_bytes()
     output.write_bytes(whole[:-20])
-    assert "is damaged: predicted anew" in predict()[1] and output.read_bytes() == whole
+    assert "is damaged: predicted again" in predict()[1] and output.read_bytes() == whole
 
 
 def test_what_components_were_dropped_is_said(trained, phantom, tmp_path):

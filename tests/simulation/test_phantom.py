@@ -2,6 +2,10 @@
 
 import gzip
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -69,6 +73,18 @@ def test_a_failed_write_leaves_no_half_file(tmp_path, monkeypatch):
         write_dataset(tmp_path, count=1, seed=0)
     assert not cases.Case(tmp_path / "case_00000").imaging.exists()
     assert not list((tmp_path / "case_00000").iterdir())
+
+
+def test_ctrl_c_ends_it_with_one_traceback(tmp_path):
+    """That of the call itself; the threads that simulate end quietly with the case that they are at."""
+    program = f"from kitsnb.simulation import write_dataset; write_dataset({str(tmp_path)!r}, 5000, 1)"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not any(tmp_path.glob("case_*")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT and said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt") and len(list(tmp_path.iterdir())) < 5000
 
 
 @pytest.mark.parametrize("arguments", [{"count": -1, "seed": 0}, {"count": 1, "seed": -1}])
