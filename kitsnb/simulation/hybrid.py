@@ -1,8 +1,8 @@
 """Hybrid cases: real label maps of KiTS19 with simulated CT around and inside them, in KiTS19's folder format.
 
-For those who have the labels (65 MB) but not the CT (about 28 GB): kidneys and tumours keep their real shapes, and no voxel of
-the image is a patient's. A label map is cropped to the kidneys' surroundings, brought to a working spacing, and painted as
-``kitsnb.simulation.tissue`` has it, in a patient's frame that is placed by the kidneys themselves.
+For those who have the labels (65 MB) but not the CT (about 28 GB): kidneys and tumours keep their real shapes, and no
+voxel of the image is a patient's. A label map is cropped to the kidneys' surroundings, brought to a working spacing,
+and painted as ``kitsnb.simulation.tissue`` has it, in a patient's frame that is placed by the kidneys themselves.
 """
 
 import shutil
@@ -21,8 +21,8 @@ from kitsnb.data.nifti import CaseError, orientation_of, spacing_of, write_nifti
 from kitsnb.files import RECEIPT, digest, file_state, read_receipt, write_receipt
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
+from kitsnb.simulation import tissue
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Box, Ellipsoid, Scene, scan, signed_distance
-from kitsnb.simulation.tissue import CYST_MM, CYSTS, FLUID, HYBRID, paint_body, paint_fat, paint_kidney, paint_organs, paint_tumour, paint_vessels
 
 #: The paper's working spacing in mm (slice, height, width), on which the ranges of HU were set.
 SPACING = (3.22, 1.62, 1.62)
@@ -34,7 +34,7 @@ POINT_SPREAD = (2.6, 1.3, 1.3)
 NOISE, NOISE_MM = (15.0, 34.0), (1.6, 1.0, 1.0)
 #: Width in mm of a painted surface; the point spread softens it further.
 SOFTNESS = 0.5
-#: How far inside the label the organ's surface lies, in mm: annotators draw generously, and that is the foreground's fat.
+#: How far inside the label the organ's surface lies, in mm: annotators draw generously, hence the foreground's fat.
 INSET_MM = (0.0, 1.6)
 #: Depth below the surface, in mm, where the sinus begins, so that only plump labels hold any.
 SINUS_MM = (11.0, 17.0)
@@ -52,8 +52,6 @@ ROOM = (118.0, 74.0)
 SIZE = (0.9, 1.45)
 #: What is smaller than this is no kidney, in ml; the gap between two kidneys in mm, at least.
 LEAST_ML, APART = 3.0, 30.0
-#: Why a label map without foreground cannot be painted.
-NOTHING = "holds neither kidney nor tumour"
 
 
 def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, number: int = 0) -> np.ndarray:
@@ -64,16 +62,14 @@ def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, nu
     """
     labels, upright = reorient(segmentation, affine)
     labels = np.ascontiguousarray(labels)
-    if not labels.any():
-        raise ValueError(NOTHING)
     rng, spacing = np.random.default_rng((seed, number)), spacing_of(upright)
     axes, size = patient_axes(labels, spacing)
     size *= rng.uniform(1.0, 1.12)
-    cortex = HYBRID.cortex(rng)
+    cortex = tissue.HYBRID.cortex(rng)
     scene = Scene(rng, tuple(axis / size for axis in axes), SOFTNESS)
-    paint_body(scene)
-    paint_organs(scene, HYBRID)
-    paint_vessels(scene, *(cortex * rng.uniform(*VESSELS, 2)))
+    tissue.paint_body(scene)
+    tissue.paint_organs(scene, tissue.HYBRID)
+    tissue.paint_vessels(scene, *(cortex * rng.uniform(*VESSELS, 2)))
     inset = rng.uniform(*INSET_MM)
     for box in groups(labels, scene.axes[2], spacing):
         _paint_group(scene, box, labels[box], spacing, inset, cortex)
@@ -84,35 +80,44 @@ def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, nu
 def _paint_group(
     scene: Scene, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, cortex: float
 ) -> None:
-    """Kidney and tumour of one box, of these ``labels``, with the fat around them; the surface lies ``inset`` mm inside."""
+    """Kidney and tumour of one box, of these ``labels``, and the fat around; the surface lies ``inset`` mm inside."""
+    _check(labels)
     rng, tumour = scene.rng, labels == TUMOUR
-    if labels.all():
-        raise ValueError("labels: nothing but kidney and tumour; a label map needs background around them")
     distance = signed_distance(labels > 0, spacing)
-    paint_fat(scene, HYBRID, box, distance)
+    tissue.paint_fat(scene, tissue.HYBRID, box, distance)
     surface, begins = distance + inset, rng.uniform(*SINUS_MM)
-    paint_kidney(scene, HYBRID, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
+    tissue.paint_kidney(scene, tissue.HYBRID, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
     if rng.random() < BRIGHT_CHANCE:
         branches = 5.0 * (scene.texture(10.0, box) - rng.uniform(0.6, 1.4))
         scene.paint(np.maximum(surface + begins - 4, -branches), cortex + rng.uniform(*BRIGHT_ABOVE), box)
     beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(labels.shape, REACH, np.float32)
     places = np.argwhere(labels == KIDNEY)
-    for _ in range(rng.poisson(CYSTS) if len(places) else 0):
+    for _ in range(rng.poisson(tissue.CYSTS) if len(places) else 0):
         place = places[rng.integers(len(places))]
         centre = np.array([axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True)])
-        ball = scene.distance(Ellipsoid(centre[::-1], np.full(3, rng.uniform(*CYST_MM))), box)
-        scene.paint(np.maximum.reduce([ball, surface, 1 - beyond]), FLUID, box)  # in the kidney, out of the tumour
+        ball = scene.distance(Ellipsoid(centre[::-1], np.full(3, rng.uniform(*tissue.CYST_MM))), box)
+        inside = np.maximum.reduce([ball, surface, 1 - beyond])  # in the kidney, out of the tumour
+        scene.paint(inside, tissue.FLUID, box)
     if tumour.any():
-        inside, radius = np.maximum(beyond, surface), (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
-        paint_tumour(scene, HYBRID, box, inside, radius, -float(inside.min()), cortex)
+        radius = (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
+        inside = np.maximum(beyond, surface)
+        tissue.paint_tumour(scene, tissue.HYBRID, box, inside, radius, -float(inside.min()), cortex)
+
+
+def _check(labels: np.ndarray) -> None:
+    if not labels.any():
+        raise ValueError("holds neither kidney nor tumour")
+    if labels.all():
+        raise ValueError("holds nothing but kidney and tumour; a label map needs background around them")
 
 
 def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndarray, ...], float]:
-    """Coordinates in mm (z, y, x) of the voxels of ``labels`` (axes IPL) in the patient's frame, and the patient's size.
+    """Where the voxels of ``labels`` (axes IPL) lie in the patient's frame, in mm (z, y, x), and the patient's size.
 
-    The midline lies between the kidneys; where there is one, beside it; kidneys are at the phantom's height and depth. The
-    size (1: the phantom's) is such that the abdominal cavity holds all of kidney and tumour.
+    The midline lies between the kidneys; where there is one, beside it; kidneys are at the phantom's height and depth.
+    The size (1: the phantom's) is such that the abdominal cavity holds all of kidney and tumour.
     """
+    _check(labels)
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, labels.shape, strict=True)]
     kidney = labels == KIDNEY if (labels == KIDNEY).any() else labels > 0
     z, y, x = (np.average(axis, weights=kidney.sum(others))
@@ -120,7 +125,7 @@ def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndar
     axes[0], axes[2] = axes[0] - z, axes[2] - _midline(labels, axes[2], spacing, x)
     shadow = np.argwhere((labels > 0).any(0))
     depth, width = axes[1][shadow[:, 0]] - y + KIDNEY_Y, axes[2][shadow[:, 1]]
-    needed = (np.abs(width / ROOM[0]) ** 2.5 + np.abs((depth - 8) / ROOM[1]) ** 2.5) ** 0.4  # the phantom's trunk: y = 8
+    needed = (np.abs(width / ROOM[0]) ** 2.5 + np.abs((depth - 8) / ROOM[1]) ** 2.5) ** 0.4  # as in paint_body
     size = float(np.clip(np.quantile(needed, 0.98), *SIZE))
     axes[1] = axes[1] - y + KIDNEY_Y * size
     return tuple(axes), size
@@ -129,8 +134,8 @@ def patient_axes(labels: np.ndarray, spacing: np.ndarray) -> tuple[tuple[np.ndar
 def _midline(labels: np.ndarray, x: np.ndarray, spacing: np.ndarray, middle: float) -> float:
     """x between both kidneys' inner borders; in the middle of a horseshoe; at the usual distance from a kidney alone.
 
-    A kidney alone, whose centre is ``middle``, says its side by where it lies in the field of view, as that is centred on
-    the patient.
+    A kidney alone, whose centre is ``middle``, says its side by where it lies in the field of view, as that is centred
+    on the patient.
     """
     millilitres = (labels > 0).sum((0, 1)) * np.prod(spacing) / 1000
     enough = (np.cumsum(millilitres) > LEAST_ML) & (np.cumsum(millilitres[::-1])[::-1] > LEAST_ML)
@@ -171,11 +176,12 @@ def _wider(box: Box, margin: np.ndarray, shape: Sequence[int]) -> Box:
 def labels_on_grid(
     segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float] = SPACING
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``segmentation`` (axes IPL) around its kidneys at about ``spacing`` mm (uint8), and the affine that belongs to it.
+    """``segmentation`` around its kidneys at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it.
 
-    Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel does.
+    Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
     Columns stay centred, so that the side of a kidney alone is known.
     """
+    _check(segmentation)
     labels, affine = reorient(segmentation, affine)
     depth, height, width = find_objects((labels > 0).view(np.uint8))[0]
     first = min(width.start, labels.shape[2] - width.stop)
@@ -184,7 +190,8 @@ def labels_on_grid(
     labels = labels[box]
     affine = affine @ np.block([[np.eye(3), np.array([[part.start] for part in box])], [np.zeros((1, 3)), 1]])
     size = grid_size(labels.shape, spacing_of(affine), spacing)
-    kidney, tumour = resize(torch.from_numpy(np.stack([labels == 1, labels == 2]).astype(np.uint8)), size).numpy()
+    one_hot = torch.from_numpy(np.stack([labels == label for label in (TUMOUR, KIDNEY)]).astype(np.uint8))
+    tumour, kidney = resize(one_hot, size).numpy()
     other = 1 - kidney - tumour
     result = np.where((tumour >= kidney) & (tumour >= other), 2, np.where(kidney >= other, 1, 0)).astype(np.uint8)
     return result, resized_affine(affine, labels.shape, size)
@@ -196,14 +203,15 @@ def write_hybrid(
 ) -> tuple[list[Case], dict[str, str]]:
     """Write a case for every label map below ``source`` to ``target``, with simulated imaging of ``spacing`` mm.
 
-    Returns the cases that are there, and by name why the others were refused. One that is there, whole, from the same label
-    file (size, time of change), arguments and code, is kept. ``workers`` threads work at a time (None: one a core). Equal
-    arguments give equal bytes, whatever ``workers`` is. Raises ValueError for a bad spacing or seed, and for ``source`` as
-    ``target``; FileNotFoundError where ``source`` holds no case.
+    Returns the cases that are there, and by name why the others were refused. One that is there, whole, from the same
+    label file (size, time of change), arguments and code, is kept. ``workers`` threads work at a time (None: one a
+    core). Equal arguments give equal bytes, whatever ``workers`` is. Raises ValueError for a bad spacing or seed, and
+    for ``source`` as ``target``; FileNotFoundError where ``source`` holds no case.
     """
     source, target, accept = Path(source), Path(target), accept or Accept()
     if len(spacing) != 3 or min(spacing) <= 0 or seed < 0:
-        raise ValueError(f"spacing {list(spacing)}, seed {seed}: give three positive numbers of mm, and a seed of at least 0")
+        reason = f"spacing {list(spacing)}, seed {seed}"
+        raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
     code = [digest(path) for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(resampling.__file__))]
@@ -232,8 +240,6 @@ def _simulate_case(
     """Labels, imaging and affine of ``case`` on the grid of ``spacing`` mm."""
     _, labels, affine = read_case(case, imaging=False, accept=accept)
     try:
-        if not labels.any():
-            raise ValueError(NOTHING)
         labels, affine = labels_on_grid(labels, affine, spacing)
         return labels, simulate_imaging(labels, affine, seed, case.number), affine
     except ValueError as error:

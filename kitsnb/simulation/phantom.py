@@ -1,7 +1,7 @@
 """Simulated abdominal CT: procedural cases in KiTS19's folder format, the same for the same seed.
 
-Kidneys and tumours are ellipsoids with a texture, painted as ``kitsnb.simulation.tissue`` has it. At the end the volume is
-blurred by a point spread, gets correlated noise and is stored in one of several orientations.
+Kidneys and tumours are ellipsoids with a texture, painted as ``kitsnb.simulation.tissue`` has it. At the end the volume
+is blurred by a point spread, gets correlated noise and is stored in one of several orientations.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import numpy as np
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.nifti import write_nifti
 from kitsnb.preprocessing import resampling
+from kitsnb.simulation import tissue
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Ellipsoid, Scene, rotation, scan
-from kitsnb.simulation.tissue import CYST_MM, CYSTS, FLUID, PHANTOM, paint_body, paint_fat, paint_kidney, paint_organs, paint_tumour, paint_vessels
 
 #: KiTS19's orientation: slices run downwards, rows backwards, columns to the patient's left.
 KITS19_ORIENTATION = "IPL"
@@ -47,9 +47,9 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
     # one seen closer: organs are painted in the frame of a patient of average size.
     millimetres = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, tuple(axis / size for axis in millimetres), softness=0.3 * in_plane)
-    paint_body(scene)
-    paint_organs(scene, PHANTOM)
-    paint_vessels(scene, rng.normal(190, 35), rng.normal(140, 25))
+    tissue.paint_body(scene)
+    tissue.paint_organs(scene, tissue.PHANTOM)
+    tissue.paint_vessels(scene, rng.normal(190, 35), rng.normal(140, 25))
     _paint_kidneys(scene, tumours, size)
     imaging = scan(scene, [0.45] * 3, [0.6] * 3, noise=(6, 14))
 
@@ -71,7 +71,7 @@ def reorient(phantom: Phantom, wanted: str) -> Phantom:
 
 def _paint_kidneys(scene: Scene, tumours: int, size: float) -> None:
     """Both kidneys with perirenal fat, cysts and, in one of them, the tumours; writes the labels."""
-    cortex = PHANTOM.cortex(scene.rng)
+    cortex = tissue.PHANTOM.cortex(scene.rng)
     kidneys = {side: _kidney_shape(scene.rng, side) for side in (-1, 1)}
     for side, kidney in kidneys.items():
         _paint_kidney(scene, kidney, side, cortex)
@@ -89,16 +89,16 @@ def _kidney_shape(rng: np.random.Generator, side: int) -> Ellipsoid:
 
 def _paint_kidney(scene: Scene, kidney: Ellipsoid, side: int, cortex: float) -> None:
     rng, (box, outer) = scene.rng, scene.near(kidney, 35.0)
-    paint_fat(scene, PHANTOM, box, outer)
+    tissue.paint_fat(scene, tissue.PHANTOM, box, outer)
     # The hilum opens towards the spine and a little to the front; its fat belongs to no label, as in KiTS19.
     hilum = Ellipsoid(kidney.centre + (-side * 17, 5, 0), kidney.radii * (0.62, 0.42, 0.42), kidney.axes)
-    paint_kidney(scene, PHANTOM, box, outer, scene.distance(hilum, box), cortex, KIDNEY)
+    tissue.paint_kidney(scene, tissue.PHANTOM, box, outer, scene.distance(hilum, box), cortex, KIDNEY)
     pelvis = Ellipsoid(hilum.centre, hilum.radii * 0.45, kidney.axes)
-    scene.paint(scene.distance(pelvis, box), rng.choice([FLUID, 0.9 * cortex]), box)
-    for _ in range(rng.poisson(CYSTS)):
+    scene.paint(scene.distance(pelvis, box), rng.choice([tissue.FLUID, 0.9 * cortex]), box)
+    for _ in range(rng.poisson(tissue.CYSTS)):
         surface, _ = kidney.point(rng.normal((0, 0, 0), 1) + (side * 0.8, 0, 0))
-        box, cyst = scene.near(Ellipsoid(surface, np.full(3, rng.uniform(*CYST_MM))))
-        scene.paint(np.maximum(cyst, scene.cavity[box] + 1), FLUID, box, KIDNEY)
+        box, cyst = scene.near(Ellipsoid(surface, np.full(3, rng.uniform(*tissue.CYST_MM))))
+        scene.paint(np.maximum(cyst, scene.cavity[box] + 1), tissue.FLUID, box, KIDNEY)
 
 
 def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, cortex: float, size: float) -> None:
@@ -113,7 +113,7 @@ def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, cortex: float, siz
     # A renal mass stays inside the perirenal fat, which parts it from liver, spleen and bowel.
     fat = np.maximum.reduce([distance - rng.uniform(3, 12), scene.cavity[box], -scene.spine[box]])
     scene.paint(np.where(scene.labels[box] == KIDNEY, 20.0, fat), rng.normal(-100, 8), box)
-    paint_tumour(scene, PHANTOM, box, distance, radius, radius, cortex, TUMOUR)
+    tissue.paint_tumour(scene, tissue.PHANTOM, box, distance, radius, radius, cortex, TUMOUR)
 
 
 def _place(scene: Scene, kidney: Ellipsoid, side: int, radius: float) -> np.ndarray:

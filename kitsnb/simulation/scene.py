@@ -1,8 +1,8 @@
-"""A volume to paint on: coordinates in a patient's frame, shapes as signed distances, smooth noise, and a scanner's blur.
+"""A volume to paint on: a patient's frame, shapes as signed distances, smooth noise, and a scanner's blur.
 
-The frame is in mm (x right, y anterior, z superior; the origin midway between the kidneys). Every organ is a signed distance
-(mm, negative inside); painting blends its HU in by a sigmoid of that distance, and its label is where the distance is
-negative. Coordinates are warped smoothly first, so no organ stays an exact ellipsoid.
+The frame is in mm (x right, y anterior, z superior; the origin midway between the kidneys). Every organ is a signed
+distance (mm, negative inside); painting blends its HU in by a sigmoid of that distance, and its label is where the
+distance is negative. Coordinates are warped smoothly first, so no organ stays an exact ellipsoid.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Scene:
     spine: np.ndarray
 
     def __init__(self, rng: np.random.Generator, axes: tuple[np.ndarray, np.ndarray, np.ndarray], softness: float):
-        """``axes``: mm along z, y and x; ``softness``: width in mm of a painted surface; ``rng``: of all that is painted."""
+        """``axes``: mm along z, y and x; ``softness``: width in mm of a painted surface."""
         self.rng, self.softness = rng, softness
         self.axes = tuple(axis.astype(np.float32) for axis in axes)
         z, y, x = np.meshgrid(*self.axes, indexing="ij", sparse=True)
@@ -68,9 +68,10 @@ class Scene:
         return tuple(len(axis) for axis in self.axes)
 
     def near(self, shape: Ellipsoid, margin: float = 20.0) -> tuple[Box, np.ndarray]:
-        """Box of voxels that hold ``shape`` with ``margin`` mm around it, for the warp and the soft surface; distances there."""
+        """Box of voxels that hold ``shape`` with ``margin`` mm around it, for warp and soft surface; distances there."""
         reach = np.max(shape.radii) + margin
-        bounds = [np.flatnonzero(np.abs(axis - c) <= reach) for axis, c in zip(self.axes, shape.centre[::-1], strict=True)]
+        centre = shape.centre[::-1]
+        bounds = [np.flatnonzero(np.abs(axis - c) <= reach) for axis, c in zip(self.axes, centre, strict=True)]
         box = tuple(slice(b[0], b[-1] + 1) if b.size else slice(0, 0) for b in bounds)
         return box, self.distance(shape, box)
 
@@ -126,8 +127,8 @@ def column(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: fl
 def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Distance in mm (float32) to the surface of ``mask``, negative inside, smoothed over half a voxel.
 
-    The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an organ
-    that the field of view cuts has no surface there. Needs both kinds of voxel.
+    The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an
+    organ that the field of view cuts has no surface there. Needs both kinds of voxel.
     """
     padded = np.pad(mask, 2, mode="edge")
     half = 0.5 * min(spacing)

@@ -1,4 +1,4 @@
-"""One painter of tissue, with two sets of parameters: for phantoms, and for the surroundings and insides of real label maps.
+"""One painter of tissue with two sets of parameters: for phantoms, and for the inside and surroundings of real labels.
 
 Whoever paints hands over a ``Scene``, distances to kidneys and tumours (mm, negative inside), and one of the two sets.
 """
@@ -33,19 +33,19 @@ def normal(mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -
     return lambda rng: float(np.clip(rng.normal(mean, sd), low, high))
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What bowel or stomach can hold: HU, its SD from case to case, and how often it is seen (None: each as often)."""
+def one_of(hu: tuple, sd: tuple, shares: tuple | None = None) -> Callable[[np.random.Generator], tuple[float, float]]:
+    """HU, and the SD of its texture, of one of several contents; ``sd``: from case to case, ``shares``: how often."""
 
-    hu: tuple[float, ...] = (FLUID, 35, -850, 220, -40)  # fluid, food, gas, contrast, stool
-    sd: tuple[float, ...] = (5, 12, 40, 60, 40)
-    shares: tuple[float, ...] | None = (0.3, 0.25, 0.15, 0.12, 0.18)
+    def draw(rng: np.random.Generator) -> tuple[float, float]:
+        kind = rng.choice(len(hu), p=shares) if shares else rng.integers(len(hu))
+        mean = np.array(hu)[kind]
+        return (rng.normal(mean, sd[kind]) if sd[kind] else mean), 0.4 * sd[kind]
 
-    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
-        """HU, and the SD of its texture."""
-        kind = rng.choice(len(self.hu), p=self.shares) if self.shares else rng.integers(len(self.hu))
-        hu, sd = np.array(self.hu)[kind], self.sd[kind]
-        return (rng.normal(hu, sd) if sd else hu), 0.4 * sd
+    return draw
+
+
+#: Contents of bowel and stomach: fluid, food, gas, contrast, stool.
+CONTENTS = one_of((FLUID, 35, -850, 220, -40), (5, 12, 40, 60, 40), (0.3, 0.25, 0.15, 0.12, 0.18))
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Tissue:
     tumour_texture: Draw = uniform(3, 12)  # HU (SD)
     necrosis_mm: float = 50  # a tumour's radius over this is the probability of necrosis, 0.85 at most
     necrosis_depth: Draw = uniform(0.35, 0.65)  # where it begins, as a share of the tumour's depth
-    bowel: Contents = Contents((FLUID, 25, -850, 220, -60), (0, 0, 0, 0, 0), (0.35, 0.25, 0.15, 0.1, 0.15))
+    bowel: Callable = one_of((FLUID, 25, -850, 220, -60), (0,) * 5, (0.35, 0.25, 0.15, 0.1, 0.15))  # HU of its contents
     bowel_margin: float = -np.inf  # mm from the abdominal wall at least; -inf: it may reach into that
-    stomach: Contents = Contents((FLUID, 35, 200), (0, 0, 0), None)
+    stomach: Callable = one_of((FLUID, 35, 200), (0,) * 3)
     spleen: Draw = normal(115, 15)  # HU
     liver: Draw = normal(100, 14)  # HU
     organ_size: Draw = fixed(1)  # half-axes as a share of their typical length
@@ -77,14 +77,14 @@ class Tissue:
 
 #: Source: trial. A small network learns these contrasts from 96 cases in a minute, but not without mistakes.
 PHANTOM = Tissue()
-#: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean 101, SD
-#: 76.9. All 210 label maps together, at 3.22 x 1.62 x 1.62 mm, come within 10 HU of these.
+#: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
+#: 101, SD 76.9. All 210 label maps together, at 3.22 x 1.62 x 1.62 mm, come within 10 HU of these.
 HYBRID = Tissue(
     cortex=normal(163, 60, 50, 330), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.33, 0.85),
     sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(1.5, 18), fat_spread=0.5, fat_rim=0.5,
     tumour=fixed(1), tumour_above=uniform(-115, 5), tumour_texture=uniform(4, 22),
     necrosis_mm=40, necrosis_depth=uniform(0.25, 0.7),
-    bowel=Contents(), bowel_margin=1, stomach=Contents(), spleen=normal(115, 22), liver=normal(90, 20),
+    bowel=CONTENTS, bowel_margin=1, stomach=CONTENTS, spleen=normal(115, 22), liver=normal(90, 20),
     organ_size=uniform((0.8, 0.8, 0.8), (1.15, 1.15, 1.15)), organ_waves=3,
 )
 
@@ -123,13 +123,13 @@ def paint_organs(scene: Scene, tissue: Tissue) -> None:
     """Bowel, stomach, spleen, and liver with gall bladder, inside the abdominal cavity."""
     rng = scene.rng
     for centre, radii in _bowel_loops(rng):
-        contents, wall = tissue.bowel.draw(rng), rng.normal(70, 12)
+        contents, wall = tissue.bowel(rng), rng.normal(70, 12)
         for inset, hu, sd in ((0, wall, 0), (3.5, *contents)):
             box, distance = scene.near(Ellipsoid(centre, radii - inset))
             distance = np.maximum(distance, scene.cavity[box] + (tissue.bowel_margin + inset))
             scene.paint(distance, scene.textured(hu, sd, 8.0, box), box)
     liver, spleen, jitter = tissue.liver(rng), tissue.spleen(rng), rng.normal(0, 5, (3, 3))
-    stomach, sd = tissue.stomach.draw(rng)
+    stomach, sd = tissue.stomach(rng)
     organs = (
         ((-48, 38, 62), (44, 34, 34), stomach, max(sd, 5.0)),
         ((-92, -28, 66), (30, 42, 46), spleen, 5.0),
@@ -140,8 +140,9 @@ def paint_organs(scene: Scene, tissue: Tissue) -> None:
         surface = scene.textured(distance, tissue.organ_waves, 25.0, box)
         scene.paint(np.maximum(surface, scene.cavity[box] + 2), scene.textured(hu, sd, 14.0, box), box)
     if rng.random() < 0.7:
-        box, distance = scene.near(Ellipsoid(np.array([52, 50, 18]), np.multiply((13, 17, 20), tissue.organ_size(rng))))
-        scene.paint(distance, FLUID, box)
+        radii = np.multiply((13, 17, 20), tissue.organ_size(rng))
+        box, gall_bladder = scene.near(Ellipsoid(np.array([52, 50, 18]), radii))
+        scene.paint(gall_bladder, FLUID, box)
 
 
 def _bowel_loops(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -170,9 +171,10 @@ def paint_fat(scene: Scene, tissue: Tissue, box: Box, kidney: np.ndarray) -> Non
 
 
 def paint_kidney(
-    scene: Scene, tissue: Tissue, box: Box, surface: np.ndarray, sinus: np.ndarray, cortex: float, label: int | None = None
+    scene: Scene, tissue: Tissue, box: Box, surface: np.ndarray, sinus: np.ndarray, cortex: float,
+    label: int | None = None,
 ) -> None:
-    """Cortex and pyramids of medulla between ``surface`` and ``sinus``, and that one's fat, which belongs to no label."""
+    """Cortex and pyramids of medulla between ``surface`` and ``sinus``, and fat in that, which belongs to no label."""
     parenchyma = np.maximum(surface, -sinus)
     scene.paint(parenchyma, scene.textured(cortex, tissue.cortex_texture, 6.0, box), box, label)
     pyramids = scene.textured(surface + tissue.cortex_mm(scene.rng), 3, 9.0, box)
@@ -184,7 +186,7 @@ def paint_tumour(
     scene: Scene, tissue: Tissue, box: Box, distance: np.ndarray, radius: float, depth: float, cortex: float,
     label: int | None = None,
 ) -> None:
-    """Solid tissue with texture, and in the middle of larger ones necrosis. ``radius``, ``depth``: the tumour's, in mm."""
+    """Solid tissue with texture, and in larger tumours necrosis. ``radius``, ``depth``: the tumour's, in mm."""
     rng = scene.rng
     solid = max(20.0, cortex * tissue.tumour(rng) + tissue.tumour_above(rng))
     scene.paint(distance, scene.textured(solid, tissue.tumour_texture(rng), 10.0, box), box, label)
