@@ -1,193 +1,292 @@
 """What a profile will cost, said before anything is trained: runs, steps, time, GPU-hours, memory.
 
-Every line says where its number comes from: "profile" is written there, "computed" follows from it, "measured" was timed
-on this machine just now, "assumed" is a guess that can be changed. Costs are upper limits, as early stopping may end a run.
+Every line says where its number comes from: "profile" is written there, "computed" follows from it, "measured" was
+timed on this machine just now, "assumed" is a guess that can be changed. Costs are upper limits, as early stopping may
+end a run. Shapes come from headers, and arithmetic from PyTorch's meta device, which needs no memory.
 """
 
 import math
 import os
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from kitsnb.losses import build_loss
-from kitsnb.training.volumes import BYTES_A_VOXEL, free_bytes
+from kitsnb.data.cases import Case, discover, select
+from kitsnb.data.nifti import CaseError, read_header, spacing_of
+from kitsnb.files import SIMULATED_SOURCES, resolve
+from kitsnb.inference.window import Window
+from kitsnb.messages import duration
+from kitsnb.preprocessing.arrays import BYTES_A_VOXEL
+from kitsnb.preprocessing.resampling import grid_size, reorient
+from kitsnb.preprocessing.settings import Preprocessing
+from kitsnb.training.precision import choose_precision
+from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.workload import count_arithmetic, count_cases, held_out, settings_of
 
-#: Assumed sustained rates in TFLOPS, never measured here: 10 %, as one small patch fills no large GPU, of what the data sheet of
-#: an NVIDIA A100 gives, 156 in TF32 (in which PyTorch computes float32 convolutions there unless told otherwise) and 312 in
-#: bfloat16 or float16.
+#: Assumed sustained rates in TFLOPS, never measured here: 10 %, as one small patch fills no large GPU, of what the data
+#: sheet of an NVIDIA A100 gives, 156 in TF32 (PyTorch's usual way there of float32 convolutions) and 312 in 16 bits.
 ASSUMED_SHARE, PEAK = 0.1, {"32": 156.0, "16": 312.0}
-#: What autocast computes in, by Lightning's name of the precision.
-AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 #: Seconds that measuring may take: on demand, and before a run.
 LONG, SHORT = 12.0, 1.0
+#: Mean working grid of the real KiTS19 cases under the paper's settings, for where no data are at hand.
+PAPER_GRID = (128, 247, 247)
+#: Phantoms that are simulated to know the size of all.
+SAMPLE = 3
+#: A line of the estimate: what, how much, and where that is from.
+Row = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
-class Step:
+class Cases(NamedTuple):
+    """Cases of a profile: how many, how many of them a run holds out, their mean size, and how that is known."""
+
+    number: int
+    held_out: float
+    grid: tuple[int, ...]  # typical shape, for people
+    voxels: float
+    windows: float  # patches in prediction
+    known: str
+
+
+class Arithmetic(NamedTuple):
+    """FLOPs (a multiply-add is two) and bytes of one patch, and the network's trainable parameters."""
+
+    forward: int
+    training: int  # forward and backward
+    activations: int
+    parameters: int
+
+
+def count_arithmetic(network: dict, patch_size, half: bool = False) -> Arithmetic:
+    """FLOPs and kept activations of one patch through ``UNet3D(**network)``, counted without computing anything.
+
+    ``half``: activations in 16 bits, as under autocast.
+    """
+    with torch.device("meta"):
+        model = UNet3D(**network).to(torch.bfloat16 if half else torch.float32)
+        patch = torch.empty(1, 1, *patch_size, dtype=torch.bfloat16 if half else torch.float32)
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, saved:
+        logits = model(patch)
+        forward = counter.get_total_flops()
+        activations = sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+        logits.float().sum().backward()
+    return Arithmetic(forward, counter.get_total_flops(), activations, sum(p.numel() for p in model.parameters()))
+
+
+def count_cases(profile: Profile) -> Cases:
+    """The cases that ``profile`` trains on and holds out, from what is at hand: their files, phantoms, or the paper.
+
+    Reads headers at most, except where phantoms must be simulated. Raises ValueError where the ranges hold no case.
+    """
+    given = profile.parameters["training"]
+    settings = Preprocessing(**{name: profile.parameters["preprocessing"][name] for name in Preprocessing.model_fields})
+    numbers = range(max(given["training"][1], given["validation"][1]) + 1)
+    shapes, known = _shapes(profile, settings, numbers)
+    everything = [Case(Path(f"case_{number:05d}")) for number in shapes]
+    split = select(everything, given["training"], given["validation"], given["excluded"])
+    found = [shapes[case.number] for case in (*split.training, *split.validation)]
+    if not found:
+        raise ValueError(f"{profile.name}: the ranges of training and validation hold no case that is at hand")
+    window = Window(patch_size=given["patch_size"], overlap=given["overlap"])
+    windows = [math.prod(map(len, window.starts(shape))) for shape in found]
+    held_out = len(found) / profile.folds if profile.folds else len(split.validation)
+    mean = tuple(round(sum(axis) / len(found)) for axis in zip(*found))
+    return Cases(len(found), held_out, mean, sum(map(math.prod, found)) / len(found), sum(windows) / len(found), known)
+
+
+def _shapes(profile: Profile, settings: Preprocessing, numbers: range) -> tuple[dict[int, tuple], str]:
+    """Shapes on the working grid by the case's number, and how they are known; of ``numbers`` where no file is."""
+    given, shapes = profile.parameters["training"], {}
+    folders = [profile.build.data] if given["source"] in SIMULATED_SOURCES else []
+    folders += [resolve(given["folder"])] if given["folder"] else []
+    for folder in folders:
+        for case in discover(folder) if folder.is_dir() and not shapes else ():
+            try:
+                header = read_header(case.imaging if case.imaging.is_file() else case.segmentation)
+                shapes[case.number] = working_grid(header.shape[:3], header.affine, settings)
+            except CaseError:
+                continue  # it will be refused, with the reason
+    if shapes:
+        return shapes, "headers of the files"
+    if given["source"] == "phantom":
+        from kitsnb.simulation.phantom import simulate_case
+
+        made = [simulate_case(profile.parameters["data_analysis"]["phantom_seed"], number) for number in range(SAMPLE)]
+        sizes = [working_grid(one.imaging.shape, one.affine, settings) for one in made]
+        return {n: sizes[n % SAMPLE] for n in numbers}, f"{SAMPLE} simulated cases stand for all"
+    # At another spacing, the paper's grid has so many voxels more or fewer.
+    scaled = tuple(round(n * p / s) for n, p, s in zip(PAPER_GRID, Preprocessing().spacing, settings.spacing))
+    return dict.fromkeys(numbers, scaled), "no data at hand: the known mean of KiTS19, all cases of the ranges"
+
+
+def working_grid(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, ...]:
+    """Shape (slice, height, width) that a volume of native ``shape`` and ``affine`` gets on the working grid."""
+    along, own = reorient(np.broadcast_to(np.uint8(0), shape), affine)  # no voxel of it is in memory
+    return grid_size(along.shape, spacing_of(own), settings.spacing)
+
+
+class Step(NamedTuple):
     """A measured training step: median seconds, how many were timed, and where."""
 
     seconds: float
-    steps: int
+    number: int
     where: str
 
 
-def measure_step(profile: Profile, flops: int, memory: int, threads: int, seconds: float) -> Step | str:
-    """Time real training steps (network, loss, Adam; random patches) for about ``seconds``, or say why not.
+def measure_step(settings: Training, folder: Path, memory: int, threads: int, seconds: float) -> Step | str:
+    """Time steps as training takes them, on random patches, for about ``seconds``, or say why not.
 
-    ``flops`` and ``memory`` (bytes) of a step decide beforehand whether it fits.
+    ``memory``: bytes that a step needs. ``folder`` is where the choice of a precision is kept.
     """
-    told = settings_of(profile, "training")
+    from kitsnb.training.devices import Ranks
+    from kitsnb.training.module import SegmentationModule  # Lightning takes seconds to import
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if told["precision"] not in AUTOCAST:
-        return f"precision {told['precision']} is not measured"
-    if memory > (free := free_bytes(torch.device(device))):
-        return f"a step needs {memory / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-    before = torch.get_num_threads()
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device == "cuda":
+        there = torch.cuda.mem_get_info()[0]
+    if memory > there:
+        return f"a step needs {memory / 1e9:.1f} GB, there are {there / 1e9:.1f} GB"
+    before, least = torch.get_num_threads(), 2 ** (settings.network.depth + 1)
     torch.set_num_threads(threads)
     try:
-        if device == "cpu" and (guess := 3 * flops / _matrix_rate()) > seconds:
-            return f"three steps would take about {guess:.0f} s"
-        return _timed(told, profile.experiments[0], device, seconds, threads)
+        precision = choose_precision(settings, folder)
+        module = SegmentationModule(settings, None, [], Ranks()).to(device)
+        step = partial(_timed, module, module.configure_optimizers()["optimizer"], precision, settings.batch_size)
+        small = [min(side, least) for side in settings.patch_size]
+        guess = min(step(small), step(small)) * math.prod(settings.patch_size) / math.prod(small)
+        if 3 * guess > seconds:
+            return f"three steps would take about {guess * 3:.0f} s"
+        times, ends = [], time.perf_counter() + seconds
+        while len(times) < 2 or (len(times) < 20 and time.perf_counter() < ends):  # the first one warms up
+            times.append(step(settings.patch_size))
     finally:
         torch.set_num_threads(before)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {_plural(threads, 'thread')}"
+    return Step(median(times[1:]), len(times) - 1, f"{where}, {precision}")
 
 
-def _matrix_rate() -> float:
-    """FLOPs a second of a matrix product here, an upper limit for a network."""
-    matrix = torch.ones(512, 512)
-    matrix @ matrix
-    began = time.perf_counter()
-    for _ in range(4):
-        matrix @ matrix
-    return 4 * 2 * 512**3 / max(time.perf_counter() - began, 1e-9)
-
-
-def _timed(told: dict, experiment, device: str, seconds: float, threads: int) -> Step:
-    layout = torch.channels_last_3d
-    network = UNet3D(**told["network"]).to(device, memory_format=layout)
-    loss, optimizer = build_loss(experiment.loss, **experiment.parameters), torch.optim.Adam(network.parameters())
-    shape = (told["batch_size"], *told["patch_size"])
-    imaging = torch.randn(shape, device=device)[:, None].to(memory_format=layout)
-    labels, kind, times = torch.randint(0, 3, shape, dtype=torch.uint8, device=device), AUTOCAST[told["precision"]], []
-    started = time.perf_counter()
-    while len(times) < 2 or (len(times) < 20 and time.perf_counter() - started < seconds):  # the first one warms up
-        began = time.perf_counter()
-        with torch.autocast(device, kind) if kind else nullcontext():
-            logits = network(imaging)
-        optimizer.zero_grad()
-        loss(logits, labels).backward()
-        optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    return Step(sorted(times[1:])[len(times[1:]) // 2], len(times) - 1, where)
-
-
-def assumed_tflops(precision: str) -> float:
-    """The assumed sustained rate for Lightning's name of a precision."""
-    return ASSUMED_SHARE * PEAK["16" if "16" in precision else "32"]
+def _timed(module, optimizer: torch.optim.Optimizer, precision: str, batch: int, sides: Sequence[int]) -> float:
+    """Seconds of a step on patches of ``sides``."""
+    imaging = torch.randn(batch, 1, *sides, device=module.device)
+    labels = torch.randint(0, 3, (batch, *sides), dtype=torch.uint8, device=module.device)
+    began, kind = time.perf_counter(), torch.float16 if precision == "16-mixed" else torch.bfloat16
+    with torch.autocast(module.device.type, kind, precision != "32-true"):
+        loss, _ = module.step(imaging, labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if module.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def estimate(profile: Profile, *, workers: int | None = None, runs: int | None = None, tflops: float | None = None,
              seconds: float = LONG) -> str:
     """The cost of ``profile``, a line each item, with where it comes from in brackets.
 
-    ``runs``: how many are to be trained now, None for all of them. ``tflops`` replaces the assumed rate; steps are measured
-    for about ``seconds``, with 0 not at all. Raises ValueError for a profile that trains nothing, and where its ranges hold
-    no case.
+    ``runs``: how many are to be trained now, None for all of them. ``tflops`` replaces the assumed rate; steps are
+    measured for about ``seconds``, with 0 not at all. Raises ValueError for a profile that trains nothing, and where
+    its ranges hold no case.
     """
     if "training" not in profile.stages:
         raise ValueError(f"{profile.name} trains nothing, so there is nothing to estimate")
-    told, cases, number = settings_of(profile, "training"), count_cases(profile), len(profile.runs)
-    half, batch, workers = "16" in told["precision"], told["batch_size"], workers or profile.workers
-    work = count_arithmetic(told["network"], told["patch_size"], half)
-    steps = told["epochs"] * told["steps_per_epoch"]
+    given = profile.parameters["training"]
+    training = Training(**{name: value for name, value in given.items() if name in Training.model_fields})
+    cases, number, bits = count_cases(profile), len(profile.runs), "32" if training.precision == "32-true" else "16"
+    work = count_arithmetic(training.network.model_dump(), training.patch_size, bits == "16")
     # A patch a held-out case and epoch, then whole cases.
-    checking = (told["epochs"] + cases.windows) * held_out(told, cases, profile.folds) * work.forward
-    total = steps * batch * work.training + checking
-    network, activations = 16 * work.parameters, batch * work.activations  # weights, gradients, Adam's two moments: 4 bytes each
-    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
-    rate = tflops or assumed_tflops(told["precision"])
-    hours = total / (rate * 1e12) / 3600
-    origin = "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"
-    now = f", {runs} of them to train now" if runs not in (None, number) else ""
+    checking = (training.epochs + cases.windows) * cases.held_out * work.forward
+    total = training.epochs * training.patches_of_an_epoch * work.training + checking
+    rate = tflops or ASSUMED_SHARE * PEAK[bits]
+    hours = max(0.01, total / (rate * 1e12) / 3600)
+    grid = [_plural(len(profile.experiments), "experiment"), _plural(len(profile.seeds), "seed")]
+    grid += [_plural(profile.folds, "fold")] if profile.folds else []
+    now = f", {runs} of them to train now" if runs else ""
     rows = [
-        ("grid", f"{_product(profile)} = {_plural(number, 'run')}{now}", "profile"),
-        ("a run", f"at most {_plural(told['epochs'], 'epoch')} of {_plural(told['steps_per_epoch'], 'step')}: {steps:,} steps, "
-                  f"{steps * batch:,} patches of {_by(told['patch_size'])}", "profile"),
-        ("arithmetic", f"{work.training / 1e9:.0f} GFLOP a patch, forward and backward; {total / 1e15:,.3g} PFLOP a run, "
-                       f"{checking / total:.0%} of it validation and prediction", "computed"),
-        ("GPU-hours", f"at most {_hours(hours)} a run, {_hours(hours * number)} in all, at {rate:.3g} TFLOPS sustained", origin),
-        *_time_here(profile, told, (total, batch * work.training, network + 2 * activations), workers, runs or number, seconds),
-        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: {volumes / 1e9:.2f} GB",
-         cases.known),
-        ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
-                    f"activations {activations / 1e9:.2f} GB", "computed"),
-        ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need", "sum of these"),
+        ("grid", f"{' x '.join(grid)} = {_plural(number, 'run')}{now}", "profile"),
+        ("a run", f"at most {_plural(training.epochs, 'epoch')} of {_plural(training.steps_per_epoch, 'step')}, "
+                  f"{_plural(training.batch_size, 'patch', 'es')} of {_by(training.patch_size)} each", "profile"),
+        ("arithmetic", f"{work.training / 1e9:.0f} GFLOP a patch, forward and backward; {total / 1e15:,.3g} PFLOP "
+                       f"a run, {checking / total:.0%} of it validation and prediction", "computed"),
+        ("GPU-hours", f"at most {hours:.3g} a run, {hours * number:.3g} in all, at {rate:.3g} TFLOPS sustained",
+         "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"),
+        *_time_here(profile, training, work, total, workers or profile.workers, runs or number, seconds),
+        *_memory(training, work, cases),
     ]
-    patience = _plural(told["stop_patience"], "epoch")
+    patience = _plural(training.stop_patience, "epoch")
     lines = [f"{profile.title}: upper limits, since a run stops after {patience} without improvement"]
     return "\n".join([*lines, *(f"  {name:<13}{text} [{source}]" for name, text, source in rows)])
 
 
-def _product(profile: Profile) -> str:
-    parts = [_plural(len(profile.experiments), "experiment"), _plural(len(profile.seeds), "seed")]
-    return " x ".join(parts + ([_plural(profile.folds, "fold")] if profile.folds else []))
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
-
-
-def _by(sides) -> str:
-    return " x ".join(map(str, sides))
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.3g}" if hours >= 0.01 else "less than 0.01"
-
-
-def _time_here(profile: Profile, told: dict, cost: tuple, workers: int, runs: int, seconds: float) -> list[tuple[str, str, str]]:
-    """Rows on the time here, from real steps scaled by arithmetic to the whole, or why there are none.
-
-    ``cost``: FLOPs of a run, FLOPs of a step, and bytes of a step.
-    """
-    total, flops, memory = cost
-    threads = 1 if workers > 1 else int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
-    step = measure_step(profile, flops, memory, threads, seconds) if seconds else "left out"
-    if isinstance(step, str):
-        return [("time here", f"not measured: {step}", "see GPU-hours")]
-    run = step.seconds * total / flops
+def _memory(training: Training, work: Arithmetic, cases: Cases) -> list[Row]:
+    network, activations = _bytes(training, work)
+    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
     return [
-        ("a step here", f"{step.seconds:.3g} s: network, loss and Adam, without drawing patches",
-         f"measured, {_plural(step.steps, 'step')} on {step.where}"),
-        ("time here", f"at most {in_words(run)} a run, {in_words(math.ceil(runs / workers) * run)} for {_plural(runs, 'run')}, "
-                      f"{workers} at a time", "computed from that step"),
+        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: "
+                    f"{volumes / 1e9:.2f} GB", cases.known),
+        ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
+                    f"activations {activations / 1e9:.2f} GB", "computed"),
+        ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need",
+         "sum of these"),
     ]
 
 
-def in_words(seconds: float) -> str:
-    """``seconds`` in the unit that suits: s, min, h or days."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+def _bytes(training: Training, work: Arithmetic) -> tuple[int, int]:
+    """Of the weights with gradients and Adam's two moments, four each, and of a step's activations."""
+    return 16 * work.parameters, training.batch_size * work.activations
+
+
+def _time_here(profile: Profile, training: Training, work: Arithmetic, total: float, workers: int, runs: int,
+               seconds: float) -> list[Row]:
+    """Rows on the time of ``runs`` here, ``total`` FLOPs each, from steps that are measured, or why it is not known."""
+    threads = 1 if workers > 1 else int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
+    network, activations = _bytes(training, work)
+    step = "left out"
+    if seconds:
+        step = measure_step(training, profile.build.folder, network + 2 * activations, threads, seconds)
+    if isinstance(step, str):
+        return [("time here", f"not measured: {step}", "see GPU-hours")]
+    run = step.seconds * total / (training.batch_size * work.training)
+    return [
+        ("a step here", f"{step.seconds:.3g} s: network, loss and Adam, without drawing patches",
+         f"measured, {_plural(step.number, 'step')} on {step.where}"),
+        ("time here", f"at most {duration(run)} (h:mm:ss) a run, {duration(math.ceil(runs / workers) * run)} for "
+                      f"{_plural(runs, 'run')}, {workers} at a time", "computed from that step"),
+    ]
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:
     """The estimate in short, for ``runs`` that are about to start: steps are timed only where that takes a moment.
 
-    Never on a GPU, where this process would keep memory that the runs need, and not where they are trained elsewhere (``here``
-    is False). A message where no estimate can be made: a run must not fail for want of one.
+    Never on a GPU, where this process would keep memory that the runs need, and not where they are trained elsewhere
+    (``here`` is False). A message where no estimate can be made: a run must not fail for want of one.
     """
+    seconds = SHORT if here and not torch.cuda.is_available() else 0
     try:
-        return estimate(profile, workers=workers, runs=runs, seconds=SHORT if here and not torch.cuda.is_available() else 0)
+        return estimate(profile, workers=workers, runs=runs, seconds=seconds)
     except (KeyError, TypeError, ValueError, OSError) as error:
         return f"no estimate: {type(error).__name__}: {error}"
+
+
+def _plural(number: int, word: str, end: str = "s") -> str:
+    return f"{number} {word}" + ("" if number == 1 else end)
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
