@@ -1,6 +1,5 @@
 """What a profile will cost: arithmetic by hand, sizes from whatever is at hand, and honest words."""
 
-import json
 import re
 import subprocess
 import sys
