@@ -3,12 +3,14 @@
 # Settings, as in `make PROFILE=kits19 KITSNB_DATA=/folder/of/kits19/data`:
 #   PROFILE      what runs: a name in notebooks/profiles, as quick, hybrid or kits19, or a file of your own (quick)
 #   PYTHON       the Python, 3.11 or later, that makes .venv (python3)
-#   SCHEDULER    where to train: tcp://HOST:PORT of a Dask scheduler, or a file as notebooks/clusters/slurm.yml (this machine)
+#   LAUNCH       command that starts each training elsewhere, as "srun --cpus-per-task 8 --gpus 1 --mem 24G" (this machine)
+#   RUNS_AT_A_TIME  trainings at a time (one a GPU, or one a core)
 #   KITSNB_DATA  the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
 
 PROFILE ?= quick
 PYTHON ?= python3
 PROFILES := $(if $(KITSNB_DATA),$(filter-out $(PROFILE),labels)) $(PROFILE)
+RUNS := $(if $(LAUNCH),--launch "$(LAUNCH)") $(if $(RUNS_AT_A_TIME),--runs-at-a-time $(RUNS_AT_A_TIME))
 # JupyterLab reads this below the environment that it lives in, so the user's own settings stay as they are.
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
@@ -18,7 +20,7 @@ VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 all: paper  ## the same as paper
 
 paper: .venv/.installed  ## build/PROFILE/paper.pdf; runs only what is out of date (default)
-	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run $$profile $(if $(SCHEDULER),--scheduler $(SCHEDULER)) || exit; done
+	for profile in $(PROFILES); do .venv/bin/python -m kitsnb run $$profile $(RUNS) || exit; done
 
 why: .venv/.installed  ## what paper would run now, and why; runs nothing
 	.venv/bin/python -m kitsnb run $(PROFILE) --why

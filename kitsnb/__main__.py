@@ -28,10 +28,10 @@ def run(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="where to train: tcp://HOST:PORT, or notebooks/clusters/slurm.yml")] = None,
+    runs_at_a_time: Annotated[int | None, typer.Option(min=1, help="trainings at a time; else one a GPU, or one a core")] = None,
+    launch: Annotated[str | None, typer.Option(help="command that starts each training elsewhere, such as 'srun --gpus 1'")] = None,
     only: Annotated[str | None, typer.Option(help="one stage alone, such as results")] = None,
-    force: Annotated[bool, typer.Option("--force", help="run also what is up to date")] = False,
+    force: Annotated[bool, typer.Option("--force", help="execute also what is up to date; finished trainings are kept")] = False,
     build: BuildFolder = None,
 ):
     """Bring all notebooks and the paper of a profile up to date."""
@@ -41,7 +41,8 @@ def run(
 
     if only is not None and only not in STAGES:
         sys.exit(f"--only {only}: {nearest(only, STAGES)}")
-    sys.exit(run_profile(_load(profile, parameter, build), workers=workers, scheduler=scheduler, only=only, force=force, dry=why))
+    sys.exit(run_profile(_load(profile, parameter, build), runs_at_a_time=runs_at_a_time, launch=launch, only=only, force=force,
+                         dry=why))
 
 
 @app.command()

@@ -11,7 +11,7 @@ import kitsnb.losses
 from kitsnb.files import ROOT
 
 #: What takes long to import, or is needed by a part only.
-HEAVY = ["bokeh", "dask", "distributed", "lightning", "matplotlib", "monai", "pandas", "papermill", "pytorch_lightning", "torchio"]
+HEAVY = ["lightning", "matplotlib", "monai", "pandas", "papermill", "pytorch_lightning", "torchio"]
 
 
 def test_rooms_import_only_from_rooms_below_them(capsys):

@@ -1,15 +1,26 @@
-"""One notebook, executed in a kernel of its own through papermill; success is what this module saw, not metadata."""
+"""One notebook, executed in a process of its own: ``python -m kitsnb.workflow.execute TASK.json``, which ``launch`` starts.
 
+Its result file says how the notebook ended. Without one, the process, its kernel or its machine was lost.
+"""
+
+import ast
+import json
 import logging
 import os
 import re
+import shutil
+import signal
+import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kitsnb.files import ROOT
+from kitsnb.files import ROOT, replaced, write_json
+from kitsnb.workflow.distributed import find_task, lost_another, train_task
 
 #: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and on
 #: virtual machines most of a training step is spent on page faults.
@@ -20,23 +31,27 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses widgets, which an executed notebook cannot show anyway
 }
+#: Kernels' folders: below /tmp, as socket paths may have about 100 characters, which a home folder can exceed.
+SOCKETS = Path("/tmp")
+#: Seconds between signs of life.
+PULSE = 10.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Where and why a notebook stopped."""
+    """Where and why a notebook stopped; ``lost``: its process was killed, and may go on from its checkpoint."""
 
     notebook: str
     cell: str
     message: str
-    dead_kernel: bool = False
+    lost: bool = False
 
 
-def kernel_manager(sockets: str, started: Callable[[int], None] | None = None):
+def kernel_manager(sockets: str, started: Callable[[int], None]):
     """A kernel manager that starts this very interpreter, over IPC sockets in a folder of their own.
 
-    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. ``started`` is told the
-    process group of each kernel.
+    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. ``started`` is called with
+    the process group of each kernel.
     """
     from jupyter_client import AsyncKernelManager
 
@@ -50,46 +65,115 @@ def kernel_manager(sockets: str, started: Callable[[int], None] | None = None):
 
         async def start_kernel(self, **settings):
             await super().start_kernel(**settings)
-            if started:
-                started(self.provisioner.pgid)
+            started(self.provisioner.pgid)
 
     return OwnKernel
 
 
-def execute(notebook: Path, output: Path, parameters: dict, threads: int | None = None,
-            started: Callable[[int], None] | None = None) -> Failure | None:
-    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails.
-
-    ``started`` is called with the process group of the kernel, so that another thread can end it.
-    """
+def execute(notebook: Path, output: Path, parameters: dict, started: Callable[[int], None] = lambda group: None) -> Failure | None:
+    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails."""
     import jupytext
     import papermill
     from nbformat import write
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    os.environ.update(ENVIRONMENT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}")
     node = jupytext.read(notebook)
     node.metadata.pop("jupytext", None)
     failure = None
-    try:
-        # A folder below /tmp: socket paths may have about 100 characters, which a home folder can exceed.
-        with tempfile.TemporaryDirectory(prefix="kitsnb-", dir="/tmp") as sockets:
-            os.environ["JUPYTER_RUNTIME_DIR"] = sockets
-            papermill.execute_notebook(
-                node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
-                kernel_manager_class=kernel_manager(sockets, started),
-            )
-    except papermill.PapermillExecutionError as error:
-        head = "\n".join(error.source.strip().splitlines()[:3])
-        failure = Failure(str(output), f"In [{error.exec_count}]: {head}", f"{error.ename}: {error.evalue}")
-    except Exception as error:  # a dead kernel, a full disk: whatever it is, the job has failed
-        kind = type(error).__name__
-        failure = Failure(str(output), "", f"{kind}: {error}", dead_kernel=kind == "DeadKernelError")
-    if partial.exists():
-        done = papermill.iorw.load_notebook_node(str(partial))
+    with replaced(output) as partial:
+        try:
+            with tempfile.TemporaryDirectory(prefix=f"kitsnb-{os.getpid()}-", dir=SOCKETS) as sockets:
+                os.environ["JUPYTER_RUNTIME_DIR"] = sockets
+                papermill.execute_notebook(
+                    node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
+                    kernel_manager_class=kernel_manager(sockets, started))
+        except papermill.PapermillExecutionError as error:
+            head = "\n".join(error.source.strip().splitlines()[:3])
+            failure = Failure(str(output), f"In [{error.exec_count}]: {head}", f"{error.ename}: {error.evalue}")
+        except Exception as error:  # a full disk: whatever it is, the job has failed
+            lost = type(error).__name__ == "DeadKernelError"
+            message = "its kernel was killed (out of memory?)" if lost else f"{type(error).__name__}: {error}"
+            failure = Failure(str(output), "", message, lost)
+        done = papermill.iorw.load_notebook_node(str(partial)) if partial.exists() else node
         done.metadata.pop("widgets", None)
         write(done, partial)
-        partial.replace(output)
     return failure and replace(failure, message=re.sub(r"\x1b\[[0-9;]*m", "", failure.message))
+
+
+def remove_leftovers(folder: Path = SOCKETS) -> None:
+    """Remove the folders of kernels whose process was killed before it could do so."""
+    for path in folder.glob("kitsnb-*-*"):
+        process = path.name.split("-")[1]
+        if process.isdigit() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def end_with_parent() -> None:
+    """End this process as SIGTERM would when its standard input closes, which happens however the one that started it dies.
+
+    Where standard input is neither a pipe nor a socket, nobody watches over this process.
+    """
+    mode = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        print("standard input was closed: the command that started this has ended", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def do(task: dict, started: Callable[[int], None]) -> Failure | None:
+    """What this process has to do for ``task``: the notebook, or one device's part of a training and then perhaps the notebook."""
+    parameters = ast.literal_eval(task["parameters"])
+    rank, size = find_task() if task["behind_command"] else (0, 1)
+    if size > 1:
+        try:
+            train_task(parameters)
+        except Exception as error:
+            if lost_another(error):
+                raise
+            return Failure(task["output"], "training", f"{type(error).__name__}: {error}")
+        for name in [name for name in os.environ if name.startswith(("TORCHELASTIC_", "SLURM_"))]:
+            del os.environ[name]  # the notebook is alone
+    return execute(Path(task["notebook"]), Path(task["output"]), parameters, started) if rank == 0 else None
+
+
+def main(path: Path) -> None:
+    """Do the task in ``path``, show signs of life on the way, and write its result."""
+    task = json.loads(path.read_text())
+    kernels: list[int] = []
+
+    def end(number, _) -> None:
+        for group in kernels:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    end_with_parent()
+    remove_leftovers()
+    threads = task["threads"] or os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
+    os.environ.update(ENVIRONMENT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
+    job, host = os.environ.get("SLURM_JOB_ID"), os.uname().nodename
+    mark = {"where": f"SLURM job {job} on {host}" if job else f"process {os.getpid()} on {host}", "attempt": task["attempt"]}
+    rank, _ = find_task() if task["behind_command"] else (0, 1)
+    found: list[Failure | None] = []
+    work = threading.Thread(target=lambda: found.append(do(task, kernels.append)), daemon=True)
+    work.start()
+    while work.is_alive():  # this thread stays free for signals
+        if rank == 0:
+            write_json(Path(task["mark"]), mark)
+        work.join(PULSE)
+    if not found:
+        sys.exit(1)
+    if rank == 0 or found[0]:
+        write_json(Path(task["result"]), {"failure": found[0] and asdict(found[0])})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,10 +1,9 @@
 """Progress of the training runs of a profile, from files alone: on the machine that started them or on any other.
 
-A run tells by its own ``history.csv`` and ``settings.json``; the worker that has it keeps a mark among the stamps.
+A run shows itself by its own ``history.csv`` and ``settings.json``; the process that has it keeps a mark among the stamps.
 """
 
 import csv
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,22 +12,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from kitsnb import messages
 from kitsnb.files import read_json
 from kitsnb.messages import duration
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.stamps import stamp_path
 
 DONE, FAILED, RUNNING, SCORING, INTERRUPTED, WAITING = "done", "failed", "running", "scoring", "interrupted", "waiting"
 STYLES = {DONE: "green", FAILED: "red", RUNNING: "cyan", SCORING: "cyan", INTERRUPTED: "yellow", WAITING: "dim"}
-#: Seconds without a sign of its worker after which a run counts as interrupted; clocks of machines may differ a little.
+#: Seconds without a sign of its process after which a run counts as interrupted; clocks of machines may differ a little.
 SILENCE = 120
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is. ``history`` holds a row an epoch; ``mark`` is what its worker wrote (name, host, attempt)."""
+    """How far a run is. ``history`` holds a row an epoch; ``mark`` is what its process wrote (where, attempt)."""
 
     job: Job
     status: str
@@ -42,21 +42,12 @@ class State:
         last = [row["seconds"] for row in self.history[-10:]]
         return sum(last) / len(last) if last else None
 
-    def left(self, pace: float | None = None) -> float | None:
-        """Seconds of training that are left at most; ``pace`` stands in where the run has none. None is unknown."""
+    def left(self, usual: float | None = None) -> float | None:
+        """Seconds of training that are left at most, at its own pace or else the ``usual`` one. None is unknown."""
         if self.status in (DONE, FAILED, SCORING):
             return 0.0
-        pace = self.pace or pace
-        return None if pace is None or self.epochs is None else (self.epochs - len(self.history)) * pace
-
-
-def mark_path(job: Job, stamps: Path) -> Path:
-    """The file in which the worker that has ``job`` says so; it is touched every few seconds."""
-    return stamps / f"{job.name}.worker"
-
-
-def failed_path(job: Job, stamps: Path) -> Path:
-    return stamps / f"{job.name}.failed"
+        pace = self.pace or usual
+        return None if pace is None or self.epochs is None else max(0, self.epochs - len(self.history)) * pace
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
@@ -64,22 +55,24 @@ def read_history(run: Path) -> list[dict[str, float]]:
     try:
         with (run / "history.csv").open(newline="") as file:
             rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error):
         return []
     return rows if rows and {"epoch", "seconds"} <= rows[0].keys() else []
 
 
 def read_state(job: Job, stamps: Path) -> State:
     """How far the training run ``job`` is."""
-    history, epochs = read_history(job.run), read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs"))
-    mark = read_json(mark_path(job, stamps))
-    if stamp_path(job, stamps).exists():
+    history = read_history(job.run)
+    epochs = read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs"))
+    epochs = epochs if isinstance(epochs, int) else None
+    mark = read_json(job.path(stamps, "mark"))
+    if job.path(stamps, "json").exists():
         status = DONE
-    elif failed_path(job, stamps).exists():
+    elif job.path(stamps, "failed").exists():
         status = FAILED
     elif not mark:
         status = WAITING
-    elif time.time() - mark_path(job, stamps).stat().st_mtime > SILENCE:
+    elif time.time() - job.path(stamps, "mark").stat().st_mtime > SILENCE:
         status = INTERRUPTED
     else:
         status = SCORING if epochs and len(history) >= epochs else RUNNING
@@ -91,15 +84,9 @@ def total_left(states: Iterable[State]) -> float | None:
     states = list(states)
     paces = [state.pace for state in states if state.pace]
     usual = sum(paces) / len(paces) if paces else None
-    epochs = next((state.epochs for state in states if state.epochs), None)
-    lefts = []
-    for state in states:
-        left = state.left(usual)
-        if left is None:
-            if usual is None or epochs is None:
-                return None
-            left = epochs * usual
-        lefts.append(left)
+    lefts = [state.left(usual) for state in states]
+    if None in lefts:
+        return None
     beside = max(1, sum(state.status == RUNNING for state in states))
     return max([sum(lefts) / beside, *lefts], default=0.0)
 
@@ -108,11 +95,10 @@ def grid_table(states: Iterable[State]) -> Table:
     """One row a run: status, epoch, loss, Dice of the tumour, pace, time left, and where it runs."""
     states = list(states)
     counts = {status: sum(state.status == status for state in states) for status in STYLES}
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     left = total_left(states)
     unfinished = counts[DONE] + counts[FAILED] < len(states)
-    title = f"{len(states)} training runs: {told}" + (f"; about {duration(left)} left" if left and unfinished else "")
-    table = Table(title=title)
+    table = Table(title=f"{len(states)} training runs: {summary}" + (f"; about {duration(left)} left" if left and unfinished else ""))
     for name in ("run", "status", "where"):
         table.add_column(name)
     for name in ("epoch", "loss", "tumour", "s / epoch", "left"):
@@ -120,26 +106,19 @@ def grid_table(states: Iterable[State]) -> Table:
     for state in states:
         last = state.history[-1] if state.history else {}
         table.add_row(
-            state.job.title.removeprefix("training "), f"[{STYLES[state.status]}]{state.status}[/]", where(state),
+            state.job.title.removeprefix("training "), Text(state.status, STYLES[state.status]), where(state),
             f"{len(state.history)}/{state.epochs or '?'}",
-            *(_number(last.get(f"validation_{name}")) for name in ("loss", "tumour")),
-            "" if state.pace is None else f"{state.pace:.1f}",
-            duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "",
-        )
+            *(f"{last[name]:.3f}" if name in last else "" for name in ("validation_loss", "validation_tumour")),
+            f"{state.pace:.1f}" if state.pace else "", duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "")
     return table
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
 def where(state: State) -> str:
-    """The worker and its machine; the attempt, where it is not the first."""
+    """Process or job, and its machine; the attempt, where it is not the first."""
     if not state.mark or state.status in (DONE, FAILED, WAITING):
         return ""
     attempt = state.mark.get("attempt", 1)
-    again = f", attempt {attempt}" if attempt > 1 else ""
-    return f"{state.mark.get('worker')} on {state.mark.get('host')}{again}"
+    return f"{state.mark.get('where')}{'' if attempt == 1 else f', attempt {attempt}'}"
 
 
 def epoch_line(state: State, row: dict[str, float]) -> str:
@@ -171,34 +150,35 @@ class Display:
             self.live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text)
 
-    def tick(self) -> list[State]:
+    def tick(self) -> None:
         states = [read_state(job, self.stamps) for job in self.jobs]
         if self.live:
             self.live.update(grid_table(states), refresh=True)
-            return states
+            return
         for state in states:
             for row in state.history[self.shown[state.job.name]:]:
                 self.say(epoch_line(state, row))
             self.shown[state.job.name] = len(state.history)
-        return states
 
 
 def watch(profile: Profile, *, once: bool = False, console: Console | None = None, seconds: float = 2.0) -> None:
     """Show the runs of ``profile`` until all have ended, or until interrupted; ``once`` prints the table and returns."""
-    console = console or Console(width=None if sys.stdout.isatty() else 130)
+    console = console or messages.console(soft_wrap=False)
     jobs = [job for job in build_jobs(profile) if job.stage == "training"]
-    stamps = profile.build.stamps
+
+    def states() -> list[State]:
+        return [read_state(job, profile.build.stamps) for job in jobs]
+
     if once:
-        console.print(grid_table(read_state(job, stamps) for job in jobs))
+        console.print(grid_table(states()), width=None if console.is_terminal else 130)
         return
     with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
-                states = [read_state(job, stamps) for job in jobs]
-                live.update(grid_table(states), refresh=True)
-                if all(state.status in (DONE, FAILED) for state in states):
+                live.update(grid_table(now := states()), refresh=True)
+                if all(state.status in (DONE, FAILED) for state in now):
                     return
                 time.sleep(seconds)
         except KeyboardInterrupt:

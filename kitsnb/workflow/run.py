@@ -1,27 +1,37 @@
 """Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
 
-import json
 import os
+import re
 import shutil
 import time
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from kitsnb.files import Build, resolve, write_json
-from kitsnb.workflow.clusters import GridError, Place, connect, read_place
-from kitsnb.workflow.execute import Failure, execute
-from kitsnb.workflow.jobs import Job, build_jobs
+from kitsnb import messages
+from kitsnb.files import RECEIPT, Build, files_below, read_json, resolve, write_json
+from kitsnb.workflow.execute import Failure
+from kitsnb.workflow.jobs import Job, build_jobs, in_split
+from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.progress import Display, failed_path, mark_path
-from kitsnb.workflow.stamps import Digests, files_below, key_of, read_stamp, reason_to_run, stamp_path
+from kitsnb.workflow.progress import Display, read_history
+from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
 
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
 #: Exit statuses: all well; a job failed; all done but cases were refused; Ctrl-C.
 OK, BAD, REFUSED, INTERRUPTED = 0, 1, 3, 130
+#: Seconds after which what was half-written counts as left behind.
+OLD = 3600
+
+
+class Busy(RuntimeError):
+    """Another process is at work in the build folder; the message says which."""
 
 
 @dataclass
@@ -40,11 +50,10 @@ class Run:
     """The state of one execution of a profile."""
 
     profile: Profile
-    workers: int | None
+    places: Callable[[], Places] = Places
     force: bool = False
     dry: bool = False
-    place: Place = field(default_factory=Place)
-    console: Console = field(default_factory=lambda: Console(soft_wrap=True, highlight=False))
+    console: Console = field(default_factory=messages.console)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -53,98 +62,114 @@ class Run:
 
     def reason(self, job: Job) -> str | None:
         """Why ``job`` must run now, None when it is up to date. Jobs that it needs must be finished before."""
-        if self.dry and (late := [need for need in job.needs if self.outcomes[need].status == WAITING]):
-            return f"after {late[0]}" + (f" and {len(late) - 1} more" if len(late) > 1 else "")
-        return "forced" if self.force else reason_to_run(read_stamp(job, self.stamps), key_of(job, self.digests))
+        reason = "forced" if self.force else reason_to_run(job, self.stamps, self.digests)
+        if reason and job.run:
+            return self._of_training(job, reason)
+        late = [self.outcomes[need].job for need in job.needs if self.outcomes[need].status == WAITING]
+        late = [other.title for other in late if any(made.is_relative_to(read) or read.is_relative_to(made)
+                                                     for made in (*other.makes, other.figures or other.output) for read in job.reads)]
+        if reason is None and late:
+            return f"only if {late[0]}{f' and {len(late) - 1} more' if len(late) > 1 else ''} will have changed what it reads"
+        return reason
+
+    def _of_training(self, job: Job, reason: str) -> str:
+        """``reason`` with what it means for a run: whether it is trained anew, goes on, or is only executed again."""
+        if not files_below(job.run):
+            return "never trained"
+        if stale := reason_to_train(job, self.digests):
+            return f"{stale}; trained anew"
+        if not (job.run / "checkpoints" / "last.ckpt").exists():
+            return f"{reason}; trained anew, as its checkpoints are gone"
+        if not (job.run / "run.json").exists():
+            return f"{reason}; goes on after epoch {len(read_history(job.run))}"
+        return f"{reason}; trained already, so only executed again"
 
     def skip(self, job: Job) -> bool:
         """Skip a job that needs one that failed."""
-        bad = [need for need in job.needs if self.outcomes[need].status in (FAILED, SKIPPED)]
+        bad = [name for name in (*job.needs, *job.after) if self.outcomes[name].status in (FAILED, SKIPPED)]
         if bad:
-            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {', '.join(bad)}")
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {', '.join(self.outcomes[name].job.title for name in bad)}")
         return bool(bad)
 
-    def prepare(self, job: Job, reason: str) -> dict:
-        """Say why the job runs, make room for it, and remember its key while it is under way."""
-        self.console.print(f"[bold]{job.title}[/bold]: {reason}")
-        key, started = key_of(job, self.digests), self.stamps / f"{job.name}.started"
-        if job.run and job.run.exists() and not (started.exists() and json.loads(started.read_text()) == key):
-            self._archive(job)
-        write_json(started, key)
-        # What the stamp vouched for is about to be overwritten; a worker's mark and a failure are of an earlier time.
-        for path in (stamp_path(job, self.stamps), mark_path(job, self.stamps), failed_path(job, self.stamps)):
-            path.unlink(missing_ok=True)
-        return key
-
-    def _archive(self, job: Job) -> None:
-        """Move a run with another key away: nothing is lost, and nothing stale is resumed."""
-        target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(job.run, target)
-        self.console.print(f"  the former run is kept in {target}")
-
-    def finish(self, job: Job, key: dict, began: float, seconds: float, failure: Failure | None) -> None:
-        """Stamp a success, remember a failure, and tell how far the whole is."""
-        status = FAILED if failure else DONE
-        self.outcomes[job.name] = Outcome(job, status, seconds, failure)
-        if not failure:
-            made = files_below(job.makes) + [job.output]
-            made += [file for file in files_below([job.figures] if job.figures else []) if file.stat().st_mtime >= began - 1]
-            write_json(stamp_path(job, self.stamps), {"key": key, "outputs": [str(path) for path in made]})
-            (self.stamps / f"{job.name}.started").unlink(missing_ok=True)
-        else:
-            write_json(failed_path(job, self.stamps), vars(failure))
-        mark_path(job, self.stamps).unlink(missing_ok=True)
-        self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
-
-    def run_here(self, job: Job) -> None:
-        """Run one job that is not training."""
+    def due(self, job: Job) -> str | None:
+        """Why ``job`` runs now; None where it is up to date, cannot run, or where nothing is run."""
         if self.skip(job):
-            return
+            return None
         reason = self.reason(job)
-        if reason is None or self.dry:
-            self._note(job, reason)
-            return
-        began, clock = time.time(), time.monotonic()
-        key = self.prepare(job, reason)
-        failure = execute(job.notebook, job.output, job.parameters) if job.notebook else compile_paper(job)
-        self.finish(job, key, began, time.monotonic() - clock, failure)
-
-    def _note(self, job: Job, reason: str | None) -> None:
+        if reason and not self.dry:
+            return reason
         self.outcomes[job.name] = Outcome(job, WAITING if reason else CURRENT, note=reason or "")
         if self.dry:
             self.console.print(f"{job.title}: {reason or CURRENT}")
+        return None
+
+    def prepare(self, job: Job, reason: str) -> dict:
+        """Say why the job runs, make room for it, and return its key."""
+        self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
+        if job.run:
+            if reason_to_train(job, self.digests) and files_below(job.run):
+                self._archive(job)
+            write_json(job.run / RECEIPT, {"made_from": trained_from(job, self.digests)})
+        # What the stamp vouched for is about to be overwritten; a mark and a failure are of an earlier time.
+        for kind in ("json", "mark", "failed"):
+            job.path(self.stamps, kind).unlink(missing_ok=True)
+        return key_of(job, self.digests)
+
+    def _archive(self, job: Job) -> None:
+        """Move a run that was trained from something else away: nothing is lost, and nothing stale is gone on with."""
+        target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(job.run, target)
+        self.console.print(f"  the former run is kept in {short(target)}")
+
+    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: list[Path] = []) -> None:  # noqa: B006
+        """Stamp a success with ``figures`` among its products, remember a failure, and say which of the two it was."""
+        status = FAILED if failure else DONE
+        self.outcomes[job.name] = Outcome(job, status, seconds, failure)
+        if failure:
+            write_json(job.path(self.stamps, "failed"), vars(failure))
+        else:
+            write_stamp(job, self.stamps, key, [*files_below(*job.makes), job.output, *figures], self.digests)
+        job.path(self.stamps, "mark").unlink(missing_ok=True)
+        self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
+
+    def run_alone(self, job: Job) -> None:
+        """Run one job that is not training."""
+        if not (reason := self.due(job)):
+            return
+        key, before = self.prepare(job, reason), states_of(job.figures)
+        if job.notebook:
+            [(_, failure, seconds)] = Launcher(self.stamps).run([job])
+        else:
+            began = time.monotonic()
+            failure, seconds = compile_paper(job), time.monotonic() - began
+        figures = [path for path, state in states_of(job.figures).items() if before.get(path) != state]
+        self.finish(job, key, seconds, failure, figures)
 
     def run_training(self, jobs: list[Job]) -> None:
-        """Run the training jobs that are out of date beside each other, where the workers are."""
-        waiting = []
-        for job in jobs:
-            if not self.skip(job):
-                reason = self.reason(job)
-                if reason is None or self.dry:
-                    self._note(job, reason)
-                else:
-                    waiting.append((job, reason))
+        """Run the training jobs that are out of date beside each other, where there are places."""
+        waiting = [(job, reason) for job in jobs if (reason := self.due(job))]
         if not waiting:
             return
-        # These take a second to import, and most calls need none of them.
-        from kitsnb.workflow.cost import before_start
-        from kitsnb.workflow.grid import Grid
+        from kitsnb.workflow.cost import before_start  # a second to import, and most calls need none of it
 
-        workers = self.workers or self.profile.workers
-        self.console.print(before_start(self.profile, workers, len(waiting), here=not self.place.remote), markup=False)
+        places = self.places()
+        here = "" if places.command else " on this machine"
+        self.console.print(f"{len(waiting)} of {len(jobs)} training runs, {places.at_a_time} at a time{here}")
+        self.console.print(before_start(self.profile, places.at_a_time, len(waiting), here=not places.command))
+        keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
+        todo = [job for job, _ in waiting]
+        with Display(todo, self.stamps, self.console) as display:
+            with closing(Launcher(self.stamps, places, display.say, display.tick).run(todo)) as ended:
+                for job, failure, seconds in ended:
+                    display.tick()
+                    self.finish(job, keys[job.name], seconds, failure)
 
-        todo, build = [job for job, _ in waiting], self.profile.build
-        with connect(self.place, todo, build, self.workers, self.profile.workers) as connection:
-            self.console.print(f"Dask's dashboard: {connection.client.dashboard_link}")
-            keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
-            began = time.time()
-            with Display(todo, self.stamps, self.console) as display:
-                with closing(Grid(connection, build, display, workers).run(todo)) as ended:
-                    for job, failure, seconds in ended:
-                        display.tick()
-                        self.finish(job, keys[job.name], began, seconds, failure)
-                        display.tick()
+
+def states_of(folder: Path | None) -> dict[Path, tuple]:
+    """Each file below ``folder`` with what changes when it is written anew."""
+    return {path: (state.st_ino, state.st_size, state.st_mtime_ns) for path in files_below(*filter(None, [folder]))
+            for state in [path.stat()]}
 
 
 def compile_paper(job: Job) -> Failure | None:
@@ -158,48 +183,83 @@ def compile_paper(job: Job) -> Failure | None:
     return None
 
 
-def run_profile(profile: Profile, *, workers: int | None = None, scheduler: str | None = None, only: str | None = None,
+@contextmanager
+def alone(build: Build) -> Iterator[None]:
+    """``build`` as this process's own; the system gives it back when the process dies. Raises ``Busy`` where another has it."""
+    who = build.folder / ".at_work.json"
+    try:
+        with FileLock(build.folder / ".lock", timeout=0):
+            write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%d %b %H:%M")})
+            for path in build.folder.rglob(".*"):
+                if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
+                    path.unlink(missing_ok=True)
+            yield
+    except Timeout:
+        other = read_json(who)
+        raise Busy(f"process {other.get('process')} on {other.get('host')} is at work in {short(build.folder)} since "
+                   f"{other.get('since')}; wait for it, or end it") from None
+
+
+def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None, only: str | None = None,
                 force=False, dry=False) -> int:
     """Bring all that ``profile`` makes up to date; returns the exit status.
 
-    ``scheduler`` is where training runs find their workers: see ``clusters.read_place``.
+    ``launch`` is the command behind which training runs start: see ``launch``.
     """
-    started = time.monotonic()
+    out = messages.console()
     try:
-        run = Run(profile, workers, force, dry, read_place(scheduler))
-    except GridError as error:
-        Console(soft_wrap=True).print(str(error), style="red", markup=False)
+        command = read_launch(launch)
+        devices = profile.parameters.get("training", {}).get("devices", 1)
+        run = Run(profile, lambda: find_places(command, runs_at_a_time, devices), force, dry)
+        if unwritable := why_unwritable(profile.build.folder):
+            raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another with --build")
+        if missing := missing_data(profile):
+            out.print(f"the data of {profile.name} are not complete", style="red")
+            out.print(*missing, "get them, or narrow training, validation and excluded in the profile", sep="\n  ")
+            return OK if dry else BAD
+        if dry:
+            return run_jobs(run, only)
+        with alone(profile.build), interruptible():
+            profile.save()
+            return run_jobs(run, only)
+    except (LaunchError, Busy) as error:
+        out.print(str(error), style="red")
         return BAD
-    if unwritable := why_unwritable(profile.build.folder):
-        run.console.print(f"[red]{profile.build.folder} cannot be written[/red]: {unwritable}; free it, or give another with --build")
-        return BAD
-    if missing := missing_data(profile):
-        run.console.print(f"[red]the data of {profile.name} are not complete[/red]", *missing, sep="\n  ")
-        run.console.print("get them, or narrow training, validation and excluded in the profile")
-        return OK if dry else BAD
-    if not dry:
-        profile.save()
-    jobs = [job for job in build_jobs(profile) if only in (None, job.stage)]
+    except KeyboardInterrupt:
+        out.print("interrupted: the same command goes on, unfinished runs from their last checkpoint", style="yellow")
+        return INTERRUPTED
+
+
+def run_jobs(run: Run, only: str | None) -> int:
+    """Run the jobs of the stage ``only``, or all; returns the exit status."""
+    began = time.monotonic()
+    jobs = [job for job in build_jobs(run.profile) if only in (None, job.stage)]
     known = {job.name for job in jobs}
-    jobs = [Job(**{**vars(job), "needs": tuple(need for need in job.needs if need in known)}) for job in jobs]
+    jobs = [replace(job, needs=tuple(name for name in job.needs if name in known),
+                    after=tuple(name for name in job.after if name in known)) for job in jobs]
     training = [job for job in jobs if job.stage == "training"]
+    for note in strays(jobs):
+        run.console.print(note)
     try:
         for job in jobs:
             if job.stage != "training":
-                run.run_here(job)
+                run.run_alone(job)
             elif job is training[0]:
                 run.run_training(training)
-    except GridError as error:
-        run.console.print(str(error), style="red", markup=False)
-        return BAD
-    except KeyboardInterrupt:
-        run.console.print("[yellow]interrupted[/yellow]: the same command goes on, unfinished runs from their last checkpoint")
-        return INTERRUPTED
     finally:
         run.digests.save()
-    if dry:
-        return OK
-    return report(run, time.monotonic() - started)
+    return OK if run.dry else report(run, time.monotonic() - began)
+
+
+def strays(jobs: list[Job]) -> list[str]:
+    """Notes on cases that lie where a job reads but that the split does not ask for."""
+    left_out = {}
+    for job in jobs:
+        for folder in {*job.reads, *job.lists}:
+            names = sorted(path.name for path in folder.glob("case_*") if path.is_dir() and not in_split(path, job.parameters))
+            left_out |= {folder: names} if names else {}
+    return [f"{short(folder)}: {names[0]}{f' and {len(names) - 1} more are' if len(names) > 1 else ' is'} not in the split, so left out"
+            for folder, names in left_out.items()]
 
 
 def why_unwritable(folder: Path) -> str | None:
@@ -219,11 +279,11 @@ def missing_data(profile: Profile) -> list[str]:
     from kitsnb.data.checks import missing_from_split
 
     for stage in ("training", "data_analysis"):
-        told = profile.parameters.get(stage, {})
-        if told.get("source") in ("folder", "hybrid") and all(told.get(name) for name in ("folder", "training", "validation")):
+        given = profile.parameters.get(stage, {})
+        if given.get("source") in ("folder", "hybrid") and all(given.get(name) for name in ("folder", "training", "validation")):
             try:
-                return missing_from_split(resolve(told["folder"]), told["training"], told["validation"], told.get("excluded"),
-                                          imaging=told["source"] == "folder")
+                return missing_from_split(resolve(given["folder"]), given["training"], given["validation"], given.get("excluded"),
+                                          imaging=given["source"] == "folder")
             except (FileNotFoundError, ValueError) as error:
                 return [str(error)]
     return []
@@ -231,19 +291,21 @@ def missing_data(profile: Profile) -> list[str]:
 
 def report(run: Run, seconds: float) -> int:
     """Print failures, refused cases and the summary; returns the exit status."""
-    out = run.console
-    table = Table("job", "status", "seconds", "output", title=f"{run.profile.title}: {seconds:.0f} s")
+    out, build = run.console, run.profile.build
+    table = Table("job", "status", "seconds", "note", title=f"{run.profile.title}: {seconds:.0f} s")
     for outcome in run.outcomes.values():
-        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "",
-                      outcome.note or str(outcome.job.output))
-    out.print(table)
+        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "", outcome.note)
+    out.print(table, soft_wrap=False)
     failures = [outcome.failure for outcome in run.outcomes.values() if outcome.failure]
     for failure in failures:
-        out.print("[red]failed[/red]", failure.notebook)
-        out.print(failure.cell, failure.message, sep="\n", markup=False)
-    refused = refused_cases(run.profile.build)
+        out.print(f"failed: {short(Path(failure.notebook))}", style="red")
+        out.print(failure.cell, failure.message, sep="\n")
+    refused = refused_cases(build)
     for name, reason in refused.items():
-        out.print(f"refused {name}: {reason}", markup=False)
+        out.print(f"refused {name}: {reason}")
+    out.print(f"notebooks: {short(build.notebooks)}")
+    if build.paper.exists() and "paper" in run.outcomes and run.outcomes["paper"].status in (DONE, CURRENT):
+        out.print(f"paper: {short(build.paper)}")
     return BAD if failures else REFUSED if refused else OK
 
 
@@ -251,6 +313,6 @@ def refused_cases(build: Build) -> dict[str, str]:
     """Cases that could not be used, with the reason, from the reports of the notebooks."""
     refused = {}
     for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):
-        if path.exists():
-            refused |= json.loads(path.read_text()).get("refused", {})
+        found = read_json(path).get("refused")
+        refused |= found if isinstance(found, dict) else {}
     return refused

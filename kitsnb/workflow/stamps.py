@@ -1,19 +1,25 @@
-"""Stamps: is a job done, and if not, why? Decided by content, never by the notebook's own metadata.
+"""Is a job done, and if not, why? Decided by content and by what code means, never by dates or a notebook's own metadata.
 
-A stamp's key has four parts: the notebook's source, the parameters, the kitsnb modules that it imports (and those that
-these import), and the files it reads. Outputs are not part of the key, but must still be there.
+A stamp holds what a job was made from (its key: cells of the notebook, parameters, modules, inputs) and the digests of what it
+made. A run's folder holds besides what its training was made from, which is less: a change of anything else executes the
+notebook again, and the notebook finds its training done.
 """
 
 import ast
 import hashlib
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
-from kitsnb.files import ROOT, write_json
+from kitsnb.files import NOTEBOOKS, RECEIPT, ROOT, Build, digest, files_below, plain, read_json, resolve, write_json
 from kitsnb.workflow.jobs import Job
 
 PACKAGE = ROOT / "kitsnb"
+#: Rooms and modules whose meaning decides what a training computes, and of these the one that only keeps it.
+COMPUTING, KEEPING = ("losses", "unet.py", "training"), "training/checkpoints.py"
+#: Parameters that decide, beside the settings of training, which cases a run learns from.
+SPLIT = ("training", "validation", "excluded", "fold", "folds")
 
 
 class Digests:
@@ -21,97 +27,178 @@ class Digests:
 
     def __init__(self, store: Path):
         self.store = store
-        self.known: dict[str, list] = json.loads(store.read_text()) if store.exists() else {}
+        self.known = {name: entry for name, entry in read_json(store).items() if isinstance(entry, list) and len(entry) == 3}
 
-    def file(self, path: Path) -> str:
+    def of(self, paths: Iterable[Path]) -> dict[str, str]:
+        """The digest of each file, by its name."""
+        return {short(path): self._file(path) for path in paths}
+
+    def _file(self, path: Path) -> str:
         status = path.stat()
         mark = [status.st_size, status.st_mtime_ns]
         entry = self.known.get(str(path))
         if not entry or entry[:2] != mark:
-            with path.open("rb") as stream:
-                entry = [*mark, hashlib.file_digest(stream, "sha256").hexdigest()]
-            self.known[str(path)] = entry
+            entry = self.known[str(path)] = [*mark, digest(path)]
         return entry[2]
 
     def save(self) -> None:
-        write_json(self.store, self.known)
+        write_json(self.store, {name: entry for name, entry in self.known.items() if Path(name).exists()})
 
 
-def files_below(paths: Iterable[Path]) -> list[Path]:
-    """The files among ``paths`` and below the folders among them; hidden ones, which are half-written, left out."""
-    found = []
-    for path in paths:
-        if path.is_dir():
-            found += [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-        elif path.is_file():
-            found.append(path)
-    return found
-
-
-def imported_modules(source: Path, package: Path = PACKAGE) -> list[Path]:
-    """Files of kitsnb that ``source`` (module or py:percent notebook) imports, with all that these import in turn."""
-    found: dict[Path, None] = {}
-    waiting = [source]
-    while waiting:
-        for file in _direct_imports(waiting.pop(), package):
-            if file not in found:
-                found[file] = None
-                waiting.append(file)
-    return sorted(found)
-
-
-def _direct_imports(source: Path, package: Path) -> list[Path]:
-    names = set()
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files = []
-    for name in sorted(names):
-        parts = name.split(".")
-        if parts[0] == package.name:
-            base = package.joinpath(*parts[1:])
-            files += [file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()]
-    return files
-
-
-def key_of(job: Job, digests: Digests) -> dict[str, dict]:
-    """The four parts of a job's key, each a mapping from what to its value or digest."""
-    source = job.notebook or PACKAGE / "study" / "paper.py"
-    return {
-        "source": {_short(source): digests.file(source)},
-        "parameter": json.loads(json.dumps(job.parameters)),
-        "module": {_short(path): digests.file(path) for path in imported_modules(source)},
-        "input": {_short(path): digests.file(path) for path in files_below(job.reads)}
-        | {_short(path): f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in files_below(job.lists)},
-    }
-
-
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """``path`` as seen from the repository, where it lies in it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def stamp_path(job: Job, folder: Path) -> Path:
-    return folder / f"{job.name}.json"
+def meaning(path: Path) -> str:
+    """Digest of what a module does: comments, docstrings and formatting do not count."""
+    return _meaning(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _meaning(path: Path, _changed: int) -> str:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return digest(path)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def cells(notebook: Path) -> str:
+    """Digest of a py:percent notebook's cells; JupyterLab writes versions into the header above them."""
+    text = re.sub(r"\A# ---\n.*?^# ---\n", "", notebook.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def imported_modules(source: Path) -> list[Path]:
+    """Files of the repository that ``source`` (module or py:percent notebook) imports, with all that these import in turn."""
+    found, waiting = {}, [source]
+    while waiting:
+        source = waiting.pop()
+        new = [file for file in _direct_imports(source, source.stat().st_mtime_ns) if file not in found]
+        found |= dict.fromkeys(new)
+        waiting += new
+    return sorted(found)
+
+
+@cache
+def _direct_imports(source: Path, _changed: int) -> list[Path]:
+    files = []
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            files += [file for alias in node.names for file in _module(alias.name)]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            files += [file for alias in node.names
+                      for file in _module(f"{node.module}.{alias.name}") or _module(node.module)]
+    return files
+
+
+def _module(name: str) -> list[Path]:
+    """The file of a module of the package, or of those beside the notebooks; none for a library's."""
+    bases = [folder.joinpath(*name.split(".")) for folder in (ROOT, NOTEBOOKS)]
+    return [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()]
+
+
+def key_of(job: Job, digests: Digests) -> dict[str, dict]:
+    """What ``job`` is made from: four mappings from what to its value or digest."""
+    source = job.notebook or PACKAGE / "study" / "paper.py"
+    return {
+        "notebook": {short(source): cells(source) if job.notebook else meaning(source)},
+        "parameter": plain(job.parameters),
+        "module": {short(path): meaning(path) for path in (*imported_modules(source), *job.code)},
+        "input": digests.of(job.own_files(job.reads))
+        | {short(path): f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in job.own_files(job.lists)},
+    }
+
+
+def trained_from(job: Job, digests: Digests) -> dict[str, dict]:
+    """What the training of ``job`` is made from: settings, split, volumes of its own cases, and the code that computes."""
+    from kitsnb.training.settings import Training
+
+    settings = {name: job.parameters[name] for name in Training.model_fields if name in job.parameters}
+    modules = [PACKAGE / room for room in COMPUTING]
+    code = [path for path in files_below(*modules) if path.suffix == ".py" and not str(path).endswith(KEEPING)]
+    return {
+        "parameter": plain(Training.checked(settings).as_json() | {name: job.parameters.get(name) for name in SPLIT}),
+        "module": {short(path): meaning(path) for path in (*code, *job.code)},
+        "input": digests.of(job.own_files((Build(job.parameters["build"]).preprocessed,))),
+    }
+
+
+def differences(old: object, new: dict[str, dict]) -> list[str]:
+    """In words what differs between two keys; all of it where ``old`` is no key."""
+    found = []
+    for part, values in new.items():
+        before = old.get(part) if isinstance(old, dict) else None
+        before = before if isinstance(before, dict) else {}
+        names = [name for name in {**before, **values} if before.get(name) != values.get(name)]
+        if part == "parameter":
+            found += [f"parameter {name} changed: {'; '.join(_change(before.get(name), values.get(name)))}" for name in names]
+        elif names:
+            found.append(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} changed")
+    return found
+
+
+def _change(old: object, new: object, name: str = "") -> Iterator[str]:
+    """What is another in ``new``, down to the single values; rows of a list go by their names."""
+    old, new = (_by_name(value) for value in (old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            if old.get(key) != new.get(key):
+                yield from _change(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    else:
+        yield f"{name} {_brief(old)} -> {_brief(new)}".strip()
+
+
+def _by_name(value: object) -> object:
+    if isinstance(value, list) and value and all(isinstance(row, dict) and "name" in row for row in value):
+        return {row["name"]: row for row in value}
+    return value
+
+
+def _brief(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def changed_products(stamp: dict, digests: Digests) -> str | None:
+    """Which product of a stamp is no longer as it was made, in words."""
+    for name, content in stamp["made"].items():
+        path = resolve(name)
+        if not path.is_file():
+            return f"{name} is gone"
+        if digests.of([path])[name] != content:
+            return f"{name} was changed since it was made"
+    return None
 
 
 def read_stamp(job: Job, folder: Path) -> dict | None:
-    path = stamp_path(job, folder)
-    return json.loads(path.read_text()) if path.exists() else None
+    """What ``write_stamp`` wrote; None where that was never, or where the file is damaged."""
+    stamp = read_json(job.path(folder, "json"))
+    return stamp if all(isinstance(stamp.get(part), dict) for part in ("key", "made")) else None
 
 
-def reason_to_run(stamp: dict | None, key: dict) -> str | None:
-    """Why a job must run, or None when its stamp says that it is done with this key and all it made is there."""
+def write_stamp(job: Job, folder: Path, key: dict, made: Iterable[Path], digests: Digests) -> None:
+    write_json(job.path(folder, "json"), {"key": key, "made": digests.of(made)})
+
+
+def reason_to_run(job: Job, folder: Path, digests: Digests) -> str | None:
+    """Why ``job`` must run, or None where its stamp says that it is done with this key and all it made is as it was."""
+    stamp = read_stamp(job, folder)
     if stamp is None:
         return "never finished"
-    for part, values in key.items():
-        old = stamp["key"][part]
-        changed = [name for name in {**old, **values} if old.get(name) != values.get(name)]
-        if changed and part == "parameter":
-            return "; ".join(f"parameter {name} changed: {old.get(name)} -> {values.get(name)}" for name in changed)
-        if changed:
-            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            return f"{changed[0]}{more} changed"
-    missing = [path for path in stamp["outputs"] if not Path(path).exists()]
-    return f"output missing: {_short(Path(missing[0]))}" if missing else None
+    return next(iter(differences(stamp["key"], key_of(job, digests))), None) or changed_products(stamp, digests)
+
+
+def reason_to_train(job: Job, digests: Digests) -> str | None:
+    """Why what lies in the folder of the run ``job`` cannot be gone on with, or None where it can, or where there is nothing."""
+    if not job.run.exists():
+        return None
+    before = read_json(job.run / RECEIPT).get("made_from")
+    if not before:
+        return "what it was trained from is not known"
+    return next(iter(differences(before, trained_from(job, digests))), None)

@@ -42,16 +42,13 @@ def tiny_run(folder: Path) -> tuple:
 
 def profile_run(folder: Path, path: Path, experiment: str) -> tuple:
     """Settings and cases of an experiment of a profile of phantoms, as the notebooks would take them."""
-    from kitsnb.workflow.distributed import find_job
-    from kitsnb.workflow.parameters import read_parameters
-    from kitsnb.workflow.profile import STAGES, load
+    from kitsnb.workflow.jobs import build_jobs
+    from kitsnb.workflow.profile import load
 
     profile = load(path, build=str(folder.absolute()))
-    job = find_job(profile, experiment, profile.seeds[0])
-    told = {name: parameter.default for name, parameter in read_parameters(job.notebook).items()} | job.parameters
-    given = {stage: {name: parameter.default for name, parameter in read_parameters(profile.notebooks / STAGES[stage]).items()}
-             | profile.parameters[stage] for stage in ("data_analysis", "preprocessing")}
-    build, phantoms = profile.build, given["data_analysis"]
+    told = next(job.parameters for job in build_jobs(profile) if job.parameters.get("experiment") == experiment)
+    given, build = profile.parameters, profile.build
+    phantoms = given["data_analysis"]
     if not build.preprocessed.exists():
         cases = write_dataset(build.data, phantoms["phantom_cases"], phantoms["phantom_seed"])
         chosen = {name: given["preprocessing"][name] for name in Preprocessing.model_fields if name in given["preprocessing"]}

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from kitsnb.data.cases import discover
-from kitsnb.files import ROOT
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training.devices import Ranks, find_ranks
@@ -184,45 +183,6 @@ def test_processes_end_with_the_one_that_started_them(cases, tmp_path, how):
     while any(map(_alive, ranks)) and time.monotonic() < ends:
         time.sleep(0.1)
     assert len(ranks) == 2 and not any(map(_alive, ranks))
-
-
-PROFILE = """
-title: Two devices
-simulated: true
-stages: [preprocessing, training]
-common: {source: phantom, simulated: true, training: [0, 1], validation: [2, 4], excluded: []}
-preprocessing: {spacing: [8.0, 8.0, 8.0], resize_in_plane: null}
-training:
-  {network: {base_filters: 2, depth: 2}, patch_size: [16, 16, 16], overlap: [8, 8, 8], batch_size: 1, steps_per_epoch: 3,
-   epochs: 2, precision: 32-true, devices: 2, schedule: plateau}
-experiments: [{name: dice, title: Dice loss, loss: dice, parameters: {}}]
-seeds: [3]
-"""
-
-
-def test_a_profile_s_run_is_trained_by_torchrun_where_the_runner_looks_for_it(cases, tmp_path):
-    from kitsnb.workflow import run as runner
-    from kitsnb.workflow.distributed import find_job
-    from kitsnb.workflow.profile import load
-
-    build, path = tmp_path / "build", tmp_path / "two.yml"
-    path.write_text(PROFILE)
-    build.mkdir()
-    (build / "data").symlink_to(cases[0][0].folder.parents[1] / "data")
-    (build / "preprocessed").symlink_to(cases[0][0].folder.parent)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    own = ["-m", "kitsnb.workflow.distributed", path, "--experiment", "dice", "--seed", "3", "--build", build]
-    subprocess.run([*torchrun, *own], check=True, timeout=400, cwd=ROOT)
-    profile = load(path, build=str(build))
-    job = find_job(profile, "dice", 3)
-    assert list(table(job.run).epoch) == [1, 2] and (job.run / "checkpoints" / "last.ckpt").exists()
-    run = runner.Run(profile, 1)
-    run.prepare(job, "test")
-    assert job.run.exists() and not (build / "runs" / "archive").exists()  # what make does next: it keeps the folder
-    with pytest.raises(ValueError, match="no experiment dise; did you mean 'dice'"):
-        find_job(profile, "dise", 3)
-    with pytest.raises(ValueError, match="no seed 4; there are .3."):
-        find_job(profile, "dice", 4)
 
 
 def test_as_many_processes_as_devices_are_asked_for(monkeypatch):
