@@ -48,7 +48,6 @@ import seaborn as sns
 import torch
 from IPython.display import Markdown, display
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 
 from kitsnb import losses as library
 from kitsnb.data.cases import discover
@@ -106,14 +105,13 @@ def error_slices(geometry):
     panels = {"label": geometry.segmentation}
     panels |= {name: path.make(geometry, path.most(geometry) / 2) for name, path in probes.PATHS.items()}
     colours = ListedColormap(["#ededed", *(figures.COLOURS[name] for name in probes.CLASSES[1:])])
-    figure = Figure(figsize=(figures.PAGE, 1.75), layout="constrained")
-    for axes, (title, labels) in zip(figure.subplots(1, len(panels)), panels.items()):
+    figure, row = figures.canvas(f"Errors at half their way ({geometry})", (figures.PAGE, 1.75), 1, len(panels))
+    for axes, (title, labels) in zip(row, panels.items()):
         seen = (labels == 2) != truth if title.endswith("tumour") else truth  # an invented tumour lies elsewhere
         at = int(seen.sum((1, 2)).argmax())
         figures.section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
         figures.outline(axes, geometry.segmentation > 0, geometry.spacing, at, "black")
         axes.set_title(title, fontsize="small")
-    figure.suptitle(f"Errors at half their way ({geometry})")
     return figure
 
 
@@ -197,8 +195,7 @@ table.rename(titles).rename(columns=said).map(lambda value: f"{value:.3g}").styl
 # keeps falling; with 0.75 it grows without bound, and is cut where 1 - TI is below a millionth.
 
 # %%
-figure = Figure(figsize=(figures.PAGE, 2.3), layout="constrained")
-left, right = figure.subplots(1, 2)
+figure, (left, right) = figures.canvas("What shapes a loss", (figures.PAGE, 2.5), 1, 2)
 loss, index = np.linspace(0, 3, 200), np.linspace(0, 0.999, 400)
 sns.lineplot(x=loss, y=np.tanh(loss), color=figures.COLOURS["composite"], ax=left)
 left.axhline(1, color=figures.GREY, linestyle=":", linewidth=0.9)

@@ -44,7 +44,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kitsnb.data.cases import EXCLUDED, Case
@@ -94,9 +93,10 @@ pd.DataFrame({
 }).rename_axis("Dice: mean ± sd over cases").style
 
 # %%
-figure = Figure(figsize=(figures.PAGE, 0.95 + 0.27 * len(table)), layout="constrained")
+figure, panels = figures.canvas("Mean Dice of each loss", (figures.PAGE, 0.95 + 0.27 * len(table)), 1, 3,
+                                simulated=simulated, sharey=True)
 each = pd.concat({titles[name]: found for name, found in scores.items()}, names=["title"]).reset_index()
-for axes, column in zip(figure.subplots(1, 3, sharey=True), tables.PAPER_COLUMNS):
+for axes, column in zip(panels, tables.PAPER_COLUMNS):
     sns.pointplot(each, x=column, y="title", errorbar="sd", linestyle="none", color=figures.COLOURS[column],
                   markersize=4, err_kws={"linewidth": 1.4, "alpha": 0.45}, ax=axes)
     paper = [row["paper"][column] if row["paper"] else np.nan for row in table]
@@ -107,7 +107,6 @@ figures.legend_below(figure, [
     Line2D([], [], marker="o", label="here: mean ± sd over cases", **dot),
     Line2D([], [], marker="D", markerfacecolor="none", linestyle="", label="seed paper", **dot),
 ])
-figure.suptitle(figures.heading("Mean Dice of each loss", simulated))
 figure
 
 # %% [markdown]
@@ -266,8 +265,8 @@ pd.DataFrame({
 }).style
 
 # %%
-figure = Figure(figsize=(figures.COLUMN, 2.5), layout="constrained")
-axes, colour = figure.subplots(), figures.COLOURS["tumour"]
+figure, axes = figures.canvas("Tumour Dice by size", (figures.COLUMN, 2.5), simulated=simulated)
+colour = figures.COLOURS["tumour"]
 drawn = with_tumour.dropna(subset=["tumour"])
 axes.vlines(drawn.tumour_ml, drawn.tumour_low, drawn.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
 sns.scatterplot(drawn, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
@@ -276,7 +275,6 @@ if len(drawn):
     figures.plain_log(axes.xaxis, 0.8 * drawn.tumour_ml.min(), 1.25 * drawn.tumour_ml.max())
 figures.legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4,
                                      label=f"mean and range over {plural(len(titles), 'loss', 'losses')}")])
-figure.suptitle(figures.heading("Tumour Dice by size", simulated))
 figure
 
 # %% [markdown]

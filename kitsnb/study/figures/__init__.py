@@ -53,8 +53,13 @@ def save(figure: Figure, path: Path) -> Path:
     return Path(path)
 
 
-def heading(title: str, simulated: bool) -> str:
-    return f"{title} (simulated CT)" if simulated else title
+def canvas(
+    title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, *, simulated: bool = False, **options
+) -> tuple[Figure, Axes | np.ndarray]:
+    """A figure of ``size`` inches and its axes, with a heading that says so where its CT is ``simulated``."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(f"{title} (simulated CT)" if simulated else title)
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def section(

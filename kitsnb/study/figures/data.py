@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
-from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALETTE, heading, plain_log, section, whole_numbers
+from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALETTE, canvas, plain_log, section, whole_numbers
 
 CLASSES = ("background", "kidney", "tumour")
 #: What happens to a case, and its colour in ``split``.
@@ -24,8 +24,8 @@ ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
 
 def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
     """Number of slices, spacing of slices and in-plane, and how the first two depend on each other."""
-    figure = Figure(figsize=(PAGE, 4.6), layout="constrained")
-    panels = figure.subplots(2, 2).flat
+    figure, panels = canvas("Sizes and spacings", (PAGE, 4.6), 2, 2, simulated=simulated)
+    panels = panels.ravel()
     labels = {"slices": "slices", "slice_mm": "slice spacing (mm)", "width_mm": "in-plane spacing (mm)"}
     for axes, (name, label) in zip(panels, labels.items()):
         sns.histplot(table[name], bins=20, ax=axes, color=GREY)
@@ -46,7 +46,6 @@ def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
     plain_log(panels[3].yaxis, 0.9 * table.slices.min(), 1.1 * table.slices.max())
     for axes, columns in ((panels[0], 2), (panels[3], 1)):  # above, where no data lie whatever they are
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns)
-    figure.suptitle(heading("Sizes and spacings", simulated))
     return figure
 
 
@@ -62,8 +61,9 @@ def three_views(
     wanted = segmentation == (2 if (segmentation == 2).any() else 1)
     sizes = [n * mm for n, mm in zip(segmentation.shape, spacing, strict=True)]
     views = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
-    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=[sizes[columns] for _, _, columns in views.values()])
+    what = "shadow of the labels" if imaging is None else "sections and labels"
+    figure, panels = canvas(f"{name.replace('_', ' ')}: {what}", (PAGE, 2.9), 1, 3, simulated=simulated,
+                            width_ratios=[sizes[columns] for _, _, columns in views.values()])
     colours = ListedColormap(["none" if imaging is not None else "#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
     for axes, (title, (across, rows, columns)) in zip(panels, views.items(), strict=True):
         at = int(wanted.sum(axis=(rows, columns)).argmax())
@@ -75,8 +75,6 @@ def three_views(
         section(axes, labels, spacing, at, across, cmap=colours, vmin=0, vmax=2, alpha=1 if imaging is None else 0.55)
         axes.set_title(title)
         _letters(axes, ENDS[rows], ENDS[columns])
-    what = "shadow of the labels" if imaging is None else "sections and labels"
-    figure.suptitle(heading(f"{name.replace('_', ' ')}: {what}", simulated))
     return figure
 
 
@@ -93,22 +91,19 @@ def imbalance(table: pd.DataFrame, simulated: bool) -> Figure:
     pooled = 100 * voxels.sum() / voxels.sum().sum()
     each = 100 * voxels.div(voxels.sum(axis=1), axis=0)
     lowest = each[each > 0].min().min() / 2
-    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-    together, by_case = figure.subplots(1, 2, sharey=True)
+    figure, (together, by_case) = canvas("Class imbalance", (PAGE, 2.4), 1, 2, simulated=simulated, sharey=True)
     bars = together.bar(pooled.index, pooled, color=[COLOURS[name] for name in CLASSES], width=0.6)
     together.bar_label(bars, [f"{share:.3f} %" for share in pooled], padding=2)
     together.set(ylabel="share of voxels (%)", ylim=(lowest, 300), title="all cases together")
     plain_log(together.yaxis, lowest, 100)
     sns.boxplot(each[each > 0], palette=COLOURS, width=0.5, fliersize=1.5, linecolor="black", linewidth=0.8, ax=by_case)
     by_case.set(title="case by case")
-    figure.suptitle(heading("Class imbalance", simulated))
     return figure
 
 
 def volumes(table: pd.DataFrame, simulated: bool) -> Figure:
     """Volume in ml of the two labels, and on how many of its slices a case shows them."""
-    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-    volume, shown = figure.subplots(1, 2)
+    figure, (volume, shown) = canvas("Volumes", (PAGE, 2.4), 1, 2, simulated=simulated)
     present = {name: table[table[f"{name}_voxels"] > 0] for name in CLASSES[1:]}
     ml = {name: rows[f"{name}_ml"] for name, rows in present.items()}
     share = {name: 100 * rows[f"{name}_slices"] / rows.slices for name, rows in present.items()}
@@ -121,7 +116,6 @@ def volumes(table: pd.DataFrame, simulated: bool) -> Figure:
     shown.set(xlabel="slices that show the label (%)", ylabel="cases")
     for axes in (volume, shown):
         whole_numbers(axes.yaxis)
-    figure.suptitle(heading("Volumes", simulated))
     return figure
 
 
@@ -131,8 +125,7 @@ def intensities(hu: np.ndarray, values: np.ndarray, window: tuple[float, float],
     ``hu``: voxels by class and HU, shape (3, n); ``values``: the n HU, one apart. Drawn in steps of 8 HU.
     """
     step, shown = 8, (-200, 400)
-    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas("HU within each label", (PAGE, 2.4), simulated=simulated)
     axes.axvspan(*window, color="#e4e4e4", zorder=0, label=f"window {window[0]:g} to {window[1]:g} HU")
     for name, counts in zip(CLASSES, hu, strict=True):
         if counts.sum():
@@ -141,7 +134,6 @@ def intensities(hu: np.ndarray, values: np.ndarray, window: tuple[float, float],
             axes.stairs(heights, edges, color=COLOURS[name], fill=name != "background", alpha=0.7, label=NAMES[name])
     axes.set(xlabel="CT number (HU)", ylabel="voxels of the label (% per HU)", xlim=shown)
     figure.legend(loc="outside right center")
-    figure.suptitle(heading("HU within each label", simulated))
     return figure
 
 
@@ -150,8 +142,7 @@ def clinical_sizes(table: pd.DataFrame, simulated: bool) -> Figure:
     found = table[table.tumour_voxels > 0]
     sizes = found[["radiographic_mm", "tumour_mm"]].to_numpy()
     limits = 0.85 * sizes.min(), 1.15 * sizes.max()
-    figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas("Tumour size: clinic and label", (COLUMN, 3.2), simulated=simulated)
     axes.plot(limits, limits, color="black", linewidth=0.8, label="equal")
     dots = {"s": 9, "color": COLOURS["tumour"], "alpha": 0.6, "linewidth": 0}
     sns.scatterplot(found, x="radiographic_mm", y="tumour_mm", ax=axes, **dots)
@@ -160,7 +151,6 @@ def clinical_sizes(table: pd.DataFrame, simulated: bool) -> Figure:
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="radiographic size (mm)",
              ylabel="equivalent diameter of the label (mm)")
     axes.legend()
-    figure.suptitle(heading("Tumour size: clinic and label", simulated))
     return figure
 
 
@@ -168,8 +158,7 @@ def split(table: pd.DataFrame, roles: Mapping[str, str], simulated: bool) -> Fig
     """Tumour volume against the case's number, coloured by ``roles`` (case name to a key of ``ROLES``)."""
     found = table[table.tumour_voxels > 0].assign(
         number=lambda rows: rows.case.str.removeprefix("case_").astype(int), role=lambda rows: rows.case.map(roles))
-    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas("Split", (PAGE, 2.4), simulated=simulated)
     for name, colour in ROLES.items():
         if (found.role == name).any():
             count = sum(value == name for value in roles.values())
@@ -179,7 +168,6 @@ def split(table: pd.DataFrame, roles: Mapping[str, str], simulated: bool) -> Fig
     whole_numbers(axes.xaxis)
     plain_log(axes.yaxis, 0.8 * found.tumour_ml.min(), 1.25 * found.tumour_ml.max())
     figure.legend(loc="outside right center")
-    figure.suptitle(heading("Split", simulated))
     return figure
 
 
@@ -191,11 +179,10 @@ def clipping(
     ``spacing`` in mm (slice, height, width). Each picture spends its grey scale on its own range of HU, as its bar
     says: this is what clipping is for.
     """
-    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
+    figure, panels = canvas("Clipping", (PAGE, 2.9), 1, 2, simulated=simulated)
     ranges = {"before": (imaging[at].min(), imaging[at].max()), f"clipped to {window[0]:g} to {window[1]:g} HU": window}
-    for axes, (title, (low, high)) in zip(figure.subplots(1, 2), ranges.items(), strict=True):
+    for axes, (title, (low, high)) in zip(panels, ranges.items(), strict=True):
         image = section(axes, imaging.clip(low, high), spacing, at, cmap="gray", vmin=low, vmax=high)
         axes.set_title(title)
         figure.colorbar(image, ax=axes, label="HU", shrink=0.9, pad=0.02).outline.set_visible(False)
-    figure.suptitle(heading("Clipping", simulated))
     return figure

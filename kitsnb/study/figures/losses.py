@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kitsnb.losses.registry import LOG_COSH
-from kitsnb.study.figures import COLOURS, NAMES, PAGE, PALE, PALETTE, legend_below
+from kitsnb.study.figures import COLOURS, NAMES, PAGE, PALE, PALETTE, canvas, legend_below
 from kitsnb.study.probes import PATHS, STAGES, Geometry
 
 
@@ -37,8 +37,8 @@ def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry
     ``table`` is that of ``probes.along_paths``; a line a loss of ``rows``.
     """
     styles, titles = line_styles(rows), [row.get("title", row["name"]) for row in rows]
-    figure = Figure(figsize=(PAGE, 4.1), layout="constrained")
-    grid = figure.subplots(2, len(PATHS), sharey="row", sharex="col")
+    heading = f"Losses along controlled errors ({geometry})"
+    figure, grid = canvas(heading, (PAGE, 4.1), 2, len(PATHS), sharey="row", sharex="col")
     for (top, bottom), (name, path) in zip(grid.T, PATHS.items(), strict=True):
         part = table[table.path == name]
         for loss, style in styles.items():
@@ -51,7 +51,6 @@ def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry
     grid[1, 0].set_ylabel("size of the gradient")
     handles = [Line2D([], [], label=title, **style) for title, style in zip(titles, styles.values())]
     legend_below(figure, handles, columns=4 if max(map(len, titles)) < 32 else 3)
-    figure.suptitle(f"Losses along controlled errors ({geometry})")
     return figure
 
 
@@ -62,9 +61,10 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence[Mapping], shares: Sequen
     """
     titles = {row["name"]: textwrap.shorten(row.get("title", row["name"]), 40) for row in rows}
     markers = {"kidney": "o", "tumour": "D"}
-    figure = Figure(figsize=(PAGE, 0.95 + 0.21 * len(rows)), layout="constrained")
+    heading = "Who gets the gradient at KiTS19's imbalance (random logits)"
+    figure, panels = canvas(heading, (PAGE, 0.95 + 0.21 * len(rows)), 1, len(STAGES), sharey=True, sharex=True)
     lowest = table[[*markers]].to_numpy()
-    for axes, stage in zip(figure.subplots(1, len(STAGES), sharey=True, sharex=True), STAGES, strict=True):
+    for axes, stage in zip(panels, STAGES, strict=True):
         part = table[table.stage == stage].set_index("loss").loc[list(titles)].rename(titles)
         axes.hlines(part.index, part[[*markers]].min(axis=1), part[[*markers]].max(axis=1), color=PALE, zorder=0)
         for (name, marker), share in zip(markers.items(), shares[1:]):
@@ -78,5 +78,4 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence[Mapping], shares: Sequen
     handles = [Line2D([], [], color=COLOURS[name], marker=marker, label=f"on {NAMES[name]} voxels", **dot)
                for name, marker in markers.items()]
     legend_below(figure, [*handles, Line2D([], [], color="black", linestyle=":", label="share of the voxels")])
-    figure.suptitle("Who gets the gradient at KiTS19's imbalance (random logits)")
     return figure

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
-from kitsnb.study.figures import heading, legend_below, outline, section, whole_numbers
+from kitsnb.study.figures import canvas, legend_below, outline, section, whole_numbers
 
 CLASSES = ("background", "kidney", "tumour")
 DASHES = {"training": (3, 1.5), "validation": ""}
@@ -32,8 +32,7 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
     ``history`` is a run's ``history.csv``; epochs without validation are bridged. ``best_epoch`` is the epoch of the
     checkpoint that is evaluated; None takes the one with the lowest validation loss.
     """
-    figure = Figure(figsize=(PAGE, 2.35), layout="constrained")
-    loss, dice = figure.subplots(1, 2)
+    figure, (loss, dice) = canvas(title, (PAGE, 2.35), 1, 2, simulated=simulated)
     columns = [f"{part}_{name}" for part in DASHES for name in ("loss", *CLASSES)]
     points = history.melt("epoch", columns).dropna()
     points[["part", "of"]] = points.variable.str.split("_", n=1, expand=True).to_numpy()
@@ -57,7 +56,6 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
     loss.set_ylabel("loss")
     dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
     legend_below(figure, handles + ([line] if best_epoch is not None else []))
-    figure.suptitle(heading(title, simulated))
     return figure
 
 
@@ -67,8 +65,7 @@ def case_scores(scores: pd.DataFrame, title: str, simulated: bool) -> Figure:
     ``scores`` is indexed by case. Cases without a defined tumour score stand at the right, without a tumour dot.
     """
     ordered = scores.sort_values(["tumour", "kidney"], na_position="last")[["kidney", "tumour"]]
-    figure = Figure(figsize=(COLUMN, 2.5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(title, (COLUMN, 2.5), simulated=simulated)
     places = np.arange(len(ordered))
     axes.vlines(places, ordered.min(axis=1), ordered.max(axis=1), color=PALE, linewidth=0.8, zorder=0)
     handles = []
@@ -83,7 +80,6 @@ def case_scores(scores: pd.DataFrame, title: str, simulated: bool) -> Figure:
     axes.set(ylabel="Dice", ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3))
     _case_axis(axes, ordered.index, "tumour Dice")
     legend_below(figure, handles)
-    figure.suptitle(heading(title, simulated))
     return figure
 
 
@@ -96,8 +92,10 @@ def best_against_baseline(
     baseline's score. Coloured lines rise from baseline to best, grey ones fall. Cases undefined in either are left out,
     and counted.
     """
-    figure = Figure(figsize=(COLUMN if len(columns) == 1 else PAGE, 2.7), layout="constrained")
-    for axes, column in zip(np.atleast_1d(figure.subplots(1, len(columns), sharey=True)), columns, strict=True):
+    narrow = len(columns) == 1
+    title = textwrap.fill(f"{names[0]} against {names[1]}", 44 if narrow else 120, break_on_hyphens=False)
+    figure, panels = canvas(title, (COLUMN if narrow else PAGE, 2.7), 1, len(columns), simulated=simulated, sharey=True)
+    for axes, column in zip(np.atleast_1d(panels), columns, strict=True):
         pairs = pd.DataFrame({"best": best[column], "baseline": baseline[column]})
         paired = pairs.dropna().sort_values("baseline")
         places, colours = np.arange(len(paired)), np.where(paired.best >= paired.baseline, COLOURS[column], GREY)
@@ -115,9 +113,7 @@ def best_against_baseline(
                Line2D([], [], color="black", label=names[0], **DOT),
                *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher") for column in columns),
                Line2D([], [], color=GREY, label="lower")]
-    legend_below(figure, handles, columns=2 if len(columns) == 1 else None)
-    title = heading(f"{names[0]} against {names[1]}", simulated)
-    figure.suptitle(textwrap.fill(title, 44, break_on_hyphens=False) if len(columns) == 1 else title)
+    legend_below(figure, handles, columns=2 if narrow else None)
     return figure
 
 
@@ -145,8 +141,7 @@ def slices(
     imaging, reference, prediction = (volume[box] for volume in (imaging, reference, prediction))
     height, width = imaging.shape[1] * spacing[1], imaging.shape[2] * spacing[2]
     tall = min((PAGE - 0.6) / 3 * height / width, 2.6)
-    figure = Figure(figsize=(PAGE, 2 * tall + 0.85), layout="constrained")
-    grid = figure.subplots(2, 3, squeeze=False)
+    figure, grid = canvas(title, (PAGE, 2 * tall + 0.85), 2, 3, simulated=simulated)
     for row, (name, labels) in zip(grid, {"reference": reference, "prediction": prediction}.items()):
         for axes, at in zip(row, shown):
             section(axes, imaging, spacing, at, cmap="gray", vmin=window[0], vmax=window[1])
@@ -159,7 +154,6 @@ def slices(
     for letter, place, side in (("R", 0.02, "left"), ("L", 0.98, "right")):
         grid[0, 0].text(place, 0.5, letter, transform=grid[0, 0].transAxes, color="white", va="center", ha=side)
     legend_below(figure, [Line2D([], [], color=COLOURS[name], label=name) for name in CLASSES[1:]])
-    figure.suptitle(heading(title, simulated))
     return figure
 
 
