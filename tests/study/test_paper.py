@@ -242,7 +242,7 @@ def test_a_paper_of_one_row_compares_nothing(tmp_path, results):
     assert "trains for 40 epochs of 50 steps. The weights" in text and "The 1 training run of" in text
     assert text.count("This profile does not run the experiment.") == 4 + 4 + 3  # 2-5, all but Dice of 6-10, 11, 12 and 14
     assert "Figure 13: Prediction of Dice, against the label" in text
-    assert text.count("this build did not run both") == len(SEED["comparisons"])
+    assert "ran none of the pairs of losses that the seed paper compares" in text and "did not run both" not in text
 
 
 def test_rows_that_were_not_made_alike_are_said(tmp_path, made, results):
@@ -273,7 +273,7 @@ def test_losses_and_what_they_let_one_expect(tmp_path, made, results):
 
 def test_what_a_profile_leaves_out_is_said_and_keeps_its_figure_number(tmp_path, results):
     results["table"] = [item for item in results["table"] if item["experiment"] in ("dice", "weighted_dice")]
-    results |= {"baseline": None, "reference": "dice", "comparisons": []}
+    results |= {"baseline": None, "reference": "dice", "comparisons": results["comparisons"][:1]}
     made = write(tmp_path / "build", results)
     left = ("training_weighted", "clipping", "imbalance", "losses0", "scores_dice", "scores_weighted", "slices", "best_against")
     for path in made.figures.iterdir():
