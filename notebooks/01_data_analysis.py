@@ -167,7 +167,7 @@ else:
 volume, segmentation, affine = read_case(next(one for one in cases if one.name == shown), imaging, accept)
 volume = reorient(volume, affine)[0] if imaging else None
 segmentation, affine = reorient(segmentation, affine)
-data_figures.three_views(volume, segmentation, spacing_of(affine), shown, simulated)
+figures.three_views(volume, segmentation, spacing_of(affine), shown, simulated)
 
 # %% [markdown]
 # ## 1.3 HU within each label

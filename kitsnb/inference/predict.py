@@ -20,8 +20,8 @@ from rich.console import Console
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_geometry, check_hu, read_volume
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
-from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, write_receipt
-from kitsnb.inference.picture import draw_planes
+from kitsnb.drawing import three_views
+from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
 from kitsnb.inference.sliding_window import largest_components, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
 from kitsnb.messages import console, duration
@@ -217,8 +217,17 @@ def _predict(trained: Trained, job: Job, screen: Console, keep: int | None, pict
     if pictures and picture.exists() and digest(picture) != ours:
         screen.print(f"{picture} is none of ours, and was left as it is", style="yellow")
     elif pictures:
-        draw_planes(picture, read_nifti(job.imaging)[0], *read_nifti(job.output))
+        draw(job, picture)
         write_receipt(job.output, made, picture=digest(picture))
+
+
+def draw(job: Job, picture: Path) -> None:
+    """The picture of what was predicted: three planes through the largest sections."""
+    labels, affine = read_nifti(job.output)
+    (imaging, upright), (labels, _) = reorient(read_nifti(job.imaging)[0], affine), reorient(labels, affine)
+    title = "kidney blue, tumour orange" if labels.any() else "nothing was found"
+    with replaced(picture) as partial:
+        three_views(imaging, labels, spacing_of(upright), title).savefig(partial, dpi=150)
 
 
 def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, force: bool = False, pictures: bool = True) -> int:

@@ -13,6 +13,7 @@ from kitsnb.data import fingerprint
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError
 from kitsnb.files import write_json
+from kitsnb.drawing import three_views
 from kitsnb.study.figures import data as figures
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.
@@ -215,8 +216,8 @@ def test_every_figure_says_when_its_data_are_simulated(tmp_path, simulated):
     roles = dict(zip(table.case, ("training", "validation", "excluded"), strict=True))
     drawn = [
         figures.geometry(table, simulated),
-        figures.three_views(hu(), labels(), SPACING, "case_00000", simulated),
-        figures.three_views(None, labels(), SPACING, "case_00000", simulated),
+        three_views(hu(), labels(), SPACING, "case_00000", simulated),
+        three_views(None, labels(), SPACING, "case_00000", simulated),
         figures.imbalance(table, simulated),
         figures.volumes(table, simulated),
         figures.intensities(found.hu, fingerprint.HU, (-79, 304), simulated),

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from kitsnb.__main__ import app
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.inference.picture import draw_planes
 from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
@@ -378,19 +377,6 @@ def test_a_picture_lies_beside_the_labels_and_replaces_no_other(labelled):
     assert "none of ours" not in predict("--picture", "--force")[1]
     picture.write_bytes(b"mine")
     assert "none of ours" in predict("--picture", "--force")[1] and picture.read_bytes() == b"mine"
-
-
-def test_a_ball_is_round_in_all_three_planes_of_a_picture(tmp_path):
-    spacing, shape = np.array([5.0, 0.8, 1.2]), (40, 250, 150)
-    axes = np.ogrid[tuple(slice(n) for n in shape)]
-    ball = sum(((axis - n / 2) * step) ** 2 for axis, n, step in zip(axes, shape, spacing)) < 60**2
-    affine = np.zeros((4, 4))
-    affine[[2, 1, 0, 3], [0, 1, 2, 3]] = *-spacing, 1  # axes IPL
-    figure = draw_planes(tmp_path / "ball.png", np.where(ball, 100, -900), ball.astype(np.uint8), affine)
-    for panel in figure.axes:
-        (outline,) = panel.collections[0].get_paths()
-        width, height = np.ptp(panel.transData.transform(outline.vertices), axis=0)
-        assert width == pytest.approx(height, rel=0.1) and width > 50
 
 
 def test_whether_the_ct_was_simulated_is_said(own_run, tmp_path, phantom):

@@ -1,9 +1,8 @@
-"""Figures: slices to scale in every plane, equal bytes for equal figures, and what is said in them."""
+"""Figures: to scale, equal bytes for equal figures, and what is said in them."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from study.test_tables import history
 
@@ -17,39 +16,8 @@ from kitsnb.study.probes import gradient_shares as measure_shares
 SPACING = (5.0, 0.8, 1.6)
 
 
-def ball(radius: float = 40.0) -> np.ndarray:
-    """Ones inside a ball of ``radius`` mm, on a grid with voxels of ``SPACING``."""
-    axes = [np.arange(-50, 50, step) for step in SPACING]
-    return sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")) <= radius**2
-
-
-def extent_on_paper(figure: Figure) -> tuple[int, int]:
-    """Height and width in pixels of all that is red in ``figure``."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    red, green, blue, _ = np.asarray(canvas.buffer_rgba()).transpose(2, 0, 1).astype(int)
-    found = np.argwhere((red > 200) & (green < 60) & (blue < 60))
-    return tuple(found.max(0) - found.min(0) + 1)
-
-
-@pytest.mark.parametrize("across", [0, 1, 2])
-@pytest.mark.parametrize("drawn", ["section", "outline"])
-def test_a_sphere_on_an_anisotropic_grid_is_round_in_every_plane(across, drawn):
-    from matplotlib.colors import ListedColormap
-
-    figure = Figure(figsize=(5, 3), dpi=150)  # a panel that is no square
-    axes, volume = figure.subplots(), ball()
-    at = volume.shape[across] // 2
-    colours = ListedColormap(["white", "red" if drawn == "section" else "white"])
-    figures.section(axes, volume, SPACING, at, across, cmap=colours)
-    if drawn == "outline":
-        figures.outline(axes, volume, SPACING, at, "red", across)
-    height, width = extent_on_paper(figure)
-    assert abs(height / width - 1) < 0.07, (height, width)  # a voxel is up to 5 of 80 mm
-
-
 def test_figure_1_is_to_scale():
-    figure = clipping(np.where(ball(), 300, -1000), 10, (-79, 304), SPACING, True)
+    figure = clipping(np.zeros((20, 125, 63)), 10, (-79, 304), SPACING, True)
     left, right = figure.axes[:2]
     for axes in (left, right):
         assert axes.get_aspect() == 1 and axes.images[0].get_extent() == [0, 63 * 1.6, 125 * 0.8, 0]

@@ -1,4 +1,4 @@
-"""Figures of the paper and the notebooks: one theme, one set of colours, one way to draw a slice.
+"""Figures of the paper and the notebooks: one theme; colours and slices are those of ``kitsnb.drawing``.
 
 Every function returns a matplotlib ``Figure`` and writes nothing; ``save`` writes the SVG that the paper includes.
 """
@@ -8,24 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 import seaborn as sns
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE, canvas, outline, section, three_views
 from kitsnb.files import write_atomic
 
-#: Widths of one and of two columns of the paper, in inches.
-COLUMN, PAGE = 3.4, 7.0
-#: Seaborn's palette for colour-blind readers; all colours of all figures are from it, but for greys.
-PALETTE = sns.color_palette("colorblind").as_hex()
-GREY, PALE = "#7f7f7f", "#d9d9d9"
-COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
-           "kidney_and_tumour": PALETTE[2], "composite": PALETTE[4]}
+__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "legend_below", "outline",
+           "plain_log", "save", "section", "three_views", "use_style", "whole_numbers"]
 #: What a score, a class or a distance is called in text.
 NAMES = {
     "background": "background", "kidney": "kidney", "tumour": "tumour", "kidney_and_tumour": "kidney and tumour",
@@ -51,42 +44,6 @@ def save(figure: Figure, path: Path) -> Path:
         figure.savefig(stream, format="svg", metadata={"Date": None}, dpi=200)
     write_atomic(Path(path), stream.getvalue())
     return Path(path)
-
-
-def canvas(
-    title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, *, simulated: bool = False, **options
-) -> tuple[Figure, Axes | np.ndarray]:
-    """A figure of ``size`` inches and its axes, with a heading that says so where its CT is ``simulated``."""
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(f"{title} (simulated CT)" if simulated else title)
-    return figure, figure.subplots(rows, columns, **options)
-
-
-def section(
-    axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, across: int = 0, **options
-) -> AxesImage:
-    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W] to scale; ``options`` are those of ``imshow``.
-
-    ``spacing`` holds the volume's three, in mm: which two of them the picture needs is decided here, for all figures.
-    """
-    picture = np.take(volume, at, axis=across)
-    down, right = (size * step for size, step in zip(picture.shape, _of_shown(spacing, across)))
-    axes.set(xticks=[], yticks=[], frame_on=False)
-    return axes.imshow(picture, extent=(0, right, down, 0), aspect="equal", interpolation="nearest", **options)
-
-
-def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, colour: str, across: int = 0) -> None:
-    """The border of ``mask`` [D, H, W] on what ``section`` drew there."""
-    shown = np.pad(np.take(mask, at, axis=across), 1).astype(float)
-    if shown.any():
-        limits = axes.get_xlim(), axes.get_ylim()
-        down, right = ((np.arange(size) - 0.5) * step for size, step in zip(shown.shape, _of_shown(spacing, across)))
-        axes.contour(right, down, shown, levels=[0.5], colors=[colour], linewidths=1.1)
-        axes.set(xlim=limits[0], ylim=limits[1])  # the padding, and only where there is a mask, widened them
-
-
-def _of_shown(spacing: Sequence[float], across: int) -> list[float]:
-    return [step for axis, step in enumerate(spacing) if axis != across]
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the data: geometry, anatomy, class imbalance, volumes, HU, clinical sizes, split, and clipping (Figure 1).
+"""Figures of the data: geometry, class imbalance, volumes, HU, clinical sizes, split, and clipping (Figure 1).
 
 ``table`` is the one of ``kitsnb.data.fingerprint.measure_cases``. Figures of simulated data say so in their heading.
 """
@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALETTE, canvas, plain_log, section, whole_numbers
@@ -18,8 +16,6 @@ CLASSES = ("background", "kidney", "tumour")
 #: What happens to a case, and its colour in ``split``.
 ROLES = {"training": PALETTE[0], "validation": PALETTE[1], "cross-validation": PALETTE[2], "excluded": PALETTE[3],
          "not used": GREY}
-#: The two ends of each array axis of a volume in KiTS19's orientation, IPL: first index and last.
-ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
 
 
 def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
@@ -47,42 +43,6 @@ def geometry(table: pd.DataFrame, simulated: bool) -> Figure:
     for axes, columns in ((panels[0], 2), (panels[3], 1)):  # above, where no data lie whatever they are
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns)
     return figure
-
-
-def three_views(
-    imaging: np.ndarray | None, segmentation: np.ndarray, spacing: Sequence[float], name: str, simulated: bool
-) -> Figure:
-    """One case from below, from the front and from the side, to scale, with its labels in colour.
-
-    Both arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU, shown
-    from -160 to 240) each view is the section with most tumour, or with most kidney if there is no tumour; without, it
-    is the shadow of the labels along that axis. Letters say where the patient's left, posterior, superior, ... lie.
-    """
-    wanted = segmentation == (2 if (segmentation == 2).any() else 1)
-    sizes = [n * mm for n, mm in zip(segmentation.shape, spacing, strict=True)]
-    views = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
-    what = "shadow of the labels" if imaging is None else "sections and labels"
-    figure, panels = canvas(f"{name.replace('_', ' ')}: {what}", (PAGE, 2.9), 1, 3, simulated=simulated,
-                            width_ratios=[sizes[columns] for _, _, columns in views.values()])
-    colours = ListedColormap(["none" if imaging is not None else "#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
-    for axes, (title, (across, rows, columns)) in zip(panels, views.items(), strict=True):
-        at = int(wanted.sum(axis=(rows, columns)).argmax())
-        labels = segmentation
-        if imaging is not None:
-            section(axes, imaging, spacing, at, across, cmap="gray", vmin=-160, vmax=240)
-        else:
-            labels, at = segmentation.max(axis=across, keepdims=True), 0
-        section(axes, labels, spacing, at, across, cmap=colours, vmin=0, vmax=2, alpha=1 if imaging is None else 0.55)
-        axes.set_title(title)
-        _letters(axes, ENDS[rows], ENDS[columns])
-    return figure
-
-
-def _letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:
-    """Name the four sides of a picture on its inner edge."""
-    box = {"boxstyle": "circle,pad=0.15", "facecolor": to_rgba("white", 0.8), "edgecolor": "none"}
-    for letter, place in zip((*vertical, *horizontal), ((0.5, 0.94), (0.5, 0.06), (0.06, 0.5), (0.94, 0.5))):
-        axes.text(*place, letter, transform=axes.transAxes, ha="center", va="center", fontsize=7, bbox=box)
 
 
 def imbalance(table: pd.DataFrame, simulated: bool) -> Figure:

@@ -26,7 +26,7 @@ def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
         parameters = {key: value for key, value in (row.get("parameters") or {}).items() if key != "batch"}
         base = (row["loss"].removeprefix(LOG_COSH), str(sorted(parameters.items())))
         bases += [] if base in bases else [base]
-        colour = (PALETTE + sns.color_palette("dark").as_hex())[bases.index(base) % 20]
+        colour = (*PALETTE, *sns.color_palette("dark").as_hex())[bases.index(base) % 20]
         styles[row["name"]] = {"color": colour, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
     return styles
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kitsnb.drawing import WINDOW
 from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
 from kitsnb.study.figures import canvas, legend_below, outline, section, whole_numbers
 
@@ -127,7 +128,7 @@ def _case_axis(axes: Axes, cases: Sequence[str], order: str) -> None:
 
 def slices(
     imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, affine: np.ndarray, title: str, simulated: bool,
-    window: tuple[float, float] = (-160.0, 240.0), margin: float = 25.0,
+    window: tuple[float, float] = WINDOW, margin: float = 25.0,
 ) -> Figure:
     """Three axial slices through the tumour: CT with the reference's contours (top) and the prediction's (bottom).
 

@@ -1,0 +1,86 @@
+"""What all pictures of the project share: colours, names, a canvas, and slices of volumes drawn to scale."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+#: Widths of one and of two columns of the paper, in inches.
+COLUMN, PAGE = 3.4, 7.0
+#: Seaborn's "colorblind", which colour-blind readers can tell apart; all colours are from it, but for greys.
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
+GREY, PALE = "#7f7f7f", "#d9d9d9"
+COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
+           "kidney_and_tumour": PALETTE[2], "composite": PALETTE[4]}
+#: Soft tissue, in HU.
+WINDOW = (-160.0, 240.0)
+#: The two ends of each array axis of a volume in KiTS19's orientation, IPL: first index and last.
+ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
+
+
+def canvas(
+    title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, *, simulated: bool = False, **options
+) -> tuple[Figure, Axes | np.ndarray]:
+    """A figure of ``size`` inches and its axes, with a heading that says so where its CT is ``simulated``."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(f"{title} (simulated CT)" if simulated else title)
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, across: int = 0, **options) -> AxesImage:
+    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W] to scale; ``options`` are those of ``imshow``.
+
+    ``spacing`` holds the volume's three, in mm: which two of them the picture needs is decided here, for all figures.
+    """
+    picture = np.take(volume, at, axis=across)
+    down, right = np.delete(spacing, across) * picture.shape
+    axes.set(xticks=[], yticks=[], frame_on=False)
+    return axes.imshow(picture, extent=(0, right, down, 0), aspect="equal", interpolation="nearest", **options)
+
+
+def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, colour: str, across: int = 0) -> None:
+    """The border of ``mask`` [D, H, W] on what ``section`` drew there."""
+    shown = np.pad(np.take(mask, at, axis=across), 1).astype(float)
+    if shown.any():
+        limits = axes.get_xlim(), axes.get_ylim()
+        down, right = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, np.delete(spacing, across)))
+        axes.contour(right, down, shown, levels=[0.5], colors=[colour], linewidths=1.1)
+        axes.set(xlim=limits[0], ylim=limits[1])  # the padding, and only where there is a mask, widened them
+
+
+def three_views(
+    imaging: np.ndarray | None, labels: np.ndarray, spacing: Sequence[float], title: str, simulated: bool = False
+) -> Figure:
+    """One case from below, from the front and from the side, to scale, with its labels in colour.
+
+    Both arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU) each view
+    is the section with most tumour, else with most kidney, else the middle one, and labels are outlined; without, it is
+    the shadow of the labels along that axis. Letters say where the patient's left, posterior, superior, ... lie.
+    """
+    wanted = labels == (2 if (labels == 2).any() else 1)
+    sides = [np.delete(spacing * np.asarray(labels.shape), across) for across in range(3)]  # mm, down and right
+    ratios = [right / down for down, right in sides]  # all views are equally high
+    figure, panels = canvas(title, (PAGE, PAGE / sum(ratios) + 0.5), 1, 3, simulated=simulated, width_ratios=ratios)
+    for across, (axes, name) in enumerate(zip(panels, ("axial", "coronal", "sagittal"))):
+        area = np.moveaxis(wanted, across, 0).sum((1, 2))
+        at = int(area.argmax()) if area.any() else len(area) // 2
+        if imaging is None:
+            colours = ListedColormap(["#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
+            section(axes, labels.max(axis=across, keepdims=True), spacing, 0, across, cmap=colours, vmin=0, vmax=2)
+        else:
+            section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
+            for label, colour in ((1, COLOURS["kidney"]), (2, COLOURS["tumour"])):
+                outline(axes, labels == label, spacing, at, colour, across)
+        axes.set_title(name, fontsize="medium")
+        _letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
+    return figure
+
+
+def _letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:
+    """Name the four sides of a picture on its inner edge."""
+    box = {"boxstyle": "circle,pad=0.15", "facecolor": to_rgba("white", 0.8), "edgecolor": "none"}
+    for letter, place in zip((*vertical, *horizontal), ((0.5, 0.94), (0.5, 0.06), (0.06, 0.5), (0.94, 0.5))):
+        axes.text(*place, letter, transform=axes.transAxes, ha="center", va="center", fontsize=7, bbox=box)
