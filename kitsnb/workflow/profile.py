@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from kitsnb.files import NOTEBOOKS, Build, write_json
@@ -20,6 +19,7 @@ from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
+from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
 STAGES = {
@@ -43,18 +43,6 @@ GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
 }
 #: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
 GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
-
-#: An environment variable in a value.
-VARIABLE = r"\$(?:\{(\w+)\}|(\w+))"
-
-
-class ProfileError(ValueError):
-    """Everything that is wrong with a profile: ``problems`` holds one line each."""
-
-    def __init__(self, path: Path, problems: list[str]):
-        self.path, self.problems = path, list(dict.fromkeys(problems))
-        count = f"{len(self.problems)} problem" + "s" * (len(self.problems) > 1)
-        super().__init__("\n".join([f"{path}: {count}", *(f"  - {line}" for line in self.problems)]))
 
 
 def printable(title: str) -> str:
@@ -167,11 +155,11 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     path, found = find(path), []
     content = read(path)
     for text in overrides:
-        content = _merged(content, _override(text, found))
+        content = merged(content, override(text, found))
     content = {"title": path.stem} | {key: value for key, value in content.items() if value is not None}
     unset = set()
     for key in {*SECTIONS, "experiments"} & set(content):
-        content[key] = _expand(content[key], unset)
+        content[key] = expand(content[key], unset)
     if not data_free:
         found += [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
     checked = _checked(content, found)
@@ -209,86 +197,6 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     parameters[stage].pop("by_runner", None)
     everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
     return parameters[stage] | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
-
-
-def find(path: str | Path) -> Path:
-    """The file that ``path`` is, or that has this name among the profiles that are shipped."""
-    path = Path(path)
-    return path if path.is_file() or path.parent != Path(".") else NOTEBOOKS / "profiles" / f"{path.stem}.yml"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice (PyYAML keeps the last) and reads 1e-4 as the number it is."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-                twice = isinstance(key, yaml.ScalarNode)
-                fault = f"key {key.value!r} is given twice" if twice else "a key must be one word"
-                raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
-
-
-def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
-    """What a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
-    try:
-        content = yaml.load(path.read_text("utf-8-sig"), _StrictLoader)
-    except OSError as error:
-        known = sorted(file.stem for file in path.parent.glob("*.yml"))
-        raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(path, ["is no UTF-8 text; save it as such"]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(path, [f"is no valid YAML: {error}"]) from error
-    if not isinstance(content, dict):
-        raise ProfileError(path, ["holds no keys; a profile is a YAML mapping"])
-    parent = content.pop("extends", None)
-    if parent is None:
-        return content
-    if not isinstance(parent, str) or (above := path.parent / parent) in (*children, path):
-        raise ProfileError(path, [f"extends: must name another profile's file beside this one, not {parent!r}"])
-    return _merged(read(above, (*children, path)), content)
-
-
-def _merged(below: dict, above: dict) -> dict:
-    """``below`` with the values of ``above``, mapping by mapping; lists are replaced."""
-    both = {key: _merged(below[key], value) for key, value in above.items()
-            if isinstance(value, dict) and isinstance(below.get(key), dict)}
-    return below | above | both
-
-
-def _override(text: str, found: list[str]) -> dict:
-    """{"training": {"epochs": 3}} of "training.epochs=3"."""
-    target, equals, value = text.partition("=")
-    try:
-        if not equals or "." not in target:
-            raise ValueError("must read section.name=value")
-        content = yaml.load(value, _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        found.append(f"-p {text}: {error}")
-        return {}
-    for key in reversed(target.split(".")):
-        content = {key: content}
-    return content
-
-
-def _expand(value: object, unset: set[str]) -> object:
-    """``value`` with "$NAME" and "${NAME}" in its texts replaced from the environment; notes missing names."""
-    if isinstance(value, dict):
-        return {key: item if key == "title" else _expand(item, unset) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, unset) for item in value]
-    if not isinstance(value, str):
-        return value
-    names = {match[1] or match[2] for match in re.finditer(VARIABLE, value)}
-    unset |= names - set(os.environ)
-    return re.sub(VARIABLE, lambda match: os.environ.get(match[1] or match[2], match[0]), value)
 
 
 def _checked(content: dict, found: list[str]) -> Content:
