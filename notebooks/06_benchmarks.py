@@ -28,7 +28,6 @@ loss_sizes = [[1, 3, 80, 80, 80]]  # logits of the losses
 readme = False  # rewrite the tables in README.md
 
 # %%
-import platform
 import sys
 from importlib.metadata import version
 
@@ -39,6 +38,7 @@ from matplotlib import pyplot
 
 from kitsnb.files import ROOT, Build, resolve, write_json
 from kitsnb.study import figures
+from kitsnb.training.precision import machine
 
 sys.path.append(str(ROOT / "notebooks"))
 from peers import jobs, steps
@@ -128,8 +128,8 @@ if rows:
         figures.save(figure, build.figures / "benchmarks.svg")
 
 # %%
-packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchio", "monai", "nibabel"))
-note = f"Medians on one thread of one {platform.machine()} machine, {repeats} rounds, CPU time; {packages}."
+packages = ", ".join(f"{name} {version(name)}" for name in ("torchio", "monai", "nibabel"))
+note = f"Medians of one thread's CPU time, {repeats} rounds, on {machine()}; {packages}."
 if by_runner:
     write_json(build.benchmarks, {"rows": rows, "steps": timed, "note": note})
 if by_runner and readme:

@@ -23,10 +23,12 @@ class SegmentationModule(pl.LightningModule):
     loaded, and whether each loss was finite is looked at when the epoch's steps are done.
     """
 
+    layout = torch.channels_last_3d  # of the network and its input
+
     def __init__(self, settings: Training, sampler: PatchSampler, validation: list[tuple[Tensor, Tensor]], ranks: Ranks):
         super().__init__()
         self.settings, self.sampler, self.validation, self.ranks = settings, sampler, validation, ranks
-        self.network = UNet3D(**settings.network.model_dump()).to(memory_format=torch.channels_last_3d)
+        self.network = UNet3D(**settings.network.model_dump()).to(memory_format=self.layout)
         self.loss = build_loss(settings.loss, **settings.loss_parameters)
         if ranks.size > 1:
             pool_over_ranks(self.loss, ranks)
@@ -34,7 +36,7 @@ class SegmentationModule(pl.LightningModule):
 
     def step(self, imaging: Tensor, segmentation: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""
-        logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
+        logits = self.network(imaging.to(memory_format=self.layout))
         return self.loss(logits, segmentation), logits
 
     def training_step(self, index, _) -> Tensor:

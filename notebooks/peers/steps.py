@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from kitsnb.files import NOTEBOOKS
-from kitsnb.losses import build_loss
+from kitsnb.losses import trust_labels
+from kitsnb.training.devices import Ranks
+from kitsnb.training.module import SegmentationModule
 from kitsnb.training.settings import Training
-from kitsnb.unet import UNet3D
+from kitsnb.workflow.cost import count_arithmetic
 from kitsnb.workflow.profile import read
-from kitsnb.workflow.workload import count_arithmetic
 from peers.measure import one_thread
 
 #: Profiles whose network and patch are timed.
@@ -24,20 +25,22 @@ LAYOUTS = {"channels last": torch.channels_last_3d, "contiguous": torch.contiguo
 
 
 class Step:
-    """The network, the loss and Adam of ``settings``; called with a batch, it makes one step of training on ``device``."""
+    """Training's own step; called with a batch, it makes one of network, loss and optimizer on ``device``."""
 
     def __init__(self, settings: Training, device: torch.device, precision: str, layout: str):
         torch.manual_seed(0)
-        self.layout, self.device, self.kind = LAYOUTS[layout], device, PRECISIONS[device.type][precision]
-        self.network = UNet3D(**settings.network.model_dump()).to(device, memory_format=self.layout)
-        self.loss, self.optimizer = build_loss(settings.loss), torch.optim.Adam(self.network.parameters(), lr=1e-4)
+        self.kind = PRECISIONS[device.type][precision]
+        self.module = SegmentationModule(settings, None, [], Ranks())
+        self.module.layout = LAYOUTS[layout]
+        self.module.to(device).network.to(memory_format=LAYOUTS[layout])
+        self.optimizer = self.module.configure_optimizers()["optimizer"]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.kind == torch.float16)
 
     def __call__(self, imaging: Tensor, segmentation: Tensor) -> None:
         self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, self.kind) if self.kind else nullcontext():
-            logits = self.network(imaging.to(memory_format=self.layout))
-        self.scaler.scale(self.loss(logits, segmentation)).backward()
+        with torch.autocast(imaging.device.type, self.kind, enabled=self.kind is not None), trust_labels():
+            loss, _ = self.module.step(imaging, segmentation)
+        self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

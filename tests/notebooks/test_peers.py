@@ -111,10 +111,10 @@ def test_a_step_is_timed_in_every_precision_and_layout(timed):
 @pytest.mark.parametrize("layout", steps.LAYOUTS)
 def test_a_step_changes_the_weights(precision, layout):
     step = steps.Step(TINY, torch.device("cpu"), precision, layout)
-    before = [p.clone() for p in step.network.parameters()]
+    before = [p.clone() for p in step.module.parameters()]
     step(torch.randn(1, 1, 16, 16, 16), torch.randint(0, 3, (1, 16, 16, 16)).byte())
-    changed = [bool((a != b).any()) for a, b in zip(before, step.network.parameters())]
-    assert any(changed) and all(p.isfinite().all() and p.dtype == torch.float32 for p in step.network.parameters())
+    changed = [bool((a != b).any()) for a, b in zip(before, step.module.parameters())]
+    assert any(changed) and all(p.isfinite().all() and p.dtype == torch.float32 for p in step.module.parameters())
 
 
 def test_networks_are_those_of_the_profiles():
