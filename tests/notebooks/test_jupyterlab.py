@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,14 +11,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-import jupytext
 import pytest
-from nbformat.v4 import new_code_cell
+from jupyter_server.services.contents.largefilemanager import LargeFileManager
+from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
 from playwright.sync_api import sync_playwright
 
-from kitsnb.files import ROOT
-from kitsnb.workflow.jobs import build_jobs
-from kitsnb.workflow.profile import STAGES, load
+from kitsnb.files import NOTEBOOKS, ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -27,7 +26,8 @@ FLAGS = [
 #: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
 VIEWER = "labconfig/default_setting_overrides.json"
 SECONDS = 240
-NAMES = [name for name in STAGES.values() if name]  # in the order of the stages
+NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.py"))
+SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
 #: State of the notebook in front: of its code cells, how many there are and have run; its errors; its kernel.
 STATE = """() => {
     const {content, context, sessionContext} = window.jupyterapp.shell.currentWidget;
@@ -40,24 +40,17 @@ STATE = """() => {
     };
 }"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)")
+browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Copies of the notebooks, told what the runner would tell them, for the smoke profile and its first experiment."""
+def folder(tmp_path_factory, smoke) -> Path:
+    """Copies of the notebooks as a reader opens them by hand; only ``build`` names another build, a finished one."""
     folder = tmp_path_factory.mktemp("lab")
-    profile = load(ROOT / "tests" / "helpers" / "smoke.yml", build=str(folder / "build"))
-    profile = profile.model_copy(update={"experiments": profile.experiments[:1], "seeds": profile.seeds[:1]})
-    check = f"import sys\nassert sys.prefix == {sys.prefix!r}, sys.prefix  # the kernel's Python is the server's"
-    for job in build_jobs(profile):
-        if job.notebook:
-            notebook = jupytext.read(job.notebook)
-            place = ["parameters" in cell.metadata.get("tags", []) for cell in notebook.cells].index(True) + 1
-            given = "\n".join(f"{name} = {value!r}" for name, value in job.parameters.items())
-            notebook.cells.insert(place, new_code_cell(given))
-            notebook.cells.append(new_code_cell(check))
-            jupytext.write(notebook, folder / job.notebook.name, fmt="py:percent")
+    for path in NOTEBOOKS.glob("*.py"):
+        text, count = re.subn(r"^build = \"build/\w+\"", f"build = {str(smoke)!r}", path.read_text(), flags=re.MULTILINE)
+        assert count == 1, path
+        (folder / path.name).write_text(text)
     return folder
 
 
@@ -118,9 +111,10 @@ def page(address):
         browser.close()
 
 
+@browser
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_opens_and_runs(page, folder, name):
-    """In the order of their numbers: each notebook reads what the ones before it wrote."""
+    """By hand, on a finished build: no cell fails."""
     text = (folder / name).read_text()
     page.locator(f'.jp-DirListing-item[title^="Name: {name}"]').dblclick()
     page.wait_for_function(f"window.jupyterapp.shell.currentWidget?.context?.path === {name!r}", timeout=60_000)
@@ -135,9 +129,30 @@ def test_notebook_opens_and_runs(page, folder, name):
     assert not state["errors"], "\n".join("\n".join(error["traceback"]) for error in state["errors"])
     assert state["ran"] == state["total"] > 0, state
 
+    before = (folder / name).stat().st_mtime_ns
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-    assert (folder / name).read_text() == text  # git shows no change after a save
+    assert (folder / name).stat().st_mtime_ns > before and (folder / name).read_text() == text, "git shows a change after a save"
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")  # frees the kernel's memory
+
+
+@browser
+def test_what_was_opened_by_hand_has_left_the_build_as_it_was(smoke):
+    why = [sys.executable, "-m", "kitsnb", "run", str(SMOKE), "--build", str(smoke), "--why"]
+    said = subprocess.run(why, cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert said.count("up to date") == said.count(": ") > len(NAMES), said
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.name)
+def test_saving_changes_nothing_whatever_the_version_of_jupytext(path, tmp_path, monkeypatch):
+    """As the server saves: with the metadata that JupyterLab adds to a notebook and its cells."""
+    manager = build_sync_jupytext_contents_manager_class(LargeFileManager)(root_dir=str(tmp_path))
+    shutil.copy(path, tmp_path)
+    model = manager.get(path.name, type="notebook", content=True)
+    model["content"]["metadata"]["language_info"] = {"name": "python", "version": "3.99"}
+    model["content"]["cells"][-1]["metadata"]["trusted"] = True
+    monkeypatch.setattr("jupytext.header.__version__", "9.9.9")
+    manager.save(model, path.name)
+    assert (tmp_path / path.name).read_text() == path.read_text()
 
 
 def wait_until_run(page) -> dict:

@@ -34,15 +34,6 @@ def pages(pdf: Path) -> str:
     return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in PdfReader(pdf).pages))
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Path:
-    """The build folder of a whole run of the smoke profile."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", folder)
-    assert done.returncode == 0, done.stdout
-    return folder
-
-
 def test_every_notebook_was_executed(smoke):
     executed = {path.name for path in (smoke / "notebooks").glob("*.ipynb")}
     for notebook in NOTEBOOKS.glob("*.py"):
