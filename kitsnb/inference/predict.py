@@ -1,7 +1,7 @@
 """Labels for new CT: ``python -m kitsnb predict IMAGING --run RUN --output FILE``.
 
-Any orientation goes in, and labels come out in the geometry of the file. A receipt beside each file of labels says which CT, run
-and options it came from: by that it is up to date, or made anew, or not ours to replace.
+Any orientation goes in, and labels come out in the geometry of the file. A receipt beside each file of labels says
+which CT, run and options it came from: by that it is up to date, or made anew, or not ours to replace.
 """
 
 import itertools
@@ -44,21 +44,25 @@ class Job:
 
 
 def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
-    """What to predict (a file, the cases of a folder in KiTS19's format, or else its NIfTI files), and what a folder has besides.
+    """What to predict, and the names of what else lies in the folder.
 
-    For a folder, ``output`` is a folder, too, and names are those of KiTS19's submissions: ``prediction_00210.nii.gz`` from
-    ``case_00210``. Raises FileNotFoundError where there is nothing, CaseError where ``output`` is no place for it.
+    That is a file, or of a folder the cases in KiTS19's format, or else all NIfTI files. For a folder, ``output`` is a
+    folder, too, and names are those of KiTS19's submissions: ``prediction_00210.nii.gz`` from ``case_00210``.
+    Raises FileNotFoundError where there is nothing, CaseError where ``output`` is no place for it.
     """
     if not imaging.exists():
         raise FileNotFoundError(f"{imaging}: no such file or folder; give a CT (.nii.gz) or a folder of them")
     if not imaging.is_dir():
         if not output.name.endswith(".nii.gz"):
-            raise CaseError(imaging.name, output.name, "is no name for labels", "give a file that ends in .nii.gz as --output")
+            advice = "give a file that ends in .nii.gz as --output"
+            raise CaseError(imaging.name, output.name, "is no name for labels", advice)
         return [Job(_stem(imaging), imaging, output)], []
     if output.name.endswith(ENDS) or output.is_file():
-        raise CaseError(imaging.name, output.name, "is a file, but many predictions need a folder", "give one as --output")
+        reason = "is a file, and many predictions need a folder"
+        raise CaseError(imaging.name, output.name, reason, "give one as --output")
     if output.resolve() == imaging.resolve():
-        raise CaseError(imaging.name, output.name, "holds the CT, and labels would be CT the next time", "give another --output")
+        reason = "holds the CT, and labels would be CT the next time"
+        raise CaseError(imaging.name, output.name, reason, "give another --output")
     alone = Case(imaging.resolve())
     visible = sorted(path for path in imaging.iterdir() if not path.name.startswith("."))
     found = {_stem(path): path for path in visible if path.name.endswith(ENDS) and path.is_file()}
@@ -84,7 +88,7 @@ def made_from(trained: Trained, job: Job, keep: int | None) -> dict:
 def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
     """Why the labels of ``job`` are to be made from what ``now`` returns; None where they are up to date.
 
-    Raises CaseError for a file that is not ours to replace: no receipt says that it was predicted, or it was changed since.
+    Raises CaseError for a file that is not ours to replace: no receipt says that it was predicted, or it has changed.
     """
     if not job.output.exists():
         return "is not there yet"
@@ -105,8 +109,8 @@ def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
 def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[dict[str, float], list[Finding]]:
     """Write the labels (uint8, in the geometry that the CT's header has) of one CT.
 
-    Returns volumes in ml, ``kidney``, ``tumour`` and with ``keep`` ``dropped``, and what is odd about the CT. ``keep`` drops all
-    but so many pieces of the foreground. Raises CaseError where the CT cannot be used.
+    ``keep`` drops all but so many pieces of the foreground. Returns volumes in ml (``kidney``, ``tumour``, with
+    ``keep`` ``dropped``), and what is odd about the CT. Raises CaseError where the CT cannot be used.
     """
     notes: list[Finding] = []
     header = _header(job)  # before all voxels are read
@@ -157,7 +161,7 @@ def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]
     seconds = sum(patch * len(list(itertools.product(*trained.window.starts(grid)))) for grid in grids)
     seconds += sum((back + SECONDS_A_MEGAVOXEL / 1e6) * n for n in voxels)
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    # First the CT, twice while it is unpacked; later the probabilities, and the labels twice while their axes are turned.
+    # First the CT, twice while it is unpacked; later probabilities, and labels twice while their axes are turned.
     reading = max(2 * n * header.dtype.itemsize for n, header in zip(voxels, headers))
     writing = max(4 * CLASSES * np.prod(grid) + 2 * n for n, grid in zip(voxels, grids))
     return seconds, now + max(reading, writing)
@@ -170,7 +174,8 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 def predict_all(
-    trained: Trained, jobs: Sequence[Job], screen: Console, *, keep: int | None = None, force: bool = False, pictures: bool = False
+    trained: Trained, jobs: Sequence[Job], screen: Console, *,
+    keep: int | None = None, force: bool = False, pictures: bool = False,
 ) -> dict[str, CaseError]:
     """Predict what is not up to date, or with ``force`` all. Returns why others were refused, by name.
 
@@ -230,17 +235,21 @@ def draw(job: Job, picture: Path) -> None:
         three_views(imaging, labels, spacing_of(upright), title).savefig(partial, dpi=150)
 
 
-def main(imaging: Path, run: Path, output: Path, *, keep: int | None = None, force: bool = False, pictures: bool = True) -> int:
-    """The command; returns its exit status: 1 where a case was refused. Raises what ``load_run`` and ``find_jobs`` raise."""
+def main(imaging: Path, run: Path, output: Path, **options: bool | int | None) -> int:
+    """The command, with the ``options`` of ``predict_all``; returns its exit status: 1 where a case was refused.
+
+    Raises what ``load_run`` and ``find_jobs`` raise.
+    """
     screen = console()
     (jobs, skipped), trained = find_jobs(imaging, output), load_run(run)
     if skipped:
         screen.print(f"skipped, as no CT: {', '.join(skipped)}")
     if trained.simulated:
-        screen.print("The network was trained on simulated CT: what it says about a patient means nothing.", style="bold yellow")
+        warning = "The network was trained on simulated CT: what it says about a patient means nothing."
+        screen.print(warning, style="bold yellow")
     elif trained.simulated is None:
         screen.print("Was the network trained on simulated CT? Its run.json does not say.", style="yellow")
-    refused = predict_all(trained, jobs, screen, keep=keep, force=force, pictures=pictures)
+    refused = predict_all(trained, jobs, screen, **options)
     for error in refused.values():
         screen.print(f"refused: {error}", style="red")
     return 1 if refused else 0

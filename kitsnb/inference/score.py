@@ -1,4 +1,4 @@
-"""A folder of predictions against a folder of labels, case by case: ``python -m kitsnb score PREDICTIONS REFERENCES``."""
+"""A folder of predictions against one of labels, by case: ``python -m kitsnb score PREDICTIONS REFERENCES``."""
 
 import re
 from dataclasses import dataclass
@@ -24,13 +24,14 @@ class Labels:
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
-    """The label files of ``folder`` by case: ``case_00210/segmentation.nii.gz``, ``prediction_00210.nii.gz``, or any name.
+    """Label files of ``folder`` by case: ``case_00210/segmentation.nii.gz``, ``prediction_00210.nii.gz``, or others.
 
     Raises FileNotFoundError where there is none, ValueError where two are of one case.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give a folder of label files")
-    files = [Case(path).segmentation if path.is_dir() else path for path in sorted(folder.iterdir()) if path.name[0] != "."]
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [Case(path).segmentation if path.is_dir() else path for path in visible]
     found: dict[str, Path] = {}
     for path in files:
         if path.name.endswith((".nii", ".nii.gz")) and path.is_file():
@@ -46,9 +47,9 @@ def find_labels(folder: Path) -> dict[str, Path]:
 
 
 def score_folder(predictions: Path, references: Path, accept: Accept | None = None) -> dict:
-    """``cases`` (a row each, as ``case_row`` has it), ``summary`` (of each score over the cases), and by name why others are
-    ``refused``. ``accept`` is how the references are read.
+    """Scores of all cases; ``accept`` is how the references are read.
 
+    ``cases``: a row each, as ``case_row`` has it; ``summary``: of each score over the cases; ``refused``: by name, why.
     Raises FileNotFoundError and ValueError as ``find_labels`` does.
     """
     predicted, wanted = find_labels(predictions), find_labels(references)
@@ -81,6 +82,6 @@ def _score(name: str, prediction: Path | None, reference: Path | None, accept: A
     _, truth, wanted = read_case(Labels(name, reference), imaging=False, accept=accept)
     distance = corner_distance(affine, wanted, truth.shape) if found.shape == truth.shape else np.inf
     if not distance <= TOLERANCE:
-        reason = f"shape {found.shape}, corners {distance:.3g} mm from those of the reference, whose shape is {truth.shape}"
+        reason = f"shape {found.shape} for {truth.shape}, corners {distance:.3g} mm from those of the reference"
         raise CaseError(name, prediction.name, reason, "predict in the geometry of the reference")
     return case_row(found, truth, wanted)
