@@ -18,10 +18,13 @@ PARAMETERS = {
     "01_data_analysis.py": "",
     "02_preprocessing.py": "",
     "03_losses.py": "experiments = []",
-    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nepochs = 8\n'
-                      'overlap = [8, 8, 8]',
+    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\n',
     "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}",
 }
+#: Parameters of notebook 04 beside what the runner gives.
+SETTINGS = {"epochs": 8, "overlap": [8, 8, 8], "source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4],
+            "excluded": [1]}
+PARAMETERS["04_training.py"] += "\n".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
 #: Trains eight epochs, from where the history ends, and keeps count of the epochs trained in all.
 TRAINING = """
 import os, signal, sys, time
@@ -58,7 +61,8 @@ def make(folder: Path, work: dict = {}, **profile) -> tuple[Path, Path]:  # noqa
     for name, parameters in PARAMETERS.items():
         cell = f'# %% tags=["parameters"]\nbuild = ""\n{parameters}\n\n# %%\n'
         (notebooks / name).write_text(f"{HEADER}{cell}{work.get(name, '')}\n")
-    content = {"stages": ["data_analysis", "training", "results"],
+    profile["training"] = SETTINGS | profile.get("training", {})
+    content = {"simulated": True, "stages": ["data_analysis", "training", "results"],
                "experiments": [{"name": "a", "loss": "dice"}, {"name": "b", "loss": "tversky"}]} | profile
     path = folder / "dummy.yml"
     path.write_text(yaml.safe_dump(content))

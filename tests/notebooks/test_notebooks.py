@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,37 @@ def test_again_runs_nothing_and_one_change_runs_only_what_follows(smoke, tmp_pat
     assert list((smoke / "runs" / "archive").glob("focal_tversky-seed0-*")), "the former run is kept"
 
 
+def test_damage_is_named_and_healed_and_no_training_is_repeated(smoke, tmp_path):
+    run, damaged = smoke / "runs", tmp_path / "damaged"
+    shutil.copytree(smoke, damaged)
+    why = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", damaged, "--why").stdout
+    assert "never finished" not in why, why
+    volume, scores = damaged / "preprocessed" / "case_00005" / "imaging.npy", pd.read_csv(run / "dice-seed0" / "scores.csv")
+    content = bytearray(volume.read_bytes())
+    content[-1] ^= 1
+    volume.write_bytes(content)
+    scores.assign(kidney=1.0).to_csv(damaged / "runs" / "dice-seed0" / "scores.csv", index=False)
+    phantom = damaged / "data" / "case_00003" / "imaging.nii.gz"
+    for path in (phantom, damaged / "runs" / "focal_tversky-seed0" / "history.csv", damaged / "losses" / "summary.json"):
+        path.write_bytes(path.read_bytes()[:-20])
+    for name in ("focal_tversky_5-seed0/run.json", "log_cosh_dice-seed0/predictions/case_00005.nii.gz"):
+        (damaged / "runs" / name).write_bytes(b"")
+    figure = next(damaged.glob("figures/fig1*.svg"))
+    figure.unlink()
+    (damaged / "paper.pdf").unlink()
+    trained = {path: path.stat().st_mtime_ns for path in damaged.glob("runs/*/checkpoints/*")}
+    done = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", damaged)
+    assert done.returncode == 0, done.stdout
+    for path in (phantom, volume, damaged / "losses" / "summary.json", *(damaged / "runs" / name for name in (
+            "dice-seed0/scores.csv", "focal_tversky-seed0/history.csv", "focal_tversky_5-seed0/run.json"))):
+        assert f"{path} was changed since it was made" in done.stdout, path
+    assert trained == {path: path.stat().st_mtime_ns for path in damaged.glob("runs/*/checkpoints/*")}
+    assert not (damaged / "runs" / "archive").exists()
+    for name in ("preprocessed/case_00005/imaging.npy", "data/case_00003/imaging.nii.gz", "runs/dice-seed0/scores.csv",
+                 "runs/focal_tversky-seed0/history.csv", "runs/focal_tversky_5-seed0/run.json", figure.relative_to(damaged)):
+        assert (damaged / name).read_bytes() == (smoke / name).read_bytes(), name
+
+
 def test_own_loss_as_the_readme_says_adds_a_row(smoke, tmp_path):
     readme = (ROOT / "README.md").read_text()
     code = re.search(r"```python title my_loss.py\n(.*?)```", readme, re.S)[1]
@@ -122,7 +154,7 @@ def test_cross_validation_holds_every_case_out_once(tmp_path):
     assert "done in" not in kitsnb("run", profile, "--build", build).stdout, "all is up to date"
     why = kitsnb("run", write_profile(profile, experiments=experiments, stages=stages, folds=3), "--build", build, "--why").stdout
     assert "data analysis: parameter folds changed: 2 -> 3" in why  # it tells the split; the others follow it
-    assert "training dice seed 0 fold 2: after preprocessing" in why
+    assert "training dice seed 0 fold 2: never trained" in why and "preprocessing: only if data analysis will" in why
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):

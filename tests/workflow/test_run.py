@@ -6,7 +6,6 @@ from helpers.runner_at_hand import make
 
 from kitsnb.workflow.profile import load
 from kitsnb.workflow.run import run_profile
-from kitsnb.workflow.stamps import imported_modules
 
 #: Trains in no time.
 TRAINING = """
@@ -47,14 +46,6 @@ def test_a_dead_kernel_is_a_failure(tmp_path, capfd):
     assert run(tmp_path, {"01_data_analysis.py": "import os\nos._exit(0)"}) == 1
     assert "skipped" in capfd.readouterr().out
     assert not (tmp_path / "build" / "stamps" / "data_analysis.json").exists()
-
-
-def test_imports_are_followed():
-    from kitsnb.files import NOTEBOOKS
-
-    names = {"/".join(path.parts[-2:]) for path in imported_modules(NOTEBOOKS / "04_training.py")}
-    assert {"training/run.py", "losses/registry.py", "kitsnb/unet.py", "data/cases.py"} <= names
-    assert "simulation/phantom.py" not in names
 
 
 def test_missing_cases_are_all_named_before_anything_runs(tmp_path, capfd):
