@@ -12,9 +12,7 @@ import math
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -25,7 +23,7 @@ import torchio as tio
 from torch import Tensor
 
 from kitsnb.data import checks, nifti
-from kitsnb.data.cases import Case
+from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
 from kitsnb.files import plain, read_receipt, write_json, write_receipt
@@ -113,25 +111,17 @@ def preprocess_cases(
     made_from = {case.name: _made_from(case, settings, accept) for case in cases}
     receipts = {name: read_receipt(folder / name, made) for name, made in made_from.items()}
     rows = {name: receipt["row"] for name, receipt in receipts.items() if receipt}
-    kept, waiting, refused = list(rows), [case for case in cases if case.name not in rows], {}
+    kept, waiting = list(rows), [case for case in cases if case.name not in rows]
     _check_folder(folder, waiting, settings)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what new threads start with: a case has a thread
     try:
-        with ThreadPoolExecutor(workers or min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
-            jobs = {pool.submit(_write_case, case, folder / case.name, settings, accept, made_from[case.name]): case.name
-                    for case in waiting}
-            for job in as_completed(jobs):
-                try:
-                    rows[jobs[job]] = job.result()
-                except CaseError as error:
-                    warnings.warn(f"refused: {error}", stacklevel=2)
-                    refused[jobs[job]] = f"{error.file}: {error.reason}; {error.advice}"
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+        done, refused = for_each_case(
+            lambda case: _write_case(case, folder / case.name, settings, accept, made_from[case.name]),
+            waiting, workers or min(MOST_WORKERS, os.cpu_count() or 1))
     finally:
         torch.set_num_threads(threads)
+    rows |= done
     for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of other cases, and what a killed run left
         if found.name not in rows:
             shutil.rmtree(found)
