@@ -28,14 +28,12 @@ def choose_precision(settings: Training, folder: Path) -> str:
 
     A GPU computes in bfloat16 where it has that, else in float16. On a CPU, some steps of the run's own network decide; the
     answer is kept in ``folder/precision.json``, so that all runs of a build on one machine take the same.
-    Raises ValueError for float16 without a GPU.
+    Raises ValueError for what the device lacks.
     """
-    gpu = torch.cuda.is_available()
-    if settings.precision == "16-mixed" and not gpu:
-        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto", "bf16-mixed" or "32-true"')
+    check_precision(settings.precision)
     if settings.precision != "auto":
         return settings.precision
-    if gpu:
+    if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     folder.mkdir(parents=True, exist_ok=True)
     path, key = folder / "precision.json", " / ".join([machine(), str(settings.network.as_json()), str(list(settings.patch_size))])
@@ -50,6 +48,15 @@ def choose_precision(settings: Training, folder: Path) -> str:
     times = ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in found["seconds"].items())
     print(f"precision: {found['precision']} (auto; a step on a small patch: {times})", flush=True)
     return found["precision"]
+
+
+def check_precision(name: str) -> None:
+    """ValueError for a precision that this machine's GPU lacks, or that needs one."""
+    gpu = torch.cuda.is_available()
+    if name == "16-mixed" and not gpu:
+        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto", "bf16-mixed" or "32-true"')
+    if name == "bf16-mixed" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError('precision "bf16-mixed" is not in this GPU; take "auto", "16-mixed" or "32-true"')
 
 
 def machine() -> str:

@@ -29,6 +29,7 @@ from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.training.precision import choose_precision
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
+from kitsnb.workflow.launch import cores
 from kitsnb.workflow.profile import Profile
 
 #: Assumed sustained rates in TFLOPS, never measured here: 10 %, as one small patch fills no large GPU, of what the data
@@ -226,7 +227,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
                        f"a run, {checking / total:.0%} of it validation and prediction", "computed"),
         ("GPU-hours", f"at most {hours:.3g} a run, {hours * number:.3g} in all, at {rate:.3g} TFLOPS sustained",
          "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"),
-        *_time_here(profile, training, work, total, workers or profile.workers, runs or number, seconds),
+        *_time_here(profile, training, work, total, workers or cores(), runs or number, seconds),
         *_memory(training, work, cases),
     ]
     patience = _plural(training.stop_patience, "epoch")

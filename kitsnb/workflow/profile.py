@@ -6,18 +6,18 @@ every notebook, or raises one ``ProfileError`` that lists everything that is wro
 
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from kitsnb.files import NOTEBOOKS, Build, write_json
+from kitsnb.data.cases import Case
+from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.losses import LOSSES
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
-from kitsnb.training.settings import AtLeastOne, Training
+from kitsnb.training.settings import Training
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
@@ -95,7 +95,6 @@ class Content(Settings):
     description: str = ""
     simulated: bool = False
     stages: list[Literal[*STAGES]] = list(DEFAULT_STAGES)
-    workers: AtLeastOne | None = None  # training runs at a time
     folds: Annotated[int, Field(ge=2)] | None = None  # None: the split by ranges
     experiments: list[Experiment] = []
     loss_parameters: dict[str, Any] = {}  # of every experiment whose loss is the library's and has them
@@ -175,7 +174,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     if found:
         raise ProfileError(path, found)
     own = {key: getattr(checked, key) for key in Content.model_fields}
-    own |= {"experiments": experiments, "workers": checked.workers or _cores(), "parameters": parameters,
+    own |= {"experiments": experiments, "parameters": parameters,
             "stages": [stage for stage in STAGES if stage in checked.stages]}
     return Profile.model_construct(**own, name=path.stem, notebooks=notebooks,
                                    build_parameter=build or f"build/{path.stem}")
@@ -197,6 +196,32 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     parameters[stage].pop("by_runner", None)
     everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
     return parameters[stage] | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
+
+
+def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
+    """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
+    from kitsnb.data.checks import missing_from_split
+    from kitsnb.training.precision import check_precision
+
+    found, parameters = [], profile.parameters
+    given = parameters.get("training") or parameters.get("data_analysis") or {}
+    try:
+        if given.get("source") in ("folder", "hybrid"):
+            split = (given[name] for name in ("training", "validation", "excluded"))
+            found += missing_from_split(resolve(given["folder"]), *split, imaging=given["source"] == "folder")
+    except (FileNotFoundError, ValueError) as error:
+        found.append(str(error))
+    losses = parameters.get("losses", {})
+    if losses.get("folder") and resolve(losses["folder"]).is_dir():
+        label = Case(resolve(losses["folder"]) / f"case_{losses['case']:05d}").segmentation
+        found += [] if label.is_file() else [f"{label}, which notebook 03 looks at (parameter case)"]
+    if found:
+        found.append("get them, or narrow training, validation and excluded in the profile")
+    try:
+        check_precision("auto" if elsewhere else parameters.get("training", {}).get("precision", "auto"))
+    except ValueError as error:
+        found.append(f"training: {error}")
+    return found
 
 
 def _checked(content: dict, found: list[str]) -> Content:
@@ -272,6 +297,3 @@ def _loss_problems(experiment: Experiment) -> list[str]:
         return [f"experiment {experiment.name}: {kind}{error}"]
     return []
 
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

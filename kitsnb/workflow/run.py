@@ -19,7 +19,7 @@ from kitsnb.files import RECEIPT, Build, files_below, read_json, resolve, write_
 from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job, build_jobs, in_split
 from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
-from kitsnb.workflow.profile import Profile
+from kitsnb.workflow.profile import Profile, what_is_lacking
 from kitsnb.workflow.progress import Display, read_history
 from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
 
@@ -210,12 +210,13 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
     try:
         command = read_launch(launch)
         devices = profile.parameters.get("training", {}).get("devices", 1)
-        run = Run(profile, lambda: find_places(command, runs_at_a_time, devices), force, dry)
+        places = find_places(command, runs_at_a_time, devices)
+        run = Run(profile, lambda: places, force, dry)
         if unwritable := why_unwritable(profile.build.folder):
             raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another with --build")
-        if missing := missing_data(profile):
-            out.print(f"the data of {profile.name} are not complete", style="red")
-            out.print(*missing, "get them, or narrow training, validation and excluded in the profile", sep="\n  ")
+        if lacking := what_is_lacking(profile, elsewhere=bool(command)):
+            out.print(f"{profile.name} cannot run", style="red")
+            out.print(*lacking, sep="\n  ")
             return OK if dry else BAD
         if dry:
             return run_jobs(run, only)
@@ -272,21 +273,6 @@ def why_unwritable(folder: Path) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
-
-
-def missing_data(profile: Profile) -> list[str]:
-    """Cases and files that the split of ``profile`` needs and its folder lacks, all of them, before any work is begun."""
-    from kitsnb.data.checks import missing_from_split
-
-    for stage in ("training", "data_analysis"):
-        given = profile.parameters.get(stage, {})
-        if given.get("source") in ("folder", "hybrid") and all(given.get(name) for name in ("folder", "training", "validation")):
-            try:
-                return missing_from_split(resolve(given["folder"]), given["training"], given["validation"], given.get("excluded"),
-                                          imaging=given["source"] == "folder")
-            except (FileNotFoundError, ValueError) as error:
-                return [str(error)]
-    return []
 
 
 def report(run: Run, seconds: float) -> int:

@@ -16,7 +16,7 @@ from kitsnb.simulation.hybrid import groups, labels_on_grid, patient_axes, simul
 from kitsnb.simulation.phantom import simulate_case
 from kitsnb.simulation.scene import KIDNEY, TUMOUR
 from kitsnb.workflow.profile import load
-from kitsnb.workflow.run import missing_data
+from kitsnb.workflow.profile import what_is_lacking
 
 GRID = (6.0, 4.0, 4.0)
 AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0, 0, 1]])
@@ -205,7 +205,7 @@ def test_what_the_labels_lack_is_said_before_any_work(tmp_path, monkeypatch):
     overrides = [f"{stage}.{name}={value}" for stage in ("training", "data_analysis") for name, value in split.items()]
     profile = load(NOTEBOOKS / "profiles" / "hybrid.yml", overrides)
     assert profile.simulated and len(profile.experiments) == 7
-    assert missing_data(profile) == ["case_00004", "case_00005"]
+    assert what_is_lacking(profile)[:2] == ["case_00004", "case_00005"]
 
 
 def test_bad_arguments_are_refused(tmp_path):

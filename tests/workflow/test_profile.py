@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from kitsnb.files import NOTEBOOKS, ROOT
 from kitsnb.workflow.parameters import check, read_parameters
-from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters
+from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters, what_is_lacking
 
 SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
 #: A loss of a reader that knows two classes only, one that gives no gradient, and one that ends Python.
@@ -44,14 +45,14 @@ BAD = [
     ({"deviations": [{"setting": "a", "paper": "b", "here": "c"}]}, r"deviations\[0\].why Field required"),
     # types
     ({"simulated": "yes"}, "simulated must be a valid boolean, not 'yes'"), ({"title": 3}, "title must be a valid string, not 3"),
-    ({"seeds": 3}, "seeds must be a valid list"), ({"workers": 1.5}, "workers"), ({"training": [1]}, "training must be a valid dict"),
+    ({"seeds": 3}, "seeds must be a valid list"), ({"folds": 1.5}, "folds"), ({"training": [1]}, "training must be a valid dict"),
     ({"common": {"training": 5}}, "common: training must"), ({"training": {"patch_size": 32}}, "training: patch_size"),
     ({"training": {"epochs": "3"}}, "training: epochs must be a valid integer, not '3'"),
     ({"training": {"epochs": True}}, "epochs must be a valid integer, not True"), ({"losses": {"others": "dice"}}, "losses: others"),
     ({"training": {"learning_rate": "fast"}}, "learning_rate must be a valid number"),
     ({"training": {"schedule": 3}}, "training: schedule must be 'plateau' or 'poly', not 3"),
     # ranges
-    ({"workers": 0}, "workers must be greater than or equal to 1"), ({"folds": 1}, "folds must be greater than or equal to 2"),
+    ({"folds": 1}, "folds must be greater than or equal to 2"),
     ({"folds": 9}, "8 cases can be cut into 2 to 8 folds, not 9"),
     ({"training": {"epochs": 0}}, "training: epochs must be greater than or equal to 1, not 0"),
     ({"training": {"learning_rate": 0.0}}, "learning_rate must be greater than 0"),
@@ -162,6 +163,24 @@ def test_a_profile_that_extends_another_changes_what_it_names(tmp_path):
     assert changed.parameters["training"]["network"] == smoke.parameters["training"]["network"] | {"depth": 1}
     assert changed.parameters["preprocessing"] == smoke.parameters["preprocessing"] and changed.seeds == [3]
     assert changed.name == "changed" and changed.title == smoke.title and changed.build.folder.name == "changed"
+
+
+def test_what_data_and_machine_lack_is_said_before_any_start(tmp_path, monkeypatch):
+    def real(number):
+        (tmp_path / "data" / f"case_{number:05d}").mkdir(parents=True)
+        (tmp_path / "data" / f"case_{number:05d}" / "segmentation.nii.gz").touch()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    change = {"simulated": False, "common": {"source": "folder", "folder": str(tmp_path / "data")}, "losses": {"case": 9}}
+    assert "no such folder" in what_is_lacking(load(written(tmp_path, change)))[0]
+    for number in range(7):
+        real(number)
+    assert what_is_lacking(load(written(tmp_path, change)))[0] == "case_00007"
+    real(7)
+    lacking = what_is_lacking(load(written(tmp_path, change)))
+    assert "case_00009" in lacking[0] and "parameter case" in lacking[0] and "get them" in lacking[1]
+    half = load(written(tmp_path, change | {"losses": {"case": 7}, "training": {"precision": "16-mixed"}}))
+    assert 'precision "16-mixed" needs a GPU' in what_is_lacking(half)[0] and what_is_lacking(half, elsewhere=True) == []
 
 
 def test_loss_parameters_reach_every_loss_of_the_library_that_has_them(tmp_path):
