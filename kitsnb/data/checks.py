@@ -14,9 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.data.cases import Case, discover, select
-from kitsnb.data.nifti import (
-    DOWNLOAD_AGAIN, EXTENT, CaseError, Finding, corner_distance, longest_side, read_nifti, spacing_of, voxel_ml,
-)
+from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, corner_distance, read_nifti, spacing_of
 
 #: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
 TOLERANCE = 1e-3
@@ -71,12 +69,12 @@ def read_case(
     Findings that do not refuse the case are added to ``notes``. Raises CaseError for one that does.
     """
     accept, notes = accept or Accept(), [] if notes is None else notes
-    labels, affine = read_volume(case.name, case.segmentation, notes)
+    labels, affine = read_nifti(case.segmentation, case.name, notes)
     labels = _labels(case, labels, accept, notes)
     if not imaging:
         _note_spacing(affine, notes)
         return None, labels, affine
-    volume, volume_affine = read_volume(case.name, case.imaging, notes)
+    volume, volume_affine = read_nifti(case.imaging, case.name, notes)
     check_hu(case.name, case.imaging, volume, notes)
     _check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
     _note_spacing(volume_affine, notes)
@@ -132,31 +130,6 @@ def missing_from_split(
     files += [case.imaging for case in (*split.training, *split.validation) if with_imaging]
     lacking = sorted(f"{path.parent.name}/{path.name}" for path in files if not path.is_file())
     return [*split.missing, *lacking]
-
-
-def read_volume(name: str, path: Path, notes: list[Finding]) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels [three axes] and affine of the file ``path`` of the case ``name``, in a geometry that makes sense.
-
-    Raises CaseError as ``read_nifti`` and ``check_geometry`` do.
-    """
-    array, affine = read_nifti(path, name, notes)
-    check_geometry(name, path, array.shape, affine)
-    return array, affine
-
-
-def check_geometry(name: str, path: Path, shape: Sequence[int], affine: np.ndarray) -> None:
-    """Raise CaseError unless ``shape`` is a volume's and ``affine`` (mm) gives it a body's size."""
-    if len(shape) != 3 or min(shape) < 1:
-        raise CaseError(name, path.name, f"shape {tuple(shape)} is no volume", "store one volume with three axes", "not_a_volume")
-    spacing = spacing_of(affine)
-    if not (np.isfinite(affine).all() and (spacing > 0).all() and voxel_ml(affine) > 0):
-        reason = f"geometry: spacing {' x '.join(f'{value:g}' for value in spacing)} mm is impossible"
-        raise CaseError(name, path.name, reason, "repair the header's sform or qform", "geometry")
-    longest = longest_side(shape, affine)
-    if not EXTENT[0] < longest < EXTENT[1]:
-        size = f"{longest / 10:.2g} cm" if longest < 1000 else f"{longest / 1000:.3g} m"
-        reason = f"geometry: the volume would be {size} wide (longest side {longest:.3g} mm)"
-        raise CaseError(name, path.name, reason, "store the spacing in mm, or say its unit in xyzt_units", "geometry")
 
 
 def _check_finite(name: str, path: Path, array: np.ndarray) -> None:

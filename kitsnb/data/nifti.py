@@ -110,8 +110,8 @@ def read_nifti(
         while piece := stream.read(READ):  # the checksum is compared only when the stream's end is reached
             surplus += len(piece)
         if surplus:
-            raise CaseError(*_named(path, case), f"corrupt: {surplus} bytes follow the voxels of shape {header.shape}",
-                            f"the header does not belong to them; {DOWNLOAD_AGAIN}", "corrupt")
+            reason = f"corrupt: {surplus} bytes follow the voxels of shape {header.shape}"
+            raise CaseError("", "", reason, f"the header does not belong to them; {DOWNLOAD_AGAIN}", "corrupt")
         array = np.frombuffer(raw, header.dtype, math.prod(header.shape), header.stored.get_data_offset())
         slope, intercept = header.stored.get_slope_inter()
     array = array.reshape(header.shape, order="F")
@@ -137,13 +137,13 @@ def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tupl
             first = file.read(256)
         packed = first.startswith(b"\x1f\x8b")
         if not packed:
-            _refuse_other_files(first, error)
+            _refuse_other_files(first)
             notes.append(Finding("not_packed", f"{path.name}: is not compressed"))
         with (igzip.open if packed else open)(path, "rb") as stream:
             start = stream.read(540)
-            stored = _parse(start)
-            room = path.stat().st_size * (MOST_PACKED if packed else 1)
-            yield stream, _header(path, stored, room, notes), start
+            header, oddities = _header(_parse(start), path.stat().st_size * (MOST_PACKED if packed else 1))
+            notes += [Finding(code, f"{path.name}: {text}") for code, text in oddities]
+            yield stream, header, start
     except CaseError as raised:
         raise error(raised.reason, raised.advice, raised.code) from raised.__cause__
     except MemoryError as raised:
@@ -162,16 +162,19 @@ def _named(path: Path, case: str | None) -> tuple[str, str]:
     return case or (names[-1] if names else path.parent.name), path.name
 
 
-def _refuse_other_files(first: bytes, error) -> None:
-    """Raise what ``error`` makes of a file that begins neither as gzip nor as NIfTI."""
+def _refuse_other_files(first: bytes) -> None:
+    """Raise CaseError for a file that begins neither as gzip nor as NIfTI."""
+    reason, advice, code = "", DOWNLOAD_AGAIN, "corrupt"
     if not first:
-        raise error("corrupt: the file is empty")
-    if first.startswith(b"version https://git-lfs"):
-        raise error("corrupt: a pointer of Git LFS, not the file itself", "fetch it with git lfs pull", "pointer")
-    if first.lstrip().startswith(b"<"):
-        raise error("corrupt: a web page that was saved instead of the file")
-    if int.from_bytes(first[:4], "little") not in (348, 540) and int.from_bytes(first[:4], "big") not in (348, 540):
-        raise error("corrupt: neither a gzip nor a NIfTI file")
+        reason = "the file is empty"
+    elif first.startswith(b"version https://git-lfs"):
+        reason, advice, code = "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull", "pointer"
+    elif first.lstrip().startswith(b"<"):
+        reason = "a web page that was saved instead of the file"
+    elif {348, 540}.isdisjoint(int.from_bytes(first[:4], order) for order in ("little", "big")):
+        reason = "neither a gzip nor a NIfTI file"
+    if reason:
+        raise CaseError("", "", f"corrupt: {reason}", advice, code)
 
 
 def _parse(start: bytes) -> nib.Nifti1Header:
@@ -185,54 +188,66 @@ def _voxel_bytes(stored: nib.Nifti1Header) -> int:
     return math.prod(map(int, stored.get_data_shape())) * stored.get_data_dtype().itemsize
 
 
-def _header(path: Path, stored: nib.Nifti1Header, room: int, notes: list[Finding]) -> Header:
-    """What ``stored`` says, checked against the ``room`` in bytes that the file has for voxels, before any is allocated."""
-    full, dtype = tuple(map(int, stored.get_data_shape())), stored.get_data_dtype()
+def _header(stored: nib.Nifti1Header, room: int) -> tuple[Header, list[tuple[str, str]]]:
+    """What ``stored`` says, and what is odd about it. No voxel is allocated before ``room``, the bytes that the file can have
+    for all, is compared.
+    """
+    full, dtype, oddities = tuple(map(int, stored.get_data_shape())), stored.get_data_dtype(), []
     if any(n < 0 for n in full):
-        raise CaseError("", path.name, f"corrupt: negative dimensions {full}", DOWNLOAD_AGAIN, "corrupt")
+        raise CaseError("", "", f"corrupt: negative dimensions {full}", DOWNLOAD_AGAIN, "corrupt")
     needed = int(stored.get_data_offset()) + _voxel_bytes(stored)
     if stored.get_data_offset() < stored.sizeof_hdr or needed > room:
         reason = f"corrupt: the header says {needed} bytes with voxels of shape {full}; no file of this size holds them"
-        raise CaseError("", path.name, reason, DOWNLOAD_AGAIN, "corrupt")
+        raise CaseError("", "", reason, DOWNLOAD_AGAIN, "corrupt")
     if dtype.kind not in "biuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours"
-        raise CaseError("", path.name, f"voxels are {kind}, not one number each", "store HU or labels as integers or floats", "dtype")
+        raise CaseError("", "", f"voxels are {kind}, not one number each", "store HU or labels as integers or floats", "dtype")
     shape = full
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise CaseError("", "", f"shape {full} is no volume", "store one volume with three axes", "not_a_volume")
     if shape != full:
-        notes.append(Finding("squeezed", f"{path.name}: shape {full} was taken as {shape}"))
-    return Header(shape, _affine(path, stored, shape, notes), dtype, stored)
+        oddities.append(("squeezed", f"shape {full} was taken as {shape}"))
+    affine, unit = _affine(stored, shape)
+    if unit != "mm":
+        oddities.append(("unit", f"its geometry is stored in {unit}, and was taken so"))
+    return Header(shape, affine, dtype, stored), [*oddities, *_doubts(stored, shape, affine)]
 
 
-def _affine(path: Path, stored: nib.Nifti1Header, shape: tuple[int, ...], notes: list[Finding]) -> np.ndarray:
-    """The affine in mm; what is doubtful about it is noted."""
+def _affine(stored: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[np.ndarray, str]:
+    """The affine in mm, which must give a volume of ``shape`` a body's size, and the unit that it is stored in."""
     affine = np.asarray(stored.get_best_affine(), np.float64)
-    (unit, factor), longest = _UNITS.get(int(stored["xyzt_units"]) & 7, ("mm", 1.0)), longest_side(shape, affine)
-    if factor != 1 and not EXTENT[0] < longest < EXTENT[1] and EXTENT[0] < factor * longest < EXTENT[1]:
-        affine = np.diag([factor, factor, factor, 1]) @ affine
-        notes.append(Finding("unit", f"{path.name}: its geometry is stored in {unit}, and was taken so"))
+    spacing, unit, factor = spacing_of(affine), *_UNITS.get(int(stored["xyzt_units"]) & 7, ("mm", 1.0))
+    if not (np.isfinite(affine).all() and voxel_ml(affine) > 0):
+        shown = " x ".join(f"{value:g}" for value in spacing)
+        raise CaseError("", "", f"geometry: spacing {shown} mm is impossible", "repair the header's sform or qform", "geometry")
+    longest = float((spacing * shape).max())
+    if EXTENT[0] < longest < EXTENT[1]:
+        return affine, "mm"
+    if EXTENT[0] < factor * longest < EXTENT[1]:
+        return np.diag([factor, factor, factor, 1]) @ affine, unit
+    size = f"{longest / 10:.2g} cm" if longest < 1000 else f"{longest / 1000:.3g} m"
+    raise CaseError("", "", f"geometry: the volume would be {size} wide (longest side {longest:.3g} mm)",
+                    "store the spacing in mm, or say its unit in xyzt_units", "geometry")
+
+
+def _doubts(stored: nib.Nifti1Header, shape: tuple[int, ...], affine: np.ndarray) -> Iterator[tuple[str, str]]:
+    """What is doubtful about orientation and geometry: codes and sentences."""
     if not stored["sform_code"] and not stored["qform_code"]:
-        notes.append(Finding("orientation", f"{path.name}: says no orientation (the codes of qform and sform are 0); "
-                             f"{orientation_of(affine)} was assumed, so left and right may be wrong"))
+        yield "orientation", (f"says no orientation (the codes of qform and sform are 0); {orientation_of(affine)} was assumed, "
+                              "so left and right may be wrong")
     elif stored["sform_code"] and stored["qform_code"]:
         try:
-            distance = corner_distance(stored.get_qform(), stored.get_sform(), (*shape, 1, 1)[:3])
+            distance = corner_distance(stored.get_qform(), stored.get_sform(), shape)
         except HeaderDataError:  # no quaternion of length one
             distance = math.inf
         if not distance <= CONFLICT:
-            notes.append(Finding("forms", f"{path.name}: qform and sform put its corners {distance:.3g} mm apart; sform was taken"))
-    box = spacing_of(affine).prod() / 1000
-    if np.isfinite(box) and 0 < voxel_ml(affine) < RECTANGULAR * box:
-        angle = math.degrees(math.acos(voxel_ml(affine) / box))
-        notes.append(Finding("sheared", f"{path.name}: its axes are {angle:.2g} degrees off right angles (gantry tilt?); volumes are "
-                             "right, distances between surfaces are left out"))
-    return affine
-
-
-def longest_side(shape: Sequence[int], affine: np.ndarray) -> float:
-    """The longest side of a volume, in the unit of ``affine``."""
-    return float(max(n * step for n, step in zip(shape, spacing_of(affine))))
+            yield "forms", f"qform and sform put its corners {distance:.3g} mm apart; sform was taken"
+    share = 1000 * voxel_ml(affine) / spacing_of(affine).prod()
+    if share < RECTANGULAR:
+        yield "sheared", (f"its axes are {math.degrees(math.acos(share)):.2g} degrees off right angles (gantry tilt?); volumes are "
+                          "right, distances between surfaces are left out")
 
 
 def corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import check_geometry, check_hu, read_volume
+from kitsnb.data.checks import check_hu
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
 from kitsnb.drawing import three_views
 from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
@@ -113,8 +113,8 @@ def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[d
     ``keep`` ``dropped``), and what is odd about the CT. Raises CaseError where the CT cannot be used.
     """
     notes: list[Finding] = []
-    header = _header(job)  # before all voxels are read
-    array, affine = read_volume(job.name, job.imaging, notes)
+    header = read_header(job.imaging, job.name)  # before all voxels are read
+    array, affine = read_nifti(job.imaging, job.name, notes)
     check_hu(job.name, job.imaging, array, notes)
     try:
         grid = z_score(to_grid(array, affine, trained.preprocessing)[0][0], trained.preprocessing)
@@ -129,13 +129,6 @@ def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[d
     kidney, tumour = (np.count_nonzero(labels == label) for label in (1, 2))
     voxels = {"kidney": kidney, "tumour": tumour} | ({} if keep is None else {"dropped": dropped - kidney - tumour})
     return {name: voxel_ml(affine) * count for name, count in voxels.items()}, notes
-
-
-def _header(job: Job) -> Header:
-    """Geometry of a job's CT. Raises CaseError where it is impossible."""
-    header = read_header(job.imaging, job.name)
-    check_geometry(job.name, job.imaging, header.shape, header.affine)
-    return header
 
 
 def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, int, int]:
@@ -185,7 +178,7 @@ def predict_all(
     refused: dict[str, CaseError] = {}
     for job in jobs:
         try:
-            header = _header(job)
+            header = read_header(job.imaging, job.name)
             why = why_predict(job, partial(made_from, trained, job, keep), force)
         except CaseError as error:
             refused[job.name] = error

@@ -1,5 +1,6 @@
 """The same spoilt files in every room that reads cases: each names five of ten and uses the other five."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_preprocessing(ten, tmp_path):
 
 
 def test_prediction(ten, tmp_path):
-    jobs = find_jobs(ten[0][0].folder.parent, tmp_path / "out")
+    jobs, _ = find_jobs(ten[0][0].folder.parent, tmp_path / "out")
     trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
     refused = predict_all(trained, jobs, Console(quiet=True))
     check_named({name: str(error) for name, error in refused.items()}, ten[1])
@@ -93,9 +94,9 @@ def test_prediction_warns_of_what_a_check_notes(ten, tmp_path):
     write(source, array[..., None], affine)
     with_header(source, qform_code=0, sform_code=0)
     trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
-    with pytest.warns(UserWarning) as warned:
-        assert not predict_all(trained, find_jobs(source, tmp_path / "out.nii.gz"), Console(quiet=True))
-    said = " ".join(str(warning.message) for warning in warned)
+    screen = Console(file=io.StringIO(), width=500)
+    assert not predict_all(trained, find_jobs(source, tmp_path / "out.nii.gz")[0], screen)
+    said = screen.file.getvalue()
     assert "left and right may be wrong" in said and "was taken as" in said
     labels, affine = read_nifti(tmp_path / "out.nii.gz", notes=(notes := []))
     assert labels.shape == array.shape and [found.code for found in notes] == ["orientation"]
