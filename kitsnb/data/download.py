@@ -65,10 +65,24 @@ def download(
     to, console = Path(to).expanduser(), console or Console(soft_wrap=True, highlight=False)
     sources = Sources(to, labels_address, imaging_address, registry, retries)
     names = sources.numbers if cases is None else list(cases)
-    sources.check(names)
+    if unknown := [f"case_{number:05d}" for number in sorted(set(names) - set(sources.numbers))]:
+        raise ValueError(f"{', '.join(unknown[:5])}: KiTS19 has labels for {len(sources.numbers)} cases, the last "
+                         f"{max(sources.numbers)}; ask for these")
     jobs = {name: [f"{name}/{file}" for file in (SEGMENTATION, IMAGING)[: 1 if labels_only else 2]]
             for name in (f"case_{number:05d}" for number in names)}
     jobs = {"all cases": [CLINICAL], **jobs}
+    failures = _bring(sources, jobs, workers, console)
+    wanted = sum(map(len, jobs.values()))
+    console.print(f"{to}: {wanted - len(failures)} of {wanted} files are there and verified", markup=False)
+    for error in failures:
+        console.print(f"failed: {error}", markup=False)
+    if not failures:
+        shutil.rmtree(to / ARRIVING, ignore_errors=True)
+    return failures
+
+
+def _bring(sources: "Sources", jobs: dict[str, list[str]], workers: int, console: Console) -> list[CaseError]:
+    """Bring the files of every case, under a bar; what failed, sorted by case."""
     columns = (MofNCompleteColumn(), TextColumn("cases"), BarColumn(), TextColumn("{task.fields[megabytes]:.0f} MB"),
                TimeElapsedColumn())
     failures: list[CaseError] = []
@@ -85,14 +99,7 @@ def download(
             sources.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    failures.sort(key=lambda error: error.case)
-    wanted = sum(map(len, jobs.values()))
-    console.print(f"{to}: {wanted - len(failures)} of {wanted} files are there and verified", markup=False)
-    for error in failures:
-        console.print(f"failed: {error}", markup=False)
-    if not failures:
-        shutil.rmtree(to / ARRIVING, ignore_errors=True)
-    return failures
+    return sorted(failures, key=lambda error: error.case)
 
 
 class Sources:
@@ -111,12 +118,6 @@ class Sources:
             self.notes = json.loads((to / NOTES).read_text())
         except (FileNotFoundError, ValueError):  # without notes all is verified anew
             self.notes = {}
-
-    def check(self, numbers: Iterable[int]) -> None:
-        """Raise ValueError unless KiTS19 has the cases ``numbers``."""
-        if unknown := [f"case_{number:05d}" for number in sorted(set(numbers) - set(self.numbers))]:
-            raise ValueError(f"{', '.join(unknown[:5])}: KiTS19 has labels for {len(self.numbers)} cases, the last "
-                             f"{max(self.numbers)}; ask for these")
 
     def url(self, name: str) -> str:
         return f"{self.imaging_address}/{name[:10]}.nii.gz" if name.endswith(IMAGING) else self.labels.get_url(name)
@@ -139,26 +140,19 @@ class Sources:
         target, part = self.to / name, self.to / ARRIVING / name
         if target.is_file() and self.notes.get(name) == _mark(target):
             return
-        if not (target.is_file() and self._is_right(name, target)):
+        try:
+            self.verify(name, target)
+        except CaseError as error:
+            if error.code == "memory":
+                raise
             self._fetch_imaging(name, part) if name.endswith(IMAGING) else self.labels.fetch(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
+            if target.exists():  # cut short by another program, or changed by hand
                 target.replace(target.with_name(f"{target.name}.replaced"))
             part.replace(target)
         with self.lock:
             self.notes[name] = _mark(target)
             write_json(self.to / NOTES, self.notes)
-
-    def _is_right(self, name: str, path: Path) -> bool:
-        if not name.endswith(IMAGING):
-            return pooch.file_hash(str(path)) == self.labels.registry[name]
-        try:
-            self.verify_imaging(name, path)
-        except CaseError as error:
-            if error.code == "memory":
-                raise
-            return False
-        return True
 
     def _fetch_imaging(self, name: str, part: Path) -> None:
         """Bring ``part``, going on from the bytes that are there; what is wrong at its end is fetched afresh, once."""
@@ -174,23 +168,27 @@ class Sources:
             with part.open("ab") as file:
                 http_get(remote.location, file, resume_size=file.tell(), expected_size=remote.size, tqdm_class=self._bar())
             try:
-                return self.verify_imaging(name, part, remote.etag)
+                return self.verify(name, part, remote.etag)
             except CaseError as error:
-                if error.code != "memory":
-                    part.unlink()
-                if last or error.code == "memory":
+                if error.code == "memory":
+                    raise
+                part.unlink()
+                if last:
                     raise
 
-    def verify_imaging(self, name: str, path: Path, etag: str | None = None) -> None:
-        """Raise CaseError unless the imaging at ``path`` is whole, of its label's shape, and what ``etag`` says, if a SHA-256."""
-        case, file = name.split("/")
-        if re.fullmatch("[0-9a-f]{64}", etag or "") and (digest := pooch.file_hash(str(path))) != etag:
-            raise CaseError(case, file, f"SHA-256 is {digest[:12]}..., not {etag[:12]}... as published", GO_ON)
-        with self.lock:  # the largest volumes take 2 GB of memory; one at a time
-            shape = read_nifti(path, case)[0].shape
-        expected = read_header(self.to / case / SEGMENTATION).shape
-        if shape != expected:
-            raise CaseError(case, file, f"shape {shape} differs from {SEGMENTATION}'s {expected}", GO_ON)
+    def verify(self, name: str, path: Path, etag: str | None = None) -> None:
+        """Raise CaseError unless ``path`` is the file ``name``: by SHA-256, from registry or ``etag``; imaging is read, too."""
+        case, file = Path(name).parent.name, Path(name).name
+        expected = self.labels.registry.get(name) or (etag if re.fullmatch("[0-9a-f]{64}", etag or "") else None)
+        if not path.is_file():
+            raise CaseError(case, file, "missing", GO_ON)
+        if expected and (digest := pooch.file_hash(str(path))) != expected:
+            raise CaseError(case, file, f"SHA-256 is {digest[:12]}..., not {expected[:12]}... as published", GO_ON)
+        if file == IMAGING:
+            with self.lock:  # the largest volumes take 2 GB of memory; one at a time
+                shape = read_nifti(path, case)[0].shape
+            if shape != (wanted := read_header(self.to / case / SEGMENTATION).shape):
+                raise CaseError(case, file, f"shape {shape} differs from {SEGMENTATION}'s {wanted}", GO_ON)
 
     def _bar(self) -> type:
         """A progress bar as huggingface_hub takes one: it only counts bytes, and stops the transfer when that is asked for."""
