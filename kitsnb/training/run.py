@@ -23,7 +23,7 @@ from kitsnb.training.devices import Ranks, device_of, end_with_parent, find_rank
 from kitsnb.training.history import History, best_row, has_stopped, performance
 from kitsnb.training.module import SegmentationModule, compile_in_place
 from kitsnb.training.patches import PatchSampler, fixed_patches
-from kitsnb.training.precision import choose_precision
+from kitsnb.training.precision import choose_precision, machine
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
 from kitsnb.unet import UNet3D
@@ -54,7 +54,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
         held.enter_context(_threads(found["threads"]))
         history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
                           list(found["rows"]), found["peak"])
-        facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads()}
+        facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads(),
+                 "machine": machine()}
         _fit(settings, training, validation, folder, [history, Checkpoints(folder / "checkpoints", history, belongs, facts)],
              ranks, found["precision"])
         return summary(settings, {**facts, "rows": history.rows, "peak": history.peak})
@@ -126,7 +127,8 @@ def summary(settings: Training, found: dict) -> dict:
         "loss": settings.loss, "loss_parameters": settings.loss_parameters, "seed": settings.seed,
         "epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"],
         **performance(rows, settings.patches_of_an_epoch), "peak_memory_mb": round(found["peak"]),
-        "trainable_parameters": trainable, "device": found["device"], "devices": settings.devices, "precision": found["precision"],
+        "trainable_parameters": trainable, "device": found["device"], "devices": settings.devices,
+        "precision": found["precision"], "threads": found["threads"], "machine": found.get("machine"),
     }
 
 
