@@ -20,7 +20,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, benchmarks, or a file like theirs")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="change a parameter, as in training.epochs=30; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
-LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 20 GB")]
+LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
 
 
 @app.command()
