@@ -59,6 +59,18 @@ def test_a_receipt_says_what_a_folder_was_made_from(tmp_path):
     assert read_receipt(folder, made_from) is None and read_receipt(tmp_path, made_from) is None
 
 
+def test_a_receipt_of_a_single_file_lies_hidden_beside_it(tmp_path):
+    file = tmp_path / "labels.nii.gz"
+    file.write_text("one")
+    (tmp_path / "other.txt").write_text("not part of it")
+    write_receipt(file, {"run": "a"})
+    assert [path.name for path in files_below(tmp_path)] == ["labels.nii.gz", "other.txt"]
+    (tmp_path / "other.txt").write_text("changed")
+    assert read_receipt(file, {"run": "a"}) and read_receipt(file, {"run": "b"}) is None
+    file.write_text("two")
+    assert read_receipt(file, {"run": "a"}) is None
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"made_from": 1}', '{"made_from": 1, "files": 3}', '{"made_from": 1, "files": {"a": 1}}'])
 def test_a_damaged_receipt_is_none(tmp_path, content):
     (tmp_path / ".made_from.json").write_text(content)

@@ -358,6 +358,33 @@ def test_a_folder_of_unpacked_files_predicts_and_the_rest_is_listed(run, phantom
     assert visible(tmp_path / "out") == ["prediction_a.nii.gz"]
 
 
+def test_of_ten_cases_five_spoilt_ones_are_named_and_five_are_used(run, phantom, tmp_path):
+    """Spoilt by kind of data, unit, values, damage and download; good ones that are only stored otherwise."""
+    folder, hu, affine = tmp_path / "ct", phantom.imaging, phantom.affine
+    colours = np.zeros(hu.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    arrays = {
+        "colours": (colours, affine), "centimetres": (hu, np.diag([0.1, 0.1, 0.1, 1]) @ affine), "scaled": (hu / 1000, affine),
+        "plain": (hu, affine), "four axes": (hu[..., None], affine), "floats": (hu.astype(np.float32), affine),
+        "turned": (hu[:, ::-1], affine @ np.diag([1, -1, 1, 1])), "metres": (hu, np.diag([1e-3, 1e-3, 1e-3, 1]) @ affine),
+    }
+    folder.mkdir()
+    for name, (array, matrix) in arrays.items():
+        image = nib.Nifti1Image(np.asarray(array), matrix)
+        image.header.set_xyzt_units("meter" if name == "metres" else "mm")
+        image.to_filename(folder / f"{name}.nii{'' if name == 'plain' else '.gz'}")
+    (folder / "cut.nii.gz").write_bytes((folder / "floats.nii.gz").read_bytes()[:-100])
+    (folder / "pointer.nii.gz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    status, said = command(folder, "--run", run, "--output", tmp_path / "out", "--no-picture")
+    reasons = {"colours": "voxels are colours", "centimetres": "the volume would be", "scaled": "too narrow for HU",
+               "cut": "corrupt", "pointer": "a pointer of Git LFS"}
+    assert status == 1 and said.count(" refused: ") == 5
+    for name, reason in reasons.items():
+        assert reason in said[said.index(f"refused: {name}: ") :].split(" refused: ")[0]
+    good = sorted(set(arrays) - set(reasons))
+    assert visible(tmp_path / "out") == [f"prediction_{name}.nii.gz" for name in good]
+    assert "metres: metres.nii.gz: its geometry is stored in metres" in said
+
+
 def test_labels_keep_both_forms_of_the_ct_s_header(trained, phantom, tmp_path):
     image = nib.Nifti1Image(phantom.imaging, None)
     image.set_qform(phantom.affine, code=1)
