@@ -6,7 +6,7 @@ papermill only warns about an unknown parameter, and takes a value of any type; 
 import ast
 import re
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, create_model, model_validator
 
@@ -45,7 +45,8 @@ TYPES = {
     "phantom_seed": Seed, "hybrid_seed": Seed, "phantom_number": Number, "case": Number, "validation": Range,
     "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple,
     "steps": Annotated[int, Field(ge=2)], "repeats": AtLeastOne, "workers": AtLeastOne | None,
-    "loss_sizes": list[list[AtLeastOne]],
+    "loss_sizes": list[list[AtLeastOne]], "others": list[str],
+    "parts": list[Literal["reading", "preprocessing", "sampling", "inference", "metric", "losses", "steps", "training"]],
 }
 
 

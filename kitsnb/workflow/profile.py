@@ -10,10 +10,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from kitsnb.data.cases import Case
-from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
+from kitsnb.files import NOTEBOOKS, PAPER, Build, resolve, write_json
 from kitsnb.losses import LOSSES
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
@@ -47,6 +48,8 @@ GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "resu
 
 def printable(title: str) -> str:
     """``title`` if figures can show it: between two dollar signs stands mathematics. Else ValueError."""
+    if not title.isprintable():
+        raise ValueError(f"must be one line of printable text, not {title!r}")
     if title.count("$") > 1:
         from matplotlib.mathtext import MathTextParser
 
@@ -166,6 +169,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     cells = _cells(notebooks, checked, found)
     parameters = _parameters(checked, cells, found)
     found += [problem for experiment in experiments for problem in _loss_problems(experiment)]
+    found += _name_problems(experiments, parameters)
     taken = {name for experiment in experiments for name in experiment.parameters}
     found += [f"loss_parameters: no loss of an experiment has a parameter {name!r}"
               for name in checked.loss_parameters if name not in taken]
@@ -287,6 +291,17 @@ def _with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
     taken = inspect.signature(LOSSES[experiment.loss]).parameters if experiment.loss in LOSSES else ()
     own = {name: value for name, value in parameters.items() if name in taken}
     return experiment.model_copy(update={"parameters": own | experiment.parameters})
+
+
+def _name_problems(experiments: list[Experiment], parameters: dict) -> list[str]:
+    """Parameters that name a loss or a row of Table 1, the profile's or the seed paper's, which is not there."""
+    rows = [experiment.name for experiment in experiments]
+    rows += [row["experiment"] for row in yaml.safe_load((PAPER / "seed_paper.yml").read_text("utf-8"))["table"]]
+    results, losses = parameters.get("results", {}), parameters.get("losses", {})
+    named = [("results.baseline", results.get("baseline"), rows), ("losses.reference", losses.get("reference"), rows)]
+    named += [("losses.others", name, LOSSES) for name in losses.get("others") or []]
+    return [f"{place}: there is no {name!r}; {nearest(name, valid)}" for place, name, valid in named
+            if isinstance(name, str) and name not in valid]
 
 
 def _loss_problems(experiment: Experiment) -> list[str]:

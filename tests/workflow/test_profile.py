@@ -89,6 +89,10 @@ BAD = [
     ({"simulated": False, "common": {"simulated": False, "source": "hybrid", "folder": "x"}}, "source hybrid is simulated CT"),
     ({"common": {"folder": "$KITSNB_NOT_THERE"}}, "environment variable KITSNB_NOT_THERE is not set"),
     # losses and their names
+    ({"results": {"baseline": "log_cosh_dyce"}}, "results.baseline: there is no .* did you mean 'log_cosh_dice'"),
+    ({"losses": {"reference": "dicee"}}, "losses.reference: there is no .* did you mean 'dice'"),
+    ({"losses": {"others": ["focal_"]}}, "losses.others: there is no 'focal_'; did you mean 'focal'"),
+    ({"benchmarks": {"parts": ["loss"]}}, r"benchmarks: parts\[0\] must be 'reading'"), ({"title": "two\nlines"}, "title must be one line"),
     ({"experiments": []}, "the stage training needs at least one"),
     ({"experiments": [{"name": "a", "loss": "weighted_dice", "parameters": {"weights": [1, 2]}}]}, "experiment a: .*weights"),
     ({"experiments": [{"name": "a", "loss": "dice", "parameters": {"smooth": float("nan")}}]}, "experiment a: .*finite"),
