@@ -13,159 +13,203 @@
 # ---
 
 # %% [markdown]
-# # One run: one loss, one seed
+# # 4. One run: one loss, one seed
 #
 # The runner executes this notebook once for each row of Table 1 and each seed (and fold, where the profile has folds). It trains
 # the 3D U-Net on patches, keeps the weights of the epoch with the lowest validation loss, predicts the held-out cases in their
-# native geometry, and scores them.
+# native geometry, and scores them. The network, the patches and the seeds are the same for every row; the loss alone differs.
 #
-# The network, the patches and the seeds are the same for every row; the loss alone differs.
+# Opened by hand it shows the finished run of this name and trains nothing. With `train_now = True` it trains what the cell below
+# says, into a folder of its own below `by_hand`; the paper's runs stay as they are.
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
+by_runner = False  # True: executed by make, which trains and writes; by hand a notebook only looks
 experiment = "dice"  # name of the row of Table 1
-title = "Dice loss"  # how the table calls it
-loss = "dice"  # name in kitsnb.losses.LOSSES, or "file.py:function"
-loss_parameters = {"batch": True}  # arguments of that loss
 seed = 0  # weights, patches and augmentation follow from it
-source = "phantom"  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
+fold: int | None = None  # number of the group that is held out, from 0, where the build has folds
+train_now = False  # True: train by hand, with the settings below; None there: as the build has it
+title: str | None = None  # how the table calls the row
+loss: str | None = None  # name in kitsnb.losses.LOSSES, or "file.py:function"
+loss_parameters: dict | None = None  # arguments of that loss
+network: dict | None = None  # of UNet3D, such as {"base_filters": 8, "depth": 3}
+patch_size: list | None = None  # voxels; the paper: 80, 80, 80
+overlap: list | None = None  # of patches in prediction; the paper: 40, 40, 40
+batch_size: int | None = None  # patches a step; the paper: 1
+steps_per_epoch: int | None = None  # an epoch is so many batches
+epochs: int | None = None  # at most
+learning_rate: float | None = None  # of Adam; the paper: 1e-4
+schedule: str | None = None  # "plateau", the paper's, or "poly"
+warm_up: int | None = None  # steps, with "poly"
+plateau_patience: int | None = None  # epochs, with "plateau"
+minimum_learning_rate: float | None = None  # with "plateau"
+stop_patience: int | None = None  # epochs without improvement before training stops
+foreground: float | None = None  # share of patches centred on foreground
+tumour: float | None = None  # share of these that is centred on tumour
+augmentation: dict | None = None  # of Augmentation, such as {"rotation": 5.0}
+precision: str | None = None  # "auto" is what is fastest here, "32-true" the paper's, or "bf16-mixed", "16-mixed"
+compile_network: bool | None = None  # by torch.compile: a minute before the first step, faster steps on a GPU
+devices: int | None = None  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
+source: str | None = None  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
-simulated = True  # is the CT simulated? said in every figure
-label_map: dict = {}  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
-accept_affine = False  # take imaging's affine where the segmentation's differs
-training = [0, 99]  # first and last number of the training cases
-validation = [100, 119]  # first and last number of the held-out cases
-excluded: list | None = []  # numbers left out; None: the paper's six
-folds: int | None = None  # the cases of both ranges are cut into so many groups; None: the split by ranges
-fold: int | None = None  # number of the group that is held out, from 0
-network = {"base_filters": 8, "depth": 3, "normalization": "instance", "order": "norm_relu", "negative_slope": 0.01}  # of UNet3D
-patch_size = [32, 48, 48]  # voxels; the paper: 80, 80, 80
-overlap = [16, 24, 24]  # of patches in prediction; the paper: 40, 40, 40
-batch_size = 2  # patches a step; the paper: 1
-steps_per_epoch = 50  # an epoch is so many batches
-epochs = 18  # at most
-learning_rate = 1e-2  # of Adam; the paper: 1e-4
-schedule = "poly"  # "plateau" is the paper's
-warm_up = 20  # steps, with "poly"
-plateau_patience = 5  # epochs, with "plateau"
-minimum_learning_rate = 1e-5  # with "plateau"
-stop_patience = 20  # epochs without improvement before training stops
-foreground = 0.67  # share of patches centred on foreground
-tumour = 0.6  # share of these that is centred on tumour
-augmentation: dict | None = {"scaling": [0.9, 1.1], "rotation": 5.0, "elastic": 0.5, "brightness": [0.9, 1.1]}  # of Augmentation
-precision = "bf16-mixed"  # "32-true" is the paper's
-compile_network = False  # by torch.compile: a minute before the first step, faster steps on a GPU
-devices = 1  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
+simulated: bool | None = None  # is the CT simulated? said in every figure
+label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
+accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs
+training: list | None = None  # first and last number of the training cases
+validation: list | None = None  # first and last number of the held-out cases
+excluded: list | None = None  # numbers left out
+folds: int | None = None  # the cases of both ranges are cut into so many groups
 
 # %%
+import hashlib
 import json
-import logging
 import os
-import warnings
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 
 from kitsnb.data.cases import discover, select
-from kitsnb.data.checks import Accept
+from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.nifti import read_nifti
+from kitsnb.data.settings import DataSettings
 from kitsnb.files import Build
-from kitsnb.inference.sliding_window import Window, predict_and_score
+from kitsnb.inference.sliding_window import predict_and_score
+from kitsnb.inference.trained import write_run
+from kitsnb.inference.window import Window
+from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.study import figures
-from kitsnb.study.figures.results import training_curves
+from kitsnb.study.figures.results import slices, training_curves
+from kitsnb.study.runs import read_stage
+from kitsnb.study.tables import number, plural
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
+from kitsnb.workflow.profile import recorded_run
 
 # %matplotlib inline
 figures.use_style()
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+
+# %% [markdown]
+# ## 4.1 The run and its settings
+#
+# Three models check types, ranges and what must fit together, before anything starts.
+
+# %%
+names = {"title", "overlap", *Training.model_fields, *DataSettings.model_fields}
+given = {name: value for name, value in globals().items() if name in names}
+run = Build(build).run(experiment, seed, fold)
+if not by_runner:  # what the build has, and of that run, or what the reader wants
+    wanted = {name: value for name, value in given.items() if value is not None}
+    given = recorded_run(build, experiment) | (wanted if train_now else read_stage(run / "run.json", "04_training")["settings"])
 build = Build(build)
-run = build.run(experiment, seed, fold)
-settings = Training(
-    loss=loss, loss_parameters=loss_parameters, seed=seed, network=network, patch_size=patch_size, batch_size=batch_size,
-    steps_per_epoch=steps_per_epoch, epochs=epochs, learning_rate=learning_rate, schedule=schedule, warm_up=warm_up,
-    plateau_patience=plateau_patience, minimum_learning_rate=minimum_learning_rate, stop_patience=stop_patience,
-    foreground=foreground, tumour=tumour, augmentation=augmentation, precision=precision,
-    compile_network=compile_network, devices=devices,
-)
-settings
+settings = Training.checked({name: given[name] for name in Training.model_fields})
+data = DataSettings.checked({name: given[name] for name in DataSettings.model_fields})
+window = Window.checked({"patch_size": given["patch_size"], "overlap": given["overlap"]})
+if train_now and not by_runner:  # a folder to each choice of settings, so that none is in another's way
+    chosen = json.dumps([settings.as_json(), data.as_json()]).encode()
+    run = build.folder / "by_hand" / f"{run.name}-{hashlib.sha256(chosen).hexdigest()[:6]}"
+title, simulated = given["title"], data.simulated
+pd.Series(settings.as_json() | {"overlap": list(window.overlap)}, name="value").map(str).to_frame()
 
 # %% [markdown]
-# ## The cases
+# ## 4.2 The cases, and what the network sees
 #
-# Preprocessed volumes are files of three bytes a voxel, mapped into memory; a GPU with room for all of them keeps them.
+# Preprocessed volumes are files of three bytes a voxel, mapped into memory; a GPU with room for all of them keeps them. Below are
+# the first patches of the run, as the loss gets them: crop, scaling, rotation, elastic deformation and mirror in one resampling,
+# then brightness, contrast, gamma and noise.
 
 # %%
-if not (build.preprocessed / "report.json").exists():
-    raise FileNotFoundError(f"{build.preprocessed} holds no report.json; run notebook 02_preprocessing first")
-split = select(discover(build.cases(source, folder)), training, validation, excluded, fold, folds)
-training_cases, validation_cases = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
-print(f"{len(training_cases)} training and {len(validation_cases)} held-out cases")
-
-# %% [markdown]
-# ## What the network sees
-#
-# The first batches of the run, as the loss gets them: crop, scaling, rotation, elastic deformation and mirror in one
-# resampling, then brightness, contrast, gamma and noise.
-
-# %%
-sampler = PatchSampler(load_volumes(training_cases), patch_size, 1, foreground=foreground, tumour=tumour, seed=seed,
-                       augmentation=settings.augmentation)
-figure, axes = plt.subplots(1, 6, figsize=(figures.PAGE, 1.5))
-for step, axis in enumerate(axes):
-    imaging, segmentation = sampler.batch(step)
-    middle = int((segmentation[0] > 0).sum((1, 2)).argmax())
-    axis.imshow(imaging[0, 0, middle].cpu(), cmap="gray")
+grid = read_stage(build.preprocessed / "report.json", "02_preprocessing")
+split = select(discover(build.cases(data.source, data.folder)), data.training, data.validation, data.excluded, fold, data.folds)
+training_cases, held_out = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
+print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
+sampler = PatchSampler(load_volumes(training_cases), settings.patch_size, 1, foreground=settings.foreground,
+                       tumour=settings.tumour, seed=settings.seed, augmentation=settings.augmentation)
+figure = Figure(figsize=(figures.PAGE, 1.6), layout="constrained")
+for step, axes in enumerate(figure.subplots(1, 6)):
+    imaging, labels = (part.flatten(0, -4).numpy() for part in sampler.batch(step))
+    middle = int((labels > 0).sum((1, 2)).argmax())
+    figures.section(axes, imaging, grid["spacing"], middle, cmap="gray")
     for label, name in ((1, "kidney"), (2, "tumour")):
-        if (segmentation[0, middle] == label).any():
-            axis.contour(segmentation[0, middle].cpu() == label, [0.5], colors=figures.COLOURS[name], linewidths=0.8)
-    axis.set_axis_off()
-figure.suptitle("Training patches" + (", simulated CT" if simulated else "") + ": kidney blue, tumour orange")
-plt.close(figure)  # shown once, below
+        figures.outline(axes, labels == label, grid["spacing"], middle, figures.COLOURS[name])
+figure.suptitle(figures.heading("Training patches: kidney blue, tumour orange", simulated))
 figure
 
 # %% [markdown]
-# ## Training
+# ## 4.3 Training
 #
 # One line an epoch. Interrupted, the run goes on from its last checkpoint: patches are drawn from the seed and the number of
-# the step, so it sees what it would have seen. On several devices, each has a process of its own.
+# the step, so it sees what it would have seen. A finished run is found done. On several devices, each has a process of its own.
 
 # %%
-summary = train(settings, training_cases, validation_cases, run)
-summary
+if by_runner or train_now:
+    facts = train(settings, training_cases, held_out, run)
+else:
+    facts = read_stage(run / "run.json", "04_training")
+pd.Series({
+    "epochs, best": f"{facts['epochs']}, {facts['best_epoch']}", "steps": f"{facts['steps']}",
+    "time": duration(facts["seconds"]), "patches a second": number(facts["patches_per_second"], 1),
+    "share of time waiting for patches": f"{facts['data_share']:.1%}", "peak memory": f"{facts['peak_memory_mb'] / 1000:.1f} GB",
+    "trainable parameters": f"{facts['trainable_parameters']:,}", "arithmetic": facts["precision"], "device": facts["device"],
+}, name="this run").to_frame()
 
 # %%
 history = pd.read_csv(run / "history.csv")
-figure = training_curves(history, title, simulated)
-figure
+training_curves(history, title, simulated, facts["best_epoch"])
 
 # %% [markdown]
-# ## Held-out cases, in native geometry
+# ## 4.4 Held-out cases, in native geometry
 #
 # Overlapping patches, blended; class probabilities are brought back to the scanner's grid and only then become labels.
 
 # %%
-best = load_network(run, settings)
-prepared = cases_below(build.preprocessed, split.validation)
-native = {case.name: case for case in split.validation}
-scores = predict_and_score(best, [(case, native[case.name]) for case in prepared], run / "predictions",
-                           Window(patch_size=patch_size, overlap=overlap), Accept(label_map, accept_affine))
-scores.to_csv(run / "scores.csv", index=False)
-scores.round(3)
+accept, native = Accept(dict(data.label_map), data.accept_affine), {case.name: case for case in split.validation}
+if by_runner or train_now:
+    scores = predict_and_score(load_network(run, settings), [(case, native[case.name]) for case in held_out], run / "predictions",
+                               window, accept, run / "checkpoints" / "best.ckpt")
+    scores.to_csv(run / "scores.csv", index=False)
+    write_run(run, {"experiment": experiment, "title": title, **facts, "simulated": simulated,
+                    "training_cases": len(training_cases)}, grid["settings"], settings.as_json(),
+              {"overlap": list(window.overlap), "fold": fold}, data.as_json())
+scores = pd.read_csv(run / "scores.csv")
+shown = [name for name in figures.NAMES if name in scores]
+scores.set_index("case")[shown].rename(columns=figures.NAMES).sort_values(figures.NAMES["tumour"]).map(number)
+
+# %% [markdown]
+# ## 4.5 The worst, the median and the best tumour
+#
+# Reference above, prediction below: kidney blue, tumour orange.
 
 # %%
-record = {
-    "experiment": experiment, "title": title, **summary, "simulated": simulated,
-    "preprocessing": json.loads((build.preprocessed / "report.json").read_text())["settings"],
-    "training_cases": len(training_cases),
-    "settings": {**settings.as_json(), "overlap": overlap, "training": training, "validation": validation, "excluded": excluded,
-                 "fold": fold, "folds": folds},
-}
-(run / "run.json").write_text(json.dumps(record, indent=1))
-scores[["kidney_and_tumour", "kidney", "tumour", "composite"]].agg(["mean", "std", "count"]).round(3)
+ranked = scores.dropna(subset="tumour").sort_values("tumour").case.tolist()
+for role, name in dict(zip(("worst", "median", "best"), (ranked[0], ranked[len(ranked) // 2], ranked[-1]))).items() if ranked else ():
+    imaging, reference, affine = read_case(native[name], accept=accept)
+    prediction, _ = read_nifti(run / "predictions" / f"{name}.nii.gz")
+    dice = number(scores.set_index("case").tumour[name], 2)
+    heading = f"{role.capitalize()} of {len(ranked)}: {name.replace('_', ' ')}, tumour Dice {dice}"
+    display(slices(imaging, reference, prediction, affine, heading, simulated))
+
+# %% [markdown]
+# ## 4.6 What we saw
+
+# %%
+found = {name: scores[name].dropna() for name in ("kidney_and_tumour", "tumour")}
+means = "; ".join(f"{figures.NAMES[name]} {number(values.mean())} ± {number(values.std())} (n = {len(values)})"
+                  for name, values in found.items())
+best = history.set_index("epoch").loc[facts["best_epoch"]]
+gap = best.validation_loss - best.training_loss
+missed = int((found["tumour"] == 0).sum())
+Markdown("\n".join([
+    f"- **{title}**, seed {settings.seed}: {means}. Mean Dice over held-out cases, in native geometry, ± standard deviation.",
+    f"- The lowest validation loss came in epoch {facts['best_epoch']} of {facts['epochs']}"
+    + (": training had not yet levelled off." if facts["best_epoch"] >= 0.9 * facts["epochs"] else ", well before the end."),
+    f"- In that epoch the validation loss was {number(abs(gap))} {'above' if gap > 0 else 'below'} the training loss.",
+    f"- {plural(missed, 'tumour was', 'tumours were')} missed entirely, of {len(found['tumour'])}." if missed else
+    f"- No tumour of {len(found['tumour'])} was missed entirely.",
+]))

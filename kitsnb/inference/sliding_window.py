@@ -1,7 +1,9 @@
 """Prediction: overlapping patches, blended, brought back to native geometry."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import cc3d
@@ -11,13 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kitsnb import unet
+from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_header, write_nifti
+from kitsnb.files import digest, read_receipt, write_receipt
 from kitsnb.inference.window import Window
+from kitsnb.metric import score, surface
 from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
-from kitsnb.preprocessing.arrays import read_array
+from kitsnb.preprocessing import resampling
+from kitsnb.preprocessing.arrays import array_file, read_array
+from kitsnb.preprocessing.prepare import code_of
 from kitsnb.preprocessing.resampling import to_native
 
 
@@ -113,19 +121,38 @@ def predict_case(
 
 
 def predict_and_score(
-    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window, accept: Accept | None = None
+    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window, accept: Accept | None = None,
+    weights: Path | None = None,
 ) -> pd.DataFrame:
     """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
 
     Returns a row a case: ``case`` and what ``metric.case_row`` says of prediction and label in native geometry. ``accept`` must
-    be what the cases were prepared with.
+    be what the cases were prepared with. With ``weights``, the network's checkpoint, predictions that are there already, whole,
+    from the same weights, cases, settings and code, are kept with their scores.
     """
+    pairs, accept = list(pairs), accept or Accept()
+    made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept),
+                             "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs}, "code": _code()}
+    if made_from and (receipt := read_receipt(folder, made_from)):
+        return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()} for row in receipt["rows"]])
     rows = []
     for prepared, native in pairs:
         _, reference, affine = read_case(native, imaging=False, accept=accept)
-        if accept and accept.affine:
+        if accept.affine:
             affine = read_header(native.imaging).affine
         prediction = predict_case(network, prepared, reference.shape, affine, window)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
         rows.append({"case": native.name, **case_row(prediction, reference, affine)})
+    if made_from:
+        write_receipt(folder, made_from, rows=rows)
     return pd.DataFrame(rows)
+
+
+def _inputs(prepared: Case, native: Case) -> list:
+    """Size and time of change of the files that a prediction and its scores are made from."""
+    files = (array_file(prepared.folder, "imaging"), native.segmentation, native.imaging)
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()]
+
+
+def _code() -> str:
+    return code_of(sys.modules[__name__], checks, nifti, resampling, score, surface, unet)

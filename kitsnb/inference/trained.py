@@ -8,13 +8,20 @@ from pathlib import Path
 from torch import nn
 
 from kitsnb.data.nifti import CaseError
-from kitsnb.files import digest
+from kitsnb.files import digest, write_json
 from kitsnb.inference.window import Window
 from kitsnb.preprocessing.prepare import Preprocessing
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.settings import Training
 
 ANEW = "execute the run's notebook 04_training again, which writes run.json anew"
+
+
+def write_run(folder: Path, facts: dict, preprocessing: dict, *settings: dict) -> dict:
+    """Write ``run.json`` of a finished training in ``folder``: ``facts`` of it, and all ``settings`` that belong to it."""
+    record = {**facts, "preprocessing": preprocessing, "settings": {key: value for part in settings for key, value in part.items()}}
+    write_json(folder / "run.json", record)
+    return record
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import hashlib
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -40,6 +42,8 @@ MOST_WORKERS = 4
 TORCH_DTYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)
 #: Values this close, relative to the largest, differ by rounding only.
 SAME = 1e-5
+#: The modules that decide what a prepared case is.
+CODE = (sys.modules[__name__], arrays, checks, nifti, resampling, score)
 
 
 def to_grid(
@@ -172,15 +176,15 @@ def _made_from(case: Case, settings: Preprocessing, accept: Accept) -> dict:
     found = [path.stat() if path.exists() else None for path in (case.imaging, case.segmentation)]
     return plain({
         "folder": str(case.folder), "inputs": [status and [status.st_size, status.st_mtime_ns] for status in found],
-        "settings": settings.as_json(), "accept": asdict(accept), "code": _code(),
+        "settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE),
     })
 
 
 @cache
-def _code() -> str:
-    """A digest of the code that makes volumes; comments and line breaks do not count."""
-    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in (arrays, checks, nifti, resampling, score)]
-    return hashlib.sha256("".join([*trees, ast.dump(ast.parse(Path(__file__).read_bytes()))]).encode()).hexdigest()
+def code_of(*modules: ModuleType) -> str:
+    """A digest of the code of ``modules``; comments and line breaks do not count."""
+    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in modules]
+    return hashlib.sha256("".join(trees).encode()).hexdigest()
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:

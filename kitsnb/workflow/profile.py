@@ -202,6 +202,19 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     return parameters[stage] | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
 
 
+def recorded_run(build: str | Path, experiment: str) -> dict:
+    """What the runner gave to the notebook of training for the row ``experiment`` when ``build`` was made, the seed apart.
+
+    Raises as ``recorded_parameters``, and ValueError for a row that the build does not have.
+    """
+    recorded = recorded_parameters(build, "training")
+    rows = {row["name"]: row for row in recorded["experiments"]}
+    if experiment not in rows:
+        raise ValueError(f"{build} has no experiment {experiment!r}; {nearest(experiment, rows)}")
+    row = rows[experiment]
+    return recorded | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
+
+
 def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
     """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
     from kitsnb.data.checks import missing_from_split

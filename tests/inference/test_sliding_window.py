@@ -10,6 +10,7 @@ from peers.measure import peak_bytes
 
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import orientation_of, read_nifti
+from kitsnb.inference import sliding_window
 from kitsnb.inference.sliding_window import (
     Window,
     blending_weights,
@@ -129,3 +130,25 @@ def test_predictions_lie_in_the_case_s_own_geometry(tmp_path):
         reference, native = read_nifti(case.segmentation)
         assert prediction.shape == reference.shape and np.allclose(affine, native) and prediction.dtype == np.uint8
         assert row.tumour_ml == pytest.approx((reference == 2).sum() * abs(np.linalg.det(native[:3, :3])) / 1000)
+
+
+def test_predictions_that_are_there_are_kept_until_something_they_come_from_changes(tmp_path, monkeypatch):
+    cases, weights = write_dataset(tmp_path / "data", 2, 0), tmp_path / "best.ckpt"
+    preprocess_cases(cases, tmp_path / "grid", Preprocessing(spacing=(6, 5, 5), resize_in_plane=None))
+    pairs, made = list(zip(discover(tmp_path / "grid"), cases)), []
+    real = sliding_window.predict_case
+    monkeypatch.setattr(sliding_window, "predict_case", lambda *given: made.append(given[1].name) or real(*given))
+
+    def scores(overlap=4):
+        window = Window(patch_size=(16, 16, 16), overlap=(overlap,) * 3)
+        return predict_and_score(Constant(), pairs, tmp_path / "predictions", window, weights=weights)
+
+    weights.write_bytes(b"one")
+    first = scores()
+    assert first.equals(scores()) and len(made) == 2
+    scores(8)
+    weights.write_bytes(b"two")
+    scores(8)
+    assert len(made) == 6
+    (tmp_path / "predictions" / "case_00001.nii.gz").write_bytes(b"damaged")
+    assert scores(8).equals(scores(8)) and len(made) == 8
