@@ -133,7 +133,7 @@ sampler = PatchSampler(load_volumes(training_cases), settings.patch_size, 1, for
                        tumour=settings.tumour, seed=settings.seed, augmentation=settings.augmentation)
 figure = Figure(figsize=(figures.PAGE, 1.6), layout="constrained")
 for step, axes in enumerate(figure.subplots(1, 6)):
-    imaging, labels = (part.flatten(0, -4).numpy() for part in sampler.batch(step))
+    imaging, labels = (part.reshape(settings.patch_size).numpy() for part in sampler.batch(step))
     middle = int((labels > 0).sum((1, 2)).argmax())
     figures.section(axes, imaging, grid["spacing"], middle, cmap="gray")
     for label, name in ((1, "kidney"), (2, "tumour")):
