@@ -86,7 +86,7 @@ class SegmentationModule(pl.LightningModule):
 
     def configure_optimizers(self):
         s = self.settings
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, fused=True)  # else it asks for its count
         if s.schedule == "plateau":
             scheduler = ReduceLROnPlateau(optimizer, patience=s.plateau_patience, factor=0.1, min_lr=s.minimum_learning_rate)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "reduce_on_plateau": False}}
