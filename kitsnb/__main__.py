@@ -62,7 +62,7 @@ def watch(
 def estimate(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
-    workers: Annotated[int | None, typer.Option(min=1, help="training runs at a time")] = None,
+    runs_at_a_time: Annotated[int | None, typer.Option(min=1, help="as given to run")] = None,
     tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate of the GPU, instead of the assumed one")] = None,
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
@@ -71,7 +71,7 @@ def estimate(
 
     checked = _load(profile, parameter, None, data_free=True)
     try:
-        print(cost.estimate(checked, workers=workers, tflops=tflops, seconds=cost.LONG if measure else 0))
+        print(cost.estimate(checked, workers=runs_at_a_time, tflops=tflops, seconds=cost.LONG if measure else 0))
     except ValueError as error:
         sys.exit(str(error))
 

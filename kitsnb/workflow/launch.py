@@ -26,8 +26,8 @@ from kitsnb.workflow.progress import read_history
 #: Processes that a run may lose without an epoch between them. With an epoch done the count begins anew, so that short
 #: walltimes never exhaust it.
 LOSSES = 5
-#: Seconds between looks at processes and files, and seconds that processes have to end by themselves.
-PULSE, GRACE = 0.2, 10.0
+#: Seconds between looks at processes, and at what runs have written; seconds that processes have to end by themselves.
+PULSE, TICK, GRACE = 0.1, 1.0, 10.0
 _libc = ctypes.CDLL(None)
 
 
@@ -112,7 +112,7 @@ class Launcher:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Failure | None, float]]:
         """Each job with its failure (or None) and the seconds since it was started first, as it ends."""
-        waiting, going = deque(map(Going, jobs)), []
+        waiting, going, ticked = deque(map(Going, jobs)), [], 0.0
         try:
             while waiting or going:
                 while waiting and len(going) < self.places.at_a_time and waiting[0].not_before <= time.monotonic():
@@ -125,7 +125,9 @@ class Launcher:
                         waiting.appendleft(one)
                     else:
                         yield one.job, failure, time.monotonic() - one.began
-                self.tick()
+                if time.monotonic() - ticked > TICK:
+                    ticked = time.monotonic()
+                    self.tick()
                 time.sleep(PULSE)
         finally:
             self.stop(going)

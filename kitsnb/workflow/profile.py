@@ -324,4 +324,3 @@ def _loss_problems(experiment: Experiment) -> list[str]:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return [f"experiment {experiment.name}: {kind}{error}"]
     return []
-

@@ -1,23 +1,20 @@
 """Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
 
-import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.files import RECEIPT, Build, files_below, read_json, resolve, write_json
+from kitsnb.workflow.before import Busy, alone, strays, why_unwritable
 from kitsnb.workflow.execute import Failure
-from kitsnb.workflow.jobs import Job, build_jobs, in_split
+from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
 from kitsnb.workflow.profile import Profile, what_is_lacking
 from kitsnb.workflow.progress import Display, read_history
@@ -26,14 +23,6 @@ from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_tra
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
 #: Exit statuses: all well; a job failed; all done but cases were refused; Ctrl-C.
 OK, BAD, REFUSED, INTERRUPTED = 0, 1, 3, 130
-#: Seconds after which what was half-written counts as left behind.
-OLD = 3600
-
-
-class Busy(RuntimeError):
-    """Another process is at work in the build folder; the message says which."""
-
-
 @dataclass
 class Outcome:
     """What became of a job."""
@@ -50,7 +39,7 @@ class Run:
     """The state of one execution of a profile."""
 
     profile: Profile
-    places: Callable[[], Places] = Places
+    places: Places = Places()
     force: bool = False
     dry: bool = False
     console: Console = field(default_factory=messages.console)
@@ -153,7 +142,7 @@ class Run:
             return
         from kitsnb.workflow.cost import before_start  # a second to import, and most calls need none of it
 
-        places = self.places()
+        places = self.places
         here = "" if places.command else " on this machine"
         self.console.print(f"{len(waiting)} of {len(jobs)} training runs, {places.at_a_time} at a time{here}")
         self.console.print(before_start(self.profile, places.at_a_time, len(waiting), here=not places.command))
@@ -183,23 +172,6 @@ def compile_paper(job: Job) -> Failure | None:
     return None
 
 
-@contextmanager
-def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own; the system gives it back when the process dies. Raises ``Busy`` where another has it."""
-    who = build.folder / ".at_work.json"
-    try:
-        with FileLock(build.folder / ".lock", timeout=0):
-            write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%d %b %H:%M")})
-            for path in build.folder.rglob(".*"):
-                if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
-                    path.unlink(missing_ok=True)
-            yield
-    except Timeout:
-        other = read_json(who)
-        raise Busy(f"process {other.get('process')} on {other.get('host')} is at work in {short(build.folder)} since "
-                   f"{other.get('since')}; wait for it, or end it") from None
-
-
 def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None, only: str | None = None,
                 force=False, dry=False) -> int:
     """Bring all that ``profile`` makes up to date; returns the exit status.
@@ -210,8 +182,7 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
     try:
         command = read_launch(launch)
         devices = profile.parameters.get("training", {}).get("devices", 1)
-        places = find_places(command, runs_at_a_time, devices)
-        run = Run(profile, lambda: places, force, dry)
+        run = Run(profile, find_places(command, runs_at_a_time, devices), force, dry)
         if unwritable := why_unwritable(profile.build.folder):
             raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another with --build")
         if lacking := what_is_lacking(profile, elsewhere=bool(command)):
@@ -250,29 +221,6 @@ def run_jobs(run: Run, only: str | None) -> int:
     finally:
         run.digests.save()
     return OK if run.dry else report(run, time.monotonic() - began)
-
-
-def strays(jobs: list[Job]) -> list[str]:
-    """Notes on cases that lie where a job reads but that the split does not ask for."""
-    left_out = {}
-    for job in jobs:
-        for folder in {*job.reads, *job.lists}:
-            names = sorted(path.name for path in folder.glob("case_*") if path.is_dir() and not in_split(path, job.parameters))
-            left_out |= {folder: names} if names else {}
-    return [f"{short(folder)}: {names[0]}{f' and {len(names) - 1} more are' if len(names) > 1 else ' is'} not in the split, so left out"
-            for folder, names in left_out.items()]
-
-
-def why_unwritable(folder: Path) -> str | None:
-    """Why nothing can be written below ``folder`` (read-only, full, no folder), found by writing; None if it can."""
-    probe = folder / f".{os.getpid()}-probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(bytes(1 << 20))
-        probe.unlink()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
 
 
 def report(run: Run, seconds: float) -> int:

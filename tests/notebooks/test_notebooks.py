@@ -64,6 +64,34 @@ def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_
     assert all(row["title"] in shown for row in SMOKE["experiments"])
 
 
+def test_damage_is_named_and_healed_and_no_training_is_repeated(smoke, tmp_path):
+    whole = shutil.copytree(smoke, tmp_path / "whole")
+    volume, scores = smoke / "preprocessed" / "case_00005" / "imaging.npy", pd.read_csv(smoke / "runs" / "dice-seed0" / "scores.csv")
+    content = bytearray(volume.read_bytes())
+    content[-1] ^= 1
+    volume.write_bytes(content)
+    scores.assign(kidney=1.0).to_csv(smoke / "runs" / "dice-seed0" / "scores.csv", index=False)
+    phantom = smoke / "data" / "case_00003" / "imaging.nii.gz"
+    for path in (phantom, smoke / "runs" / "focal_tversky-seed0" / "history.csv", smoke / "losses" / "summary.json"):
+        path.write_bytes(path.read_bytes()[:-20])
+    for name in ("focal_tversky_5-seed0/run.json", "log_cosh_dice-seed0/predictions/case_00005.nii.gz"):
+        (smoke / "runs" / name).write_bytes(b"")
+    figure = next(smoke.glob("figures/fig1*.svg"))
+    figure.unlink()
+    (smoke / "paper.pdf").unlink()
+    trained = {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/checkpoints/*")}
+    done = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", smoke)
+    assert done.returncode == 0, done.stdout
+    for path in (phantom, volume, smoke / "losses" / "summary.json", *(smoke / "runs" / name for name in (
+            "dice-seed0/scores.csv", "focal_tversky-seed0/history.csv", "focal_tversky_5-seed0/run.json"))):
+        assert f"{path} was changed since it was made" in done.stdout, path
+    assert trained == {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/checkpoints/*")}
+    assert not (smoke / "runs" / "archive").exists()
+    for name in ("preprocessed/case_00005/imaging.npy", "data/case_00003/imaging.nii.gz", "runs/dice-seed0/scores.csv",
+                 "runs/focal_tversky-seed0/history.csv", "runs/focal_tversky_5-seed0/run.json", figure.relative_to(smoke)):
+        assert (smoke / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 def test_again_runs_nothing_and_one_change_runs_only_what_follows(smoke, tmp_path):
     started = time.monotonic()
     again = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", smoke)
@@ -81,37 +109,6 @@ def test_again_runs_nothing_and_one_change_runs_only_what_follows(smoke, tmp_pat
     finished = set(re.findall(r"^(.*): done in", done.stdout, re.M))
     assert finished == {"losses", "training focal_tversky seed 0", "results", "paper"}
     assert list((smoke / "runs" / "archive").glob("focal_tversky-seed0-*")), "the former run is kept"
-
-
-def test_damage_is_named_and_healed_and_no_training_is_repeated(smoke, tmp_path):
-    run, damaged = smoke / "runs", tmp_path / "damaged"
-    shutil.copytree(smoke, damaged)
-    why = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", damaged, "--why").stdout
-    assert "never finished" not in why, why
-    volume, scores = damaged / "preprocessed" / "case_00005" / "imaging.npy", pd.read_csv(run / "dice-seed0" / "scores.csv")
-    content = bytearray(volume.read_bytes())
-    content[-1] ^= 1
-    volume.write_bytes(content)
-    scores.assign(kidney=1.0).to_csv(damaged / "runs" / "dice-seed0" / "scores.csv", index=False)
-    phantom = damaged / "data" / "case_00003" / "imaging.nii.gz"
-    for path in (phantom, damaged / "runs" / "focal_tversky-seed0" / "history.csv", damaged / "losses" / "summary.json"):
-        path.write_bytes(path.read_bytes()[:-20])
-    for name in ("focal_tversky_5-seed0/run.json", "log_cosh_dice-seed0/predictions/case_00005.nii.gz"):
-        (damaged / "runs" / name).write_bytes(b"")
-    figure = next(damaged.glob("figures/fig1*.svg"))
-    figure.unlink()
-    (damaged / "paper.pdf").unlink()
-    trained = {path: path.stat().st_mtime_ns for path in damaged.glob("runs/*/checkpoints/*")}
-    done = kitsnb("run", ROOT / "tests" / "helpers" / "smoke.yml", "--build", damaged)
-    assert done.returncode == 0, done.stdout
-    for path in (phantom, volume, damaged / "losses" / "summary.json", *(damaged / "runs" / name for name in (
-            "dice-seed0/scores.csv", "focal_tversky-seed0/history.csv", "focal_tversky_5-seed0/run.json"))):
-        assert f"{path} was changed since it was made" in done.stdout, path
-    assert trained == {path: path.stat().st_mtime_ns for path in damaged.glob("runs/*/checkpoints/*")}
-    assert not (damaged / "runs" / "archive").exists()
-    for name in ("preprocessed/case_00005/imaging.npy", "data/case_00003/imaging.nii.gz", "runs/dice-seed0/scores.csv",
-                 "runs/focal_tversky-seed0/history.csv", "runs/focal_tversky_5-seed0/run.json", figure.relative_to(damaged)):
-        assert (damaged / name).read_bytes() == (smoke / name).read_bytes(), name
 
 
 def test_own_loss_as_the_readme_says_adds_a_row(smoke, tmp_path):
