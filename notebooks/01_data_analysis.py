@@ -82,7 +82,7 @@ if by_runner and source == "phantom":
 elif by_runner and source == "hybrid":
     from kitsnb.simulation import hybrid
 
-    unpainted = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=accept).refused
+    _, unpainted = hybrid.write_hybrid(resolve(folder), data, hybrid_spacing, hybrid_seed, accept=accept)
 cases = discover(data)
 imaging = any(case.imaging.is_file() for case in cases)
 if by_runner:
