@@ -106,7 +106,7 @@ def check(
     workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
 ):
     """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when nothing could be checked."""
-    from kitsnb.data.cases import discover
+    from kitsnb.data.cases import discover, skipped
     from kitsnb.data.checks import Accept, check_cases
 
     try:
@@ -125,6 +125,8 @@ def check(
         for report in reports:
             table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
         console().print(table)
+        if others := skipped(folder):
+            console().print(f"skipped, as no case: {', '.join(others)}")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 

@@ -85,6 +85,12 @@ def discover(folder: str | Path) -> list[Case]:
     return [Case(path) for path in found]
 
 
+def skipped(folder: str | Path) -> list[str]:
+    """Names in ``folder`` that ``discover`` passes over, but for hidden ones and KiTS19's clinical table."""
+    names = {path.name for path in Path(folder).iterdir() if not path.name.startswith(".")}
+    return sorted(names - {path.name for path in _case_folders(Path(folder))} - {"kits.json"})
+
+
 def _case_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
 

@@ -128,11 +128,11 @@ def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tupl
     def error(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
         return CaseError(*_named(path, case), reason, advice, code)
 
-    if path.is_symlink() and not path.exists():
-        raise error(f"missing: a link to {path.readlink()}, which is not there", "repair the link", "missing")
-    if not path.is_file():
-        raise error("missing", f"put it into {path.parent}, or remove the case", "missing")
     try:
+        if path.is_symlink() and not path.exists():
+            raise error(f"missing: a link to {path.readlink()}, which is not there", "repair the link", "missing")
+        if not path.is_file():
+            raise error("missing", f"put it into {path.parent}, or remove the case", "missing")
         with path.open("rb") as file:
             first = file.read(256)
         packed = first.startswith(b"\x1f\x8b")

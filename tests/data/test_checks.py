@@ -325,7 +325,10 @@ def test_command_with_json(tmp_path):
 
 def test_command_for_people(tmp_path):
     made = [make_case(tmp_path, number) for number in range(2)]
-    assert kitsnb(tmp_path).returncode == 0
+    (tmp_path / "case_2").mkdir()
+    (tmp_path / "kits.json").write_text("[]")
+    done = kitsnb(tmp_path)
+    assert done.returncode == 0 and "skipped, as no case: case_2\n" in done.stdout
     write(made[1].segmentation, labels(), shifted(2))
     done = kitsnb(tmp_path)
     assert done.returncode == 1 and "case_00001" in done.stdout and "2 mm apart" in " ".join(done.stdout.split())
