@@ -21,12 +21,16 @@ WINDOW = (-160.0, 240.0)
 ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
 
 
+def heading(title: str, simulated: bool) -> str:
+    return f"{title} (simulated CT)" if simulated else title
+
+
 def canvas(
     title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, *, simulated: bool = False, **options
 ) -> tuple[Figure, Axes | np.ndarray]:
     """A figure of ``size`` inches and its axes, with a heading that says so where its CT is ``simulated``."""
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(f"{title} (simulated CT)" if simulated else title)
+    figure.suptitle(heading(title, simulated))
     return figure, figure.subplots(rows, columns, **options)
 
 

@@ -14,10 +14,11 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE, canvas, outline, section, three_views
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE
+from kitsnb.drawing import canvas, heading, outline, section, three_views
 from kitsnb.files import write_atomic
 
-__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "legend_below", "outline",
+__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "heading", "legend_below", "outline",
            "plain_log", "save", "section", "three_views", "use_style", "whole_numbers"]
 #: What a score, a class or a distance is called in text.
 NAMES = {
