@@ -17,7 +17,9 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str):
-    """The losses, the network and the score are imported when they are asked for: commands that compute nothing stay fast."""
+    """The losses, the network and the score are imported when they are asked for: commands that compute nothing stay
+    fast.
+    """
     if name not in _HOME:
         raise AttributeError(f"module 'kitsnb' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

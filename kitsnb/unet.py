@@ -16,7 +16,7 @@ class ConvolutionBlock(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
             layers.append(nn.Conv3d(channels, out_channels, 3, padding=1))
-            pair = [activation(), normalization(out_channels)]
+            pair = [activation(inplace=True), normalization(out_channels)]
             layers += pair if order == "relu_norm" else pair[::-1]
         super().__init__(*layers)
 
@@ -25,9 +25,9 @@ class UNet3D(nn.Module):
     """3D U-Net: [B, in_channels, D, H, W] -> logits [B, num_classes, D, H, W]; sides must be multiples of 2^depth.
 
     The defaults are the paper's network: 22,581,283 trainable parameters and 5,888 running statistics. Filters double
-    from ``base_filters`` at each of ``depth`` poolings. Normalization is ``"batch"`` (the paper's) or ``"instance"``, after
-    the activation (``order="relu_norm"``, MIScnn's) or before it (``"norm_relu"``). ``momentum`` is torch's: MIScnn's Keras
-    value 0.99 is 0.01 here. ``negative_slope`` > 0 makes the activation a leaky ReLU.
+    from ``base_filters`` at each of ``depth`` poolings. Normalization is ``"batch"`` (the paper's) or ``"instance"``,
+    after the activation (``order="relu_norm"``, MIScnn's) or before it (``"norm_relu"``). ``momentum`` is torch's:
+    MIScnn's Keras value 0.99 is 0.01 here. ``negative_slope`` > 0 makes the activation a leaky ReLU.
     """
 
     def __init__(
@@ -44,12 +44,13 @@ class UNet3D(nn.Module):
     ):
         super().__init__()
         if normalization not in NORMALIZATIONS or order not in ORDERS:
-            raise ValueError(f"normalization is one of {NORMALIZATIONS}, order of {ORDERS}; got {normalization!r}, {order!r}")
+            raise ValueError(f"normalization is one of {NORMALIZATIONS}, order of {ORDERS}, "
+                             f"not {normalization!r}, {order!r}")
         if normalization == "batch":
             norm = partial(nn.BatchNorm3d, eps=1e-3, momentum=momentum)
         else:
             norm = partial(nn.InstanceNorm3d, eps=1e-3, affine=True)
-        activation = partial(nn.LeakyReLU, negative_slope, inplace=True) if negative_slope else partial(nn.ReLU, inplace=True)
+        activation = partial(nn.LeakyReLU, negative_slope) if negative_slope else nn.ReLU
         block = partial(ConvolutionBlock, normalization=norm, activation=activation, order=order)
         filters = [base_filters * 2**level for level in range(depth + 1)]
         self.depth = depth
@@ -61,7 +62,8 @@ class UNet3D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if any(side % 2**self.depth for side in x.shape[2:]):
-            raise ValueError(f"sides must be multiples of {2**self.depth} (depth {self.depth}), got {tuple(x.shape[2:])}")
+            raise ValueError(f"sides must be multiples of {2**self.depth} (depth {self.depth}), "
+                             f"got {tuple(x.shape[2:])}")
         skips = []
         for block in self.encoder[:-1]:
             x = block(x)

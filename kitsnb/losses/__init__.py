@@ -1,13 +1,15 @@
 """The losses: statistics -> index -> loss.
 
-``region_statistics`` counts true positives, false positives and false negatives per sample and class; ``dice_index`` and
-``tversky_index`` are pure functions of these; every loss is a short ``nn.Module`` over an index or over the cross-entropy of
-each voxel. Class weights and log-cosh are written once and composed: log-cosh focal Tversky is ``LogCosh(FocalTverskyLoss())``.
+``region_statistics`` counts true positives, false positives and false negatives per sample and class; ``dice_index``
+and ``tversky_index`` are pure functions of these; every loss is a short ``nn.Module`` over an index or over the
+cross-entropy of each voxel. Class weights and log-cosh are written once and composed: log-cosh focal Tversky is
+``LogCosh(FocalTverskyLoss())``.
 
-All losses take ``logits`` [B, C, *spatial] (2D or 3D, C >= 2) and an integer ``target`` [B, *spatial] or [B, 1, *spatial]
-with values 0..C-1, and return a scalar unless ``reduction="none"`` (two take floating-point targets, too, and say so).
-Value and gradient are finite for logits up to 1e30 in size (sums over voxels of larger ones may overflow), and never for NaN
-or infinite ones; arithmetic is float32 at least, also under autocast. Equation numbers are those of the re-implemented paper.
+All losses take ``logits`` [B, C, *spatial] (2D or 3D, C >= 2) and an integer ``target`` [B, *spatial] or [B, 1,
+*spatial] with values 0..C-1, and return a scalar unless ``reduction="none"`` (two take floating-point targets, too, and
+say so). Value and gradient are finite for logits up to 1e30 in size (sums over voxels of larger ones may overflow), and
+never for NaN or infinite ones; arithmetic is float32 at least, also under autocast. Equation numbers are those of the
+re-implemented paper.
 """
 
 from kitsnb.losses.composed import DiceCrossEntropyLoss, LogCosh

@@ -54,9 +54,11 @@ def load(name: str) -> Callable:
 
 
 def _execute(path: Path) -> ModuleType:
-    """A reader's file as a module: run anew each time, for it is edited between two cells of a notebook; else as Python would.
+    """A reader's file as a module: run anew each time, for it is edited between two cells of a notebook; else as Python
+    would.
 
-    It is found in ``sys.modules`` (dataclasses, pickle), and imports files beside it, as ``import other`` or ``from .other``.
+    It is found in ``sys.modules`` (dataclasses, pickle), and imports files beside it, as ``import other`` or ``from
+    .other``.
     """
     folder = str(path.parent.resolve())
     package = ModuleType("own_loss_" + hashlib.sha256(folder.encode()).hexdigest()[:8])
@@ -66,5 +68,6 @@ def _execute(path: Path) -> ModuleType:
         sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(package.__name__ + "." + re.sub(r"\W", "_", path.stem), path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    exec(compile(path.read_bytes(), path, "exec"), vars(module))  # past the cache, which notices no change within a second
+    # Past the cache of compiled files, which notices no change within a second.
+    exec(compile(path.read_bytes(), path, "exec"), vars(module))
     return module

@@ -1,4 +1,4 @@
-"""Losses over regions: Dice, Tversky and their weighted, generalized and focal forms, each over ``region_statistics``."""
+"""Losses over regions: Dice, Tversky and their weighted, generalized and focal forms, over ``region_statistics``."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,9 +21,11 @@ from kitsnb.losses.statistics import (
 
 @settings
 class RegionLoss(Loss):
-    """A loss over region statistics, per sample or (``batch=True``) of the batch as one; ``smooth`` keeps fractions defined.
+    """A loss over region statistics, per sample or (``batch=True``) of the batch as one; ``smooth`` keeps fractions
+    defined.
 
-    It can be differentiated twice, and by ``torch.func.grad``, which then takes more memory. ``smooth=0`` makes 0/0 one.
+    It can be differentiated twice, and by ``torch.func.grad``, which then takes more memory. ``smooth=0`` makes 0/0
+    one.
     """
 
     batch: bool = False
@@ -70,9 +72,10 @@ class WeightedDiceLoss(RegionLoss):
 class GeneralizedDiceLoss(RegionLoss):
     """1 - 2 sum_c(w_c tp_c) / sum_c(w_c (2 tp_c + fp_c + fn_c)) (eq. 1; Sudre et al. 2017), mean over samples.
 
-    w is 1/n^2 (``class_weight="square"``), 1/n (``"simple"``) or 1 (``"uniform"``) with n the labelled voxels of a class; a
-    class that is absent gets the largest weight of those present. ``smooth`` is added to numerator and denominator as they
-    are, so under "square" it stands beside sums of the order of 1/n: the loss of a patch of pure background is damped.
+    w is 1/n^2 (``class_weight="square"``), 1/n (``"simple"``) or 1 (``"uniform"``) with n the labelled voxels of a
+    class; a class that is absent gets the largest weight of those present. ``smooth`` is added to numerator and
+    denominator as they are, so under "square" it stands beside sums of the order of 1/n: the loss of a patch of pure
+    background is damped.
     """
 
     class_weight: Literal["square", "simple", "uniform"] = "square"
@@ -81,17 +84,19 @@ class GeneralizedDiceLoss(RegionLoss):
         tp, fp, fn = self.statistics(logits, target)
         labelled = (tp + fn).detach()
         smallest = labelled.masked_fill(labelled == 0, torch.inf).amin(1, keepdim=True)
-        weights = torch.where(labelled > 0, labelled, smallest) ** -{"square": 2, "simple": 1, "uniform": 0}[self.class_weight]
+        power = {"square": 2, "simple": 1, "uniform": 0}[self.class_weight]
+        weights = torch.where(labelled > 0, labelled, smallest) ** -power
         overlap, volume = (weights * tp).sum(1), (weights * (2 * tp + fp + fn)).sum(1)
         return 1 - ((2 * overlap + self.smooth) / (volume + self.smooth)).mean()
 
 
 @settings
 class TwoTermDiceLoss(RegionLoss):
-    """Eq. 8 as printed: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s); two classes only.
+    """Eq. 8 as printed: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s); two classes
+    only.
 
-    Without ``smooth`` this is the two-class ``DiceLoss``. With it, a fraction is 1 rather than 1/2 where a class is absent
-    from target and prediction, so that the loss falls to -1/2: ``DiceLoss`` has the smoothing that is meant.
+    Without ``smooth`` this is the two-class ``DiceLoss``. With it, a fraction is 1 rather than 1/2 where a class is
+    absent from target and prediction, so that the loss falls to -1/2: ``DiceLoss`` has the smoothing that is meant.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -103,7 +108,9 @@ class TwoTermDiceLoss(RegionLoss):
 
 @settings
 class TverskyLoss(RegionLoss):
-    """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha`` on false negatives, ``beta`` on false positives."""
+    """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha`` on false negatives, ``beta`` on false
+    positives.
+    """
 
     alpha: float = 0.7
     beta: float = 0.3
@@ -135,6 +142,8 @@ class FocalTverskyLoss(TverskyLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         complement = self.complement(logits, target)
-        on_complement = self.focal_on == "complement"
-        loss = focal_power(complement, self.exponent) if on_complement else 1 - focal_power(1 - complement, self.exponent)
+        if self.focal_on == "complement":
+            loss = focal_power(complement, self.exponent)
+        else:
+            loss = 1 - focal_power(1 - complement, self.exponent)
         return (loss.sum(1) if self.classes == "sum" else loss.mean(1)).mean()

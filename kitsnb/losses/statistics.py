@@ -1,6 +1,8 @@
-"""What losses are made of: settings, checked input, region statistics, the indices over them, and what is written only once.
+"""What losses are made of: settings, checked input, region statistics, the indices over them, and what is written only
+once.
 
-Softmax and sums are taken in float32 at least (float64 stays): an 80^3 patch has 512,000 voxels, more than float16 counts.
+Softmax and sums are taken in float32 at least (float64 stays): an 80^3 patch has 512,000 voxels, more than float16
+counts.
 """
 
 import math
@@ -26,7 +28,9 @@ _trusted = ContextVar("labels are trusted", default=False)
 
 @settings
 class Loss(nn.Module):
-    """``ValueError`` for a setting that is none of its ``Literal``, a number that is negative or not finite, bad weights."""
+    """``ValueError`` for a setting that is none of its ``Literal``, a number that is negative or not finite, bad
+    weights.
+    """
 
     def __post_init__(self):
         super().__init__()
@@ -58,7 +62,9 @@ class RegionStatistics(NamedTuple):
 
 @contextmanager
 def trust_labels() -> Iterator[None]:
-    """Inside, losses do not look whether a target lies in its range, for which a GPU would have to wait: who enters, has."""
+    """Inside, losses do not look whether a target lies in its range, for which a GPU would have to wait: who enters,
+    has.
+    """
     token = _trusted.set(True)
     try:
         yield
@@ -76,15 +82,17 @@ def check_range(values: Tensor, low: float, high: float, what: str) -> None:
 
 
 def check_logits(logits: Tensor) -> None:
-    """``ValueError`` or ``TypeError`` unless ``logits`` are floating point, [B, C, *spatial], 2D or 3D, C >= 2, not empty."""
+    """``ValueError`` or ``TypeError`` unless ``logits`` are floating point, [B, C, *spatial], 2D or 3D, C >= 2, not
+    empty.
+    """
     if logits.ndim not in (4, 5) or logits.shape[1] < 2 or not logits.numel():
-        raise ValueError(f"logits must be [B, C, *spatial] in 2D or 3D with C >= 2 and not empty, got {tuple(logits.shape)}")
+        raise ValueError(f"logits must be [B, C, *spatial], 2D or 3D, C >= 2, not empty, got {tuple(logits.shape)}")
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
 
 
 def check_shapes(logits: Tensor, target: Tensor) -> Tensor:
-    """``target`` as [B, *spatial] int64. Raises ``ValueError`` or ``TypeError`` that says what was given and expected."""
+    """``target`` as [B, *spatial] int64. ``ValueError`` or ``TypeError`` says what was given and expected."""
     check_logits(logits)
     if target.is_floating_point() or target.is_complex():
         raise TypeError(f"target must hold integer class labels, got {target.dtype}; use target.long()")
@@ -94,7 +102,7 @@ def check_shapes(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def without_channel(logits: Tensor, target: Tensor) -> Tensor:
-    """``target`` [B, *spatial] of [B, *spatial] or [B, 1, *spatial]; ``ValueError`` where it does not fit ``logits``."""
+    """``target`` as [B, *spatial], also of [B, 1, *spatial]; ``ValueError`` where it does not fit ``logits``."""
     if target.ndim == logits.ndim and target.shape[1] == 1:
         target = target[:, 0]
     expected = (logits.shape[0], *logits.shape[2:])
@@ -119,11 +127,13 @@ def taint(logits: Tensor) -> Tensor:
 
 
 class _VoxelSums(torch.autograd.Function):
-    """Of softmax p of ``logits`` [B, C, N]: sums over voxels of p_c where the label is c, of p_c, and of the label, [B, C] each.
+    """Of softmax p of ``logits`` [B, C, N]: sums over voxels of p_c where the label is c, of p_c, and of the label, [B,
+    C] each.
 
-    Plain autograd would keep a one-hot target and more arrays of the logits' size; this keeps p, which is an output so that
-    it can be differentiated again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c] dL/dtp_c, it is
-    p_c (g_c - sum_k p_k g_k). ``target`` has the type of ``logits``, since comparing equal types is fastest.
+    Plain autograd would keep a one-hot target and more arrays of the logits' size; this keeps p, which is an output so
+    that it can be differentiated again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c]
+    dL/dtp_c, it is p_c (g_c - sum_k p_k g_k). ``target`` has the type of ``logits``, since comparing equal types is
+    fastest.
     """
 
     @staticmethod
@@ -157,7 +167,7 @@ class _VoxelSums(torch.autograd.Function):
 
 
 def region_statistics(logits: Tensor, target: Tensor) -> RegionStatistics:
-    """Soft true positives, false positives and false negatives of softmax(``logits``) against ``target``, each [B, C]."""
+    """Soft true and false positives and false negatives of softmax(``logits``) against ``target``, each [B, C]."""
     target = check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
         x = wide(logits).flatten(2)
@@ -174,7 +184,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def fraction(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Their quotient, and 1 for 0/0: without smoothing, a class that is absent from target and prediction is all right."""
+    """Their quotient, and 1 for 0/0: unsmoothed, a class that is absent from target and prediction is right."""
     empty = denominator < MIN_DENOMINATOR
     return torch.where(empty, 1, numerator / torch.where(empty, 1, denominator))
 
@@ -214,7 +224,9 @@ def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
 
 
 def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tensor:
-    """``weights`` as a tensor [C] of the type and on the device of ``like``; ``ValueError`` unless there is one a class."""
+    """``weights`` as a tensor [C] of the type and on the device of ``like``; ``ValueError`` unless there is one a
+    class.
+    """
     if len(weights) != classes:
         raise ValueError(f"weights must hold one value a class ({classes}), got {len(weights)}: {list(weights)}")
     return torch.tensor(weights, dtype=like.dtype, device=like.device)

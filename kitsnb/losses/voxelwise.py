@@ -24,7 +24,8 @@ from kitsnb.losses.statistics import (
 
 @settings
 class WeightedCrossEntropyLoss(Loss):
-    """sum over voxels of w_y (-log p_y) / number of voxels: eq. 2 for C classes, whose ``weights`` are (1 - lambda, lambda) for two.
+    """sum over voxels of w_y (-log p_y) / number of voxels: eq. 2 for C classes, whose ``weights`` are (1 - lambda,
+    lambda) for two.
 
     torch's ``cross_entropy(weight=...)`` divides by the sum of the voxels' weights instead.
     """
@@ -39,7 +40,7 @@ class WeightedCrossEntropyLoss(Loss):
 
 @settings
 class FocalLoss(Loss):
-    """Softmax focal loss, -(1 - p_y)^gamma log p_y, mean over voxels (Lin et al. 2017); ``gamma=0`` is cross-entropy."""
+    """Softmax focal loss, -(1 - p_y)^gamma log p_y, mean over voxels (Lin et al. 2017); cross-entropy for gamma 0."""
 
     gamma: float = 2.0
 
@@ -50,7 +51,8 @@ class FocalLoss(Loss):
 
 @settings
 class QualityFocalLoss(Loss):
-    """|y - p|^beta times binary cross-entropy, p the sigmoid of each class, mean over voxels and classes (eq. 4; Li et al. 2020).
+    """|y - p|^beta times binary cross-entropy, p the sigmoid of each class, mean over voxels and classes (eq. 4; Li et
+    al. 2020).
 
     ``target`` holds integer labels, or soft labels y in [0, 1] as floating point [B, C, *spatial].
     """
@@ -78,10 +80,11 @@ class QualityFocalLoss(Loss):
 
 @settings
 class DistributionFocalLoss(Loss):
-    """-((y_r - y) log p_l + (y - y_l) log p_r), mean over voxels: softmax over bins 0..C-1, y between bins y_l and y_r = y_l + 1.
+    """-((y_r - y) log p_l + (y - y_l) log p_r), mean over voxels.
 
-    Eq. 4's second use (Li et al. 2020). ``target`` [B, *spatial] or [B, 1, *spatial] holds y in [0, C - 1], floating point or
-    integer; at whole y this is the cross-entropy.
+    Softmax over bins 0..C-1, and y between the bins y_l and y_r = y_l + 1.
+    Eq. 4's second use (Li et al. 2020). ``target`` [B, *spatial] or [B, 1, *spatial] holds y in [0, C - 1], floating
+    point or integer; at whole y this is the cross-entropy.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Jobs that kitsnb and a well-known package both do: each function returns rows of ``measure.beside``, a row a job and peer.
+"""Jobs that kitsnb and a well-known package both do: each function returns rows of ``measure.beside``, a row a job and
+peer.
 
 What has the size of a case has it here: 200 slices of 512 x 512, the paper's grid, patches of 80.
 """
@@ -41,6 +42,10 @@ WINDOWS = (
 )
 
 
+def by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
+
+
 @contextmanager
 def itk_on_one_thread() -> Iterator[None]:
     """SimpleITK, which torchio resamples with, on one thread inside, as many as before outside."""
@@ -78,7 +83,9 @@ def simulated_subject(shape: Sequence[int]) -> tio.Subject:
 
 
 def preprocessing(repeats: int, shape: Sequence[int] = (200, 512, 512)) -> list[dict]:
-    """Image and label of one case to the paper's grid, and the labels back; a round takes some 15 s, nearly all the peers'."""
+    """Image and label of one case to the paper's grid, and the labels back; a round takes some 15 s, nearly all the
+    peers'.
+    """
     subject = simulated_subject(shape)
     linear, cubic = Preprocessing(resize_in_plane=None), Preprocessing(resize_in_plane=None, interpolation="cubic")
     halved = Preprocessing(resize_in_plane=[n // 2 for n in shape[1:]])
@@ -88,8 +95,9 @@ def preprocessing(repeats: int, shape: Sequence[int] = (200, 512, 512)) -> list[
             ("to the grid, cubic", "torchio, B-spline", cubic, "bspline")]
     grid = one_hot(simulated_subject(grid_size(shape, spacing_of(AFFINE), linear.spacing))["segmentation"].data)
     with itk_on_one_thread():
-        rows = [beside(job, peer, partial(preprocess, subject, settings), partial(_torchio(settings, kind, shape[0]), subject),
-                       repeats, peak_process_bytes) for job, peer, settings, kind in jobs]
+        rows = [beside(job, peer, partial(preprocess, subject, settings),
+                       partial(_torchio(settings, kind, shape[0]), subject), repeats, peak_process_bytes)
+                for job, peer, settings, kind in jobs]
     back, at_once = partial(to_native, grid, shape, AFFINE), partial(_back_at_once, grid, shape)
     return [*rows, beside("labels back to native", "torch, whole volume", back, at_once, repeats, peak_process_bytes)]
 
@@ -107,22 +115,24 @@ def _back_at_once(probabilities: Tensor, shape: Sequence[int]) -> NDArray:
 def sampling(repeats: int, patch: int = 80, shape: Sequence[int] = (128, 247, 247)) -> list[dict]:
     """A patch with all eight augmentations, from a volume on the working grid, and its place alone.
 
-    torchio gets the patch already cut, so finding and cutting it counts here only; its ``LabelSampler``, asked for one place
-    after the other, cuts the patch too. MONAI cuts first, from a volume whose foreground it has remembered.
+    torchio gets the patch already cut, so finding and cutting it counts here only; its ``LabelSampler``, asked for one
+    place after the other, cuts the patch too. MONAI cuts first, from a volume whose foreground it has remembered.
     """
     subject = simulated_subject(shape)
     imaging, segmentation = subject["imaging"].data.half(), subject["segmentation"].data
     volume = Volume("case_00000", imaging[0], segmentation[0], {1: torch.nonzero(segmentation[0] > 0)[:4096]})
     sampler = PatchSampler([volume], (patch,) * 3, 1, foreground=1.0, augmentation=Augmentation(probability=1.0))
     plain = PatchSampler([volume], (patch,) * 3, 1, foreground=1.0)
-    cut = tio.Subject(imaging=tio.ScalarImage(tensor=plain.batch(0)[0][0]), segmentation=tio.LabelMap(tensor=plain.batch(0)[1]))
+    part = plain.batch(0)
+    cut = tio.Subject(imaging=tio.ScalarImage(tensor=part[0][0]), segmentation=tio.LabelMap(tensor=part[1]))
     transform, places = torchio_transforms(), tio.LabelSampler(patch, "segmentation")(subject)
     remember, cut_and_change = monai_transforms(patch)
     kept = remember({"imaging": imaging.float(), "segmentation": segmentation})
     steps, random = itertools.count(), torch.Generator().manual_seed(0)
     jobs = [("augmented patch", "torchio", lambda: sampler.batch(next(steps)), lambda: transform(cut)),
             ("augmented patch", "MONAI", lambda: sampler.batch(next(steps)), lambda: cut_and_change(dict(kept))),
-            ("place of a foreground patch", "torchio, LabelSampler", lambda: plain.centre(volume, random), lambda: next(places))]
+            ("place of a foreground patch", "torchio, LabelSampler", lambda: plain.centre(volume, random),
+             lambda: next(places))]
     with itk_on_one_thread():
         return [beside(*job, repeats) for job in jobs]
 
@@ -141,7 +151,9 @@ def torchio_transforms() -> tio.Compose:
 
 
 def monai_transforms(patch: int) -> tuple:
-    """What MONAI's ``CacheDataset`` would do once a volume, and all eight augmentations of a patch, as ``Augmentation`` has them."""
+    """What MONAI's ``CacheDataset`` would do once a volume, and all eight augmentations of a patch, as ``Augmentation``
+    has them.
+    """
     from monai import transforms as mt
 
     both, one, a = ["imaging", "segmentation"], ["imaging"], Augmentation()
@@ -172,23 +184,27 @@ def inference(repeats: int) -> list[dict]:
     for shape, window in WINDOWS:
         volume = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         share = [o / p for o, p in zip(window.overlap, window.patch_size)]
-        peer = partial(monai.inferers.sliding_window_inference, volume[None, None], window.patch_size, window.batch_size, trivial,
-                       overlap=share, mode="gaussian")
+        peer = partial(monai.inferers.sliding_window_inference, volume[None, None], window.patch_size,
+                       window.batch_size, trivial, overlap=share, mode="gaussian")
         rows.append(beside(
-            f"sliding window, patches of {' x '.join(map(str, window.patch_size))}", f"MONAI {monai.__version__}, Gaussian",
+            f"sliding window, patches of {by(window.patch_size)}", f"MONAI {monai.__version__}, Gaussian",
             partial(slide, trivial, volume, window, 3), peer, repeats, peak_process_bytes,
             per=len(list(itertools.product(*window.starts(shape))))))
     return rows
 
 
 def plain_score(prediction: NDArray, reference: NDArray) -> dict[str, float]:
-    """The challenge's two Dice scores as its own code has them: boolean arrays of the volume's size. Not for empty regions."""
+    """The challenge's two Dice scores as its own code has them: boolean arrays of the volume's size. Not for empty
+    regions.
+    """
     pairs = {"kidney_and_tumour": (prediction > 0, reference > 0), "tumour": (prediction == 2, reference == 2)}
     return {name: float(2 * np.logical_and(a, b).sum() / (a.sum() + b.sum())) for name, (a, b) in pairs.items()}
 
 
 def perturbed(labels: NDArray) -> NDArray:
-    """A prediction for labels [D, H, W]: moved by a few voxels, with background and tumour changed about in a central box."""
+    """A prediction for labels [D, H, W]: moved by a few voxels, with background and tumour changed about in a central
+    box.
+    """
     moved = np.roll(labels, (1, 3, -2), (0, 1, 2))
     centre = tuple(slice(n // 2, n // 2 + max(1, n // 8)) for n in labels.shape)
     moved[centre] = 2 - moved[centre]
@@ -196,7 +212,9 @@ def perturbed(labels: NDArray) -> NDArray:
 
 
 def labels_for(folder: Path | None, validation: Sequence[int]) -> Iterator[NDArray]:
-    """The labels of the cases ``validation`` (first and last number) in ``folder``, one at a time; phantoms without one."""
+    """The labels of the cases ``validation`` (first and last number) in ``folder``, one at a time; phantoms without
+    one.
+    """
     if folder is None:
         for number in range(5):  # a phantom is small; blown up, it has the size of a CT
             yield np.kron(simulate_case(0, number).segmentation, np.ones((3, 4, 4), np.uint8))
@@ -207,10 +225,11 @@ def labels_for(folder: Path | None, validation: Sequence[int]) -> Iterator[NDArr
 
 
 def metric(repeats: int, labels: Iterable[NDArray]) -> list[dict]:
-    """``kits19_score`` of ``perturbed`` copies of ``labels`` against ``plain_score``; raises ValueError where they differ.
+    """``kits19_score`` of ``perturbed`` copies of ``labels`` against ``plain_score``; raises ValueError where they
+    differ.
 
-    Predictions lie in memory as the labels do, or the other way, as fresh ones may. Times are sums over cases, memory is the
-    largest.
+    Predictions lie in memory as the labels do, or the other way, as fresh ones may. Times are sums over cases, memory
+    is the largest.
     """
     jobs = {"KiTS19 score, arrays alike in memory": [], "KiTS19 score, another memory order": []}
     for reference in labels:
@@ -231,13 +250,16 @@ def _together(rows: list[dict]) -> dict:
 
 
 def losses(repeats: int, sizes: Sequence[Sequence[int]]) -> list[dict]:
-    """Forward and backward of four losses and of MONAI's on random logits of ``sizes``; memory is what torch held at most."""
+    """Forward and backward of four losses and of MONAI's on random logits of ``sizes``; memory is what torch held at
+    most.
+    """
     import monai.losses as monai
 
     options = {"softmax": True, "to_onehot_y": True}
     pairs = {
         "Dice": (own.DiceLoss(), monai.DiceLoss(**options)),
-        "Tversky": (own.TverskyLoss(), monai.TverskyLoss(alpha=0.3, beta=0.7, **options)),  # its alpha is on false positives
+        # MONAI's alpha is on false positives.
+        "Tversky": (own.TverskyLoss(), monai.TverskyLoss(alpha=0.3, beta=0.7, **options)),
         "generalized Dice": (own.GeneralizedDiceLoss(), monai.GeneralizedDiceLoss(**options)),
         "focal": (own.FocalLoss(), monai.FocalLoss(use_softmax=True, to_onehot_y=True)),
     }
@@ -248,5 +270,5 @@ def losses(repeats: int, sizes: Sequence[Sequence[int]]) -> list[dict]:
         target = torch.randint(0, classes, (batch, 1, *spatial), generator=generator)
         for name, pair in pairs.items():
             steps = (lambda loss=loss: torch.autograd.grad(loss(logits, target), logits) for loss in pair)
-            rows.append(beside(f"{name} loss, {' x '.join(map(str, logits.shape))}", "MONAI", *steps, repeats, peak_bytes))
+            rows.append(beside(f"{name} loss, {by(logits.shape)}", "MONAI", *steps, repeats, peak_bytes))
     return rows

@@ -1,4 +1,5 @@
-"""Cost, side by side: functions that do the same job take turns in one process, on one thread; only ratios are worth quoting.
+"""Cost, side by side: functions that do the same job take turns in one process, on one thread; only ratios are worth
+quoting.
 
 Linux only where memory of the process is asked for.
 """
@@ -44,8 +45,10 @@ def median_seconds(functions: Mapping[str, Callable[[], object]], repeats: int) 
     return {name: statistics.median(found[1:]) for name, found in seconds.items()}  # the first round warms up
 
 
-def beside(job: str, peer: str, here: Callable, there: Callable, repeats: int, memory: Callable | None = None, per: int = 1) -> dict:
-    """A row: ``job``, ``peer``, ``milliseconds`` (of one in ``per``) and ``megabytes`` of ``here``, and both as ratios to ``there``.
+def beside(job: str, peer: str, here: Callable, there: Callable, repeats: int,
+           memory: Callable | None = None, per: int = 1) -> dict:
+    """A row: ``job``, ``peer``, ``milliseconds`` (of one in ``per``) and ``megabytes`` of ``here``, and both as ratios
+    to ``there``.
 
     ``memory`` is how memory is measured, ``peak_bytes`` or ``peak_process_bytes``; None: not at all.
     """
@@ -53,7 +56,8 @@ def beside(job: str, peer: str, here: Callable, there: Callable, repeats: int, m
         # Memory first: what this process has used and given back would be there for its children to use, uncounted.
         held = [memory(function) for function in (here, there)] if memory else None
         seconds = median_seconds({"here": here, "peer": there}, repeats)
-    return {"job": job, "peer": peer, "milliseconds": 1000 * seconds["here"] / per, "time_ratio": seconds["here"] / seconds["peer"],
+    return {"job": job, "peer": peer,
+            "milliseconds": 1000 * seconds["here"] / per, "time_ratio": seconds["here"] / seconds["peer"],
             "megabytes": held and held[0] / 1e6, "memory_ratio": held and held[0] / held[1]}
 
 
@@ -88,10 +92,11 @@ def peak_bytes(function: Callable[[], object]) -> int:
 
 
 def peak_process_bytes(function: Callable[[], object]) -> int:
-    """Most resident memory that a child process needed for ``function``, beyond what it held before: numpy, torch and all.
+    """Most resident memory that a child process needed for ``function``, beyond what it held before: numpy, torch and
+    all.
 
-    Give back large arrays before the call, and let ``function`` touch what it works on. Raises RuntimeError where the child
-    fails.
+    Give back large arrays before the call, and let ``function`` touch what it works on. Raises RuntimeError where the
+    child fails.
     """
     reader, writer = os.pipe()
     child = os.fork()

@@ -7,7 +7,9 @@ BEGIN, END = "<!-- benchmarks: written by make bench -->", "<!-- end of benchmar
 
 
 def table(rows: Sequence[Mapping]) -> str:
-    """Rows of ``measure.beside`` as Markdown: ratios to the peer (below one: kitsnb needs less), a dash where not measured."""
+    """Rows of ``measure.beside`` as Markdown: ratios to the peer (below one: kitsnb needs less), a dash where not
+    measured.
+    """
     lines = ["| job | peer | here, ms | time, ratio | memory, ratio |", "|---|---|--:|--:|--:|"]
     for row in rows:
         ratios = ("–" if row[key] is None else f"{row[key]:.2g}" for key in ("time_ratio", "memory_ratio"))
@@ -18,12 +20,13 @@ def table(rows: Sequence[Mapping]) -> str:
 def table_of_steps(rows: Sequence[Mapping]) -> str:
     """Rows of ``steps.compare_steps`` as Markdown."""
     lines = ["| network | precision | layout | a step, s | arithmetic alone, s |", "|---|---|---|--:|--:|"]
-    lines += [f"| {row['network']} | {row['precision']} | {row['layout']} | {row['seconds']:.3g} | {row['floor']:.2g} |" for row in rows]
+    names = ("network", "precision", "layout")
+    lines += [f"| {' | '.join(row[name] for name in names)} | {row['seconds']:.3g} | {row['floor']:.2g} |" for row in rows]
     return "\n".join(lines)
 
 
 def write_tables(tables: Sequence[str], path: Path) -> None:
-    """Replace what stands between the markers of ``path`` by ``tables``. Raises ValueError where a marker is missing."""
+    """Replace what stands between the markers of ``path`` by ``tables``. ValueError where a marker is missing."""
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

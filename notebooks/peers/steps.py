@@ -1,4 +1,6 @@
-"""A step of training in each precision and layout, beside what its arithmetic would take: which is best hangs on the machine."""
+"""A step of training in each precision and layout, beside what its arithmetic would take: which is best hangs on the
+machine.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -53,10 +55,11 @@ def settings_of(file: str) -> Training:
 
 def compare_steps(repeats: int, device: str | None = None, networks: Mapping[str, Training] | None = None,
                   side: int | None = None) -> list[dict]:
-    """A row for each of ``networks`` (None: of ``PROFILES``), precision and layout: ``seconds`` a step (the least), ``floor``.
+    """A row for each of ``networks`` (None: of ``PROFILES``), precision and layout: ``seconds`` a step (the least),
+    ``floor``.
 
-    ``floor`` is how long the step's arithmetic takes in products of square matrices (of ``side``) of that precision here. On
-    the GPU where there is one, else on one CPU thread, whose own time counts.
+    ``floor`` is how long the step's arithmetic takes in products of square matrices (of ``side``) of that precision
+    here. On the GPU where there is one, else on one CPU thread, whose own time counts.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = networks or {name: settings_of(file) for name, file in PROFILES.items()}
@@ -76,7 +79,8 @@ def _rows(name: str, settings: Training, place: torch.device, peaks: dict[str, f
         for layout in LAYOUTS:
             step = Step(settings, place, precision, layout)
             seconds = _seconds(lambda step=step: step(imaging, segmentation), place, repeats)
-            rows.append({"network": name, "precision": precision, "layout": layout, "seconds": seconds, "floor": operations / peak})
+            rows.append({"network": name, "precision": precision, "layout": layout,
+                         "seconds": seconds, "floor": operations / peak})
     return rows
 
 

@@ -1,4 +1,6 @@
-"""Which room imports from which, read from the imports: ``python tests/helpers/rooms.py --write`` draws it in CONTRIBUTING.md."""
+"""Which room imports from which, read from the imports: ``python tests/helpers/rooms.py --write`` draws it in
+CONTRIBUTING.md.
+"""
 
 import sys
 import tomllib
@@ -13,7 +15,8 @@ BEGIN, END = "<!-- rooms: drawn by python tests/helpers/rooms.py --write -->\n",
 
 def arrows() -> dict[str, list[str]]:
     """For each room, from the top of the house, the rooms that it imports from."""
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    contract = settings["importlinter"]["contracts"][0]
     graph = grimp.build_graph("kitsnb", cache_dir=None)
     for room in contract["layers"]:
         graph.squash_module(f"kitsnb.{room}")
@@ -25,7 +28,8 @@ def picture() -> str:
     """A line a room: the rooms that it imports from, each in a column of its own."""
     uses = arrows()
     left = max(map(len, uses))
-    columns = {room: " ".join(name if name in found else " " * len(name) for name in uses) for room, found in uses.items()}
+    columns = {room: " ".join(name if name in found else " " * len(name) for name in uses)
+               for room, found in uses.items()}
     return "\n".join(f"{room:{left}} ──> {columns[room][len('__main__ '):]}".rstrip(" ─>") for room in uses)
 
 

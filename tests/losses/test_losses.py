@@ -1,4 +1,6 @@
-"""Losses against independent values: worked by hand, written out in plain numpy or torch, or MONAI's; and their properties."""
+"""Losses against independent values: worked by hand, written out in plain numpy or torch, or MONAI's; and their
+properties.
+"""
 
 import math
 

@@ -104,12 +104,12 @@ def test_target_may_have_a_channel_axis_and_any_integer_type():
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1e-45, 1e-40, 1e-20])
-@pytest.mark.parametrize("name, parameters, classes", [row for row in EVERY if "smooth" in str(build_loss(row[0], **row[1]))])
+@pytest.mark.parametrize("name, parameters, classes", [row for row in EVERY if "dice" in row[0] or "tversky" in row[0]])
 def test_without_smoothing_an_absent_class_is_all_right(name, parameters, classes, smooth):
     target = torch.zeros(2, 4, 4, 4, dtype=torch.long)
     loss = build_loss(name, smooth=smooth, **parameters)
-    for logits in (certain(target, classes), certain(target, classes, 100.0), certain(target, classes, 90.0), certain(1 - target, classes)):
-        x = logits.requires_grad_()
+    for labels, logit in ((target, 1e4), (target, 100.0), (target, 90.0), (1 - target, 1e4)):
+        x = certain(labels, classes, logit).requires_grad_()
         value = loss(x, target)
         value.backward()
         assert torch.isfinite(value) and torch.isfinite(x.grad).all()

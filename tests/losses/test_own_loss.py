@@ -67,8 +67,8 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize("name, parameters", [
-    ("function", {"power": 2.0}), ("anything", {"power": 2.0}), ("Callable", {"power": 2.0}), ("Module", {"power": 2.0}),
-    ("square", {}), ("square_module", {}), ("square_class", {}), ("Module", {"power": 2}),
+    ("function", {"power": 2.0}), ("anything", {"power": 2.0}), ("Callable", {"power": 2.0}),
+    ("Module", {"power": 2.0}), ("square", {}), ("square_module", {}), ("square_class", {}), ("Module", {"power": 2}),
 ])  # fmt: skip
 def test_every_kind_of_callable_is_a_loss(file, name, parameters):
     loss = build_loss(f"{file}:{name}", **parameters)
@@ -88,7 +88,8 @@ def test_a_partial_of_one_of_our_classes_and_a_module_with_parameters(file):
 
 @pytest.mark.parametrize("name, parameters, text", [
     ("Module", {"pover": 2.0}, "did you mean 'power'"), ("square_module", {"skale": 1}, "did you mean 'scale'"),
-    ("demanding", {}, "missing.*weights"), ("Modul", {}, "did you mean 'Module'"), ("LABELS", {}, "no function 'LABELS'"),
+    ("demanding", {}, "missing.*weights"), ("Modul", {}, "did you mean 'Module'"),
+    ("LABELS", {}, "no function 'LABELS'"),
     ("Callable", {"power": 1, "other": 2}, "no parameter 'other'"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(file, name, parameters, text):
@@ -96,7 +97,9 @@ def test_what_is_wrong_is_named(file, name, parameters, text):
         build_loss(f"{file}:{name}", **parameters)
 
 
-@pytest.mark.parametrize("line", ["import beside_it as other", "from . import beside_it as other", "from .beside_it import value\nother = value"])
+@pytest.mark.parametrize("line", [
+    "import beside_it as other", "from . import beside_it as other", "from .beside_it import value\nother = value",
+])
 def test_a_file_beside_it_is_imported(tmp_path, line):
     (tmp_path / "beside_it.py").write_text("def value(logits):\n    return logits.mean()\n\nvalue.value = value\n")
     (tmp_path / "own.py").write_text(f"{line}\n\ndef mine(logits, target):\n    return other.value(logits)\n")
@@ -115,7 +118,9 @@ def test_files_of_one_name_in_two_folders_and_an_edited_file(tmp_path):
     assert [float(loss(LOGITS, LABELS)) for loss in losses] == [0, 1]
 
 
-@pytest.mark.parametrize("text, reason", [("def mine(", "SyntaxError"), ("import nothing_of_this_name", "ModuleNotFoundError"), ("1 / 0", "ZeroDivisionError")])
+@pytest.mark.parametrize("text, reason", [
+    ("def mine(", "SyntaxError"), ("import nothing_of_this_name", "ModuleNotFoundError"), ("1 / 0", "ZeroDivisionError"),
+])
 def test_a_file_that_fails_is_named_with_the_reason(tmp_path, text, reason):
     file = tmp_path / "own.py"
     file.write_text(text)
