@@ -61,7 +61,7 @@ LABELS = np.zeros((40, 96, 96), np.uint8)
 LABELS[5:30, 20:60, 20:70], LABELS[10:20, 30:50, 30:50] = 1, 2
 #: Each job at a size that takes a moment, and the peers of its rows.
 SMALL = {
-    "reading": ({"slices": 4, "side": 64}, ["nibabel, unverified"]),
+    "reading": ({"slices": 40, "side": 160}, ["nibabel, unverified"]),
     "preprocessing": ({"shape": (48, 64, 64)}, 
                       ["torchio", "torchio, half first", "torchio", "torchio, B-spline", "torch, whole volume"]),
     "sampling": ({"patch": 48, "shape": (56, 64, 64)}, ["torchio", "MONAI", "torchio, LabelSampler"]),
