@@ -68,12 +68,12 @@ import os
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 
 from kitsnb.data.cases import discover, select
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
+from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import Build
 from kitsnb.inference.sliding_window import predict_and_score
 from kitsnb.inference.trained import write_run
@@ -131,14 +131,13 @@ training_cases, held_out = (cases_below(build.preprocessed, part) for part in (s
 print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
 sampler = PatchSampler(load_volumes(training_cases), settings.patch_size, 1, foreground=settings.foreground,
                        tumour=settings.tumour, seed=settings.seed, augmentation=settings.augmentation)
-figure = Figure(figsize=(figures.PAGE, 1.6), layout="constrained")
-for step, axes in enumerate(figure.subplots(1, 6)):
+figure, row = canvas("Training patches: kidney blue, tumour orange", (PAGE, 1.6), 1, 6, simulated=simulated)
+for step, axes in enumerate(row):
     imaging, labels = (part.reshape(settings.patch_size).numpy() for part in sampler.batch(step))
     middle = int((labels > 0).sum((1, 2)).argmax())
-    figures.section(axes, imaging, grid["spacing"], middle, cmap="gray")
+    section(axes, imaging, grid["spacing"], middle, cmap="gray")
     for label, name in ((1, "kidney"), (2, "tumour")):
-        figures.outline(axes, labels == label, grid["spacing"], middle, figures.COLOURS[name])
-figure.suptitle(figures.heading("Training patches: kidney blue, tumour orange", simulated))
+        outline(axes, labels == label, grid["spacing"], middle, COLOURS[name])
 figure
 
 # %% [markdown]
