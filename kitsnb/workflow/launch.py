@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kitsnb.files import ROOT, read_json, write_json
@@ -92,7 +92,7 @@ class Going:
     """A job under way, over all of its processes."""
 
     job: Job
-    began: float = field(default_factory=time.monotonic)
+    began: float | None = None
     process: subprocess.Popen | None = None
     gpus: str | None = None
     attempt: int = 0
@@ -135,7 +135,7 @@ class Launcher:
     def start(self, one: Going) -> Going:
         """The next process of a job."""
         job, environment = one.job, dict(os.environ)
-        one.attempt += 1
+        one.attempt, one.began = one.attempt + 1, one.began or time.monotonic()
         one.gpus = self.free.pop() if self.free else None
         if one.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = one.gpus
