@@ -1,4 +1,4 @@
-"""Where everything lies: one place that knows the names of folders and files below ``build/<profile>``, and writes them whole."""
+"""Where everything lies below ``build/<profile>``, how a file is written whole, and what a folder was made from."""
 
 import hashlib
 import json
@@ -36,8 +36,8 @@ def resolve(path: str | Path) -> Path:
 def replaced(path: Path) -> Iterator[Path]:
     """A hidden path beside ``path``, to write to. It takes the place of ``path`` when the block ends well, else it goes.
 
-    So nobody ever reads half a file, and who is killed on the way leaves what was there before. The name's end stays, since
-    many writers choose the format by it.
+    So nobody ever reads half a file, and who is killed on the way leaves what was there before. The name's end stays,
+    since many writers choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
@@ -102,7 +102,7 @@ def file_state(path: Path) -> list[int] | None:
 
 
 def files_below(*paths: Path) -> list[Path]:
-    """The files among ``paths`` and below the folders among them, sorted; hidden ones, which are half-written, left out."""
+    """The files among ``paths`` and below the folders among them, sorted; without hidden ones, which are half-written."""
     found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for path, file in found
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 def console(**settings):
     """The rich console that prints everything: square brackets and colons are text as it stands, in tables too.
 
-    So no path or message that others wrote is taken for markup; our own words are coloured by ``style=`` or ``rich.text.Text``.
-    Long lines are left to the terminal.
+    So no path or message that others wrote is taken for markup; our own words are coloured by ``style=`` or by rich's
+    ``Text``. Long lines are left to the terminal.
     """
     from rich.console import Console
 
@@ -23,6 +23,11 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return f"valid are: {', '.join(valid)}" if valid else "none is allowed here"
+
+
+def several(names: list[str]) -> str:
+    """The first of ``names``, and how many more there are."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def duration(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kitsnb.files import Build, read_json, write_json
+from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job, in_split
 from kitsnb.workflow.stamps import short
 
@@ -23,11 +24,12 @@ class Busy(RuntimeError):
 
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own; the system gives it back when the process dies. Raises ``Busy`` where another has it."""
+    """``build`` as this process's own; the system gives it back when the process dies. ``Busy`` where another has it."""
     who = build.folder / ".at_work.json"
     try:
         with FileLock(build.folder / ".lock", timeout=0):
-            write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%d %b %H:%M")})
+            since = time.strftime("%d %b %H:%M")
+            write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": since})
             for path in build.folder.rglob(".*"):
                 if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
                     path.unlink(missing_ok=True)
@@ -43,10 +45,9 @@ def strays(jobs: list[Job]) -> list[str]:
     left_out = {}
     for job in jobs:
         for folder in {*job.reads, *job.lists}:
-            names = sorted(path.name for path in folder.glob("case_*") if path.is_dir() and not in_split(path, job.parameters))
-            left_out |= {folder: names} if names else {}
-    return [f"{short(folder)}: {names[0]}{f' and {len(names) - 1} more are' if len(names) > 1 else ' is'} not in the split, so left out"
-            for folder, names in left_out.items()]
+            if names := sorted(path.name for path in folder.glob("case_*/") if not in_split(path, job.parameters)):
+                left_out[folder] = names
+    return [f"{short(folder)}: left out, as not in the split: {several(names)}" for folder, names in left_out.items()]
 
 
 def why_unwritable(folder: Path) -> str | None:

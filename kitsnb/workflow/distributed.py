@@ -29,7 +29,8 @@ def train_task(parameters: dict) -> None:
 
     settings = Training.checked({name: parameters[name] for name in Training.model_fields if name in parameters})
     if settings.devices != (size := find_task()[1]):
-        raise ValueError(f"the launch command starts {size} tasks a run, but the run has devices {settings.devices}; make them equal")
+        raise ValueError(f"the launch command starts {size} tasks a run, but the run has devices {settings.devices}; "
+                         f"make them equal")
     build = Build(parameters["build"])
     cases = select(discover(build.cases(parameters["source"], parameters["folder"])), parameters["training"],
                    parameters["validation"], parameters["excluded"], parameters.get("fold"), parameters.get("folds"))

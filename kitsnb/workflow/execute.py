@@ -1,4 +1,4 @@
-"""One notebook, executed in a process of its own: ``python -m kitsnb.workflow.execute TASK.json``, which ``launch`` starts.
+"""One notebook in a process of its own: ``python -m kitsnb.workflow.execute TASK.json``, which ``launch`` starts.
 
 Its result file says how the notebook ended. Without one, the process, its kernel or its machine was lost.
 """
@@ -22,14 +22,14 @@ from pathlib import Path
 from kitsnb.files import ROOT, replaced, write_json
 from kitsnb.workflow.distributed import find_task, lost_another, train_task
 
-#: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and on
-#: virtual machines most of a training step is spent on page faults.
+#: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and
+#: on virtual machines most of a training step is spent on page faults.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses widgets, which an executed notebook cannot show anyway
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm misses widgets, which no executed notebook could show
 }
 #: Kernels' folders: below /tmp, as socket paths may have about 100 characters, which a home folder can exceed.
 SOCKETS = Path("/tmp")
@@ -50,8 +50,8 @@ class Failure:
 def kernel_manager(sockets: str, started: Callable[[int], None]):
     """A kernel manager that starts this very interpreter, over IPC sockets in a folder of their own.
 
-    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. ``started`` is called with
-    the process group of each kernel.
+    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. ``started`` is called
+    with the process group of each kernel.
     """
     from jupyter_client import AsyncKernelManager
 
@@ -70,8 +70,8 @@ def kernel_manager(sockets: str, started: Callable[[int], None]):
     return OwnKernel
 
 
-def execute(notebook: Path, output: Path, parameters: dict, started: Callable[[int], None] = lambda group: None) -> Failure | None:
-    """Execute a py:percent ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails."""
+def execute(notebook: Path, output: Path, parameters: dict, started: Callable[[int], None]) -> Failure | None:
+    """Execute a text ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails."""
     import jupytext
     import papermill
     from nbformat import write
@@ -109,7 +109,7 @@ def remove_leftovers(folder: Path = SOCKETS) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as SIGTERM would when its standard input closes, which happens however the one that started it dies.
+    """End this process as by SIGTERM when its standard input closes, as it does however the one that started it dies.
 
     Where standard input is neither a pipe nor a socket, nobody watches over this process.
     """
@@ -127,7 +127,7 @@ def end_with_parent() -> None:
 
 
 def do(task: dict, started: Callable[[int], None]) -> Failure | None:
-    """What this process has to do for ``task``: the notebook, or one device's part of a training and then perhaps the notebook."""
+    """This process's part of ``task``: the notebook, or one device's part of a training, and then for the first the notebook."""
     parameters = ast.literal_eval(task["parameters"])
     rank, size = find_task() if task["behind_command"] else (0, 1)
     if size > 1:
@@ -160,14 +160,14 @@ def main(path: Path) -> None:
     threads = task["threads"] or os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
     os.environ.update(ENVIRONMENT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
     job, host = os.environ.get("SLURM_JOB_ID"), os.uname().nodename
-    mark = {"where": f"SLURM job {job} on {host}" if job else f"process {os.getpid()} on {host}", "attempt": task["attempt"]}
+    where = f"SLURM job {job} on {host}" if job else f"process {os.getpid()} on {host}"
     rank, _ = find_task() if task["behind_command"] else (0, 1)
     found: list[Failure | None] = []
     work = threading.Thread(target=lambda: found.append(do(task, kernels.append)), daemon=True)
     work.start()
     while work.is_alive():  # this thread stays free for signals
         if rank == 0:
-            write_json(Path(task["mark"]), mark)
+            write_json(Path(task["mark"]), {"where": where, "attempt": task["attempt"]})
         work.join(PULSE)
     if not found:
         sys.exit(1)

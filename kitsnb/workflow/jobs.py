@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitsnb.data.cases import EXCLUDED
-from kitsnb.files import PAPER, Build, files_below, resolve
-from kitsnb.workflow.profile import GIVEN_FOLDS, STAGES, Profile
+from kitsnb.files import PAPER, files_below, resolve
+from kitsnb.workflow.profile import GIVEN_FOLDS, STAGES, Experiment, Profile
 
+Names = tuple[str, ...]
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
 RUN_FILES = ("history.csv", "scores.csv", "run.json", "predictions")
 #: Stages that a stage reads from.
@@ -24,8 +25,8 @@ class Job:
     name: str  # names its stamp: "training-dice-seed0"
     title: str  # names it on the terminal: "training dice seed 0"
     stage: str
-    needs: tuple[str, ...]  # names of jobs whose products it reads
-    after: tuple[str, ...]  # names of jobs that must not have failed before
+    needs: Names  # names of jobs whose products it reads
+    after: Names  # names of jobs that must not have failed before
     notebook: Path | None  # None for the paper
     parameters: dict
     output: Path  # executed notebook, or paper.pdf
@@ -46,7 +47,7 @@ class Job:
 
 
 def in_split(path: Path, parameters: dict, cases_only: bool = False) -> bool:
-    """Is ``path`` no part of a case (unless ``cases_only`` are wanted), or of one that the split in ``parameters`` asks for?"""
+    """Is ``path`` part of a case that the split in ``parameters`` asks for, or of none (unless ``cases_only``)?"""
     found = re.search(r"/case_(\d{5})(/|$)", str(path))
     ranges = [parameters[name] for name in ("training", "validation") if parameters.get(name)]
     if not found or not ranges:
@@ -71,7 +72,7 @@ def build_jobs(profile: Profile) -> list[Job]:
     return jobs
 
 
-def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
+def _notebook(profile: Profile, stage: str, needs: Names) -> Job:
     build = profile.build
     parameters = {"build": profile.build_parameter, **profile.parameters[stage]}
     rows = [experiment.row for experiment in profile.experiments]
@@ -100,23 +101,22 @@ def _notebook(profile: Profile, stage: str, needs: tuple[str, ...]) -> Job:
                figures=build.figures)
 
 
-def _training(profile: Profile, experiment, seed: int, fold: int | None, needs: tuple[str, ...], after: tuple[str, ...]) -> Job:
-    build = profile.build
+def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | None, needs: Names, after: Names) -> Job:
+    build, notebook = profile.build, profile.notebooks / STAGES["training"]
     parameters = {"build": profile.build_parameter, **profile.parameters["training"], "experiment": experiment.name,
-                  "title": experiment.title, "loss": experiment.loss, "loss_parameters": experiment.parameters, "seed": seed}
-    if fold is not None:
-        parameters |= {"fold": fold, "folds": profile.folds}
+                  "title": experiment.title, "loss": experiment.loss, "loss_parameters": experiment.parameters}
+    parameters |= {"seed": seed} | ({} if fold is None else {"fold": fold, "folds": profile.folds})
     run = build.run(experiment.name, seed, fold)
-    return Job(f"training-{run.name}", f"training {experiment.name} seed {seed}" + ("" if fold is None else f" fold {fold}"),
-               "training", needs, after, profile.notebooks / STAGES["training"], parameters,
-               build.notebooks / f"{Path(STAGES['training']).stem}-{run.name}.ipynb", tuple(run / name for name in RUN_FILES),
+    title = f"training {experiment.name} seed {seed}" + ("" if fold is None else f" fold {fold}")
+    return Job(f"training-{run.name}", title, "training", needs, after, notebook, parameters,
+               build.notebooks / f"{notebook.stem}-{run.name}.ipynb", tuple(run / name for name in RUN_FILES),
                (build.preprocessed, build.data), _own_loss(experiment.loss), _real_cases(parameters), run=run)
 
 
-def _paper(profile: Profile, needs: tuple[str, ...]) -> Job:
-    build: Build = profile.build
+def _paper(profile: Profile, needs: Names) -> Job:
+    build, parameters = profile.build, {"build": profile.build_parameter}
     sources = [path for pattern in ("*.typ", "*.bib", "*.yml") for path in sorted(PAPER.glob(pattern))]
-    return Job("paper", "paper", "paper", needs, (), None, {"build": profile.build_parameter}, build.paper, (build.paper,),
+    return Job("paper", "paper", "paper", needs, (), None, parameters, build.paper, (build.paper,),
                (build.results, build.figures, *sources))
 
 

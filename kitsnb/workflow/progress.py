@@ -1,6 +1,6 @@
 """Progress of the training runs of a profile, from files alone: on the machine that started them or on any other.
 
-A run shows itself by its own ``history.csv`` and ``settings.json``; the process that has it keeps a mark among the stamps.
+A run shows itself by ``history.csv`` and ``settings.json``; the process that has it keeps a mark among the stamps.
 """
 
 import csv
@@ -22,7 +22,7 @@ from kitsnb.workflow.profile import Profile
 
 DONE, FAILED, RUNNING, SCORING, INTERRUPTED, WAITING = "done", "failed", "running", "scoring", "interrupted", "waiting"
 STYLES = {DONE: "green", FAILED: "red", RUNNING: "cyan", SCORING: "cyan", INTERRUPTED: "yellow", WAITING: "dim"}
-#: Seconds without a sign of its process after which a run counts as interrupted; clocks of machines may differ a little.
+#: Seconds without a sign of its process after which a run counts as interrupted; clocks of machines may differ.
 SILENCE = 120
 
 
@@ -98,7 +98,8 @@ def grid_table(states: Iterable[State]) -> Table:
     summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     left = total_left(states)
     unfinished = counts[DONE] + counts[FAILED] < len(states)
-    table = Table(title=f"{len(states)} training runs: {summary}" + (f"; about {duration(left)} left" if left and unfinished else ""))
+    more = f"; about {duration(left)} left" if left and unfinished else ""
+    table = Table(title=f"{len(states)} training runs: {summary}{more}")
     for name in ("run", "status", "where"):
         table.add_column(name)
     for name in ("epoch", "loss", "tumour", "s / epoch", "left"):
@@ -109,7 +110,8 @@ def grid_table(states: Iterable[State]) -> Table:
             state.job.title.removeprefix("training "), Text(state.status, STYLES[state.status]), where(state),
             f"{len(state.history)}/{state.epochs or '?'}",
             *(f"{last[name]:.3f}" if name in last else "" for name in ("validation_loss", "validation_tumour")),
-            f"{state.pace:.1f}" if state.pace else "", duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "")
+            f"{state.pace:.1f}" if state.pace else "",
+            duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "")
     return table
 
 
@@ -164,7 +166,7 @@ class Display:
 
 
 def watch(profile: Profile, *, once: bool = False, console: Console | None = None, seconds: float = 2.0) -> None:
-    """Show the runs of ``profile`` until all have ended, or until interrupted; ``once`` prints the table and returns."""
+    """Show the runs of ``profile`` until all have ended, or Ctrl-C; ``once`` prints the table and returns."""
     console = console or messages.console(soft_wrap=False)
     jobs = [job for job in build_jobs(profile) if job.stage == "training"]
 

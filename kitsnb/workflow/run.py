@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.files import RECEIPT, Build, files_below, read_json, resolve, write_json
+from kitsnb.messages import several
 from kitsnb.workflow.before import Busy, alone, strays, why_unwritable
 from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job, build_jobs
@@ -54,12 +56,8 @@ class Run:
         reason = "forced" if self.force else reason_to_run(job, self.stamps, self.digests)
         if reason and job.run:
             return self._of_training(job, reason)
-        late = [self.outcomes[need].job for need in job.needs if self.outcomes[need].status == WAITING]
-        late = [other.title for other in late if any(made.is_relative_to(read) or read.is_relative_to(made)
-                                                     for made in (*other.makes, other.figures or other.output) for read in job.reads)]
-        if reason is None and late:
-            return f"only if {late[0]}{f' and {len(late) - 1} more' if len(late) > 1 else ''} will have changed what it reads"
-        return reason
+        late = [self.outcomes[need].job.title for need in job.needs if self.outcomes[need].status == WAITING]
+        return reason or (f"only if {several(late)} will have changed what it reads" if late else None)
 
     def _of_training(self, job: Job, reason: str) -> str:
         """``reason`` with what it means for a run: whether it is trained anew, goes on, or is only executed again."""
@@ -77,7 +75,8 @@ class Run:
         """Skip a job that needs one that failed."""
         bad = [name for name in (*job.needs, *job.after) if self.outcomes[name].status in (FAILED, SKIPPED)]
         if bad:
-            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {', '.join(self.outcomes[name].job.title for name in bad)}")
+            note = "needs " + ", ".join(self.outcomes[name].job.title for name in bad)
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=note)
         return bool(bad)
 
     def due(self, job: Job) -> str | None:
@@ -111,7 +110,7 @@ class Run:
         shutil.move(job.run, target)
         self.console.print(f"  the former run is kept in {short(target)}")
 
-    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: list[Path] = []) -> None:  # noqa: B006
+    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: Sequence[Path] = ()) -> None:
         """Stamp a success with ``figures`` among its products, remember a failure, and say which of the two it was."""
         status = FAILED if failure else DONE
         self.outcomes[job.name] = Outcome(job, status, seconds, failure)
@@ -172,8 +171,8 @@ def compile_paper(job: Job) -> Failure | None:
     return None
 
 
-def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None, only: str | None = None,
-                force=False, dry=False) -> int:
+def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None,
+                only: str | None = None, force=False, dry=False) -> int:
     """Bring all that ``profile`` makes up to date; returns the exit status.
 
     ``launch`` is the command behind which training runs start: see ``launch``.
@@ -184,7 +183,7 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
         devices = profile.parameters.get("training", {}).get("devices", 1)
         run = Run(profile, find_places(command, runs_at_a_time, devices), force, dry)
         if unwritable := why_unwritable(profile.build.folder):
-            raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another with --build")
+            raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another (--build)")
         if lacking := what_is_lacking(profile, elsewhere=bool(command)):
             out.print(f"{profile.name} cannot run", style="red")
             out.print(*lacking, sep="\n  ")
@@ -228,7 +227,8 @@ def report(run: Run, seconds: float) -> int:
     out, build = run.console, run.profile.build
     table = Table("job", "status", "seconds", "note", title=f"{run.profile.title}: {seconds:.0f} s")
     for outcome in run.outcomes.values():
-        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "", outcome.note)
+        seconds = f"{outcome.seconds:.0f}" if outcome.seconds else ""
+        table.add_row(outcome.job.title, outcome.status, seconds, outcome.note)
     out.print(table, soft_wrap=False)
     failures = [outcome.failure for outcome in run.outcomes.values() if outcome.failure]
     for failure in failures:

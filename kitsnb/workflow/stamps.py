@@ -1,8 +1,8 @@
-"""Is a job done, and if not, why? Decided by content and by what code means, never by dates or a notebook's own metadata.
+"""Is a job done, and if not, why? Decided by content and by what code means, never by dates.
 
-A stamp holds what a job was made from (its key: cells of the notebook, parameters, modules, inputs) and the digests of what it
-made. A run's folder holds besides what its training was made from, which is less: a change of anything else executes the
-notebook again, and the notebook finds its training done.
+A stamp holds what a job was made from (its key: cells of the notebook, parameters, modules, inputs) and the digests of
+what it made. A run's folder holds besides what its training was made from, which is less: a change of anything else
+executes the notebook again, and the notebook finds its training done.
 """
 
 import ast
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from kitsnb.files import NOTEBOOKS, RECEIPT, ROOT, Build, digest, files_below, plain, read_json, resolve, write_json
+from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
 
 PACKAGE = ROOT / "kitsnb"
@@ -27,7 +28,8 @@ class Digests:
 
     def __init__(self, store: Path):
         self.store = store
-        self.known = {name: entry for name, entry in read_json(store).items() if isinstance(entry, list) and len(entry) == 3}
+        self.known = {name: entry for name, entry in read_json(store).items()
+                      if isinstance(entry, list) and len(entry) == 3}
 
     def of(self, paths: Iterable[Path]) -> dict[str, str]:
         """The digest of each file, by its name."""
@@ -75,7 +77,7 @@ def cells(notebook: Path) -> str:
 
 
 def imported_modules(source: Path) -> list[Path]:
-    """Files of the repository that ``source`` (module or py:percent notebook) imports, with all that these import in turn."""
+    """Files of the repository that ``source`` (module or text notebook) imports, and those that these import in turn."""
     found, waiting = {}, [source]
     while waiting:
         source = waiting.pop()
@@ -116,7 +118,7 @@ def key_of(job: Job, digests: Digests) -> dict[str, dict]:
 
 
 def trained_from(job: Job, digests: Digests) -> dict[str, dict]:
-    """What the training of ``job`` is made from: settings, split, volumes of its own cases, and the code that computes."""
+    """What the training of ``job`` is made from: settings, split, volumes of its cases, and the code that computes."""
     from kitsnb.training.settings import Training
 
     settings = {name: job.parameters[name] for name in Training.model_fields if name in job.parameters}
@@ -137,9 +139,9 @@ def differences(old: object, new: dict[str, dict]) -> list[str]:
         before = before if isinstance(before, dict) else {}
         names = [name for name in {**before, **values} if before.get(name) != values.get(name)]
         if part == "parameter":
-            found += [f"parameter {name} changed: {'; '.join(_change(before.get(name), values.get(name)))}" for name in names]
+            found += [f"parameter {name} changed: " + "; ".join(_change(before.get(name), values.get(name))) for name in names]
         elif names:
-            found.append(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} changed")
+            found.append(f"{several(names)} changed")
     return found
 
 
@@ -195,7 +197,7 @@ def reason_to_run(job: Job, folder: Path, digests: Digests) -> str | None:
 
 
 def reason_to_train(job: Job, digests: Digests) -> str | None:
-    """Why what lies in the folder of the run ``job`` cannot be gone on with, or None where it can, or where there is nothing."""
+    """Why what lies in the folder of the run ``job`` cannot be gone on with; None where it can, or where nothing is."""
     if not job.run.exists():
         return None
     before = read_json(job.run / RECEIPT).get("made_from")

@@ -147,7 +147,7 @@ def test_a_stray_case_is_noted_and_trains_nothing(tmp_path, played, capfd):
         write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
         write_atomic(tmp_path / "build" / "preprocessed" / f"case_{number:05d}" / "imaging.npy", "another")
     run(tmp_path, played)
-    assert f"{tmp_path / 'build' / 'data'}: case_00001 and 1 more are not in the split, so left out" in capfd.readouterr().out
+    assert f"{tmp_path / 'build' / 'data'}: left out, as not in the split: case_00001 and 1 more" in capfd.readouterr().out
     assert len(played.trained) == 2
     write_atomic(tmp_path / "build" / "data" / "case_00002" / "imaging.nii.gz", "another")
     assert in_split(Path("/x/case_00002"), SETTINGS) and not in_split(Path("/x/case_00001/y"), SETTINGS)
@@ -190,7 +190,7 @@ def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
     text = notebook.read_text()
     notebook.write_text(text.replace("#       format_name: percent\n", "#       format_name: percent\n#       format_version: '1.3'\n"))
     assert notebook.read_text() != text and cells(notebook) == before
-    notebook.write_text(text.replace("# # One run", "# # A run"))
+    notebook.write_text(text + "\n# %%\nprint(1)\n")
     assert cells(notebook) != before
 
 
