@@ -1,5 +1,6 @@
 """Where everything lies below ``build/<profile>``, how a file is written whole, and what a folder was made from."""
 
+import ast
 import hashlib
 import json
 import math
@@ -8,7 +9,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 #: The repository: kitsnb is installed in editable mode, so the package's parent is the checkout.
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +109,13 @@ def files_below(*paths: Path) -> list[Path]:
     found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for path, file in found
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+@cache
+def code_of(*modules: ModuleType) -> str:
+    """A digest of the code of ``modules``; comments and line breaks do not count."""
+    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in modules]
+    return hashlib.sha256("".join(trees).encode()).hexdigest()
 
 
 def receipt_of(path: Path) -> Path:

@@ -18,14 +18,13 @@ from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_header, write_nifti
-from kitsnb.files import digest, read_receipt, write_receipt
+from kitsnb.files import code_of, digest, read_receipt, write_receipt
 from kitsnb.inference.window import Window
 from kitsnb.metric import score, surface
 from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
-from kitsnb.preprocessing.prepare import code_of
 from kitsnb.preprocessing.resampling import to_native
 
 

@@ -5,9 +5,7 @@ function on a ``torchio.Subject``, so any torchio transform can be put between. 
 the working grid to labels in native geometry, interpolated before argmax (resampling labels instead costs up to 0.05 Dice).
 """
 
-import ast
 import errno
-import hashlib
 import math
 import os
 import shutil
@@ -15,9 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -28,7 +24,7 @@ from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
-from kitsnb.files import plain, read_receipt, write_json, write_receipt
+from kitsnb.files import code_of, plain, read_receipt, write_json, write_receipt
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
@@ -178,13 +174,6 @@ def _made_from(case: Case, settings: Preprocessing, accept: Accept) -> dict:
         "folder": str(case.folder), "inputs": [status and [status.st_size, status.st_mtime_ns] for status in found],
         "settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE),
     })
-
-
-@cache
-def code_of(*modules: ModuleType) -> str:
-    """A digest of the code of ``modules``; comments and line breaks do not count."""
-    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in modules]
-    return hashlib.sha256("".join(trees).encode()).hexdigest()
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:

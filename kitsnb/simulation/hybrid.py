@@ -6,6 +6,7 @@ and painted as ``kitsnb.simulation.tissue`` has it, in a patient's frame that is
 """
 
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -18,8 +19,7 @@ from scipy.ndimage import find_objects
 from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, spacing_of, write_nifti
-from kitsnb.files import RECEIPT, digest, file_state, read_receipt, write_receipt
-from kitsnb.preprocessing import resampling
+from kitsnb.files import RECEIPT, code_of, file_state, read_receipt, write_receipt
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
 from kitsnb.simulation import tissue
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Box, Ellipsoid, Scene, scan, signed_distance
@@ -214,8 +214,8 @@ def write_hybrid(
         raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
-    code = [digest(path) for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(resampling.__file__))]
-    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept), "code": code}
+    modules = (sys.modules[name] for name in (__name__, Scene.__module__, tissue.__name__, resize.__module__))
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept), "code": code_of(*modules)}
 
     def write(case: Case) -> None:
         made_from = {"label": file_state(case.segmentation), **settings}
