@@ -21,14 +21,15 @@
 # network that predicts background everywhere.
 #
 # A **case** is a folder `case_XXXXX` with a CT volume (`imaging.nii.gz`) and its **segmentation**
-# (`segmentation.nii.gz`): 0 background, 1 kidney, 2 tumour. When `make` executes this notebook, cases are simulated where the
-# profile says so, and each file is read once, checked, measured and let go. Opened by hand, it shows what was measured.
+# (`segmentation.nii.gz`): 0 background, 1 kidney, 2 tumour. When `make` executes this notebook, cases are simulated
+# where the profile says so, and each file is read once, checked, measured and let go. Opened by hand, it shows what
+# was measured.
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
 by_runner = False  # True: executed by make, which simulates, measures and writes; by hand a notebook only looks
 case: int | None = None  # number of the case that is drawn; None: the one with the median tumour
-source: str | None = None  # "phantom", "hybrid" (both simulate cases) or "folder"; None, here and below: as the build has it
+source: str | None = None  # "phantom", "hybrid" (simulated) or "folder"; None, here and below: as the build has it
 folder: str | None = None  # of case_00000, case_00001, ...: with "folder" the cases, with "hybrid" the real labels
 phantom_cases = 120  # how many cases make simulates
 phantom_seed = 1  # equal seeds give equal cases
@@ -38,7 +39,7 @@ training: list | None = None  # first and last number of the training cases
 validation: list | None = None  # first and last number of the validation cases
 simulated: bool | None = None  # is the CT simulated? said in every figure
 label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts of KiTS21 and KiTS23
-accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs, instead of refusing the case
+accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs
 excluded: list | None = None  # numbers of cases to leave out of both
 folds: int | None = None  # cross-validation over the cases of both ranges; None: the split by ranges
 
@@ -72,8 +73,8 @@ output, accept = Build(build), Accept(label_map or {}, bool(accept_affine))
 # %% [markdown]
 # ## 1.1 The cases
 #
-# They are phantoms, whose anatomy is procedural; or hybrids, real label maps with a simulated CT painted around and inside
-# them, cropped to the kidneys' surroundings; or a folder of cases as it is.
+# They are phantoms, whose anatomy is procedural; or hybrids, real label maps with a simulated CT painted around and
+# inside them, cropped to the kidneys' surroundings; or a folder of cases as it is.
 
 # %%
 data, unpainted = output.cases(source, folder), {}
@@ -111,9 +112,9 @@ table[list(columns)].head().rename(columns=columns).style.hide().format(precisio
 # %% [markdown]
 # ### Refused cases
 #
-# A case is refused, by name and with the reason, when a file is missing, cut or corrupt, when imaging and segmentation
-# do not share one geometry, when the values cannot be HU, or when a label is not 0, 1 or 2. The others go on. (When some cases
-# have imaging and some do not, those without are refused.)
+# A case is refused, by name and with the reason, when a file is missing, cut or corrupt, when imaging and
+# segmentation do not share one geometry, when the values cannot be HU, or when a label is not 0, 1 or 2. The others
+# go on. (When some cases have imaging and some do not, those without are refused.)
 
 # %%
 def reasons_table(title, reasons):
@@ -142,7 +143,8 @@ data_figures.geometry(table, simulated)
 # %%
 slices, thickness, in_plane = (summary[key] for key in ("slices", "slice_spacing_mm", "in_plane_spacing_mm"))
 shapes, orientations = summary["in_plane_shapes"], summary["orientations"]
-(commonest, most), areas = next(iter(shapes.items())), (table.height * table.width).sort_values().index
+commonest, most = next((shape.replace("x", " x "), count) for shape, count in shapes.items())
+areas = (table.height * table.width).sort_values().index
 smallest, largest = (f"{table.height[at]} x {table.width[at]}" for at in (areas[0], areas[-1]))
 display(Markdown(f"""
 | | |
@@ -150,7 +152,7 @@ display(Markdown(f"""
 | slices | mean {slices["mean"]:.1f}, median {slices["median"]:g}, from {slices["min"]} to {slices["max"]} |
 | slice spacing | median {thickness["median"]:.2f} mm, from {thickness["min"]:.2f} to {thickness["max"]:.2f} mm |
 | in-plane spacing | median {in_plane["median"]:.2f} mm, from {in_plane["min"]:.2f} to {in_plane["max"]:.2f} mm |
-| in-plane pixels (height x width) | from {smallest} to {largest}; most often {commonest.replace("x", " x ")} ({most} cases) |
+| in-plane pixels (height x width) | from {smallest} to {largest}; most often {commonest} ({most} cases) |
 | orientations | {", ".join(f"{count} cases {name}" for name, count in orientations.items())} |
 """))
 
@@ -190,9 +192,9 @@ else:
 # %% [markdown]
 # ## 1.4 Volumes
 #
-# The volume of a label is its number of voxels times the volume of one. The size of a kidney has its anatomical limits, that
-# of a tumour hardly any, and a Dice score averaged over cases gives the smallest tumour the weight of the largest. Here
-# "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
+# The volume of a label is its number of voxels times the volume of one. The size of a kidney has its anatomical
+# limits, that of a tumour hardly any, and a Dice score averaged over cases gives the smallest tumour the weight of
+# the largest. Here "kidney" is label 1 alone: tissue that the tumour has replaced is not in it.
 
 # %%
 data_figures.volumes(table, simulated)
@@ -238,16 +240,17 @@ elif compared["rank_correlation"] is None:
 else:
     display(data_figures.clinical_sizes(clinical, simulated))
     ordered = clinical.assign(ratio=clinical.tumour_mm / clinical.radiographic_mm).sort_values("ratio")
-    columns = {"case": "furthest apart", "radiographic_mm": "clinic (mm)", "tumour_mm": "label (mm)", "ratio": "label / clinic"}
+    columns = {"case": "furthest apart", "radiographic_mm": "clinic (mm)", "tumour_mm": "label (mm)",
+               "ratio": "label / clinic"}
     furthest = pd.concat([ordered.head(3), ordered.tail(3)])[list(columns)].rename(columns=columns)
     display(furthest.style.hide().format(precision=2))
 
 # %% [markdown]
 # ## 1.7 The split
 #
-# Validation cases choose the checkpoint and give the scores; no training case is among them. Under cross-validation the cases
-# of both ranges are one set, and each is held out once. The seed paper leaves out
-# six cases whose labels were wrong or doubtful in the first release of KiTS19.
+# Validation cases choose the checkpoint and give the scores; no training case is among them. Under cross-validation
+# the cases of both ranges are one set, and each is held out once. The seed paper leaves out six cases whose labels
+# were wrong or doubtful in the first release of KiTS19.
 
 # %%
 left_out = sorted(EXCLUDED if excluded is None else excluded)
@@ -278,21 +281,24 @@ voxels = table.slice_mm * table.height_mm * table.width_mm
 lines = [
     f"{len(table)} of {len(table) + len(found.refused)} cases are usable: {counted}.",
     f"Slices lie {thickness['min']:.1f} to {thickness['max']:.1f} mm apart, pixels {in_plane['min']:.2f} to "
-    f"{in_plane['max']:.2f} mm: the largest voxel has {voxels.max() / voxels.min():.0f} times the volume of the smallest.",
-    f"Predicting background everywhere is right for **{shares['background']:.2f} %** of the voxels, with a Dice of 0 for kidney "
-    f"and for tumour; kidney has {shares['kidney']:.2f} %, tumour {shares['tumour']:.2f} %.",
+    f"{in_plane['max']:.2f} mm: the largest voxel has {voxels.max() / voxels.min():.0f} times the volume of the "
+    "smallest.",
+    f"Predicting background everywhere is right for **{shares['background']:.2f} %** of the voxels, with a Dice of 0 "
+    f"for kidney and for tumour; kidney has {shares['kidney']:.2f} %, tumour {shares['tumour']:.2f} %.",
 ]
 if shares["tumour"]:
     lines[-1] += f" For each tumour voxel there are {shares['background'] / shares['tumour']:.0f} of background."
     lines.append(f"Tumours go from {tumour['min']:.1f} to {tumour['max']:.0f} ml (median {tumour['median']:.0f} ml)"
-                 + (f"; {summary['without_tumour']} cases have none." if summary["without_tumour"] else "; every case has one."))
+                 f"; {summary['without_tumour'] or 'no'} cases have none.")
 if imaging:
     hu = summary["foreground_hu"]
-    lines.append(f"Kidney and tumour together lie between {hu['low']:.0f} and {hu['high']:.0f} HU (0.5 to 99.5 percentile), mean "
-                 f"{hu['mean']:.0f}, SD {hu['sd']:.0f} HU; the window of the paper is {window[0]} to {window[1]} HU.")
+    lines.append(f"Kidney and tumour together lie between {hu['low']:.0f} and {hu['high']:.0f} HU (0.5 to 99.5 "
+                 f"percentile), mean {hu['mean']:.0f}, SD {hu['sd']:.0f} HU; the window of the paper is {window[0]} to "
+                 f"{window[1]} HU.")
 if compared and compared["rank_correlation"] is not None:
-    lines.append(f"The label's diameter is {compared['median_ratio']:.2f} times the clinical one in the median of {compared['cases']} "
-                 f"cases (rank correlation {compared['rank_correlation']:.2f}); {compared['other_spacing']} cases have another spacing there.")
+    lines.append(f"The label's diameter is {compared['median_ratio']:.2f} times the clinical one in the median of "
+                 f"{compared['cases']} cases (rank correlation {compared['rank_correlation']:.2f}); "
+                 f"{compared['other_spacing']} cases have another spacing there.")
 display(Markdown("\n".join(f"- {line}" for line in lines)))
 
 # %%

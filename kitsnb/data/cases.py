@@ -105,10 +105,10 @@ def select(
 ) -> Split:
     """Split ``cases`` by inclusive ranges of numbers; the defaults are the seed paper's split.
 
-    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. With ``folds``, the cases of both ranges
-    are shuffled together and cut into so many groups (``cut_into_folds``); the group number ``fold`` (from 0) is held out,
-    and the others are trained on. Raises ValueError for a range that is not [first, last], for ranges that share a case,
-    since validation cases must not be trained on, and for a fold that does not exist.
+    ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. With ``folds``, the cases of both
+    ranges are shuffled together and cut into so many groups (``cut_into_folds``); the group number ``fold`` (from 0)
+    is held out, and the others are trained on. Raises ValueError for a range that is not [first, last], for ranges
+    that share a case, since validation cases must not be trained on, and for a fold that does not exist.
     """
     for name, limits in {"training": training, "validation": validation}.items():
         if len(limits) != 2 or limits[0] > limits[1]:
@@ -138,7 +138,7 @@ def select(
 def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
     """``numbers``, shuffled once and cut into ``folds`` groups whose sizes differ by one at most; each group is sorted.
 
-    MIScnn's way (its cross-validation permutes the samples and cuts them, three folds unless told otherwise), with a seed
+    MIScnn's way (its cross-validation permutes the samples and cuts them, three folds by default), with a seed
     that never changes. The cut follows the numbers asked for, not the files at hand, so a missing case moves no other.
     Raises ValueError for fewer than two folds and for more folds than numbers.
     """
@@ -152,10 +152,11 @@ def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
 def for_each_case(
     work: Callable[[Case], Result], cases: Iterable[Case], workers: int | None = None
 ) -> tuple[dict[str, Result], dict[str, str]]:
-    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core); and the refused cases.
+    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core); and the refused
+    cases.
 
-    A case for which it raises CaseError is refused with a warning, the reason is kept by its name, and the others go on.
-    Any other error ends all, and so does Ctrl-C, as soon as the cases that are being worked on are done.
+    A case for which it raises CaseError is refused with a warning, the reason is kept by its name, and the others go
+    on. Any other error ends all, and so does Ctrl-C, as soon as the cases that are being worked on are done.
     """
     done, refused = {}, {}
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:

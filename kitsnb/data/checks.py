@@ -1,7 +1,7 @@
 """Is a case usable? The checks that guard every stage, each with a code for programs and a sentence for people.
 
-``read_case`` returns what passed, in one form: imaging as stored, labels uint8, one affine. What is odd but usable is noted;
-what is not raises ``CaseError``. Each file is read once, to the end of its gzip stream.
+``read_case`` returns what passed, in one form: imaging as stored, labels uint8, one affine. What is odd but usable
+is noted; what is not raises ``CaseError``. Each file is read once, to the end of its gzip stream.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ INTERPOLATED = (3.0, 0.78162497, 0.78162497)
 
 @dataclass(frozen=True)
 class Accept:
-    """What is accepted although KiTS19 has it not: other labels by a mapping, and an affine that differs (imaging's counts)."""
+    """What is accepted although KiTS19 has it not: other labels, and an affine that differs (imaging's counts)."""
 
     label_map: Mapping[int, int] = field(default_factory=dict)
     affine: bool = False
@@ -103,14 +103,15 @@ def check_case(case: Case, imaging: bool = True, accept: Accept | None = None) -
     try:
         read_case(case, imaging, accept, notes)
     except CaseError as error:
-        return CaseReport(case.name, "refused", [Finding(error.code, f"{error.file}: {error.reason}; {error.advice}"), *notes])
+        reason = Finding(error.code, f"{error.file}: {error.reason}; {error.advice}")
+        return CaseReport(case.name, "refused", [reason, *notes])
     return CaseReport(case.name, "warning" if notes else "ok", notes)
 
 
 def check_cases(
     cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None, workers: int = 2
 ) -> list[CaseReport]:
-    """``check_case`` of each, ``workers`` at a time (reading releases the interpreter's lock), in the order of ``cases``."""
+    """``check_case`` of each, in their order, ``workers`` at a time (reading releases the interpreter's lock)."""
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda case: check_case(case, imaging, accept), cases))
 
@@ -121,7 +122,8 @@ def missing_from_split(
 ) -> list[str]:
     """What a split needs and ``folder`` lacks, all at once: cases, and files of those there are.
 
-    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too; never without ``imaging``.
+    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too; never without
+    ``imaging``.
     """
     cases = discover(folder)
     split = select(cases, training, validation, excluded)
@@ -141,7 +143,8 @@ def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
 def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) -> None:
     """Are these HU? Judged by extremes and, in about a million voxels, by the shares of air, soft tissue and bone.
 
-    Raises CaseError for what cannot be HU of a patient; what is doubtful is added to ``notes``. The range seen is always said.
+    Raises CaseError for what cannot be HU of a patient; what is doubtful is added to ``notes``. The range seen is
+    always said.
     """
     _check_finite(name, path, volume)
     low, high = float(volume.min()), float(volume.max())
@@ -153,7 +156,8 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
     air, soft, bone = (float(np.mean((few > first) & (few <= last))) for first, last in (AIR_HU, SOFT_HU, BONE_HU))
     if low >= 0 or bone > MOST_BONE and air < bone / 2:
         reason = "no negative value" if low >= 0 else f"{bone:.0%} above {BONE_HU[0]} HU and {air:.0%} air"
-        raise CaseError(name, path.name, f"{reason}, so these are no HU (unscaled 12-bit values?): {seen}", RESCALE, "unscaled")
+        reason += f", so these are no HU (unscaled 12-bit values?): {seen}"
+        raise CaseError(name, path.name, reason, RESCALE, "unscaled")
     width = float(np.subtract(*np.percentile(few, (99.9, 0.1))))
     if width < NARROW[0]:
         reason = f"too narrow for HU (normalized, or divided?): {seen}"
@@ -161,12 +165,14 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
     if low < HU_RANGE[0] or high > HU_RANGE[1]:
         notes.append(Finding("hu_range", f"{path.name}: outside any CT's range: {seen}"))
     if width < NARROW[1]:
-        notes.append(Finding("hu_narrow", f"{path.name}: narrow for HU, clipped or scaled? 99.8 % lie within {width:g}: {seen}"))
+        doubt = f"narrow for HU, clipped or scaled? 99.8 % lie within {width:g}: {seen}"
+        notes.append(Finding("hu_narrow", f"{path.name}: {doubt}"))
     elif low > AIR:
         notes.append(Finding("hu_clipped", f"{path.name}: no air, clipped to a window or no HU? {seen}"))
     elif bone > MOST_BONE / 2 and air < bone or soft < LEAST_SOFT:
         shares = f"{air:.0%} air, {soft:.0%} soft tissue, {bone:.0%} above {BONE_HU[0]} HU"
-        notes.append(Finding("hu_shares", f"{path.name}: unusual for HU of a body (slope and intercept applied?): {shares}: {seen}"))
+        doubt = "unusual for HU of a body (slope and intercept applied?)"
+        notes.append(Finding("hu_shares", f"{path.name}: {doubt}: {shares}: {seen}"))
 
 
 def _labels(case: Case, array: np.ndarray, accept: Accept, notes: list[Finding]) -> np.ndarray:
@@ -177,7 +183,8 @@ def _labels(case: Case, array: np.ndarray, accept: Accept, notes: list[Finding])
         whole = np.rint(array)
         if (off := float(np.abs(array - whole).max())) > SNAP:
             reason = f"holds labels {_listed(array[np.abs(array - whole) > SNAP])}, not only 0, 1, 2"
-            raise CaseError(case.name, name, reason, "store whole labels (resample them by nearest neighbour)", "labels")
+            advice = "store whole labels (resample them by nearest neighbour)"
+            raise CaseError(case.name, name, reason, advice, "labels")
         if off:
             notes.append(Finding("snapped", f"{name}: floating-point labels up to {off:.2g} off were rounded"))
         array = whole
@@ -218,7 +225,8 @@ def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes
     if distance <= TOLERANCE:
         return
     if distance < np.inf and accept.affine:
-        notes.append(Finding("affine", f"the segmentation's affine differs by up to {distance:.3g} mm; imaging's was taken"))
+        differs = f"the segmentation's affine differs by up to {distance:.3g} mm; imaging's was taken"
+        notes.append(Finding("affine", differs))
         return
     fitting = _fitting(shape, affine, wanted_shape, wanted_affine)
     if distance == np.inf:
@@ -228,14 +236,17 @@ def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes
         if np.allclose(affine[:3, :3], wanted_affine[:3, :3], atol=1e-6):
             moved = ", ".join(f"{value:+.3g}" for value in (affine - wanted_affine)[:3, 3])
             reason += f" (shifted by {moved} mm)"
-        elif turned := [axis for axis in range(3) if np.allclose(affine[:3, axis], -wanted_affine[:3, axis], atol=1e-6)]:
+        opposite = np.isclose(affine[:3, :3], -wanted_affine[:3, :3], atol=1e-6).all(axis=0)
+        if turned := np.flatnonzero(opposite).tolist():
             reason += f" (axis {' and '.join(map(str, turned))} points the other way)"
-    advice = "use the pair that belongs together" + (", or accept imaging's affine: --accept-affine" if code == "affine" else "")
+    advice = "use the pair that belongs together"
+    advice += ", or accept imaging's affine: --accept-affine" if code == "affine" else ""
     raise CaseError(case.name, case.segmentation.name, reason, fitting or advice, "axes" if fitting else code)
 
 
 def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wanted_affine: np.ndarray) -> str | None:
-    """How to permute and flip an array of ``shape`` so that it has the wanted geometry, in words; None if nothing does it.
+    """How to permute and flip an array of ``shape`` so that it has the wanted geometry, in words; None if nothing
+    does it.
 
     Either the array with its affine fits after the turn, or the array alone was turned under an affine that is right.
     """
@@ -248,15 +259,18 @@ def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wa
             if corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
                 flipped = [axis for axis, sign in enumerate(flips) if sign < 0]
                 steps = [f"permute its axes to {order}"] if order != (0, 1, 2) else []
-                steps += [f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(map(str, flipped))}"] if flipped else []
+                if flipped:
+                    steps.append(f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(map(str, flipped))}")
                 return f"it would fit after this: {' and '.join(steps)} (with its affine)"
     orders = [order for order in permutations(range(3)) if tuple(shape[axis] for axis in order) == tuple(wanted)]
     if tuple(shape) != tuple(wanted) and orders:
-        return f"its shape would fit after this: permute its axes to {orders[0]}; its affine would not, so check the pair"
+        turn = f"permute its axes to {orders[0]}"
+        return f"its shape would fit after this: {turn}; its affine would not, so check the pair"
     return None
 
 
 def _note_spacing(affine: np.ndarray, notes: list[Finding]) -> None:
     if np.allclose(sorted(spacing_of(affine)), sorted(INTERPOLATED), atol=2e-6):
         spacing = " x ".join(f"{value:g}" for value in INTERPOLATED)
-        notes.append(Finding("interpolated", f"spacing {spacing} mm: KiTS19's interpolated branch, not the scanner's own grid"))
+        what = f"spacing {spacing} mm: KiTS19's interpolated branch, not the scanner's own grid"
+        notes.append(Finding("interpolated", what))

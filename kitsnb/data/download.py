@@ -1,12 +1,14 @@
 """KiTS19 from its official sources into KiTS19's folder format, every file verified before it appears under its name.
 
 Labels and ``kits.json`` come from the official repository at a pinned commit, by pooch; the SHA-256 of each is in
-``kits19_registry.txt`` and was computed from the blobs of that commit. Imaging comes from the Hugging Face data set that the
-official repository names, at a pinned revision, by huggingface_hub, which goes on with a file where it stopped. Its SHA-256 is
-the one that the server sends along; in addition it is read to the end of its gzip stream and must have its label's shape.
+``kits19_registry.txt`` and was computed from the blobs of that commit. Imaging comes from the Hugging Face data set
+that the official repository names, at a pinned revision, by huggingface_hub, which goes on with a file where it
+stopped. Its SHA-256 is the one that the server sends along; in addition it is read to the end of its gzip stream and
+must have its label's shape.
 
-What is on its way lies in ``.arriving``. ``.download.json`` notes size and time of change of every verified file: while these
-hold, a file is neither read nor fetched again; one without note is verified where it lies, and fetched only if it fails.
+What is on its way lies in ``.arriving``. ``.download.json`` notes size and time of change of every verified file:
+while these hold, a file is neither read nor fetched again; one without note is verified where it lies, and fetched
+only if it fails.
 """
 
 import json
@@ -58,9 +60,10 @@ def download(
 ) -> list[CaseError]:
     """Bring ``cases`` (None: all 210) to ``to``/case_XXXXX and ``kits.json`` to ``to``, ``workers`` cases at a time.
 
-    Returns what failed, sorted by case, after printing it; all else is complete, verified and stays. What arrived of imaging
-    that failed stays, too, and the next call goes on from there; a label is fetched ``retries`` times more and starts anew. An
-    own file that differs from the published one gets the name ``*.replaced``. Raises ValueError for a case that KiTS19 lacks.
+    Returns what failed, sorted by case, after printing it; all else is complete, verified and stays. What arrived of
+    imaging that failed stays, too, and the next call goes on from there; a label is fetched ``retries`` times more
+    and starts anew. An own file that differs from the published one gets the name ``*.replaced``. Raises ValueError
+    for a case that KiTS19 lacks.
     """
     to, console = Path(to).expanduser(), console or Console(soft_wrap=True, highlight=False)
     sources = Sources(to, labels_address, imaging_address, registry, retries)
@@ -166,7 +169,8 @@ class Sources:
             if part.exists() and part.stat().st_size > (remote.size or 0):
                 part.unlink()
             with part.open("ab") as file:
-                http_get(remote.location, file, resume_size=file.tell(), expected_size=remote.size, tqdm_class=self._bar())
+                http_get(remote.location, file, resume_size=file.tell(), expected_size=remote.size,
+                         tqdm_class=self._bar())
             try:
                 return self.verify(name, part, remote.etag)
             except CaseError as error:
@@ -177,7 +181,7 @@ class Sources:
                     raise
 
     def verify(self, name: str, path: Path, etag: str | None = None) -> None:
-        """Raise CaseError unless ``path`` is the file ``name``: by SHA-256, from registry or ``etag``; imaging is read, too."""
+        """Raise CaseError unless ``path`` is ``name``: by SHA-256, from registry or ``etag``; imaging is read, too."""
         case, file = Path(name).parent.name, Path(name).name
         expected = self.labels.registry.get(name) or (etag if re.fullmatch("[0-9a-f]{64}", etag or "") else None)
         if not path.is_file():
@@ -191,7 +195,7 @@ class Sources:
                 raise CaseError(case, file, f"shape {shape} differs from {SEGMENTATION}'s {wanted}", GO_ON)
 
     def _bar(self) -> type:
-        """A progress bar as huggingface_hub takes one: it only counts bytes, and stops the transfer when that is asked for."""
+        """A progress bar for huggingface_hub that only counts bytes, and stops the transfer when asked to."""
         from tqdm.auto import tqdm
 
         sources = self

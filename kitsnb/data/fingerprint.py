@@ -34,8 +34,8 @@ class Fingerprint:
     """What ``measure_cases`` found.
 
     ``table``: one row a usable case (see ``measure_case``). ``hu``: voxels by class and HU, shape (3, 4096), summed
-    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name; ``noted``: what is
-    odd about usable ones.
+    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name; ``noted``: what
+    is odd about usable ones.
     """
 
     table: pd.DataFrame
@@ -52,7 +52,7 @@ class Fingerprint:
 
 
 def read_fingerprint(folder: Path) -> tuple[Fingerprint, dict]:
-    """What notebook 01 wrote to ``folder``: the fingerprint and the summary. Raises FileNotFoundError where it is not there."""
+    """Fingerprint and summary that notebook 01 wrote to ``folder``. FileNotFoundError where they are not there."""
     if not (folder / "summary.json").is_file():
         raise FileNotFoundError(f"nothing is measured in {folder} yet: run make")
     summary, hu = read_json(folder / "summary.json"), folder / "hu.npy"
@@ -64,12 +64,12 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
     """Measurements of one case, as a flat row.
 
     ``slices``, ``height``, ``width`` (voxels) and ``slice_mm``, ``height_mm``, ``width_mm`` (spacing) follow the
-    patient's axes (head to foot, front to back, side to side), wherever the file keeps them; ``orientation`` says where
-    that is. ``<class>_voxels`` and ``<class>_ml`` count one label alone (kidney is label 1, not label > 0);
+    patient's axes (head to foot, front to back, side to side), wherever the file keeps them; ``orientation`` says
+    where that is. ``<class>_voxels`` and ``<class>_ml`` count one label alone (kidney is label 1, not label > 0);
     ``kidney_slices`` and ``tumour_slices`` are the slices on which the label appears; ``tumour_mm`` is the equivalent
     diameter (0 without tumour). With ``imaging`` also the medians ``kidney_hu`` and ``tumour_hu`` (NaN without such
-    voxels) and ``hu``, the case's histogram of shape (3, 4096). ``noted`` joins the notes of ``read_case``, which raises
-    CaseError for a case that cannot be used.
+    voxels) and ``hu``, the case's histogram of shape (3, 4096). ``noted`` joins the notes of ``read_case``, which
+    raises CaseError for a case that cannot be used.
     """
     notes: list[Finding] = []
     volume, segmentation, affine = read_case(case, imaging, accept, notes)
@@ -130,7 +130,8 @@ def summarise(table: pd.DataFrame) -> dict:
         "in_plane_shapes": shapes.value_counts().to_dict(),
         "not_512": table.case[shapes != "512x512"].tolist(),
         "shares_percent": (100 * voxels / voxels.sum()).to_dict(),
-        **{name: {key: float(ml.quantile(q)) if len(ml) else None for key, q in _QUARTILES.items()} for name, ml in volumes.items()},
+        **{name: {key: float(ml.quantile(q)) if len(ml) else None for key, q in _QUARTILES.items()}
+           for name, ml in volumes.items()},
         "orientations": table.orientation.value_counts().to_dict(),
         "without_tumour": int((table.tumour_voxels == 0).sum()),
     }
@@ -177,7 +178,8 @@ def read_clinical(path: Path) -> pd.DataFrame:
     try:
         rows = pd.json_normalize(json.loads(Path(path).read_text(encoding="utf-8")))
         spacing = {ours: rows[f"voxel_spacing.{theirs}_spacing"].astype(float) for ours, theirs in _AXES.items()}
-        return pd.DataFrame({"case": rows.case_id, "radiographic_mm": 10 * rows.radiographic_size.astype(float), **spacing})
+        size = 10 * rows.radiographic_size.astype(float)
+        return pd.DataFrame({"case": rows.case_id, "radiographic_mm": size, **spacing})
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
         raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error

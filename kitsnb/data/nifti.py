@@ -23,11 +23,13 @@ from nibabel.wrapstruct import WrapStructError
 from kitsnb.files import replaced
 from kitsnb.metric.surface import RECTANGULAR
 
+NIBABEL_ERRORS = (HeaderDataError, WrapStructError, ImageFileError)
 DOWNLOAD_AGAIN = "download it again"
 READ = 8 << 20  # bytes at a time
 #: No gzip stream unpacks to more than this many times its size.
 MOST_PACKED = 1032
-#: What the longest side of a CT can be, in mm: below it lie scans whose spacing is in cm or m, above it those in microns.
+#: What the longest side of a CT can be, in mm: below it lie scans whose spacing is in cm or m, above it those in
+#: microns.
 EXTENT = (75.0, 3000.0)
 #: Corners further apart than this, in mm, are a conflict between qform and sform.
 CONFLICT = 1.0
@@ -67,7 +69,7 @@ class _Nifti2(nib.Nifti2Header):
 
 @dataclass(frozen=True)
 class Header:
-    """Geometry of a NIfTI file, known without its voxels: shape (no trailing axes of one), affine in mm, stored dtype."""
+    """Geometry of a NIfTI file, known without its voxels: shape (three axes), affine in mm, stored dtype."""
 
     shape: tuple[int, ...]
     affine: np.ndarray
@@ -87,7 +89,8 @@ def read_header(path: str | Path, case: str | None = None, notes: list[Finding] 
 def read_nifti(
     path: str | Path, case: str | None = None, notes: list[Finding] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not; ``case`` names it in messages.
+    """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not; ``case`` names it in
+    messages.
 
     The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32). The
     affine is nibabel's choice: the sform where it is set, else the qform (nine KiTS19 labels have only that). The gzip
@@ -123,7 +126,7 @@ def read_nifti(
 
 @contextmanager
 def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tuple[BinaryIO, Header, bytes]]:
-    """The one way to a file's bytes: the stream, its header, and what was read for it. Whatever fails is a CaseError."""
+    """The one way to a file: its stream, header, and the bytes read for it. Whatever fails is a CaseError."""
 
     def error(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
         return CaseError(*_named(path, case), reason, advice, code)
@@ -151,7 +154,7 @@ def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tupl
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as raised:
         followed = "not a gzipped" in str(raised).lower()
         raise error(f"corrupt: {'other bytes follow the end of its gzip stream' if followed else raised}") from raised
-    except (HeaderDataError, WrapStructError, ImageFileError, ValueError, TypeError, LookupError, ArithmeticError) as raised:
+    except (*NIBABEL_ERRORS, ValueError, TypeError, LookupError, ArithmeticError) as raised:
         raise error(f"corrupt: no valid NIfTI header ({raised})") from raised
     except OSError as raised:
         raise error(f"unreadable: {raised.strerror or raised}", "check permissions and disk", "unreadable") from raised
@@ -189,8 +192,8 @@ def _voxel_bytes(stored: nib.Nifti1Header) -> int:
 
 
 def _header(stored: nib.Nifti1Header, room: int) -> tuple[Header, list[tuple[str, str]]]:
-    """What ``stored`` says, and what is odd about it. No voxel is allocated before ``room``, the bytes that the file can have
-    for all, is compared.
+    """What ``stored`` says, and what is odd about it. No voxel is allocated before ``room``, the bytes that the file
+    can have for all, is compared.
     """
     full, dtype, oddities = tuple(map(int, stored.get_data_shape())), stored.get_data_dtype(), []
     if any(n < 0 for n in full):
@@ -201,7 +204,8 @@ def _header(stored: nib.Nifti1Header, room: int) -> tuple[Header, list[tuple[str
         raise CaseError("", "", reason, DOWNLOAD_AGAIN, "corrupt")
     if dtype.kind not in "biuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours"
-        raise CaseError("", "", f"voxels are {kind}, not one number each", "store HU or labels as integers or floats", "dtype")
+        reason = f"voxels are {kind}, not one number each"
+        raise CaseError("", "", reason, "store HU or labels as integers or floats", "dtype")
     shape = full
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -221,7 +225,8 @@ def _affine(stored: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[np.ndarra
     spacing, unit, factor = spacing_of(affine), *_UNITS.get(int(stored["xyzt_units"]) & 7, ("mm", 1.0))
     if not (np.isfinite(affine).all() and voxel_ml(affine) > 0):
         shown = " x ".join(f"{value:g}" for value in spacing)
-        raise CaseError("", "", f"geometry: spacing {shown} mm is impossible", "repair the header's sform or qform", "geometry")
+        reason = f"geometry: spacing {shown} mm is impossible"
+        raise CaseError("", "", reason, "repair the header's sform or qform", "geometry")
     longest = float((spacing * shape).max())
     if EXTENT[0] < longest < EXTENT[1]:
         return affine, "mm"
@@ -235,8 +240,8 @@ def _affine(stored: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[np.ndarra
 def _doubts(stored: nib.Nifti1Header, shape: tuple[int, ...], affine: np.ndarray) -> Iterator[tuple[str, str]]:
     """What is doubtful about orientation and geometry: codes and sentences."""
     if not stored["sform_code"] and not stored["qform_code"]:
-        yield "orientation", (f"says no orientation (the codes of qform and sform are 0); {orientation_of(affine)} was assumed, "
-                              "so left and right may be wrong")
+        yield "orientation", (f"says no orientation (the codes of qform and sform are 0); {orientation_of(affine)} "
+                              "was assumed, so left and right may be wrong")
     elif stored["sform_code"] and stored["qform_code"]:
         try:
             distance = corner_distance(stored.get_qform(), stored.get_sform(), shape)
@@ -246,8 +251,9 @@ def _doubts(stored: nib.Nifti1Header, shape: tuple[int, ...], affine: np.ndarray
             yield "forms", f"qform and sform put its corners {distance:.3g} mm apart; sform was taken"
     share = 1000 * voxel_ml(affine) / spacing_of(affine).prod()
     if share < RECTANGULAR:
-        yield "sheared", (f"its axes are {math.degrees(math.acos(share)):.2g} degrees off right angles (gantry tilt?); volumes are "
-                          "right, distances between surfaces are left out")
+        angle = math.degrees(math.acos(share))
+        yield "sheared", (f"its axes are {angle:.2g} degrees off right angles (gantry tilt?); volumes are right, "
+                          "distances between surfaces are left out")
 
 
 def corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
@@ -274,9 +280,9 @@ def orientation_of(affine: np.ndarray) -> str:
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Header | None = None) -> Path:
     """Write a ``.nii.gz``; it appears under its name only when it is complete.
 
-    ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are kept.
-    Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes, as nibabel writes neither time nor
-    name into the gzip header.
+    ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are
+    kept. Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes, as nibabel writes
+    neither time nor name into the gzip header.
     """
     image = nib.Nifti1Image(array, affine)
     if like is None:

@@ -1,4 +1,4 @@
-"""One case in native geometry: the KiTS19 score (eq. 14) and its parts, as the challenge defines them; volumes; lesion size."""
+"""One case in native geometry: the KiTS19 score (eq. 14) and its parts, as the challenge has them; volumes; size."""
 
 import math
 from collections.abc import Iterable
@@ -58,8 +58,8 @@ def scores_of(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def volumes_of(counts: NDArray[np.int64], voxel_ml: float) -> dict[str, float]:
-    """Volumes in ml from the voxel counts of ``confusion``, voxels of ``voxel_ml``: ``kidney_ml`` and ``tumour_ml`` of the
-    reference, ``predicted_kidney_ml`` and ``predicted_tumour_ml``.
+    """Volumes in ml from the voxel counts of ``confusion``, voxels of ``voxel_ml``: ``kidney_ml`` and ``tumour_ml``
+    of the reference, ``predicted_kidney_ml`` and ``predicted_tumour_ml``.
     """
     return {
         f"{prefix}{name}_ml": voxel_ml * int(voxels[label])
@@ -76,11 +76,10 @@ def equivalent_diameter(volume_ml: float) -> float:
 def lesion_size(tumour_ml: float) -> str:
     """Size class of a lesion from its volume in ml, one of ``SIZES``, or ``none`` for 0 ml.
 
-    The cut-offs are those of the T stages of kidney cancer (TNM, 8th edition: T1a up to 4 cm, T1b over 4 and up to 7 cm,
-    T2 over 7 cm), which a radiologist applies to the greatest diameter. Here it is the equivalent diameter, that of the ball
-    of the same volume, which is never above the greatest diameter: a long lesion can fall a class lower. In volume the
-    cut-offs are 33.5 and 179.6 ml.
-    Raises ``ValueError`` for a volume below 0 or NaN.
+    The cut-offs are those of the T stages of kidney cancer (TNM, 8th edition: T1a up to 4 cm, T1b over 4 and up to 7
+    cm, T2 over 7 cm), which a radiologist applies to the greatest diameter. Here it is the equivalent diameter, that
+    of the ball of the same volume, which is never above the greatest diameter: a long lesion can fall a class lower.
+    In volume the cut-offs are 33.5 and 179.6 ml. Raises ``ValueError`` for a volume below 0 or NaN.
     """
     if not tumour_ml >= 0:
         raise ValueError(f"a volume is at least 0 ml, not {tumour_ml}")
@@ -90,12 +89,13 @@ def lesion_size(tumour_ml: float) -> str:
 
 
 def case_row(prediction: ArrayLike, reference: ArrayLike, affine: ArrayLike) -> dict[str, float | str]:
-    """All that a table says of one case: two label arrays [D, H, W] in native geometry, ``affine`` (4 x 4) from voxel to mm.
+    """All that a table says of one case: two label arrays [D, H, W] in native geometry, ``affine`` (4 x 4) from voxel
+    to mm.
 
-    The scores of ``kits19_score``; ``hd95_*`` and ``nsd_*`` of ``surface.surface_scores``, NaN where the voxels' axes are not
-    at right angles; the volumes of ``volumes_of``; and ``size``, the class of the reference's tumour (``lesion_size``), all
-    lesions of a case taken together.
-    Raises ``ValueError`` as ``confusion`` and ``surface_scores`` do.
+    The scores of ``kits19_score``; ``hd95_*`` and ``nsd_*`` of ``surface.surface_scores``, NaN where the voxels' axes
+    are not at right angles; the volumes of ``volumes_of``; and ``size``, the class of the reference's tumour
+    (``lesion_size``), all lesions of a case taken together. Raises ``ValueError`` as ``confusion`` and
+    ``surface_scores`` do.
     """
     counts, axes = confusion(prediction, reference), np.asarray(affine, float)[:3, :3]
     spacing, voxel = np.linalg.norm(axes, axis=0), float(abs(np.linalg.det(axes)))
@@ -108,7 +108,7 @@ def case_row(prediction: ArrayLike, reference: ArrayLike, affine: ArrayLike) -> 
 
 
 def summarise(values: Iterable[float]) -> dict[str, float | int]:
-    """Mean and standard deviation (n - 1) over cases in float64; NaN scores are left out and counted as ``undefined``."""
+    """Mean and standard deviation (n - 1) over cases; NaN scores are left out and counted as ``undefined``."""
     values = np.asarray(list(values), dtype=np.float64)
     defined = values[~np.isnan(values)]
     return {

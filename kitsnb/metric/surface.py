@@ -1,10 +1,10 @@
 """Distances between the surfaces of prediction and reference in mm: HD95 and normalized surface Dice of each region.
 
-Both are the definitions of Nikolov et al. (2021, doi:10.2196/26151), whose code is the package surface-distance. A mask's
-surface is made of surface elements: one at every corner between 2 x 2 x 2 voxels that are not all inside or all outside,
-with the area in mm2 that marching cubes gives this neighbourhood (that package's table); outside the volume is background. A
-distance is the Euclidean one from an element to the nearest element of the other surface (SciPy's k-d tree). Elements count
-by their area, so thick slices weigh neither more nor less than thin ones.
+Both are the definitions of Nikolov et al. (2021, doi:10.2196/26151), whose code is the package surface-distance. A
+mask's surface is made of surface elements: one at every corner between 2 x 2 x 2 voxels that are not all inside or
+all outside, with the area in mm2 that marching cubes gives this neighbourhood (that package's table); outside the
+volume is background. A distance is the Euclidean one from an element to the nearest element of the other surface
+(SciPy's k-d tree). Elements count by their area, so thick slices weigh neither more nor less than thin ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-#: Regions of the challenge's score, each with its smallest label. Kidney alone is none: its border with the tumour is no
-#: surface of an organ.
+#: Regions of the challenge's score, each with its smallest label. Kidney alone is none: its border with the tumour is
+#: no surface of an organ.
 REGIONS = {"kidney_and_tumour": 1, "tumour": 2}
-#: Tolerances in mm of the challenge's next edition (KiTS21, ``HEC_SD_TOLERANCES_MM`` of its evaluation code): how far its
-#: annotators were apart.
+#: Tolerances in mm of the challenge's next edition (KiTS21, ``HEC_SD_TOLERANCES_MM`` of its evaluation code): how far
+#: its annotators were apart.
 TOLERANCES_MM = {"kidney_and_tumour": 1.0330772532390826, "tumour": 1.1498198361434828}
 #: Share of the product of its sides that a voxel's volume must be to count as a box; less is a sheared grid.
 RECTANGULAR = 1 - 1e-6
@@ -26,15 +26,19 @@ _SLICES = 16
 
 
 def surface_scores(
-    prediction: ArrayLike, reference: ArrayLike, spacing: Sequence[float], tolerances: Mapping[str, float] = TOLERANCES_MM
+    prediction: ArrayLike,
+    reference: ArrayLike,
+    spacing: Sequence[float],
+    tolerances: Mapping[str, float] = TOLERANCES_MM,
 ) -> dict[str, float]:
-    """``hd95_*`` (mm) and ``nsd_*`` (0 to 1) of each of ``REGIONS`` in two label arrays [D, H, W], voxels of ``spacing`` mm.
+    """``hd95_*`` (mm) and ``nsd_*`` (0 to 1) of each of ``REGIONS`` in two label arrays [D, H, W], voxels of
+    ``spacing`` mm.
 
-    ``hd95``: the larger of the two directed 95th percentiles, each the distance within which 95 % of one surface's area
-    lies of the other surface. NaN, undefined, when the region is empty in either array.
-    ``nsd``: the share of both surfaces' area that lies within the region's tolerance of the other surface. 0 when the
-    region is empty in one array, NaN, undefined, when it is empty in both.
-    Raises ValueError as ``foreground`` does, for shapes that are not 3D, and for a spacing that is not three positive numbers.
+    ``hd95``: the larger of the two directed 95th percentiles, each the distance within which 95 % of one surface's
+    area lies of the other surface. NaN, undefined, when the region is empty in either array. ``nsd``: the share of
+    both surfaces' area that lies within the region's tolerance of the other surface. 0 when the region is empty in
+    one array, NaN, undefined, when it is empty in both. Raises ValueError as ``foreground`` does, for shapes that are
+    not 3D, and for a spacing that is not three positive numbers.
     """
     box = foreground(prediction, reference)
     if box[0].ndim != 3:
@@ -69,12 +73,12 @@ def foreground(prediction: ArrayLike, reference: ArrayLike) -> tuple[NDArray, ND
 
 
 def foreground_box(*arrays: NDArray) -> tuple[slice, ...]:
-    """Smallest box that holds every voxel of ``arrays``, integers of one shape, that is not 0; empty where there is none."""
+    """Smallest box that holds all that is not 0 in ``arrays``, integers of one shape; empty where all is 0."""
     used = [np.zeros(n, bool) for n in arrays[0].shape]
     for array in arrays:
         order = slow_to_fast(array)
         rest = array.transpose(order)
-        for axis in order:  # each is read once, as it lies in memory: further axes are found in what is left of the first
+        for axis in order:  # each array is read once, as it lies in memory: what is left of an axis shows the next
             used[axis] |= rest != 0 if rest.ndim == 1 else np.fromiter((part.any() for part in rest), bool, len(rest))
             rest = np.bitwise_or.reduce(rest, axis=0)
     ends = [np.flatnonzero(found)[[0, -1]] if found.any() else (0, -1) for found in used]
@@ -92,9 +96,10 @@ def surface_elements(mask: NDArray[np.bool_], spacing: NDArray) -> tuple[NDArray
     Slab by slab, so that a mask of full size needs little memory beside its surface. Corner (i, j, k) lies between the
     voxels i - 1 and i, and so on; its place is (i, j, k) times ``spacing``.
     """
-    from surface_distance.lookup_tables import ENCODE_NEIGHBOURHOOD_3D_KERNEL, create_table_neighbour_code_to_surface_area
+    from surface_distance import lookup_tables
 
-    table, weights = create_table_neighbour_code_to_surface_area(spacing), ENCODE_NEIGHBOURHOOD_3D_KERNEL.astype(np.uint8)
+    table = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
+    weights = lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL.astype(np.uint8)
     box = foreground_box(mask)
     mask, offset = mask[box], [axis.start for axis in box]
     places, areas = [np.empty((0, 3))], [np.empty(0)]
@@ -108,7 +113,7 @@ def surface_elements(mask: NDArray[np.bool_], spacing: NDArray) -> tuple[NDArray
 
 
 def _codes(slab: NDArray[np.bool_], weights: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Code of each 2 x 2 x 2 neighbourhood, [n - 1 along each axis]: the sum of the weights [2, 2, 2] of voxels inside."""
+    """Code of each 2 x 2 x 2 neighbourhood, [n - 1 along each axis]: sum of the weights [2, 2, 2] of voxels inside."""
     codes = np.zeros([n - 1 for n in slab.shape], np.uint8)
     for corner in np.ndindex(2, 2, 2):
         codes += slab[tuple(slice(c, c + n) for c, n in zip(corner, codes.shape))] * weights[corner]
