@@ -212,12 +212,13 @@ def test_words_follow_the_numbers(tmp_path, made, results):
     other["difference"]["tumour"] = {"mean": -0.05, "low": -0.09, "high": -0.01}
     other["extremes"] |= {"low": None, "high": None}
     for one in other["comparisons"]:
-        one["difference"] |= {"low": 0.01} if one["verdict"] == "undecided" else {}
+        one["difference"] |= {"mean": 0.0004, "low": 0.01} if one["verdict"] == "undecided" else {}
     other["order_agreement"] = {"tumour": None, "kidney_and_tumour": 0.0}
     other["network"]["paper_trainable"] -= 1
     other["profile"]["deviations"] = []
     other["table"][0]["scores"]["tumour"] = score(None, n=0, undefined=9)
     text = words(build(write(tmp_path / "other", other)))
+    assert "the paired difference here is 0.000 (95 % interval 0.010 to 0.030)" in text
     assert "is −0.050 (95 % interval −0.090 to −0.010), an interval below zero" in text
     assert "above zero" in text and "that holds zero" not in text
     assert "is not defined" in text and "as many pairs" in text
