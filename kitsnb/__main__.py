@@ -17,8 +17,11 @@ import typer
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
-ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, benchmarks, or a file like theirs")]
-Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="change a parameter, as in training.epochs=30; repeatable")]
+ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or your own file")]
+Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
+AtATime = Annotated[int | None, typer.Option(min=1, help="trainings at a time; else one a GPU, or one a core")]
+Address = Annotated[str | None, typer.Option(help="folder on another server, instead of the official one")]
+LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
 
@@ -28,10 +31,10 @@ def run(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
-    runs_at_a_time: Annotated[int | None, typer.Option(min=1, help="trainings at a time; else one a GPU, or one a core")] = None,
-    launch: Annotated[str | None, typer.Option(help="command that starts each training elsewhere, such as 'srun --gpus 1'")] = None,
+    runs_at_a_time: AtATime = None,
+    launch: Annotated[str | None, typer.Option(help="starts each training elsewhere, as 'srun --gpus 1'")] = None,
     only: Annotated[str | None, typer.Option(help="one stage alone, such as results")] = None,
-    force: Annotated[bool, typer.Option("--force", help="execute also what is up to date; finished trainings are kept")] = False,
+    force: Annotated[bool, typer.Option("--force", help="also what is up to date; keeps finished trainings")] = False,
     build: BuildFolder = None,
 ):
     """Bring all notebooks and the paper of a profile up to date."""
@@ -41,8 +44,8 @@ def run(
 
     if only is not None and only not in STAGES:
         sys.exit(f"--only {only}: {nearest(only, STAGES)}")
-    sys.exit(run_profile(_load(profile, parameter, build), runs_at_a_time=runs_at_a_time, launch=launch, only=only, force=force,
-                         dry=why))
+    checked = _load(profile, parameter, build)
+    sys.exit(run_profile(checked, runs_at_a_time=runs_at_a_time, launch=launch, only=only, force=force, dry=why))
 
 
 @app.command()
@@ -62,8 +65,8 @@ def watch(
 def estimate(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
-    runs_at_a_time: Annotated[int | None, typer.Option(min=1, help="as given to run")] = None,
-    tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate of the GPU, instead of the assumed one")] = None,
+    runs_at_a_time: AtATime = None,
+    tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate, instead of the assumed one")] = None,
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
     """Say what a profile will cost in time and memory; needs no data."""
@@ -81,8 +84,8 @@ def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
     cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
     labels_only: LabelsOnly = False,
-    labels_address: Annotated[str | None, typer.Option(help="folder that has kits.json, instead of the official repository")] = None,
-    imaging_address: Annotated[str | None, typer.Option(help="folder that has case_00000.nii.gz, instead of Hugging Face")] = None,
+    labels_address: Address = None,
+    imaging_address: Address = None,
 ):
     """Download KiTS19 from its official sources, or go on with it; exit status 1 when a file failed."""
     from kitsnb.data import download as source
@@ -100,17 +103,18 @@ def download(
 def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
     labels_only: LabelsOnly = False,
-    label_map: Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")] = [],  # noqa: B006
-    accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's affine counts where the two differ")] = False,
+    label_map: LabelMap = [],  # noqa: B006
+    accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's counts where they differ")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="a list for programs instead of a table")] = False,
     workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
 ):
-    """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when nothing could be checked."""
+    """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when none is there."""
     from kitsnb.data.cases import discover, skipped
     from kitsnb.data.checks import Accept, check_cases
 
     try:
-        reports = check_cases(discover(folder), not labels_only, Accept(parse_label_map(label_map), accept_affine), workers)
+        accept = Accept(parse_label_map(label_map), accept_affine)
+        reports = check_cases(discover(folder), not labels_only, accept, workers)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -142,9 +146,9 @@ def parse_label_map(pairs: list[str]) -> dict[int, int]:
 def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
-    output: Annotated[Path, typer.Option(help="file for the labels; for a folder, the folder for prediction_XXXXX.nii.gz")],
-    keep_components: Annotated[int | None, typer.Option(min=1, help="keep only the largest so many pieces (kidneys: 2)")] = None,
-    force: Annotated[bool, typer.Option("--force", help="predict also what is up to date; only predictions are replaced")] = False,
+    output: Annotated[Path, typer.Option(help="file for the labels; a folder for those of a folder")],
+    keep_components: Annotated[int | None, typer.Option(min=1, help="only the largest pieces (kidneys: 2)")] = None,
+    force: Annotated[bool, typer.Option("--force", help="also what is up to date")] = False,
     picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
     """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
@@ -161,11 +165,11 @@ def predict(
 @app.command()
 def score(
     predictions: Annotated[Path, typer.Argument(help="folder of label files, such as prediction_00210.nii.gz")],
-    references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files with the same numbers or names")],
-    label_map: Annotated[list[str], typer.Option(help="take label OLD of the references as NEW, as in 3=1; repeatable")] = [],  # noqa: B006
+    references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files named alike")],
+    label_map: LabelMap = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="for programs, with distances and volumes")] = False,
 ):
-    """Score predictions against labels as the challenge does; exit status 1 when a case has no score, 2 when none has."""
+    """Score predictions as the challenge does; exit status 1 when a case has no score, 2 when none has."""
     from kitsnb.data.checks import Accept
     from kitsnb.files import plain
     from kitsnb.inference.score import score_folder, score_table

@@ -46,7 +46,8 @@ TYPES = {
     "hybrid_spacing": Triple, "spacing": Triple, "extent": Triple, "shares": Triple, "weights": Triple,
     "steps": Annotated[int, Field(ge=2)], "repeats": AtLeastOne, "workers": AtLeastOne | None,
     "loss_sizes": list[list[AtLeastOne]], "others": list[str],
-    "parts": list[Literal["reading", "preprocessing", "sampling", "inference", "metric", "losses", "steps", "training"]],
+    "parts": list[Literal["reading", "preprocessing", "sampling", "inference", "metric", "losses", "steps",
+                          "training"]],
 }
 
 
@@ -60,8 +61,8 @@ class Parameter(NamedTuple):
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
 
-    Raises ValueError where the notebook is missing or holds not exactly one such cell, and where that cell holds anything
-    but assignments of literals.
+    Raises ValueError where the notebook is missing or holds not exactly one such cell, and where that cell holds
+    anything but assignments of literals.
     """
     if not notebook.is_file():
         raise ValueError(f"notebook {notebook} does not exist")

@@ -4,21 +4,18 @@ A profile is a YAML file (see ``notebooks/profiles``). ``load`` returns it as a 
 every notebook, or raises one ``ProfileError`` that lists everything that is wrong with it.
 """
 
-import inspect
 import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator
 
 from kitsnb.data.cases import Case
-from kitsnb.files import NOTEBOOKS, PAPER, Build, resolve, write_json
-from kitsnb.losses import LOSSES
+from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
-from kitsnb.training.settings import Training
+from kitsnb.workflow.experiments import Experiment, Title, loss_problems, name_problems, with_parameters
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
@@ -44,42 +41,6 @@ GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
 }
 #: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
 GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
-
-
-def printable(title: str) -> str:
-    """``title`` if figures can show it: between two dollar signs stands mathematics. Else ValueError."""
-    if not title.isprintable():
-        raise ValueError(f"must be one line of printable text, not {title!r}")
-    if title.count("$") > 1:
-        from matplotlib.mathtext import MathTextParser
-
-        try:
-            MathTextParser("path").parse(title)
-        except ValueError as error:
-            raise ValueError(f"must be text or valid mathematics between dollar signs, not {title!r}") from error
-    return title
-
-
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
-
-
-class Experiment(Settings):
-    """A row of Table 1: a loss with its parameters."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]  # names files
-    title: Title
-    loss: Annotated[str, Field(min_length=1)]
-    parameters: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _titled(cls, row):
-        return {"title": row.get("name"), **row} if isinstance(row, dict) else row
-
-    @property
-    def row(self) -> dict:
-        """The experiment as notebook 05 and results.json know it."""
-        return self.model_dump()
 
 
 class Deviation(Settings):
@@ -165,11 +126,11 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     if not data_free:
         found += [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
     checked = _checked(content, found)
-    experiments = [_with_parameters(experiment, checked.loss_parameters) for experiment in checked.experiments]
+    experiments = [with_parameters(experiment, checked.loss_parameters) for experiment in checked.experiments]
     cells = _cells(notebooks, checked, found)
     parameters = _parameters(checked, cells, found)
-    found += [problem for experiment in experiments for problem in _loss_problems(experiment)]
-    found += _name_problems(experiments, parameters)
+    found += [problem for experiment in experiments for problem in loss_problems(experiment)]
+    found += name_problems(experiments, parameters)
     taken = {name for experiment in experiments for name in experiment.parameters}
     found += [f"loss_parameters: no loss of an experiment has a parameter {name!r}"
               for name in checked.loss_parameters if name not in taken]
@@ -203,7 +164,7 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
 
 
 def recorded_run(build: str | Path, experiment: str) -> dict:
-    """What the runner gave to the notebook of training for the row ``experiment`` when ``build`` was made, the seed apart.
+    """What the runner gave to the notebook of training for the row ``experiment`` of ``build``, the seed apart.
 
     Raises as ``recorded_parameters``, and ValueError for a row that the build does not have.
     """
@@ -297,30 +258,3 @@ def _parameters(checked: Content, cells: dict, found: list[str]) -> dict[str, di
     found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}"
               for name in common if name not in everywhere]
     return result
-
-
-def _with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
-    """``experiment`` with those of ``parameters`` that its loss has and it does not set itself."""
-    taken = inspect.signature(LOSSES[experiment.loss]).parameters if experiment.loss in LOSSES else ()
-    own = {name: value for name, value in parameters.items() if name in taken}
-    return experiment.model_copy(update={"parameters": own | experiment.parameters})
-
-
-def _name_problems(experiments: list[Experiment], parameters: dict) -> list[str]:
-    """Parameters that name a loss or a row of Table 1, the profile's or the seed paper's, which is not there."""
-    rows = [experiment.name for experiment in experiments]
-    rows += [row["experiment"] for row in yaml.safe_load((PAPER / "seed_paper.yml").read_text("utf-8"))["table"]]
-    results, losses = parameters.get("results", {}), parameters.get("losses", {})
-    named = [("results.baseline", results.get("baseline"), rows), ("losses.reference", losses.get("reference"), rows)]
-    named += [("losses.others", name, LOSSES) for name in losses.get("others") or []]
-    return [f"{place}: there is no {name!r}; {nearest(name, valid)}" for place, name, valid in named
-            if isinstance(name, str) and name not in valid]
-
-
-def _loss_problems(experiment: Experiment) -> list[str]:
-    try:
-        Training.checked({"loss": experiment.loss, "loss_parameters": experiment.parameters}).check_loss()
-    except (Exception, SystemExit) as error:  # a reader's own file may raise anything
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return [f"experiment {experiment.name}: {kind}{error}"]
-    return []
