@@ -229,7 +229,7 @@ def _cells(notebooks: Path, checked: Content, found: list[str]) -> dict[str, dic
             continue
         must = GIVEN[stage] + (GIVEN_FOLDS.get(stage, ()) if checked.folds else ())
         found += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
-                  for name in must if name not in (*cells[stage], "by_runner")]
+                  for name in must if name not in cells[stage]]
     return cells
 
 
@@ -253,8 +253,7 @@ def _parameters(checked: Content, cells: dict, found: list[str]) -> dict[str, di
             name = re.match(r"\w*", line)[0]
             where = "common: " if name in common else "" if name in known else f"{stage}: "
             found.append((f"{stage}: " if name in section else where) + line)
-        if "by_runner" in cell:
-            result[stage]["by_runner"] = True
+        result[stage]["by_runner"] = True
     found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}"
               for name in common if name not in everywhere]
     return result

@@ -59,7 +59,7 @@ def make(folder: Path, work: dict = {}, **profile) -> tuple[Path, Path]:  # noqa
     notebooks = folder / "notebooks"
     notebooks.mkdir(exist_ok=True)
     for name, parameters in PARAMETERS.items():
-        cell = f'# %% tags=["parameters"]\nbuild = ""\n{parameters}\n\n# %%\n'
+        cell = f'# %% tags=["parameters"]\nbuild = ""\nby_runner = False\n{parameters}\n\n# %%\n'
         (notebooks / name).write_text(f"{HEADER}{cell}{work.get(name, '')}\n")
     profile["training"] = SETTINGS | profile.get("training", {})
     content = {"simulated": True, "stages": ["data_analysis", "training", "results"],

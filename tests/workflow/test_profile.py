@@ -235,3 +235,11 @@ def test_what_a_build_was_made_with_is_recorded_for_readers_by_hand(tmp_path):
     assert results["seeds"] == [0] and results["folds"] is None and results["profile"] == profile.summary
     with pytest.raises(KeyError, match="did you mean 'training'"):
         recorded_parameters(tmp_path, "trainin")
+
+
+def test_a_notebook_that_does_not_take_what_the_runner_gives_is_named(tmp_path):
+    for name in filter(None, STAGES.values()):
+        text = (NOTEBOOKS / name).read_text()
+        (tmp_path / name).write_text(text.replace("by_runner = False", "", 1) if name.startswith("02") else text)
+    with pytest.raises(ProfileError, match="02_preprocessing.py: its parameters cell must declare 'by_runner'"):
+        load(SMOKE, notebooks=tmp_path)
