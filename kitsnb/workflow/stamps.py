@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from kitsnb.files import NOTEBOOKS, RECEIPT, ROOT, Build, digest, files_below, plain, read_json, resolve, write_json
+from kitsnb.files import (
+    NOTEBOOKS, RECEIPT, ROOT, Build, digest, files_below, meaning, plain, read_json, resolve, write_json,
+)
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
 
@@ -50,24 +52,6 @@ class Digests:
 def short(path: Path) -> str:
     """``path`` as seen from the repository, where it lies in it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def meaning(path: Path) -> str:
-    """Digest of what a module does: comments, docstrings and formatting do not count."""
-    return _meaning(path, path.stat().st_mtime_ns)
-
-
-@cache
-def _meaning(path: Path, _changed: int) -> str:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return digest(path)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def cells(notebook: Path) -> str:
