@@ -75,7 +75,7 @@ class Run:
         """Skip a job that needs one that failed."""
         bad = [name for name in (*job.needs, *job.after) if self.outcomes[name].status in (FAILED, SKIPPED)]
         if bad:
-            note = "needs " + ", ".join(self.outcomes[name].job.title for name in bad)
+            note = "needs " + several([self.outcomes[name].job.title for name in bad])
             self.outcomes[job.name] = Outcome(job, SKIPPED, note=note)
         return bool(bad)
 
