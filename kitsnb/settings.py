@@ -51,11 +51,12 @@ def rising(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 #: Factors [low, high], above zero.
-Factors = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Field(strict=False), AfterValidator(rising)]
+Factor = Annotated[float, Field(gt=0)]
+Factors = Annotated[tuple[Factor, Factor], Field(strict=False), AfterValidator(rising)]
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Everything that ``error`` found wrong with the settings of ``model``, a sentence each, the nearest valid name included."""
+    """Everything that ``error`` found wrong with the settings of ``model``, a sentence each, with the nearest valid name."""
     return [_sentence(found, model) for found in error.errors()]
 
 

@@ -133,7 +133,8 @@ def predict_and_score(
     made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept),
                              "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs}, "code": _code()}
     if made_from and (receipt := read_receipt(folder, made_from)):
-        return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()} for row in receipt["rows"]])
+        return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()}
+                             for row in receipt["rows"]])
     rows = []
     for prepared, native in pairs:
         _, reference, affine = read_case(native, imaging=False, accept=accept)

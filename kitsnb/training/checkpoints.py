@@ -24,7 +24,7 @@ RUN = "kitsnb"
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the checkpoint, then renames: who is killed on the way leaves the former checkpoint as it was.
 
-    Lightning's own writing moves a file from the folder for temporary files, mostly another file system, where a move is a copy.
+    Lightning's own moves a file from the folder for temporary files, mostly another file system, where a move is a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -88,20 +88,22 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
-    """What the last checkpoint of the run in ``folder`` says of it (``rows``, ``peak``, ``device``, ``precision``, ``threads``), None where
-    there is none.
+    """What the last checkpoint in ``folder`` says of its run: ``rows``, ``peak``, ``device``, ``precision`` and more.
+
+    None where there is no checkpoint.
 
     Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
     checkpoint belongs to another run: other settings, number of devices or cases. It says so itself, no file beside it.
     """
     for partial in folder.glob("checkpoints/.*.partial"):
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return None
     run = read_checkpoint(last).get(RUN)
     if run is None:
-        raise ValueError(f"{last} does not say what it belongs to; it is from another version. Move {folder} away to train anew")
+        raise ValueError(f"{last} does not say what it belongs to; it is from another version. "
+                         f"Move {folder} away to train anew")
     different = [f"{key}: {_short(run['belongs'].get(key))} there, {_short(belongs[key])} now"
                  for key in belongs if run["belongs"].get(key) != belongs[key]]
     if different:

@@ -143,7 +143,7 @@ def launch(settings: Training, training: list[Case], validation: list[Case], fol
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(settings.devices)]
         status, said = _listen([*command, "-m", "kitsnb.training.run", str(task)])
     if status:
-        causes = [found[1] for line in said if (found := re.search(r"^(?:\[\w+\]: *)?(\w+(?:Error|Exception): .*)", line))]
+        causes = re.findall(r"^(?:\[\w+\]: *)?(\w+(?:Error|Exception): .*)", "\n".join(said), re.MULTILINE)
         raise RuntimeError(causes[0] if causes else "a process of the run died; the end of what it said:\n" + "\n".join(said)[-4000:])
 
 

@@ -73,8 +73,8 @@ class SegmentationModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.measures |= self.scores["validation"].measures("validation", self.ranks)[1]
         if not math.isfinite(loss := self.measures["validation_loss"]):
-            raise FloatingPointError(f"the validation loss is {loss} after step {self.global_step}; the last good checkpoint is "
-                                     f"kept")
+            step = self.global_step
+            raise FloatingPointError(f"the validation loss is {loss} after step {step}; the last good checkpoint is kept")
         self.epoch_rate = self.optimizers().param_groups[0]["lr"]
         if isinstance(scheduler := self.lr_schedulers(), ReduceLROnPlateau):
             scheduler.step(loss)

@@ -36,7 +36,7 @@ def choose_precision(settings: Training, folder: Path) -> str:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     folder.mkdir(parents=True, exist_ok=True)
-    path, key = folder / "precision.json", " / ".join([machine(), str(settings.network.as_json()), str(list(settings.patch_size))])
+    path, key = folder / "precision.json", f"{machine()} / {settings.network.as_json()} / {list(settings.patch_size)}"
     with FileLock(folder / ".precision.lock"):
         known = read_json(path)
         if key not in known:
@@ -67,7 +67,7 @@ def machine() -> str:
 
 
 def try_out(settings: Training) -> dict[str, float]:
-    """Seconds of a step forward and backward in float32 and in bfloat16 by turns, the best of each; about ``SECONDS`` in all."""
+    """Seconds of a step forward and backward, the best of some, float32 and bfloat16 by turns; about ``SECONDS`` in all."""
     with torch.random.fork_rng(devices=[]):
         network = UNet3D(**settings.network.model_dump()).to(memory_format=torch.channels_last_3d)
         sides, least = list(settings.patch_size), 2**settings.network.depth

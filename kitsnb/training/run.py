@@ -42,10 +42,11 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     """
     quiet()
     belongs = belongs_to(settings.as_json(), [case.name for case in training], [case.name for case in validation])
+    if settings.devices > 1 and (done := finished(settings, belongs, folder)):  # by all, so none waits for another
+        return done
     if settings.devices > 1 and is_alone():
-        if not (run := finished(settings, belongs, folder)):
-            launch(settings, training, validation, folder)
-        return run or finished(settings, belongs, folder)
+        launch(settings, training, validation, folder)
+        return finished(settings, belongs, folder)
     ranks = find_ranks(settings.devices)
     with ranks.joined(), ExitStack() as held:
         found = ranks.first(lambda: _prepare(folder, belongs, settings, held))

@@ -52,8 +52,8 @@ def has_room(volumes: list[Volume], device: torch.device) -> bool:
     free = torch.cuda.mem_get_info(device)[0]
     room = free - min(RESERVE, free // 2)
     if needed > room:
-        print(f"{len(volumes)} cases need {needed / 1e9:.1f} GB, {device} has {room / 1e9:.1f} GB for them: they stay in mapped "
-              f"files, and patches are moved one by one", flush=True)
+        print(f"{len(volumes)} cases need {needed / 1e9:.1f} GB, {device} has {room / 1e9:.1f} GB for them: "
+              f"they stay in mapped files, and patches are moved one by one", flush=True)
     return needed <= room
 
 

@@ -167,6 +167,22 @@ def test_a_run_goes_on_with_as_many_threads_as_it_began_with(cases, tmp_path, mo
     assert set(used) == {1}
 
 
+def test_a_run_keeps_its_precision(cases, tmp_path, monkeypatch):
+    """What "auto" chose is kept when a run goes on, also where another machine would choose otherwise, and is recorded."""
+    chosen = iter(["bf16-mixed", "32-true"])
+    monkeypatch.setattr(training, "choose_precision", lambda settings, folder: next(chosen))
+    settings = TINY.changed(precision="auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Checkpoints", _stopping_after(2))
+        with pytest.raises(Killed):
+            train(settings, *cases, tmp_path / "run")
+    assert train(settings, *cases, tmp_path / "run")["precision"] == "bf16-mixed" and next(chosen) == "32-true"
+    assert train(settings, *cases, tmp_path / "run")["precision"] == "bf16-mixed"  # finished
+    monkeypatch.setattr(training, "choose_precision", lambda settings, folder: settings.precision)
+    train(TINY.changed(precision="bf16-mixed"), *cases, tmp_path / "named")
+    assert_same_run(tmp_path / "run", tmp_path / "named")
+
+
 def test_a_finished_run_is_not_trained_again(cases, tmp_path, monkeypatch):
     first = train(PLATEAU, *cases, tmp_path)
     before = (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
