@@ -68,7 +68,7 @@ class Scene:
         return tuple(len(axis) for axis in self.axes)
 
     def near(self, shape: Ellipsoid, margin: float = 20.0) -> tuple[Box, np.ndarray]:
-        """Box of voxels that hold ``shape`` with ``margin`` mm around it, for warp and soft surface; distances there."""
+        """Box of voxels that hold ``shape`` and ``margin`` mm around it, for warp and soft surface; distances there."""
         reach = np.max(shape.radii) + margin
         centre = shape.centre[::-1]
         bounds = [np.flatnonzero(np.abs(axis - c) <= reach) for axis, c in zip(self.axes, centre, strict=True)]
