@@ -213,7 +213,8 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     work = count_arithmetic(training.network.model_dump(), training.patch_size, bits == "16")
     # A patch a held-out case and epoch, then whole cases.
     checking = (training.epochs + cases.windows) * cases.held_out * work.forward
-    total = training.epochs * training.patches_of_an_epoch * work.training + checking
+    patches = training.epochs * training.patches_of_an_epoch
+    total = patches * work.training + checking
     rate = tflops or ASSUMED_SHARE * PEAK[bits]
     hours = max(0.01, total / (rate * 1e12) / 3600)
     grid = [_plural(len(profile.experiments), "experiment"), _plural(len(profile.seeds), "seed")]
@@ -221,8 +222,9 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     now = f", {runs} of them to train now" if runs else ""
     rows = [
         ("grid", f"{' x '.join(grid)} = {_plural(number, 'run')}{now}", "profile"),
-        ("a run", f"at most {_plural(training.epochs, 'epoch')} of {_plural(training.steps_per_epoch, 'step')}, "
-                  f"{_plural(training.batch_size, 'patch', 'es')} of {_by(training.patch_size)} each", "profile"),
+        ("a run", f"at most {_plural(training.epochs, 'epoch')} of {_plural(training.steps_per_epoch, 'step')}: "
+                  f"{training.epochs * training.steps_per_epoch:,} steps, "
+                  f"{patches:,} patches of {_by(training.patch_size)}", "profile"),
         ("arithmetic", f"{work.training / 1e9:.0f} GFLOP a patch, forward and backward; {total / 1e15:,.3g} PFLOP "
                        f"a run, {checking / total:.0%} of it validation and prediction", "computed"),
         ("GPU-hours", f"at most {hours:.3g} a run, {hours * number:.3g} in all, at {rate:.3g} TFLOPS sustained",
@@ -285,8 +287,8 @@ def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -
         return f"no estimate: {type(error).__name__}: {error}"
 
 
-def _plural(number: int, word: str, end: str = "s") -> str:
-    return f"{number} {word}" + ("" if number == 1 else end)
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 def _by(sides: Sequence[int]) -> str:
