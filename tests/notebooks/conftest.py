@@ -16,6 +16,6 @@ def smoke(tmp_path_factory) -> Path:
     """The build folder of a whole run of the smoke profile."""
     folder = tmp_path_factory.mktemp("smoke")
     command = [sys.executable, "-m", "kitsnb", "run", str(SMOKE), "--build", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400)
+    done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
     assert done.returncode == 0, done.stdout
     return folder
