@@ -50,11 +50,11 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     ranks = find_ranks(settings.devices)
     with ranks.joined(), ExitStack() as held:
         found = ranks.first(lambda: _prepare(folder, belongs, settings, held))
+        history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
+                          list(found["rows"]), found["peak"])
         if is_finished(settings, found["rows"]):
             return summary(settings, found)
         held.enter_context(_threads(found["threads"]))
-        history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
-                          list(found["rows"]), found["peak"])
         facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads(),
                  "machine": machine()}
         _fit(settings, training, validation, folder, [history, Checkpoints(folder / "checkpoints", history, belongs, facts)],

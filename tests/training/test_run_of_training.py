@@ -186,9 +186,12 @@ def test_a_run_keeps_its_precision(cases, tmp_path, monkeypatch):
 def test_a_finished_run_is_not_trained_again(cases, tmp_path, monkeypatch):
     first = train(PLATEAU, *cases, tmp_path)
     before = (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    whole = (tmp_path / "history.csv").read_bytes()
+    (tmp_path / "history.csv").write_bytes(whole[:-20])
     monkeypatch.setattr(training, "_fit", None)
     assert train(PLATEAU, *cases, tmp_path) == first
     assert (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+    assert (tmp_path / "history.csv").read_bytes() == whole  # a damaged one comes back from the checkpoint
 
 
 def test_a_run_goes_on_where_its_folder_was_moved_to(cases, tmp_path):
