@@ -158,6 +158,7 @@ PARENT = """
 import json, sys
 from pathlib import Path
 from kitsnb.data.cases import Case
+from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 settings, folders, run = json.loads(sys.argv[1])
 train(Training(**settings), *[[Case(Path(f)) for f in part] for part in folders], Path(run))

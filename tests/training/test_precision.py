@@ -70,4 +70,4 @@ def test_a_trial_takes_the_run_s_network_and_no_random_number(monkeypatch):
     before = torch.get_rng_state()
     found = try_out(Training(network={"base_filters": 2, "depth": 4}, patch_size=(80, 160, 160)))
     assert found == {"32-true": 1.0, "bf16-mixed": 1.0} and torch.equal(before, torch.get_rng_state())
-    assert sizes[0] == ((32, 32, 32), "32-true") and sizes[-1] == ((32, 32, 80), "bf16-mixed")
+    assert sizes[0] == ((16, 16, 16), "32-true") and sizes[-1] == ((40, 40, 40), "bf16-mixed")
