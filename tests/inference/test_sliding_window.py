@@ -59,7 +59,7 @@ def test_a_pointwise_network_comes_back_exactly(shape):
 @pytest.mark.parametrize("shape, patch, overlap", [((20, 24, 31), (8, 16, 10), (4, 8, 3)), ((9, 9, 9), (4, 4, 4), (0, 1, 3))])
 def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
     """Patches that contradict each other: the mean weighted voxel by voxel, as the textbook does it."""
-    window, generator = Window(patch_size=patch, overlap=overlap), torch.Generator().manual_seed(0)
+    window, generator = Window(patch_size=patch, overlap=overlap, batch_size=1), torch.Generator().manual_seed(0)
     starts = window.starts(shape)
     boxes = [tuple(slice(s, s + p) for s, p in zip(start, patch)) for start in itertools.product(*starts)]
     answers = [torch.rand(2, *patch, generator=generator) for _ in boxes]
@@ -76,7 +76,7 @@ def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
 
 
 def test_memory_is_one_result_and_one_patch():
-    volume, window = torch.randn(48, 48, 48), Window(patch_size=(16, 16, 16), overlap=(8, 8, 8))
+    volume, window = torch.randn(48, 48, 48), Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=1)
     result, patch = 3 * 4 * volume.numel(), 4 * 16**3
     assert peak_bytes(lambda: slide(trivial, volume, window, 3)) < result + 10 * patch
 
