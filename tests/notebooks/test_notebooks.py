@@ -58,7 +58,7 @@ def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_
         return {path: path.read_bytes() for path in smoke.rglob("*") if path.is_file()}
 
     before = written()
-    assert execute(NOTEBOOKS / notebook, tmp_path / "by_hand.ipynb", {"build": str(smoke)}) is None
+    assert execute(NOTEBOOKS / notebook, tmp_path / "by_hand.ipynb", {"build": str(smoke)}, lambda group: None) is None
     assert written() == before
     shown = (tmp_path / "by_hand.ipynb").read_text()
     assert all(row["title"] in shown for row in SMOKE["experiments"])
