@@ -50,7 +50,7 @@ def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry
     grid[0, 0].set_ylabel("loss over that of\nfinding nothing")
     grid[1, 0].set_ylabel("size of the gradient")
     handles = [Line2D([], [], label=title, **style) for title, style in zip(titles, styles.values())]
-    legend_below(figure, handles, columns=4 if max(map(len, titles)) < 32 else 3)
+    legend_below(figure, handles, columns=3 if max(map(len, titles)) < 32 else 2)
     return figure
 
 
