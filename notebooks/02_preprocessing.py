@@ -68,6 +68,8 @@ from kitsnb.workflow.profile import recorded_parameters
 # %matplotlib inline
 figures.use_style()
 torch.set_num_threads(1)
+
+
 def sides(values) -> str:
     return " x ".join(map(str, values))
 

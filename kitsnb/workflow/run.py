@@ -25,6 +25,8 @@ from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_tra
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
 #: Exit statuses: all well; a job failed; all done but cases were refused; Ctrl-C.
 OK, BAD, REFUSED, INTERRUPTED = 0, 1, 3, 130
+
+
 @dataclass
 class Outcome:
     """What became of a job."""

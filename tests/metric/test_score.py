@@ -192,7 +192,6 @@ def test_every_public_function_checks_its_labels_alike(bad):
             function(good, good[1:])
 
 
-
 def test_real_labels_against_changed_copies(kits19_labels):
     """All validation cases, some in two memory orders: not one bit off."""
     for number, case in enumerate(discover(kits19_labels)[166:]):

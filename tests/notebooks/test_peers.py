@@ -62,7 +62,7 @@ LABELS[5:30, 20:60, 20:70], LABELS[10:20, 30:50, 30:50] = 1, 2
 #: Each job at a size that takes a moment, and the peers of its rows.
 SMALL = {
     "reading": ({"slices": 40, "side": 160}, ["nibabel, unverified"]),
-    "preprocessing": ({"shape": (48, 64, 64)}, 
+    "preprocessing": ({"shape": (48, 64, 64)},
                       ["torchio", "torchio, half first", "torchio", "torchio, B-spline", "torch, whole volume"]),
     "sampling": ({"patch": 48, "shape": (56, 64, 64)}, ["torchio", "MONAI", "torchio, LabelSampler"]),
     "metric": ({"labels": (LABELS for _ in range(2))}, ["boolean arrays of full size"] * 2),

@@ -247,7 +247,6 @@ def test_a_constant_volume_is_named():
         preprocess(subject(np.zeros((4, 4, 4)), np.zeros((4, 4, 4), np.uint8), affine), SMALL)
 
 
-
 def test_unsigned_words_and_other_labels_are_prepared(tmp_path):
     from kitsnb.data.checks import Accept
 

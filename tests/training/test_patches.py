@@ -225,7 +225,6 @@ def test_a_place_is_found_at_once():
     assert (time.thread_time() - started) / 50 < 0.001
 
 
-
 def test_a_volume_thinner_than_the_patch_is_padded():
     thin = Volume("case_00000", torch.randn(4, 14, 16), torch.ones(4, 14, 16, dtype=torch.uint8), {})
     imaging, segmentation = PatchSampler([thin], (8, 8, 8), 1).batch(0)
