@@ -179,14 +179,22 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):
     assert set(re.findall(r"^(.*): done in", done.stdout, re.M)) == {"training dice seed 0"}
 
 
-def test_a_refused_case_is_named_and_the_others_go_on(smoke, tmp_path):
+def test_refused_cases_are_named_and_the_others_go_on_to_the_paper(tmp_path):
+    """Ten cases, five of them spoilt in five ways: three to learn from, two held out."""
+    from data.test_every_room import check_named, spoil
+
     from kitsnb.simulation.phantom import write_dataset
 
-    cases = write_dataset(tmp_path / "data", 8, 0)
-    cases[2].imaging.write_bytes(cases[2].imaging.read_bytes()[:-2000])
-    common = SMOKE["common"] | {"source": "folder", "folder": str(tmp_path / "data")}
-    profile = write_profile(tmp_path / "bad.yml", common=common, data_analysis={}, stages=["data_analysis", "preprocessing"])
+    expected = spoil(write_dataset(tmp_path / "data", 10, 0))
+    common = SMOKE["common"] | {"source": "folder", "folder": str(tmp_path / "data"), "training": [0, 5],
+                                "validation": [6, 9]}
+    stages = ["data_analysis", "preprocessing", "losses", "training", "results", "paper"]
+    profile = write_profile(tmp_path / "bad.yml", common=common, data_analysis={}, losses=SMOKE["losses"] | {"case": 0},
+                            experiments=SMOKE["experiments"][:1], stages=stages)
     done = kitsnb("run", profile, "--build", tmp_path / "build")
     assert done.returncode == 3, done.stdout
-    assert "refused case_00002" in done.stdout and "corrupt" in done.stdout
-    assert json.loads((tmp_path / "build" / "preprocessed" / "report.json").read_text())["cases"] == 7
+    check_named(dict(re.findall(r"^refused (\w+): (.*)$", done.stdout, re.MULTILINE)), expected)
+    run = tmp_path / "build" / "runs" / "dice-seed0"
+    assert json.loads((run / "run.json").read_text())["training_cases"] == 3
+    assert list(pd.read_csv(run / "scores.csv").case) == ["case_00006", "case_00008"]
+    assert (tmp_path / "build" / "paper.pdf").exists()
