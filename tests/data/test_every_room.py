@@ -3,10 +3,9 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from helpers.broken_cases import scaled, with_header, write
+from helpers.broken_cases import check_named, spoil, with_header, write
 from rich.console import Console
 
 from kitsnb.data.cases import Case
@@ -31,29 +30,10 @@ class Brightest(torch.nn.Module):
         return torch.cat([-x, x, x - 1], 1)
 
 
-def spoil(cases: list[Case]) -> dict[str, str]:
-    """Five of ten cases spoilt in five ways; what must be said of each."""
-    with_header(cases[1].imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
-    for path in (cases[2].imaging, cases[2].segmentation):
-        scaled(path, 0.1)
-    array, affine = read_nifti(cases[4].imaging)
-    write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
-    with_header(cases[7].imaging, srow_x=[np.nan] * 4)
-    cases[9].imaging.write_text("version https://git-lfs.github.com/spec/v1")
-    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "too narrow for HU",
-            cases[7].name: "impossible", cases[9].name: "Git LFS"}
-
-
 @pytest.fixture(scope="module")
 def ten(tmp_path_factory) -> tuple[list[Case], dict[str, str]]:
     cases = write_dataset(tmp_path_factory.mktemp("ten"), 10, 0)
     return cases, spoil(cases)
-
-
-def check_named(found: dict[str, str], expected: dict[str, str]) -> None:
-    assert sorted(found) == sorted(expected)
-    for name, part in expected.items():
-        assert part in found[name], found[name]
 
 
 def test_check_and_reading_by_hand(ten):

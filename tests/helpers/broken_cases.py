@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.data.cases import Case
+from kitsnb.data.nifti import read_nifti
 
 AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])
 SHAPE = (30, 7, 6)
@@ -79,3 +80,22 @@ CORRUPTIONS = {
     "gzip of something else": lambda path: path.write_bytes(gzip.compress(b"<html>" * 500)),
     "too few voxels": lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10])),
 }
+
+
+def spoil(cases: list[Case]) -> dict[str, str]:
+    """Five of ten cases spoilt in five ways; what must be said of each."""
+    with_header(cases[1].imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
+    for path in (cases[2].imaging, cases[2].segmentation):
+        scaled(path, 0.1)
+    array, affine = read_nifti(cases[4].imaging)
+    write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
+    with_header(cases[7].imaging, srow_x=[np.nan] * 4)
+    cases[9].imaging.write_text("version https://git-lfs.github.com/spec/v1")
+    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "too narrow for HU",
+            cases[7].name: "impossible", cases[9].name: "Git LFS"}
+
+
+def check_named(found: dict[str, str], expected: dict[str, str]) -> None:
+    assert sorted(found) == sorted(expected)
+    for name, part in expected.items():
+        assert part in found[name], found[name]

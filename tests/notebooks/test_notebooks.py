@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from helpers.broken_cases import check_named, spoil
 from pypdf import PdfReader
 
 from kitsnb.files import NOTEBOOKS, ROOT
@@ -181,8 +182,6 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):
 
 def test_refused_cases_are_named_and_the_others_go_on_to_the_paper(tmp_path):
     """Ten cases, five of them spoilt in five ways: three to learn from, two held out."""
-    from data.test_every_room import check_named, spoil
-
     from kitsnb.simulation.phantom import write_dataset
 
     expected = spoil(write_dataset(tmp_path / "data", 10, 0))
