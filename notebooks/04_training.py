@@ -44,6 +44,7 @@ warm_up: int | None = None  # steps, with "poly"
 plateau_patience: int | None = None  # epochs, with "plateau"
 minimum_learning_rate: float | None = None  # with "plateau"
 stop_patience: int | None = None  # epochs without improvement before training stops
+selection: float | None = None  # share of the training cases that choose the weights; 0: the held-out cases do
 foreground: float | None = None  # share of patches centred on foreground
 tumour: float | None = None  # share of these that is centred on tumour
 augmentation: dict | None = None  # of Augmentation, such as {"rotation": 5.0}

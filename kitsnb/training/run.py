@@ -41,11 +41,12 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     Raises ValueError where the folder holds another run, FloatingPointError that names the step where the loss is not finite.
     """
     quiet()
+    given, (training, validation) = (training, validation), parts(settings, training, validation)
     belongs = belongs_to(settings.as_json(), [case.name for case in training], [case.name for case in validation])
     if settings.devices > 1 and (done := finished(settings, belongs, folder)):  # by all, so none waits for another
         return done
     if settings.devices > 1 and is_alone():
-        launch(settings, training, validation, folder)
+        launch(settings, *given, folder)
         return finished(settings, belongs, folder)
     ranks = find_ranks(settings.devices)
     with ranks.joined(), ExitStack() as held:
@@ -60,6 +61,14 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
         _fit(settings, training, validation, folder, [history, Checkpoints(folder / "checkpoints", history, belongs, facts)],
              ranks, found["precision"])
         return summary(settings, {**facts, "rows": history.rows, "peak": history.peak})
+
+
+def parts(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
+    """The cases to learn from, and those on which the weights are chosen: the held-out, or every n-th of ``training``."""
+    if not settings.selection:
+        return training, validation
+    every = round(1 / settings.selection)
+    return [case for number, case in enumerate(training) if number % every], training[::every]
 
 
 def finished(settings: Training, belongs: dict, folder: Path) -> dict | None:

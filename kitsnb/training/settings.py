@@ -61,6 +61,7 @@ class Training(Settings):
     plateau_patience: Annotated[int, Field(ge=0)] = 5  # epochs, only with "plateau"
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
     stop_patience: AtLeastOne = 20
+    selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of training cases that choose weights; 0: held-out do
     foreground: Share = 0.0
     tumour: Share = 0.5
     augmentation: Augmentation | None = Augmentation()  # None is off

@@ -431,3 +431,9 @@ def test_a_run_killed_ten_times_ends_like_one_that_was_not(tmp_path):
     assert sum(kill["half_written"] for kill in kills) >= 2
     assert len({kill["epochs"] for kill in kills}) >= 4  # they were spread, and there was progress between them
     assert all(kill["from"] <= kill["epochs"] < report["epochs"] for kill in kills)
+
+
+def test_weights_are_chosen_on_held_out_cases_or_on_a_part_of_the_training_cases():
+    learned, held_out = list("abcdefgh"), ["x"]
+    assert training.parts(TINY, learned, held_out) == (learned, held_out)
+    assert training.parts(TINY.changed(selection=0.25), learned, held_out) == (list("bcdfgh"), list("ae"))
