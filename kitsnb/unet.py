@@ -1,11 +1,14 @@
 """The 3D U-Net of MIScnn's "standard" architecture (Müller and Kramer 2019; Çiçek et al. 2016)."""
 
+import math
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-NORMALIZATIONS = ("batch", "instance")
+NORMALIZATIONS = ("batch", "instance", "group")
+#: Groups of "group": few, since a group of one channel is instance normalization.
+GROUPS = 2
 ORDERS = ("relu_norm", "norm_relu")
 
 
@@ -25,9 +28,11 @@ class UNet3D(nn.Module):
     """3D U-Net: [B, in_channels, D, H, W] -> logits [B, num_classes, D, H, W]; sides must be multiples of 2^depth.
 
     The defaults are the paper's network: 22,581,283 trainable parameters and 5,888 running statistics. Filters double
-    from ``base_filters`` at each of ``depth`` poolings. Normalization is ``"batch"`` (the paper's) or ``"instance"``,
-    after the activation (``order="relu_norm"``, MIScnn's) or before it (``"norm_relu"``). ``momentum`` is torch's:
-    MIScnn's Keras value 0.99 is 0.01 here. ``negative_slope`` > 0 makes the activation a leaky ReLU.
+    from ``base_filters`` at each of ``depth`` poolings. Normalization is ``"batch"`` (the paper's), ``"instance"`` or
+    ``"group"``, after the activation (``order="relu_norm"``, MIScnn's) or before it (``"norm_relu"``). ``momentum`` is
+    torch's: MIScnn's Keras value 0.99 is 0.01 here. ``negative_slope`` > 0 makes the activation a leaky ReLU.
+    Instance normalization takes away a patch's own mean and scale, and so absolute HU: ``outer_normalization=False``
+    leaves it out at full resolution, in the first block and the last, so that one way through the network keeps it.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class UNet3D(nn.Module):
         order: str = "relu_norm",
         momentum: float = 0.01,
         negative_slope: float = 0.0,
+        outer_normalization: bool = True,
     ):
         super().__init__()
         if normalization not in NORMALIZATIONS or order not in ORDERS:
@@ -48,16 +54,19 @@ class UNet3D(nn.Module):
                              f"not {normalization!r}, {order!r}")
         if normalization == "batch":
             norm = partial(nn.BatchNorm3d, eps=1e-3, momentum=momentum)
-        else:
+        elif normalization == "instance":
             norm = partial(nn.InstanceNorm3d, eps=1e-3, affine=True)
+        else:
+            norm = lambda channels: nn.GroupNorm(math.gcd(GROUPS, channels), channels, eps=1e-3)  # noqa: E731
         activation = partial(nn.LeakyReLU, negative_slope) if negative_slope else nn.ReLU
         block = partial(ConvolutionBlock, normalization=norm, activation=activation, order=order)
+        outer = block if outer_normalization else partial(block, normalization=nn.Identity)
         filters = [base_filters * 2**level for level in range(depth + 1)]
         self.depth = depth
-        self.encoder = nn.ModuleList(block(i, o) for i, o in zip([in_channels, *filters], filters))
+        self.encoder = nn.ModuleList([outer(in_channels, base_filters), *(block(i, 2 * i) for i in filters[:-1])])
         self.pool = nn.MaxPool3d(2)
         self.up = nn.ModuleList(nn.ConvTranspose3d(2 * f, f, 2, stride=2) for f in reversed(filters[:-1]))
-        self.decoder = nn.ModuleList(block(2 * f, f) for f in reversed(filters[:-1]))
+        self.decoder = nn.ModuleList([*(block(2 * f, f) for f in filters[-2:0:-1]), outer(2 * base_filters, base_filters)])
         self.output = nn.Conv3d(base_filters, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ BAD = [
     (Training, {"network": None}, "network"), (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
     (Training, {"augmentation": {"noise": INF}}, "augmentation.noise"), (Training, {"augmentation": []}, "augmentation"),
     (Training, {"augmentation": {"scalling": [1, 1]}}, "augmentation: unknown setting 'scalling'; did you mean 'scaling'?"),
-    (Network, {"normalization": "group"}, "'batch' or 'instance', not 'group'"), (Network, {"order": "norm"}, "order"),
+    (Network, {"normalization": "layer"}, "'batch', 'instance' or 'group', not 'layer'"), (Network, {"order": "norm"}, "order"),
     (Network, {"momentum": 1.5}, "momentum"), (Network, {"momentum": 0.0}, "momentum"), (Network, {"negative_slope": -0.1}, "slope"),
     (Network, {"in_channels": 2}, "in_channels must be 1"), (Network, {"num_classes": 2}, "num_classes must be 3"),
     (Augmentation, {"probability": 2.0}, "probability"), (Augmentation, {"gamma": [0.0, 1.0]}, "gamma"),
