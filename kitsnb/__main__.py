@@ -147,16 +147,17 @@ def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
     output: Annotated[Path, typer.Option(help="file for the labels; a folder for those of a folder")],
-    keep_components: Annotated[int | None, typer.Option(min=1, help="only the largest pieces (kidneys: 2)")] = None,
+    locate: Annotated[bool, typer.Option("--locate", help="find the kidneys first, label around them only")] = False,
+    keep_components: Annotated[int | None, typer.Option(min=1, help="the largest pieces where kidneys lie (2)")] = None,
     force: Annotated[bool, typer.Option("--force", help="also what is up to date")] = False,
     picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
     """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
     from kitsnb.data.nifti import CaseError
-    from kitsnb.inference.predict import main
+    from kitsnb.inference.predict import Options, main
 
     try:
-        status = main(imaging, run, output, keep=keep_components, force=force, pictures=picture)
+        status = main(imaging, run, output, Options(locate, keep_components), force=force, pictures=picture)
     except (CaseError, FileNotFoundError) as error:
         sys.exit(str(error))
     sys.exit(status)

@@ -76,7 +76,7 @@ from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import Build
-from kitsnb.inference.sliding_window import predict_and_score
+from kitsnb.inference.held_out import predict_and_score
 from kitsnb.inference.trained import write_run
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration

@@ -55,6 +55,11 @@ class Case:
     def segmentation(self) -> Path:
         return self._file("segmentation")
 
+    @property
+    def organs(self) -> Path:
+        """The organ map of a simulated case; no other has one."""
+        return self._file("organs")
+
     def _file(self, kind: str) -> Path:
         packed, plain = self.folder / f"{kind}.nii.gz", self.folder / f"{kind}.nii"
         return plain if plain.is_file() and not packed.exists() else packed

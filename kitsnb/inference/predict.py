@@ -22,7 +22,8 @@ from kitsnb.data.checks import check_hu
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
 from kitsnb.drawing import three_views
 from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
-from kitsnb.inference.sliding_window import largest_components, predict_probabilities
+from kitsnb.inference.findings import Piece, chosen, description, doubts, find_body, find_pieces, kept_only
+from kitsnb.inference.sliding_window import locate, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
 from kitsnb.messages import console, duration
 from kitsnb.preprocessing.prepare import Preprocessing, to_grid, z_score
@@ -79,10 +80,18 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def made_from(trained: Trained, job: Job, keep: int | None) -> dict:
+@dataclass(frozen=True)
+class Options:
+    """``located``: label in the box of the kidneys alone. ``keep``: so many pieces at most."""
+
+    located: bool = False
+    keep: int | None = None
+
+
+def made_from(trained: Trained, job: Job, options: Options) -> dict:
     """What the labels of ``job`` depend on."""
     run = [trained.checkpoint, trained.preprocessing.as_json(), trained.window.as_json()]
-    return plain({"CT": digest(job.imaging), "run": run, "--keep-components": keep})
+    return plain({"CT": digest(job.imaging), "run": run, "--locate": options.located, "--keep-components": options.keep})
 
 
 def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
@@ -106,29 +115,38 @@ def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
     raise CaseError(job.name, job.output.name, reason, "give another --output, or move it away")
 
 
-def predict_file(trained: Trained, job: Job, keep: int | None = None) -> tuple[dict[str, float], list[Finding]]:
+def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tuple[list[Piece], list[str]]:
     """Write the labels (uint8, in the geometry that the CT's header has) of one CT.
 
-    ``keep`` drops all but so many pieces of the foreground. Returns volumes in ml (``kidney``, ``tumour``, with
-    ``keep`` ``dropped``), and what is odd about the CT. Raises CaseError where the CT cannot be used.
+    Returns the pieces of kidney and tumour in them, and what is to be said of the CT and of them. Raises CaseError where the
+    CT cannot be used.
     """
-    notes: list[Finding] = []
+    found: list[Finding] = []
     header = read_header(job.imaging, job.name)  # before all voxels are read
-    array, affine = read_nifti(job.imaging, job.name, notes)
-    check_hu(job.name, job.imaging, array, notes)
+    array, affine = read_nifti(job.imaging, job.name, found)
+    check_hu(job.name, job.imaging, array, found)
+    grid, grid_affine = to_grid(array, affine, trained.preprocessing)
+    body = find_body(grid[0].numpy(), grid_affine)
     try:
-        grid = z_score(to_grid(array, affine, trained.preprocessing)[0][0], trained.preprocessing)
+        grid = z_score(grid[0], trained.preprocessing)
     except ValueError as error:
         raise CaseError(job.name, job.imaging.name, str(error), "check that the values are Hounsfield units") from error
-    del array  # a large CT is as large as all that follows
-    labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES), header.shape, affine)
-    dropped = np.count_nonzero(labels)
-    if keep is not None:
-        labels = largest_components(labels, keep)
+    said = [finding.message for finding in found]
+    box = locate(trained.network, grid, grid_affine, trained.window) if options.located else None
+    if options.located and box is None:
+        said.append("no kidney was located, so the whole scan was labelled")
+    labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES, box), header.shape, affine)
+    pieces, numbers = find_pieces(labels, array, affine, body)
+    if options.keep is not None and pieces:
+        kept = chosen(pieces, options.keep)
+        labels = kept_only(labels, numbers, kept)
+        dropped = [piece for piece in pieces if piece not in kept]
+        away = sum(piece.ml for piece in dropped if piece.away)
+        said.append(f"--keep-components removed {sum(piece.ml for piece in dropped):.1f} ml in {len(dropped)} pieces, "
+                    f"{away:.1f} ml of it where no kidney lies")
+        pieces = kept
     write_nifti(job.output, labels, affine, like=header)
-    kidney, tumour = (np.count_nonzero(labels == label) for label in (1, 2))
-    voxels = {"kidney": kidney, "tumour": tumour} | ({} if keep is None else {"dropped": dropped - kidney - tumour})
-    return {name: voxel_ml(affine) * count for name, count in voxels.items()}, notes
+    return pieces, said + doubts(pieces)
 
 
 def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, int, int]:
@@ -154,9 +172,9 @@ def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]
     seconds = sum(patch * len(list(itertools.product(*trained.window.starts(grid)))) for grid in grids)
     seconds += sum((back + SECONDS_A_MEGAVOXEL / 1e6) * n for n in voxels)
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    # First the CT, twice while it is unpacked; later probabilities, and labels twice while their axes are turned.
+    # First the CT, twice while it is unpacked; later it, probabilities, and labels twice while their axes are turned.
     reading = max(2 * n * header.dtype.itemsize for n, header in zip(voxels, headers))
-    writing = max(4 * CLASSES * np.prod(grid) + 2 * n for n, grid in zip(voxels, grids))
+    writing = max(4 * CLASSES * np.prod(grid) + (2 + header.dtype.itemsize) * n for n, grid, header in zip(voxels, grids, headers))
     return seconds, now + max(reading, writing)
 
 
@@ -167,8 +185,8 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 def predict_all(
-    trained: Trained, jobs: Sequence[Job], screen: Console, *,
-    keep: int | None = None, force: bool = False, pictures: bool = False,
+    trained: Trained, jobs: Sequence[Job], screen: Console, options: Options = Options(), *,
+    force: bool = False, pictures: bool = False,
 ) -> dict[str, CaseError]:
     """Predict what is not up to date, or with ``force`` all. Returns why others were refused, by name.
 
@@ -179,7 +197,7 @@ def predict_all(
     for job in jobs:
         try:
             header = read_header(job.imaging, job.name)
-            why = why_predict(job, partial(made_from, trained, job, keep), force)
+            why = why_predict(job, partial(made_from, trained, job, options), force)
         except CaseError as error:
             refused[job.name] = error
             continue
@@ -192,26 +210,26 @@ def predict_all(
     if waiting:
         seconds, held = forecast(trained, list(waiting.values()))
         device = next(trained.network.parameters()).device
-        screen.print(f"{len(waiting)} to predict on {device}: about {duration(seconds)}, {held / 1e9:.1f} GB of memory")
+        time_needed = f"{'at most' if options.located else 'about'} {duration(seconds)}"
+        screen.print(f"{len(waiting)} to predict on {device}: {time_needed}, {held / 1e9:.1f} GB of memory")
     for job in waiting:
         try:
-            _predict(trained, job, screen, keep, pictures)
+            _predict(trained, job, screen, options, pictures)
         except CaseError as error:
             refused[job.name] = error
             screen.print(f"{job.name}: refused", style="red")
     return refused
 
 
-def _predict(trained: Trained, job: Job, screen: Console, keep: int | None, pictures: bool) -> None:
-    """Labels, receipt and picture of one CT, and a line about them."""
-    started, made = time.perf_counter(), made_from(trained, job, keep)
-    volumes, notes = predict_file(trained, job, keep)
+def _predict(trained: Trained, job: Job, screen: Console, options: Options, pictures: bool) -> None:
+    """Labels, receipt and picture of one CT, and what was found."""
+    started, made = time.perf_counter(), made_from(trained, job, options)
+    pieces, said = predict_file(trained, job, options)
     ours, picture = read_json(receipt_of(job.output)).get("picture"), job.output.with_name(f"{_stem(job.output)}.png")
     write_receipt(job.output, made, picture=ours)
-    for found in notes:
-        screen.print(f"{job.name}: {found.message}", style="yellow")
-    said = ", ".join(f"{name} {value:.1f} ml" for name, value in volumes.items())
-    screen.print(f"{job.name}: {said}; {time.perf_counter() - started:.1f} s, {job.output}")
+    screen.print(f"{job.name}: {description(pieces)}; {time.perf_counter() - started:.1f} s, {job.output}")
+    for line in said:
+        screen.print(f"{job.name}: {line}", style="yellow")
     if pictures and picture.exists() and digest(picture) != ours:
         screen.print(f"{picture} is none of ours, and was left as it is", style="yellow")
     elif pictures:
@@ -228,8 +246,8 @@ def draw(job: Job, picture: Path) -> None:
         three_views(imaging, labels, spacing_of(upright), title).savefig(partial, dpi=150)
 
 
-def main(imaging: Path, run: Path, output: Path, **options: bool | int | None) -> int:
-    """The command, with the ``options`` of ``predict_all``; returns its exit status: 1 where a case was refused.
+def main(imaging: Path, run: Path, output: Path, options: Options, *, force: bool = False, pictures: bool = False) -> int:
+    """The command, as ``predict_all``; returns its exit status: 1 where a case was refused.
 
     Raises what ``load_run`` and ``find_jobs`` raise.
     """
@@ -242,7 +260,7 @@ def main(imaging: Path, run: Path, output: Path, **options: bool | int | None) -
         screen.print(warning, style="bold yellow")
     elif trained.simulated is None:
         screen.print("Was the network trained on simulated CT? Its run.json does not say.", style="yellow")
-    refused = predict_all(trained, jobs, screen, **options)
+    refused = predict_all(trained, jobs, screen, options, force=force, pictures=pictures)
     for error in refused.values():
         screen.print(f"refused: {error}", style="red")
     return 1 if refused else 0

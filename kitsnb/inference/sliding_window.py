@@ -1,31 +1,22 @@
-"""Prediction: overlapping patches, blended, brought back to native geometry."""
+"""Prediction on the working grid: overlapping patches, blended; in the whole volume, or where the kidneys are."""
 
 import itertools
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-import cc3d
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kitsnb import unet
-from kitsnb.data import checks, nifti
-from kitsnb.data.cases import Case
-from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import read_header, write_nifti
-from kitsnb.files import code_of, digest, read_receipt, write_receipt
+from kitsnb.data.nifti import spacing_of
+from kitsnb.inference.findings import KIDNEY_ML, chosen, find_body, find_pieces, kept_only
 from kitsnb.inference.window import Window
-from kitsnb.metric import score, surface
-from kitsnb.metric.score import case_row
 from kitsnb.metric.surface import foreground_box
-from kitsnb.preprocessing import resampling
-from kitsnb.preprocessing.arrays import array_file, read_array
-from kitsnb.preprocessing.resampling import to_native
+
+#: Around kidneys that were located, in mm: what the coarse pass may have missed of them.
+MARGIN = 30.0
+#: First voxel and the one after the last along each axis.
+Box = tuple[slice, slice, slice]
 
 
 def blending_weights(side: int) -> Tensor:
@@ -50,11 +41,14 @@ def summed_weights(weights: Tensor, starts: Sequence[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def slide(function: Callable[[Tensor], Tensor], volume: Tensor, window: Window, classes: int) -> Tensor:
+def slide(
+    function: Callable[[Tensor], Tensor], volume: Tensor, window: Window, classes: int, box: Box | None = None
+) -> Tensor:
     """``function`` of overlapping patches [B, 1, *patch] -> [B, classes, *patch], blended: [classes, D, H, W].
 
     ``volume`` is [D, H, W]; thinner than the patch, it is padded with its own smallest value and the result cut back. All is
-    float32 on the CPU; beyond the result and one batch, no memory is needed.
+    float32 on the CPU; beyond the result and one batch, no memory is needed. With ``box``, only what lies in that is worked
+    out, as it would be without, and the rest is of no use.
     """
     padded, inside = _padded(volume.float(), window.patch_size)
     starts = window.starts(padded.shape)
@@ -62,6 +56,9 @@ def slide(function: Callable[[Tensor], Tensor], volume: Tensor, window: Window, 
     weights = sides[0][:, None, None] * sides[1][:, None] * sides[2]
     total = torch.zeros(classes, *padded.shape)
     boxes = [tuple(slice(s, s + p) for s, p in zip(start, window.patch_size)) for start in itertools.product(*starts)]
+    if box:
+        wanted = [(w.start + i.start, w.stop + i.start) for w, i in zip(box, inside)]
+        boxes = [b for b in boxes if all(s.start < stop and s.stop > start for s, (start, stop) in zip(b, wanted))]
     for first in range(0, len(boxes), window.batch_size):
         batch = boxes[first : first + window.batch_size]
         patches = padded[batch[0]][None] if len(batch) == 1 else torch.stack([padded[box] for box in batch])
@@ -84,75 +81,40 @@ def _padded(volume: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tuple[sl
     return F.pad(volume, pads, value=float(volume.min())), inside
 
 
-def predict_probabilities(network: nn.Module, volume: Tensor, window: Window, classes: int = 3) -> Tensor:
+def predict_probabilities(
+    network: nn.Module, volume: Tensor, window: Window, classes: int = 3, box: Box | None = None
+) -> Tensor:
     """Class probabilities [classes, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
 
     A volume thinner than the patch is padded with its own smallest value and cut back. ``network`` is left in evaluation
-    mode; it runs on its own device.
+    mode; it runs on its own device. With ``box``, all outside of that is background.
     """
     network.eval()
     device = next(network.parameters()).device
-    return slide(lambda patches: network(patches.to(device)).float().softmax(1).cpu(), volume, window, classes)
+    found = slide(lambda patches: network(patches.to(device)).float().softmax(1).cpu(), volume, window, classes, box)
+    return only_in(found, box) if box else found
 
 
-def largest_components(labels: np.ndarray, keep: int) -> np.ndarray:
-    """``labels`` (3D) with only the ``keep`` largest pieces of its foreground; all else becomes background.
+def locate(network: nn.Module, volume: Tensor, affine: np.ndarray, window: Window) -> Box | None:
+    """The box of a preprocessed ``volume`` [D, H, W] (``affine``: its grid's) that holds the kidneys; None: there are none.
 
-    Kidney and tumour count as one foreground, voxels that touch by a corner (26 neighbours) as one piece; a kidney and its
-    tumour stay together, so 2 keeps two kidneys and drops specks elsewhere. Raises ValueError for ``keep`` below 1.
+    Decided by a coarse pass, of patches that do not overlap: its two largest pieces that lie where kidneys do, and
+    ``MARGIN`` mm around them.
     """
-    if keep < 1:
-        raise ValueError(f"keep at least one component, got {keep}")
-    result = np.zeros_like(labels)
-    box = foreground_box(labels)
-    if labels[box].size:
-        pieces = cc3d.largest_k(labels[box] > 0, k=keep, connectivity=26)
-        np.copyto(result[box], labels[box], where=pieces > 0)
+    array = volume.float().numpy()
+    labels = predict_probabilities(network, volume, window.changed(overlap=(0, 0, 0))).argmax(0).byte().numpy()
+    pieces, numbers = find_pieces(labels, array, affine, find_body(array, affine))
+    found = [piece for piece in pieces if not piece.away and piece.ml >= KIDNEY_ML]
+    if not found:
+        return None
+    margin = np.ceil(MARGIN / spacing_of(affine)).astype(int)
+    box = foreground_box(kept_only(labels, numbers, chosen(found, 2)))
+    return tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, margin, labels.shape))
+
+
+def only_in(probabilities: Tensor, box: Box) -> Tensor:
+    """``probabilities`` [C, D, H, W], with background alone outside of ``box``."""
+    result = torch.zeros_like(probabilities)
+    result[0] = 1
+    result[(slice(None), *box)] = probabilities[(slice(None), *box)]
     return result
-
-
-def predict_case(
-    network: nn.Module, prepared: Case, shape: Sequence[int], affine: np.ndarray, window: Window
-) -> np.ndarray:
-    """Labels (uint8, ``shape``) of one case in its native geometry, from its preprocessed volume."""
-    volume = torch.from_numpy(read_array(prepared, "imaging"))
-    return to_native(predict_probabilities(network, volume, window), shape, affine)
-
-
-def predict_and_score(
-    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, window: Window, accept: Accept | None = None,
-    weights: Path | None = None,
-) -> pd.DataFrame:
-    """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
-
-    Returns a row a case: ``case`` and what ``metric.case_row`` says of prediction and label in native geometry. ``accept`` must
-    be what the cases were prepared with. With ``weights``, the network's checkpoint, predictions that are there already, whole,
-    from the same weights, cases, settings and code, are kept with their scores.
-    """
-    pairs, accept = list(pairs), accept or Accept()
-    made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept),
-                             "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs}, "code": _code()}
-    if made_from and (receipt := read_receipt(folder, made_from)):
-        return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()}
-                             for row in receipt["rows"]])
-    rows = []
-    for prepared, native in pairs:
-        _, reference, affine = read_case(native, imaging=False, accept=accept)
-        if accept.affine:
-            affine = read_header(native.imaging).affine
-        prediction = predict_case(network, prepared, reference.shape, affine, window)
-        write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
-        rows.append({"case": native.name, **case_row(prediction, reference, affine)})
-    if made_from:
-        write_receipt(folder, made_from, rows=rows)
-    return pd.DataFrame(rows)
-
-
-def _inputs(prepared: Case, native: Case) -> list:
-    """Size and time of change of the files that a prediction and its scores are made from."""
-    files = (array_file(prepared.folder, "imaging"), native.segmentation, native.imaging)
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()]
-
-
-def _code() -> str:
-    return code_of(sys.modules[__name__], checks, nifti, resampling, score, surface, unet)

@@ -47,6 +47,12 @@ def resized_affine(affine: np.ndarray, old: Sequence[int], new: Sequence[int]) -
     return result
 
 
+def grid_affine(native_shape: Sequence[int], native_affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Affine of the working grid of ``shape`` that a native volume was brought to."""
+    view, affine = reorient(np.broadcast_to(np.zeros(1, np.uint8), native_shape), native_affine)
+    return resized_affine(affine, view.shape, shape)
+
+
 def resize(
     volume: Tensor,
     *sizes: Sequence[int],

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from kitsnb.__main__ import app
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.inference.predict import Job, find_jobs, forecast, predict_all, predict_file, working_shape
+from kitsnb.inference.predict import Job, Options, find_jobs, forecast, predict_all, predict_file, working_shape
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
 from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
@@ -119,19 +119,21 @@ class Bright(torch.nn.Module):
 
 def test_labels_lie_where_the_ct_lies(trained, phantom, tmp_path):
     """In every orientation the same labels at the same place of the world, in the geometry of the file."""
-    found, trained = {}, dataclasses.replace(trained, network=Bright())
+    found, sides, trained = {}, {}, dataclasses.replace(trained, network=Bright())
     for orientation in ("IPL", "LPS", "RAS"):
         turned = reorient(phantom, orientation)
         source = write_nifti(tmp_path / f"{orientation}.nii.gz", turned.imaging, turned.affine)
         job = Job(orientation, source, tmp_path / "labels" / f"{orientation}.nii.gz")
-        volumes, _ = predict_file(trained, job)
+        pieces, _ = predict_file(trained, job)
         labels, affine = read_nifti(job.output)
         assert labels.shape == turned.imaging.shape and labels.dtype == np.uint8 and np.array_equal(affine, read_nifti(source)[1])
-        assert volumes["kidney"] == pytest.approx((labels == 1).sum() * np.prod(spacing_of(affine)) / 1000)
+        kidney = sum(piece.kidney_ml for piece in pieces)
+        assert kidney == pytest.approx((labels == 1).sum() * np.prod(spacing_of(affine)) / 1000)
+        sides[orientation] = [(piece.side, round(piece.ml), piece.away) for piece in pieces if piece.ml > 5]
         found[orientation] = reorient(Phantom(labels, labels, affine), "IPL").imaging
     assert np.unique(found["IPL"]).tolist() == [0, 1, 2]
     for orientation in ("LPS", "RAS"):
-        assert (found[orientation] != found["IPL"]).mean() < 1e-4
+        assert sides[orientation] == sides["IPL"] and (found[orientation] != found["IPL"]).mean() < 1e-4
 
 
 def test_an_oblique_ct_keeps_its_affine(trained, phantom, tmp_path):
@@ -334,13 +336,31 @@ def test_a_damaged_prediction_is_made_again(labelled):
     assert "is damaged: predicted again" in predict()[1] and output.read_bytes() == whole
 
 
-def test_what_components_were_dropped_is_said(trained, phantom, tmp_path):
+def test_what_components_were_removed_is_said(trained, phantom, tmp_path):
     source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
     job, bright = Job("ct", source, tmp_path / "labels.nii.gz"), dataclasses.replace(trained, network=Bright())
-    whole, _ = predict_file(bright, job)
-    kept, _ = predict_file(bright, job, keep=1)
-    assert kept["dropped"] > 0 and "dropped" not in whole
-    assert kept["dropped"] == pytest.approx(whole["kidney"] + whole["tumour"] - kept["kidney"] - kept["tumour"])
+    whole, said = predict_file(bright, job)
+    assert not any("removed" in line for line in said)
+    kept, said = predict_file(bright, job, Options(keep=1))
+    (line,) = (line for line in said if "removed" in line)
+    removed = sum(piece.ml for piece in whole) - sum(piece.ml for piece in kept)
+    assert len(kept) == 1 and f"removed {removed:.1f} ml in {len(whole) - 1} pieces" in line
+    labels, affine = read_nifti(job.output)
+    assert (labels > 0).sum() * np.prod(spacing_of(affine)) / 1000 == pytest.approx(kept[0].ml)
+
+
+def test_what_was_found_is_said(labelled, monkeypatch):
+    """Nothing, by a network that finds nothing; and where no kidney was located, the whole scan is labelled."""
+    _, _, predict = labelled
+    monkeypatch.setattr("kitsnb.inference.trained.load_network", lambda *_: Nothing())
+    _, said = predict()
+    assert "no kidney and no tumour" in said and "located" not in said
+    assert "came from another --locate" in (said := predict("--locate")[1]) and "no kidney was located" in said
+
+
+class Nothing(Bright):
+    def forward(self, x):
+        return torch.cat([0 * x + 1, 0 * x, 0 * x], 1)
 
 
 def test_a_folder_of_unpacked_files_predicts_and_the_rest_is_listed(run, phantom, tmp_path):

@@ -1,4 +1,4 @@
-"""Sliding window: blending changes nothing, thin volumes, memory, cost; components; native geometry."""
+"""Sliding window: blending changes nothing, thin volumes, memory, cost; in a box; kidneys located."""
 
 import itertools
 
@@ -8,21 +8,16 @@ import torch
 from peers.jobs import inference, trivial
 from peers.measure import peak_bytes
 
-from kitsnb.data.cases import discover
-from kitsnb.data.nifti import orientation_of, read_nifti
-from kitsnb.inference import sliding_window
 from kitsnb.inference.sliding_window import (
     Window,
     blending_weights,
-    largest_components,
-    predict_and_score,
+    locate,
+    only_in,
     predict_probabilities,
     slide,
     summed_weights,
 )
 from kitsnb.inference.window import window_starts
-from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
-from kitsnb.simulation.phantom import write_dataset
 
 #: Thicker than the patch, thinner along one and all axes, exactly the patch, and patches that do not fit evenly.
 SHAPES = [(20, 24, 28), (5, 24, 28), (3, 5, 7), (16, 16, 16), (17, 31, 33)]
@@ -99,56 +94,39 @@ def test_bad_overlap_is_named():
         Window(patch_size=(8, 8, 8), overlap=(8, 8, 8))
 
 
-def test_the_largest_components_stay():
-    labels = np.zeros((12, 20, 20), np.uint8)
-    labels[2:8, 2:8, 2:8] = 1  # a kidney
-    labels[8, 8, 8] = 2  # its tumour, which touches it by a corner only
-    labels[2:6, 12:16, 12:16] = 1  # the other kidney
-    labels[10, 15:17, 15] = 2  # a speck of tumour in no kidney
-    labels[11, 0, 0] = 1
-    two = labels.copy()
-    two[10, 15:17, 15] = two[11, 0, 0] = 0
-    one = two.copy()
-    one[2:6, 12:16, 12:16] = 0
-    assert np.array_equal(largest_components(labels, 2), two)
-    assert np.array_equal(largest_components(labels, 1), one)
-    assert np.array_equal(largest_components(labels, 9), labels)
-    assert np.array_equal(largest_components(np.asfortranarray(labels), 2), two)
-    assert not largest_components(np.zeros_like(labels), 2).any()
-    with pytest.raises(ValueError, match="at least one"):
-        largest_components(labels, 0)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_a_box_the_labels_are_those_of_the_whole_volume(shape):
+    """Of patches that contradict each other; fewer are asked for."""
+    window, asked = Window(patch_size=(8, 16, 16), overlap=(4, 8, 8), batch_size=1), []
+    volume, box = torch.randn(shape, generator=torch.Generator().manual_seed(0)), tuple(slice(n // 3, n // 2 + 1) for n in shape)
+
+    class Odd(Constant):
+        def forward(self, x):
+            asked.append(x)
+            return super().forward(x - x.mean())
+
+    whole, of_all = predict_probabilities(Odd(), volume, window), len(asked)
+    part = predict_probabilities(Odd(), volume, window, box=box)
+    assert torch.equal(part, only_in(whole, box)) and len(asked) <= 2 * of_all
+    assert float(part[0].sum()) > part[0].numel() - part[0][box].numel() - 1e-3
 
 
-def test_predictions_lie_in_the_case_s_own_geometry(tmp_path):
-    cases = write_dataset(tmp_path / "data", 6, 0)
-    preprocess_cases(cases, tmp_path / "grid", Preprocessing(spacing=(6, 5, 5), resize_in_plane=None))
-    pairs = list(zip(discover(tmp_path / "grid"), cases))
-    scores = predict_and_score(Constant(), pairs, tmp_path / "predictions", Window(patch_size=(16, 16, 16), overlap=(4, 4, 4)))
-    assert len({orientation_of(read_nifti(case.imaging)[1]) for case in cases}) > 1
-    for case, row in zip(cases, scores.itertuples()):
-        prediction, affine = read_nifti(tmp_path / "predictions" / f"{case.name}.nii.gz")
-        reference, native = read_nifti(case.segmentation)
-        assert prediction.shape == reference.shape and np.allclose(affine, native) and prediction.dtype == np.uint8
-        assert row.tumour_ml == pytest.approx((reference == 2).sum() * abs(np.linalg.det(native[:3, :3])) / 1000)
+class Ellipsoids(Constant):
+    """Kidney where the volume is above 1."""
+
+    def forward(self, x):
+        return torch.cat([0 * x, 9 * (x - 1), 0 * x - 9], 1)
 
 
-def test_predictions_that_are_there_are_kept_until_something_they_come_from_changes(tmp_path, monkeypatch):
-    cases, weights = write_dataset(tmp_path / "data", 2, 0), tmp_path / "best.ckpt"
-    preprocess_cases(cases, tmp_path / "grid", Preprocessing(spacing=(6, 5, 5), resize_in_plane=None))
-    pairs, made = list(zip(discover(tmp_path / "grid"), cases)), []
-    real = sliding_window.predict_case
-    monkeypatch.setattr(sliding_window, "predict_case", lambda *given: made.append(given[1].name) or real(*given))
-
-    def scores(overlap=4):
-        window = Window(patch_size=(16, 16, 16), overlap=(overlap,) * 3)
-        return predict_and_score(Constant(), pairs, tmp_path / "predictions", window, weights=weights)
-
-    weights.write_bytes(b"one")
-    first = scores()
-    assert first.equals(scores()) and len(made) == 2
-    scores(8)
-    weights.write_bytes(b"two")
-    scores(8)
-    assert len(made) == 6
-    (tmp_path / "predictions" / "case_00001.nii.gz").write_bytes(b"damaged")
-    assert scores(8).equals(scores(8)) and len(made) == 8
+def test_kidneys_are_located_and_what_lies_elsewhere_is_not():
+    affine = np.array([[0, 0, -4.0, 120], [0, -4, 0, 100], [-4, 0, 0, 0], [0, 0, 0, 1]])  # axes IPL
+    volume = torch.full((40, 50, 60), -2.0)
+    volume[:, 5:45, 4:56] = 0  # a body
+    for place in ((20, 30, 16), (20, 30, 44)):
+        volume[tuple(slice(n - 5, n + 5) for n in place)] = 2
+    volume[2:12, 6:16, 20:40] = 2  # as large, in front
+    window = Window(patch_size=(16, 16, 16), overlap=(8, 8, 8))
+    box = locate(Ellipsoids(), volume, affine, window)
+    assert box == (slice(7, 33), slice(17, 43), slice(3, 57))
+    volume[15:25, 25:35] = 0
+    assert locate(Ellipsoids(), volume, affine, window) is None
