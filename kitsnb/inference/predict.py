@@ -19,7 +19,7 @@ from rich.console import Console
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_hu
-from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
+from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.drawing import three_views
 from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
 from kitsnb.inference.findings import Piece, chosen, description, doubts, find_body, find_pieces, kept_only
