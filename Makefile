@@ -29,7 +29,7 @@ watch: .venv/.installed  ## the training runs of PROFILE, live, from another ter
 	.venv/bin/python -m kitsnb watch $(PROFILE)
 
 test: .venv/.installed  ## the tests
-	.venv/bin/python -m pytest -n auto --dist loadfile --durations 10
+	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 bench: .venv/.installed  ## time and memory beside the peers, into the README's table
 	.venv/bin/python -m kitsnb run benchmarks --force $(if $(KITSNB_DATA),-p benchmarks.folder=$(KITSNB_DATA))

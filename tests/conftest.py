@@ -30,3 +30,9 @@ def kits19_labels() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"KITSNB_DATA names no folder: {folder}")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """The slow ones first (notebooks, then whole runs), so that no worker begins one of them at the end."""
+    slow = ("tests/notebooks/", "tests/workflow/", "tests/training/")
+    items.sort(key=lambda item: next((place for place, name in enumerate(slow) if item.nodeid.startswith(name)), len(slow)))

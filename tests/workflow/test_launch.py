@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import yaml
 from helpers.runner_at_hand import alive, make, processes_below, runner, training, until
 from rich.console import Console
 
@@ -209,33 +208,6 @@ def test_the_table_shows_each_state(tmp_path):
         (c.run / "settings.json").write_bytes(garbage)
         c.path(stamps, "mark").write_bytes(garbage)
         assert read_state(c, stamps).history == [] and grid_table([read_state(c, stamps)]).row_count == 1
-
-
-def test_the_real_notebook_goes_on_after_its_process_was_killed(tmp_path):
-    """The smoke profile with two rows at a time, one of which is killed."""
-    content = yaml.safe_load((ROOT / "tests" / "helpers" / "smoke.yml").read_text())
-    content |= {"stages": ["data_analysis", "preprocessing", "losses", "training", "results"],
-                "experiments": content["experiments"][:2]}
-    content["training"] |= {"epochs": 10, "steps_per_epoch": 10}
-    (tmp_path / "smoke.yml").write_text(yaml.safe_dump(content))
-    build = tmp_path / "build"
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kitsnb", "run", tmp_path / "smoke.yml", "--build", build, "--runs-at-a-time", "2"],
-            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log, start_new_session=True)
-    try:
-        history = build / "runs" / "dice-seed0" / "history.csv"
-        until(lambda: history.exists() and len(history.read_text().splitlines()) > 3, 300)
-        before = history.read_text().splitlines()[:4]
-        os.kill(int(read_json(build / "stamps" / "training-dice-seed0.mark")["where"].split()[1]), signal.SIGKILL)
-        status = process.wait(300)
-    finally:
-        process.kill()
-    said = (tmp_path / "log").read_text()
-    assert status == 0, said
-    assert history.read_text().splitlines()[:4] == before  # seconds too: these epochs were not trained again
-    assert len(history.read_text().splitlines()) == 11 and "attempt 2" in said
-    assert len(yaml.safe_load((build / "results.json").read_text())["table"]) >= 2
 
 
 PROFILE = """

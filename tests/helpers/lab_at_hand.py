@@ -1,0 +1,45 @@
+"""What a reader does in JupyterLab, on a page of a browser: open a notebook, run all its cells, shut it down."""
+
+import time
+
+import pytest
+
+SECONDS = 300
+#: State of the notebook in front: of its code cells, how many there are and have run; its errors; its kernel.
+STATE = """() => {
+    const {content, context, sessionContext} = window.jupyterapp.shell.currentWidget;
+    const cells = [...content.model.cells].filter(cell => cell.type === 'code' && cell.sharedModel.getSource().trim());
+    const outputs = cells.flatMap(cell => cell.outputs.toJSON());
+    return {
+        path: context.path, total: cells.length, ran: cells.filter(cell => cell.executionCount !== null).length,
+        errors: outputs.filter(output => output.output_type === 'error'),
+        kernel: sessionContext.session?.kernel?.status ?? 'none',
+    };
+}"""
+
+
+def open_notebook(page, name: str) -> None:
+    """Open the text notebook ``name`` as a reader does, by two clicks on its name, and wait for its kernel."""
+    page.locator(f'.jp-DirListing-item[title^="Name: {name}"]').dblclick()
+    page.wait_for_function(f"window.jupyterapp.shell.currentWidget?.context?.path === {name!r}", timeout=120_000)
+    page.wait_for_selector(".jp-NotebookPanel:visible .jp-MarkdownOutput, .jp-FileEditor:visible", timeout=120_000)
+    assert page.locator(".jp-FileEditor").count() == 0, "opened as a text file"
+    page.wait_for_function(f"({STATE})().kernel === 'idle'", timeout=120_000)
+
+
+def run_all(page) -> dict:
+    """Run all cells by the menu. The notebook's state when all have run, one failed, or the kernel died."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        state = page.evaluate(STATE)
+        if state["errors"] or state["ran"] == state["total"] or state["kernel"] in ("dead", "none"):
+            return state
+        time.sleep(0.3)
+    pytest.fail(f"not finished after {SECONDS} s: {state}")
+
+
+def shut_down(page) -> None:
+    """End the kernel of the notebook in front, which frees its memory."""
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")

@@ -1,0 +1,39 @@
+"""Every notebook through the runner on the smoke profile, to the paper; then opened by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.smoke_at_hand import CONTENT, pages
+
+from kitsnb.files import NOTEBOOKS
+from kitsnb.workflow.execute import execute
+
+
+def test_every_notebook_was_executed(smoke):
+    executed = {path.name for path in (smoke / "notebooks").glob("*.ipynb")}
+    for notebook in NOTEBOOKS.glob("*.py"):
+        assert any(name.startswith(notebook.stem) for name in executed), notebook.name
+    for path in (smoke / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in cells if "".join(cell["source"]).strip()), path.name
+        assert "widgets" not in json.loads(path.read_text())["metadata"]
+
+
+def test_the_paper_says_that_its_data_are_simulated(smoke):
+    text = pages(smoke / "paper.pdf")
+    assert "simulated" in text.lower()
+    for row in CONTENT["experiments"]:
+        assert row["title"].split(" (")[0] in text
+
+
+@pytest.mark.parametrize("notebook", ["03_losses.py", "05_results.py"])
+def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_path, notebook):
+    def written() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in smoke.rglob("*") if path.is_file()}
+
+    before = written()
+    assert execute(NOTEBOOKS / notebook, tmp_path / "by_hand.ipynb", {"build": str(smoke)}, lambda group: None) is None
+    assert written() == before
+    shown = (tmp_path / "by_hand.ipynb").read_text()
+    assert all(row["title"] in shown for row in CONTENT["experiments"])
