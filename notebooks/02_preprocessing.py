@@ -22,7 +22,7 @@
 # 2. optionally a resize to 256 x 256 in-plane, as the paper did for want of memory;
 # 3. clip to -79 .. 304 HU, the range of kidney and its surroundings;
 # 4. resample to the wanted spacing: linear (or cubic) for the image, nearest for the label;
-# 5. z-score, $x' = (x - \mu) / \sigma$, over the case.
+# 5. z-score, $x' = (x - \mu) / \sigma$, over the case, or with one mean and SD for all.
 #
 # Executed by make, this notebook writes the volumes that training reads. By hand it shows them and writes nothing; another
 # spacing, window or interpolation below is then tried on a few cases only.
@@ -34,6 +34,7 @@ spacing: list | None = None  # working grid, mm (slice, height, width); None, he
 clip: list | None = None  # HU; the paper: -79, 304
 resize_in_plane: list | None = None  # pixels before resampling, the paper: [256, 256]
 interpolation: str | None = None  # of the image: "linear", the paper's, or "cubic"
+z_score_by: list | None = None  # mean and SD in HU; the paper's None: those of each case
 source: str | None = None  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated: bool | None = None  # is the CT simulated? said in every figure

@@ -35,6 +35,7 @@ loss_parameters: dict | None = None  # arguments of that loss
 network: dict | None = None  # of UNet3D, such as {"base_filters": 8, "depth": 3}
 patch_size: list | None = None  # voxels; the paper: 80, 80, 80
 overlap: list | None = None  # of patches in prediction; the paper: 40, 40, 40
+located: bool | None = None  # score what lies around the kidneys that a coarse pass finds, too
 batch_size: int | None = None  # patches a step; the paper: 1
 steps_per_epoch: int | None = None  # an epoch is so many batches
 epochs: int | None = None  # at most
@@ -102,7 +103,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count(
 # Three models check types, ranges and what must fit together, before anything starts.
 
 # %%
-names = {"title", "overlap", *Training.model_fields, *DataSettings.model_fields}
+names = {"title", "overlap", "located", *Training.model_fields, *DataSettings.model_fields}
 given = {name: value for name, value in globals().items() if name in names}
 run = Build(build).run(experiment, seed, fold)
 if not by_runner:  # what the build has, and of that run, or what the reader wants
@@ -172,11 +173,11 @@ training_curves(history, title, simulated, facts["best_epoch"])
 accept, native = Accept(dict(data.label_map), data.accept_affine), {case.name: case for case in split.validation}
 if by_runner or train_now:
     scores = predict_and_score(load_network(run, settings), [(case, native[case.name]) for case in held_out], run / "predictions",
-                               window, accept, run / "checkpoints" / "best.ckpt")
+                               window, accept, run / "checkpoints" / "best.ckpt", bool(given["located"]))
     scores.to_csv(run / "scores.csv", index=False)
     write_run(run, {"experiment": experiment, "title": title, **facts, "simulated": simulated,
                     "training_cases": len(training_cases)}, grid["settings"], settings.as_json(),
-              {"overlap": list(window.overlap), "fold": fold}, data.as_json())
+              {"overlap": list(window.overlap), "located": given["located"], "fold": fold}, data.as_json())
 scores = pd.read_csv(run / "scores.csv")
 shown = [name for name in figures.NAMES if name in scores]
 scores.set_index("case")[shown].rename(columns=figures.NAMES).sort_values(figures.NAMES["tumour"]).map(number)

@@ -128,7 +128,7 @@ def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tu
     grid, grid_affine = to_grid(array, affine, trained.preprocessing)
     body = find_body(grid[0].numpy(), grid_affine)
     try:
-        grid = z_score(grid[0], trained.preprocessing)
+        grid, _ = z_score(grid[0], trained.preprocessing)
     except ValueError as error:
         raise CaseError(job.name, job.imaging.name, str(error), "check that the values are Hounsfield units") from error
     said = [finding.message for finding in found]

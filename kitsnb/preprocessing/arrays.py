@@ -10,21 +10,29 @@ import numpy as np
 
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError
+from kitsnb.files import read_json, receipt_of
 
 #: Dtype of each file of a case, ``imaging.npy`` and ``segmentation.npy``.
 KEPT = {"imaging": np.dtype(np.float16), "segmentation": np.dtype(np.uint8)}
 BYTES_A_VOXEL = sum(dtype.itemsize for dtype in KEPT.values())
+#: A file more, of simulated cases.
+ORGANS = "organs"
 
 
 def array_file(folder: Path, kind: str) -> Path:
-    """The file of ``kind`` ("imaging" or "segmentation") in a preprocessed case's ``folder``."""
+    """The file of ``kind`` ("imaging", "segmentation" or ``ORGANS``) in a preprocessed case's ``folder``."""
     return folder / f"{kind}.npy"
+
+
+def dtype_of(kind: str) -> np.dtype:
+    """That of labels, but for imaging."""
+    return KEPT.get(kind, KEPT["segmentation"])
 
 
 def write_array(folder: Path, kind: str, array: np.ndarray) -> None:
     """Write ``array`` [D, H, W] as ``kind`` of the case in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(array_file(folder, kind), np.ascontiguousarray(array, KEPT[kind]))
+    np.save(array_file(folder, kind), np.ascontiguousarray(array, dtype_of(kind)))
 
 
 def read_array(case: Case, kind: str) -> np.ndarray:
@@ -38,8 +46,8 @@ def read_array(case: Case, kind: str) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
         raise _unusable(case, path, reason) from error
-    if array.dtype != KEPT[kind] or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
-        raise _unusable(case, path, f"holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
+    if array.dtype != dtype_of(kind) or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
+        raise _unusable(case, path, f"holds {array.dtype} {array.shape}, not {dtype_of(kind)} [D, H, W]")
     return array
 
 
@@ -53,6 +61,15 @@ def read_arrays(case: Case) -> dict[str, np.ndarray]:
     if (largest := int(arrays["segmentation"].max())) > 2:
         raise _unusable(case, path, f"holds label {largest}, not 0, 1 and 2 alone")
     return arrays
+
+
+def hu_scale(case: Case) -> tuple[float, float, float, float]:
+    """Mean and SD of the z-score of a preprocessed case, and the ends of its window, in HU. CaseError where nothing says so."""
+    receipt = read_json(receipt_of(case.folder))
+    try:
+        return *receipt["row"]["hu_scale"], *receipt["made_from"]["settings"]["clip"]
+    except KeyError as error:
+        raise _unusable(case, receipt_of(case.folder), f"does not say {error}") from error
 
 
 def _unusable(case: Case, path: Path, reason: str) -> CaseError:

@@ -23,12 +23,12 @@ from torch import Tensor
 from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
-from kitsnb.files import code_of, plain, read_receipt, write_json, write_receipt
+from kitsnb.data.nifti import CaseError, orientation_of, read_header, read_nifti, spacing_of
+from kitsnb.files import code_of, file_state, plain, read_receipt, write_json, write_receipt
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
-from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, write_array
+from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, ORGANS, write_array
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine, to_native
 from kitsnb.preprocessing.settings import Preprocessing
 
@@ -61,18 +61,24 @@ def to_grid(
     return resize(volume, *sizes, **changed), resized_affine(affine, array.shape, sizes[-1])
 
 
-def z_score(imaging: Tensor, settings: Preprocessing) -> Tensor:
-    """``imaging`` with zero mean and unit variance, changed in place. ValueError where all voxels are the same."""
+def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[float, float]]:
+    """``imaging`` (HU) by its own mean and SD, or those of the settings, changed in place; and these two, in HU.
+
+    Raises ValueError where all voxels are the same.
+    """
     low, high = float(imaging.numpy().min()), float(imaging.numpy().max())  # torch's are slow in any other order of axes
     if not high - low > SAME * max(abs(low), abs(high)):
         raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
-    return imaging.sub_(imaging.mean()).div_(imaging.std())
+    mean, sd = settings.z_score_by or (float(imaging.mean()), None)
+    imaging.sub_(mean)
+    sd = sd or float(imaging.std())
+    return imaging.div_(sd), (mean, sd)
 
 
 def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
-    """The subject on the working grid: ``imaging`` float32 z-scored after clipping, ``segmentation`` uint8, if it has one.
+    """The subject on the working grid: ``imaging`` float32 z-scored after clipping, and its labels, if it has any, uint8.
 
-    Raises CaseError where all voxels of ``imaging`` are the same after clipping.
+    Its ``hu_scale`` holds mean and SD of the z-score in HU. Raises CaseError where all voxels of ``imaging`` are the same after clipping.
     """
     images = {}
     for name, image in subject.get_images_dict(intensity_only=False).items():
@@ -81,7 +87,8 @@ def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
         images[name] = kind(tensor=volume, affine=affine)
     prepared = tio.Subject(**images, name=subject["name"])
     try:
-        prepared["imaging"].set_data(z_score(prepared["imaging"].data, settings))
+        imaging, prepared["hu_scale"] = z_score(prepared["imaging"].data, settings)
+        prepared["imaging"].set_data(imaging)
     except ValueError as error:
         raise CaseError(subject["name"], "imaging.nii.gz", str(error), "check that the values are Hounsfield units", "air") from error
     return prepared
@@ -169,10 +176,9 @@ def _bytes_needed(case: Case, settings: Preprocessing) -> float:
 
 def _made_from(case: Case, settings: Preprocessing, accept: Accept) -> dict:
     """What a case on the working grid depends on: its files (size, time of change), the settings, and the code's meaning."""
-    found = [path.stat() if path.exists() else None for path in (case.imaging, case.segmentation)]
+    inputs = [file_state(path) for path in (case.imaging, case.segmentation, case.organs)]
     return plain({
-        "folder": str(case.folder), "inputs": [status and [status.st_size, status.st_mtime_ns] for status in found],
-        "settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE),
+        "folder": str(case.folder), "inputs": inputs, "settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE),
     })
 
 
@@ -185,6 +191,8 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     volume = volume if volume.dtype in TORCH_DTYPES else volume.astype(np.float32)
     images = {"imaging": tio.ScalarImage(tensor=torch.from_numpy(volume)[None], affine=affine),
               "segmentation": tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine)}
+    if case.organs.is_file():
+        images[ORGANS] = tio.LabelMap(tensor=torch.from_numpy(read_nifti(case.organs, case.name)[0])[None], affine=affine)
     prepared = preprocess(tio.Subject(**images, name=case.name), settings)
     del volume, images  # gives room to the workers beside this one
     row = {
@@ -192,6 +200,7 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
         "native_shape": list(segmentation.shape),
         "native_spacing": spacing_of(affine).round(4).tolist(),
         "shape": list(prepared["imaging"].spatial_shape),
+        "hu_scale": list(prepared["hu_scale"]),
         "ceiling": grid_ceiling(segmentation, affine, prepared),
     }
     for name, image in prepared.get_images_dict(intensity_only=False).items():

@@ -25,3 +25,5 @@ class Preprocessing(Settings):
     #: Pixels before resampling; None: go there directly.
     resize_in_plane: Annotated[tuple[Pixels, Pixels], Field(strict=False)] | None = (256, 256)
     interpolation: Literal["linear", "cubic"] = "linear"  # of the image; labels go by the nearest voxel
+    #: Mean and SD in HU of the z-score; None: those of each case. The same for all keeps absolute HU, whatever is in the scan.
+    z_score_by: Annotated[tuple[float, Annotated[float, Field(gt=0)]], Field(strict=False)] | None = None

@@ -85,12 +85,12 @@ def test_slab_by_slab_is_what_training_saw(phantom, orientation, resize):
         tensor=torch.from_numpy(turned.imaging.astype(np.float32))[None], affine=turned.affine))
     expected = preprocess(subject, settings)["imaging"].data[0]
     before = turned.imaging.copy()
-    got = z_score(to_grid(turned.imaging, turned.affine, settings)[0][0], settings)
+    got, _ = z_score(to_grid(turned.imaging, turned.affine, settings)[0][0], settings)
     assert got.shape == expected.shape == working_shape(turned.imaging.shape, turned.affine, settings)
     assert torch.allclose(got, expected, atol=1e-4) and got.dtype == torch.float32
     assert np.array_equal(turned.imaging, before)
     floats = turned.imaging.astype(np.float32)
-    assert torch.equal(z_score(to_grid(floats, turned.affine, settings)[0][0], settings), got)
+    assert torch.equal(z_score(to_grid(floats, turned.affine, settings)[0][0], settings)[0], got)
     assert np.array_equal(floats, before)
 
 

@@ -18,7 +18,7 @@ from kitsnb.data.checks import load_subject
 from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti
 from kitsnb.files import RECEIPT
 from kitsnb.preprocessing import prepare as preprocessing
-from kitsnb.preprocessing.arrays import read_arrays
+from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_arrays
 from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases
 from kitsnb.preprocessing.resampling import axis_matrix, nearest_index, reorient, resize, resized_affine, to_native
 from kitsnb.simulation.phantom import simulate_case, write_dataset
@@ -210,6 +210,27 @@ def test_only_what_changed_is_done_again(tmp_path):
     assert [case.name for case in discover(grid)] == [case.name for case in cases]
     assert preprocess_cases(cases[:2], grid, cubic)["kept"] == ["case_00000", "case_00001"]
     assert not (grid / "case_00002").exists()
+
+
+def test_an_organ_map_is_kept_and_the_z_score_is_said(tmp_path):
+    cases = write_dataset(tmp_path / "data", 2, 0)
+    labels, affine = read_nifti(cases[0].segmentation)
+    write_nifti(cases[0].organs, labels * 7, affine)
+    fixed = SMALL.changed(z_score_by=(101.0, 76.9))
+    preprocess_cases(cases[1:], tmp_path / "own", SMALL)
+    rows = preprocess_cases(cases, tmp_path / "grid", fixed)["rows"]
+    first, other = discover(tmp_path / "grid")
+    assert np.array_equal(read_array(first, ORGANS), 7 * read_array(first, "segmentation")) and read_array(first, ORGANS).max() == 14
+    assert rows["case_00001"]["hu_scale"] == [101.0, 76.9] and hu_scale(other) == (101.0, 76.9, -79.0, 304.0)
+    own = Case(tmp_path / "own" / other.name)
+    mean, sd, *_ = hu_scale(own)
+    hu = [array.astype(float) * scale + middle for array, scale, middle in (
+        (read_array(own, "imaging"), sd, mean), (read_array(other, "imaging"), 76.9, 101.0))]
+    assert np.abs(hu[0] - hu[1]).max() < 1 and sd != 76.9
+    with pytest.raises(CaseError, match="organs.npy .* is missing"):
+        read_array(other, ORGANS)
+    write_nifti(cases[0].organs, labels, affine)
+    assert preprocess_cases(cases, tmp_path / "grid", fixed)["kept"] == ["case_00001"]
 
 
 def test_a_killed_run_leaves_no_half_case(tmp_path, monkeypatch):
