@@ -56,7 +56,7 @@ BAD = [
     (Preprocessing, {"clip": [-INF, 304.0]}, "clip"), (Preprocessing, {"clip": [1.0]}, "clip"),
     (Preprocessing, {"resize_in_plane": [256]}, "resize_in_plane"), (Preprocessing, {"resize_in_plane": [0, 256]}, "resize_in_plane"),
     (Preprocessing, {"resize_in_plane": [256.0, 256.0]}, "resize_in_plane"),
-    (Preprocessing, {"interpolation": "spline"}, "'linear' or 'cubic', not 'spline'"),
+    (Preprocessing, {"z_score_by": [1.0, 0.0]}, "z_score_by"), (Preprocessing, {"interpolation": "spline"}, "'linear' or 'cubic', not 'spline'"),
     (Window, {"patch_size": [8, 8, 8], "overlap": [8, 4, 4]}, r"overlap \[8, 4, 4\] must be below patch_size \[8, 8, 8\]"),
     (Window, {"overlap": [-1, 4, 4]}, "overlap"), (Window, {"overlap": [4, 4]}, "overlap"), (Window, {"overlap": 0.5}, "overlap"),
     (Window, {"patch_size": [8, 8], "overlap": [4, 4]}, "patch_size"), (Window, {"batch_size": 0}, "batch_size"),
