@@ -73,7 +73,9 @@ def hu_scale(case: Case) -> tuple[float, float, float, float]:
 
 
 def _unusable(case: Case, path: Path, reason: str) -> CaseError:
-    return CaseError(case.name, path.name, f"{path} {reason}", "run notebook 02_preprocessing, which makes it anew")
+    none = path == array_file(case.folder, ORGANS) and not path.exists()
+    advice = "only simulated cases have it: set randomise to 0" if none else "run notebook 02_preprocessing, which makes it anew"
+    return CaseError(case.name, path.name, f"{path} {reason}", advice)
 
 
 def cases_below(folder: Path, wanted: Iterable[Case]) -> list[Case]:
