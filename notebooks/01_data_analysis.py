@@ -44,21 +44,24 @@ excluded: list | None = None  # numbers of cases to leave out of both
 folds: int | None = None  # cross-validation over the cases of both ranges; None: the split by ranges
 
 # %%
+import sys
 import time
 
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb.data import fingerprint
 from kitsnb.data.cases import EXCLUDED, discover, select
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import spacing_of
-from kitsnb.files import Build, resolve, write_json
+from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import phantom
 from kitsnb.study import figures
-from kitsnb.study.figures import data as data_figures
 from kitsnb.workflow.profile import recorded_parameters
+
+sys.path.append(str(NOTEBOOKS))
+from fingerprint import figures as data_figures
+from fingerprint import measure as fingerprint
 
 # %matplotlib inline
 figures.use_style()

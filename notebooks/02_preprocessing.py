@@ -43,6 +43,7 @@ accept_affine: bool | None = None  # take imaging's affine where the segmentatio
 workers: int | None = None  # cases at a time, about 0.5 GB each; None: one a core, at most four
 
 # %%
+import sys
 import time
 
 import numpy as np
@@ -56,15 +57,17 @@ from kitsnb.data.cases import discover
 from kitsnb.data.checks import Accept, load_subject
 from kitsnb.data.nifti import spacing_of
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
-from kitsnb.files import Build
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.metric.score import SCORES
 from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, preprocess, preprocess_cases
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study import figures
-from kitsnb.study.figures.data import clipping
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import number, plural
 from kitsnb.workflow.profile import recorded_parameters
+
+sys.path.append(str(NOTEBOOKS))
+from fingerprint.figures import clipping
 
 # %matplotlib inline
 figures.use_style()

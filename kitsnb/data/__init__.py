@@ -1,5 +1,5 @@
 """From a folder of NIfTI files to cases that can be trusted.
 
 Files come in; checked arrays with their affine go out, or a ``CaseError`` that names case, file, reason and advice.
-``fingerprint`` measures what is there, ``download`` brings KiTS19.
+``download`` brings KiTS19.
 """

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import check_cases, load_subject
-from kitsnb.data.fingerprint import measure_cases
+from fingerprint.measure import measure_cases
 from kitsnb.data.nifti import CaseError, read_nifti
 from kitsnb.inference.predict import find_jobs, predict_all
 from kitsnb.inference.sliding_window import Window

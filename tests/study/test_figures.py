@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from study.test_tables import history
 
 from kitsnb.study import figures
-from kitsnb.study.figures.data import clipping
+from fingerprint.figures import clipping
 from kitsnb.study.figures.losses import error_paths, gradient_shares, line_styles
 from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, training_curves
 from kitsnb.study.probes import PATHS, Geometry, build_losses

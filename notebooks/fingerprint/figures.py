@@ -1,6 +1,6 @@
 """Figures of the data: geometry, class imbalance, volumes, HU, clinical sizes, split, and clipping (Figure 1).
 
-``table`` is the one of ``kitsnb.data.fingerprint.measure_cases``. Figures of simulated data say so in their heading.
+``table`` is the one of ``fingerprint.measure.measure_cases``. Figures of simulated data say so in their heading.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,13 +8,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from fingerprint import figures
+from fingerprint import measure as fingerprint
 
-from kitsnb.data import fingerprint
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError
 from kitsnb.files import write_json
 from kitsnb.drawing import three_views
-from kitsnb.study.figures import data as figures
 
 #: A box of 2 x 3 x 4 voxels of kidney with a corner of 1 x 2 x 2 voxels of tumour.
 SHAPE, SPACING = (6, 8, 10), (15.0, 5.0, 8.0)

@@ -1,0 +1,1 @@
+"""The fingerprint of a data set, which notebook 01 shows: ``measure`` takes it case by case, ``figures`` draws it."""
