@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -165,73 +164,28 @@ def read_receipt(path: Path, made_from: object) -> dict | None:
     return receipt
 
 
-@dataclass(frozen=True)
 class Build:
     """Names of all outputs of one profile, below ``folder`` (usually ``build/<profile>``)."""
 
-    folder: Path
-
     def __init__(self, folder: str | Path):
-        object.__setattr__(self, "folder", resolve(folder))
-
-    @property
-    def profile(self) -> Path:
-        """``profile.json``: what the build was made with."""
-        return self.folder / "profile.json"
-
-    @property
-    def data(self) -> Path:
-        """Simulated cases in KiTS19's folder format (only where the profile simulates its data)."""
-        return self.folder / "data"
+        self.folder = folder = resolve(folder)
+        self.profile = folder / "profile.json"  # what the build was made with
+        self.data = folder / "data"  # simulated cases in KiTS19's folder format, where the profile simulates its data
+        self.data_analysis = folder / "data_analysis"  # summary.json and cases.csv of notebook 01
+        self.preprocessed = folder / "preprocessed"  # volumes on the working grid, a folder a case, and report.json
+        self.losses = folder / "losses"  # summary.json of notebook 03: what the losses are like, and what that predicts
+        self.runs = folder / "runs"
+        self.figures = folder / "figures"
+        self.results = folder / "results.json"
+        self.benchmarks = folder / "benchmarks.json"
+        self.paper = folder / "paper.pdf"
+        self.notebooks = folder / "notebooks"  # as they were executed
+        self.stamps = folder / "stamps"
 
     def cases(self, source: str, folder: str | Path | None) -> Path:
         """The folder of the cases of ``source``: ``data`` where their CT is simulated, else ``folder``."""
         return self.data if source in SIMULATED_SOURCES else resolve(folder)
 
-    @property
-    def data_analysis(self) -> Path:
-        """``summary.json`` and ``cases.csv`` of notebook 01."""
-        return self.folder / "data_analysis"
-
-    @property
-    def preprocessed(self) -> Path:
-        """Volumes on the working grid, a folder a case, and ``report.json``."""
-        return self.folder / "preprocessed"
-
-    @property
-    def losses(self) -> Path:
-        """``summary.json`` of notebook 03: what the losses are like, and what that predicts."""
-        return self.folder / "losses"
-
-    @property
-    def runs(self) -> Path:
-        return self.folder / "runs"
-
     def run(self, experiment: str, seed: int, fold: int | None = None) -> Path:
         """One training run: ``history.csv``, ``checkpoints/``, ``predictions/``, ``scores.csv``, ``run.json``."""
         return self.runs / (f"{experiment}-seed{seed}" + ("" if fold is None else f"-fold{fold}"))
-
-    @property
-    def figures(self) -> Path:
-        return self.folder / "figures"
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results.json"
-
-    @property
-    def benchmarks(self) -> Path:
-        return self.folder / "benchmarks.json"
-
-    @property
-    def paper(self) -> Path:
-        return self.folder / "paper.pdf"
-
-    @property
-    def notebooks(self) -> Path:
-        """Executed notebooks."""
-        return self.folder / "notebooks"
-
-    @property
-    def stamps(self) -> Path:
-        return self.folder / "stamps"

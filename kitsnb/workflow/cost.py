@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -41,8 +40,6 @@ LONG, SHORT = 12.0, 1.0
 PAPER_GRID = (128, 247, 247)
 #: Phantoms that are simulated to know the size of all.
 SAMPLE = 3
-#: A line of the estimate: what, how much, and where that is from.
-Row = tuple[str, str, str]
 
 
 class Cases(NamedTuple):
@@ -70,11 +67,10 @@ def count_arithmetic(network: dict, patch_size, half: bool = False) -> Arithmeti
 
     ``half``: activations in 16 bits, as under autocast.
     """
+    dtype, kept = torch.bfloat16 if half else torch.float32, {}
     with torch.device("meta"):
-        model = UNet3D(**network).to(torch.bfloat16 if half else torch.float32)
-        patch = torch.empty(1, 1, *patch_size, dtype=torch.bfloat16 if half else torch.float32)
+        model, patch = UNet3D(**network).to(dtype), torch.empty(1, 1, *patch_size, dtype=dtype)
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor):
         kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
@@ -95,35 +91,34 @@ def count_cases(profile: Profile) -> Cases:
     Reads headers at most, except where phantoms must be simulated. Raises ValueError where the ranges hold no case.
     """
     given = profile.parameters["training"]
-    settings = Preprocessing(**{name: profile.parameters["preprocessing"][name] for name in Preprocessing.model_fields})
-    numbers = range(max(given["training"][1], given["validation"][1]) + 1)
-    shapes, known = _shapes(profile, settings, numbers)
+    shapes, known = _shapes(profile)
     everything = [Case(Path(f"case_{number:05d}")) for number in shapes]
     split = select(everything, given["training"], given["validation"], given["excluded"])
     found = [shapes[case.number] for case in (*split.training, *split.validation)]
     if not found:
         raise ValueError(f"{profile.name}: the ranges of training and validation hold no case that is at hand")
     window = Window(patch_size=given["patch_size"], overlap=given["overlap"])
-    windows = [math.prod(map(len, window.starts(shape))) for shape in found]
+    windows = np.mean([math.prod(map(len, window.starts(shape))) for shape in found])
     held_out = len(found) / profile.folds if profile.folds else len(split.validation)
-    mean = tuple(round(sum(axis) / len(found)) for axis in zip(*found))
-    return Cases(len(found), held_out, mean, sum(map(math.prod, found)) / len(found), sum(windows) / len(found), known)
+    grid = tuple(np.mean(found, 0).round().astype(int).tolist())
+    return Cases(len(found), held_out, grid, float(np.prod(found, 1).mean()), float(windows), known)
 
 
-def _shapes(profile: Profile, settings: Preprocessing, numbers: range) -> tuple[dict[int, tuple], str]:
-    """Shapes on the working grid by the case's number, and how they are known; of ``numbers`` where no file is."""
-    given, shapes = profile.parameters["training"], {}
+def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
+    """Shapes on the working grid by the case's number, and how they are known."""
+    given, shapes, made = profile.parameters["training"], {}, profile.parameters["preprocessing"]
+    settings = Preprocessing(**{name: made[name] for name in Preprocessing.model_fields})
     folders = [profile.build.data] if given["source"] in SIMULATED_SOURCES else []
     folders += [resolve(given["folder"])] if given["folder"] else []
-    for folder in folders:
-        for case in discover(folder) if folder.is_dir() and not shapes else ():
-            try:
-                header = read_header(case.imaging if case.imaging.is_file() else case.segmentation)
-                shapes[case.number] = working_grid(header.shape[:3], header.affine, settings)
-            except CaseError:
-                continue  # it will be refused, with the reason
+    for case in discover(folder) if (folder := next(filter(Path.is_dir, folders), None)) else ():
+        try:
+            header = read_header(case.imaging if case.imaging.is_file() else case.segmentation)
+            shapes[case.number] = working_grid(header.shape[:3], header.affine, settings)
+        except CaseError:
+            continue  # it will be refused, with the reason
     if shapes:
         return shapes, "headers of the files"
+    numbers = range(max(given["training"][1], given["validation"][1]) + 1)
     if given["source"] == "phantom":
         from kitsnb.simulation.phantom import simulate_case
 
@@ -141,52 +136,44 @@ def working_grid(shape: Sequence[int], affine: np.ndarray, settings: Preprocessi
     return grid_size(along.shape, spacing_of(own), settings.spacing)
 
 
-class Step(NamedTuple):
-    """A measured training step: median seconds, how many were timed, and where."""
+def measure_step(settings: Training, folder: Path, threads: int, seconds: float) -> tuple[float, str] | str:
+    """Median seconds of steps as training takes them, on random patches, for about ``seconds``, and how many on what.
 
-    seconds: float
-    number: int
-    where: str
-
-
-def measure_step(settings: Training, folder: Path, memory: int, threads: int, seconds: float) -> Step | str:
-    """Time steps as training takes them, on random patches, for about ``seconds``, or say why not.
-
-    ``memory``: bytes that a step needs. ``folder`` is where the choice of a precision is kept.
+    Or why that was not measured. ``folder`` is where the choice of a precision is kept.
     """
     from kitsnb.training.devices import Ranks
     from kitsnb.training.module import SegmentationModule  # Lightning takes seconds to import
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if device == "cuda":
-        there = torch.cuda.mem_get_info()[0]
-    if memory > there:
-        return f"a step needs {memory / 1e9:.1f} GB, there are {there / 1e9:.1f} GB"
-    before, least = torch.get_num_threads(), 2 ** (settings.network.depth + 1)
+    device, before = "cuda" if torch.cuda.is_available() else "cpu", torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         precision = choose_precision(settings, folder)
         module = SegmentationModule(settings, None, [], Ranks()).to(device)
-        step = partial(_timed, module, module.configure_optimizers()["optimizer"], precision, settings.batch_size)
-        small = [min(side, least) for side in settings.patch_size]
+        optimizer = module.configure_optimizers()["optimizer"]
+
+        def step(sides: Sequence[int]) -> float:
+            return _timed(module, optimizer, precision, (settings.batch_size, *sides))
+
+        small = [min(side, 2 ** (settings.network.depth + 1)) for side in settings.patch_size]
         guess = min(step(small), step(small)) * math.prod(settings.patch_size) / math.prod(small)
         if 3 * guess > seconds:
             return f"three steps would take about {guess * 3:.0f} s"
         times, ends = [], time.perf_counter() + seconds
         while len(times) < 2 or (len(times) < 20 and time.perf_counter() < ends):  # the first one warms up
             times.append(step(settings.patch_size))
+    except torch.OutOfMemoryError:
+        return "a step needs more memory than this GPU has"
     finally:
         torch.set_num_threads(before)
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {_plural(threads, 'thread')}"
-    return Step(median(times[1:]), len(times) - 1, f"{where}, {precision}")
+    return median(times[1:]), f"{_plural(len(times) - 1, 'step')} on {where}, {precision}"
 
 
-def _timed(module, optimizer: torch.optim.Optimizer, precision: str, batch: int, sides: Sequence[int]) -> float:
-    """Seconds of a step on patches of ``sides``."""
-    imaging = torch.randn(batch, 1, *sides, device=module.device)
-    labels = torch.randint(0, 3, (batch, *sides), dtype=torch.uint8, device=module.device)
-    began, kind = time.perf_counter(), torch.float16 if precision == "16-mixed" else torch.bfloat16
+def _timed(module, optimizer: torch.optim.Optimizer, precision: str, shape: tuple[int, ...]) -> float:
+    """Seconds of a step on labels of ``shape`` [B, D, H, W]."""
+    labels = torch.randint(0, 3, shape, dtype=torch.uint8, device=module.device)
+    imaging, began = torch.randn(shape, device=module.device)[:, None], time.perf_counter()
+    kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
     with torch.autocast(module.device.type, kind, precision != "32-true"):
         loss, _ = module.step(imaging, labels)
     optimizer.zero_grad()
@@ -207,40 +194,30 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     """
     if "training" not in profile.stages:
         raise ValueError(f"{profile.name} trains nothing, so there is nothing to estimate")
-    given = profile.parameters["training"]
+    given, number = profile.parameters["training"], len(profile.runs)
     training = Training(**{name: value for name, value in given.items() if name in Training.model_fields})
-    cases, number, bits = count_cases(profile), len(profile.runs), "32" if training.precision == "32-true" else "16"
+    cases, bits = count_cases(profile), "32" if training.precision == "32-true" else "16"
     work = count_arithmetic(training.network.model_dump(), training.patch_size, bits == "16")
     # A patch a held-out case and epoch, then whole cases.
     checking = (training.epochs + cases.windows) * cases.held_out * work.forward
-    patches = training.epochs * training.patches_of_an_epoch
-    total = patches * work.training + checking
-    rate = tflops or ASSUMED_SHARE * PEAK[bits]
+    steps, patches = training.epochs * training.steps_per_epoch, training.epochs * training.patches_of_an_epoch
+    total, rate = patches * work.training + checking, tflops or ASSUMED_SHARE * PEAK[bits]
     hours = max(0.01, total / (rate * 1e12) / 3600)
-    grid = [_plural(len(profile.experiments), "experiment"), _plural(len(profile.seeds), "seed")]
-    grid += [_plural(profile.folds, "fold")] if profile.folds else []
-    now = f", {runs} of them to train now" if runs else ""
+    grid = {"experiment": len(profile.experiments), "seed": len(profile.seeds), "fold": profile.folds}
+    grid = " x ".join(_plural(count, word) for word, count in grid.items() if count is not None)
+    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
+    # Weights, gradients and Adam's two moments, four bytes each.
+    network, activations = 16 * work.parameters, training.batch_size * work.activations
     rows = [
-        ("grid", f"{' x '.join(grid)} = {_plural(number, 'run')}{now}", "profile"),
+        ("grid", f"{grid} = {_plural(number, 'run')}" + (f", {runs} of them to train now" if runs else ""), "profile"),
         ("a run", f"at most {_plural(training.epochs, 'epoch')} of {_plural(training.steps_per_epoch, 'step')}: "
-                  f"{training.epochs * training.steps_per_epoch:,} steps, "
-                  f"{patches:,} patches of {_by(training.patch_size)}", "profile"),
+                  f"{steps:,} steps, {patches:,} patches of {_by(training.patch_size)}", "profile"),
         ("arithmetic", f"{work.training / 1e9:.0f} GFLOP a patch, forward and backward; {total / 1e15:,.3g} PFLOP "
                        f"a run, {checking / total:.0%} of it validation and prediction", "computed"),
         ("GPU-hours", f"at most {hours:.3g} a run, {hours * number:.3g} in all, at {rate:.3g} TFLOPS sustained",
          "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"),
-        *_time_here(profile, training, work, total, workers or cores(), runs or number, seconds),
-        *_memory(training, work, cases),
-    ]
-    patience = _plural(training.stop_patience, "epoch")
-    lines = [f"{profile.title}: upper limits, since a run stops after {patience} without improvement"]
-    return "\n".join([*lines, *(f"  {name:<13}{text} [{source}]" for name, text, source in rows)])
-
-
-def _memory(training: Training, work: Arithmetic, cases: Cases) -> list[Row]:
-    network, activations = _bytes(training, work)
-    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
-    return [
+        *_time_here(profile, training, total / (training.batch_size * work.training), workers or cores(),
+                    runs or number, seconds),
         ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: "
                     f"{volumes / 1e9:.2f} GB", cases.known),
         ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
@@ -248,30 +225,21 @@ def _memory(training: Training, work: Arithmetic, cases: Cases) -> list[Row]:
         ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need",
          "sum of these"),
     ]
+    patience = _plural(training.stop_patience, "epoch")
+    head = f"{profile.title}: upper limits, since a run stops after {patience} without improvement"
+    return "\n".join([head, *(f"  {name:<13}{text} [{source}]" for name, text, source in rows)])
 
 
-def _bytes(training: Training, work: Arithmetic) -> tuple[int, int]:
-    """Of the weights with gradients and Adam's two moments, four each, and of a step's activations."""
-    return 16 * work.parameters, training.batch_size * work.activations
-
-
-def _time_here(profile: Profile, training: Training, work: Arithmetic, total: float, workers: int, runs: int,
-               seconds: float) -> list[Row]:
-    """Rows on the time of ``runs`` here, ``total`` FLOPs each, from steps that are measured, or why it is not known."""
+def _time_here(profile: Profile, training: Training, steps: float, workers: int, runs: int, seconds: float) -> list:
+    """Lines on the time of ``runs`` of so many ``steps`` here, from some that are measured, or why it is not known."""
     threads = 1 if workers > 1 else int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
-    network, activations = _bytes(training, work)
-    step = "left out"
-    if seconds:
-        step = measure_step(training, profile.build.folder, network + 2 * activations, threads, seconds)
-    if isinstance(step, str):
-        return [("time here", f"not measured: {step}", "see GPU-hours")]
-    run = step.seconds * total / (training.batch_size * work.training)
-    return [
-        ("a step here", f"{step.seconds:.3g} s: network, loss and Adam, without drawing patches",
-         f"measured, {_plural(step.number, 'step')} on {step.where}"),
-        ("time here", f"at most {duration(run)} (h:mm:ss) a run, {duration(math.ceil(runs / workers) * run)} for "
-                      f"{_plural(runs, 'run')}, {workers} at a time", "computed from that step"),
-    ]
+    found = measure_step(training, profile.build.folder, threads, seconds) if seconds else "left out"
+    if isinstance(found, str):
+        return [("time here", f"not measured: {found}", "see GPU-hours")]
+    step, measured = found
+    here = f"at most {duration(step * steps)} (h:mm:ss) a run, {duration(math.ceil(runs / workers) * step * steps)} for "
+    return [("a step here", f"{step:.3g} s: network, loss and Adam, without drawing patches", f"measured, {measured}"),
+            ("time here", f"{here}{_plural(runs, 'run')}, {workers} at a time", "computed from that step")]
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:

@@ -139,10 +139,8 @@ class Launcher:
         one.gpus = self.free.pop() if self.free else None
         if one.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = one.gpus
-        if one.attempt == 1:
-            job.path(self.folder, "log").unlink(missing_ok=True)
-        job.path(self.folder, "result").unlink(missing_ok=True)
-        job.path(self.folder, "mark").unlink(missing_ok=True)
+        for kind in ("result", "mark", *(["log"] if one.attempt == 1 else [])):
+            job.path(self.folder, kind).unlink(missing_ok=True)
         task = job.path(self.folder, "task")
         write_json(task, {
             "notebook": job.notebook, "output": job.output, "threads": self.places.threads, "attempt": one.attempt,

@@ -5,13 +5,15 @@ A run shows itself by ``history.csv`` and ``settings.json``; the process that ha
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from kitsnb import messages
@@ -24,6 +26,9 @@ DONE, FAILED, RUNNING, SCORING, INTERRUPTED, WAITING = "done", "failed", "runnin
 STYLES = {DONE: "green", FAILED: "red", RUNNING: "cyan", SCORING: "cyan", INTERRUPTED: "yellow", WAITING: "dim"}
 #: Seconds without a sign of its process after which a run counts as interrupted; clocks of machines may differ.
 SILENCE = 120
+#: What is said of an epoch, where its history has it.
+MEASURES = {"loss": "training_loss", "validation": "validation_loss", "kidney": "validation_kidney",
+            "tumour": "validation_tumour"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class State:
         pace = self.pace or usual
         return None if pace is None or self.epochs is None else max(0, self.epochs - len(self.history)) * pace
 
+    @property
+    def where(self) -> str:
+        """Process or job, and its machine; the attempt, where it is not the first."""
+        attempt = self.mark.get("attempt", 1)
+        return f"{self.mark['where']}{'' if attempt == 1 else f', attempt {attempt}'}" if "where" in self.mark else ""
+
 
 def read_history(run: Path) -> list[dict[str, float]]:
     """The rows of a run's history.csv as numbers; none where it is not there, or is no history."""
@@ -62,29 +73,23 @@ def read_history(run: Path) -> list[dict[str, float]]:
 
 def read_state(job: Job, stamps: Path) -> State:
     """How far the training run ``job`` is."""
-    history = read_history(job.run)
-    epochs = read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs"))
-    epochs = epochs if isinstance(epochs, int) else None
-    mark = read_json(job.path(stamps, "mark"))
+    history, file = read_history(job.run), job.path(stamps, "mark")
+    epochs, mark = read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs")), read_json(file)
     if job.path(stamps, "json").exists():
-        status = DONE
-    elif job.path(stamps, "failed").exists():
-        status = FAILED
-    elif not mark:
-        status = WAITING
-    elif time.time() - job.path(stamps, "mark").stat().st_mtime > SILENCE:
-        status = INTERRUPTED
-    else:
-        status = SCORING if epochs and len(history) >= epochs else RUNNING
+        return State(job, DONE, epochs, history)
+    if job.path(stamps, "failed").exists():
+        return State(job, FAILED, epochs, history)
+    if not mark:
+        return State(job, WAITING, epochs, history)
+    silent = time.time() - file.stat().st_mtime > SILENCE
+    status = INTERRUPTED if silent else SCORING if epochs and len(history) >= epochs else RUNNING
     return State(job, status, epochs, history, mark)
 
 
-def total_left(states: Iterable[State]) -> float | None:
+def total_left(states: list[State]) -> float | None:
     """Seconds until all are trained, with as many at a time as now; None while nothing is known."""
-    states = list(states)
     paces = [state.pace for state in states if state.pace]
-    usual = sum(paces) / len(paces) if paces else None
-    lefts = [state.left(usual) for state in states]
+    lefts = [state.left(sum(paces) / len(paces) if paces else None) for state in states]
     if None in lefts:
         return None
     beside = max(1, sum(state.status == RUNNING for state in states))
@@ -94,20 +99,15 @@ def total_left(states: Iterable[State]) -> float | None:
 def grid_table(states: Iterable[State]) -> Table:
     """One row a run: status, epoch, loss, Dice of the tumour, pace, time left, and where it runs."""
     states = list(states)
-    counts = {status: sum(state.status == status for state in states) for status in STYLES}
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    left = total_left(states)
-    unfinished = counts[DONE] + counts[FAILED] < len(states)
-    more = f"; about {duration(left)} left" if left and unfinished else ""
-    table = Table(title=f"{len(states)} training runs: {summary}{more}")
-    for name in ("run", "status", "where"):
-        table.add_column(name)
-    for name in ("epoch", "loss", "tumour", "s / epoch", "left"):
-        table.add_column(name, justify="right")
+    counts, left = Counter(state.status for state in states), total_left(states)
+    summary = ", ".join(f"{counts[status]} {status}" for status in STYLES if counts[status])
+    more = f"; about {duration(left)} left" if left else ""
+    numbers = [Column(name, justify="right") for name in ("epoch", "loss", "tumour", "s / epoch", "left")]
+    table = Table("run", "status", "where", *numbers, title=f"{len(states)} training runs: {summary}{more}")
     for state in states:
         last = state.history[-1] if state.history else {}
         table.add_row(
-            state.job.title.removeprefix("training "), Text(state.status, STYLES[state.status]), where(state),
+            state.job.title.removeprefix("training "), Text(state.status, STYLES[state.status]), state.where,
             f"{len(state.history)}/{state.epochs or '?'}",
             *(f"{last[name]:.3f}" if name in last else "" for name in ("validation_loss", "validation_tumour")),
             f"{state.pace:.1f}" if state.pace else "",
@@ -115,29 +115,19 @@ def grid_table(states: Iterable[State]) -> Table:
     return table
 
 
-def where(state: State) -> str:
-    """Process or job, and its machine; the attempt, where it is not the first."""
-    if not state.mark or state.status in (DONE, FAILED, WAITING):
-        return ""
-    attempt = state.mark.get("attempt", 1)
-    return f"{state.mark.get('where')}{'' if attempt == 1 else f', attempt {attempt}'}"
-
-
 def epoch_line(state: State, row: dict[str, float]) -> str:
     """One epoch in one line, for logs."""
-    measures = ", ".join(f"{name} {row[key]:.3f}" for name, key in
-                         (("loss", "training_loss"), ("validation", "validation_loss"), ("kidney", "validation_kidney"),
-                          ("tumour", "validation_tumour")) if key in row)
-    left = duration(state.left())
-    return (f"  {state.job.title}: epoch {row['epoch']:.0f}/{state.epochs or '?'}: {measures}; {row['seconds']:.1f} s"
-            + (f", at most {left} left" if left else ""))
+    measures = ", ".join(f"{name} {row[key]:.3f}" for name, key in MEASURES.items() if key in row)
+    left = f", at most {left} left" if (left := duration(state.left())) else ""
+    epoch = f"epoch {row['epoch']:.0f}/{state.epochs or '?'}"
+    return f"  {state.job.title}: {epoch}: {measures}; {row['seconds']:.1f} s{left}"
 
 
 class Display:
     """The live table on a terminal, a line an epoch elsewhere. ``tick`` shows what is new; ``say`` prints beside it."""
 
     def __init__(self, jobs: list[Job], stamps: Path, console: Console):
-        self.jobs, self.stamps, self.console = jobs, stamps, console
+        self.jobs, self.stamps, self.say = jobs, stamps, console.print
         self.shown = {job.name: len(read_history(job.run)) for job in jobs}
         self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -151,37 +141,24 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def say(self, text: str) -> None:
-        self.console.print(text)
-
-    def tick(self) -> None:
+    def tick(self) -> list[State]:
         states = [read_state(job, self.stamps) for job in self.jobs]
         if self.live:
             self.live.update(grid_table(states), refresh=True)
-            return
         for state in states:
-            for row in state.history[self.shown[state.job.name]:]:
+            for row in state.history[self.shown[state.job.name]:] if not self.live else ():
                 self.say(epoch_line(state, row))
             self.shown[state.job.name] = len(state.history)
+        return states
 
 
 def watch(profile: Profile, *, once: bool = False, console: Console | None = None, seconds: float = 2.0) -> None:
-    """Show the runs of ``profile`` until all have ended, or Ctrl-C; ``once`` prints the table and returns."""
+    """Show the runs of ``profile`` until all have ended, or Ctrl-C, and then as they are; ``once``: only the latter."""
     console = console or messages.console(soft_wrap=False)
-    jobs = [job for job in build_jobs(profile) if job.stage == "training"]
-
-    def states() -> list[State]:
-        return [read_state(job, profile.build.stamps) for job in jobs]
-
-    if once:
-        console.print(grid_table(states()), width=None if console.is_terminal else 130)
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(grid_table(now := states()), refresh=True)
-                if all(state.status in (DONE, FAILED) for state in now):
-                    return
+    jobs, stamps = [job for job in build_jobs(profile) if job.stage == "training"], profile.build.stamps
+    if not once:
+        with suppress(KeyboardInterrupt), Display(jobs, stamps, console) as display:
+            while not all(state.status in (DONE, FAILED) for state in display.tick()):
                 time.sleep(seconds)
-        except KeyboardInterrupt:
-            return
+    table = grid_table(read_state(job, stamps) for job in jobs)
+    console.print(table, width=None if console.is_terminal else 130)
