@@ -5,7 +5,7 @@ import os
 import pickle
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from filelock import FileLock, Timeout
 from pytorch_lightning.plugins import TorchCheckpointIO
 
+from kitsnb.files import replaced
 from kitsnb.training.history import History, best_row
 from kitsnb.unet import UNet3D
 
@@ -28,32 +29,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_of(path)
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-
-def partial_of(path: Path) -> Path:
-    """The half-written form of the checkpoint ``path``: hidden, in the same folder and so on the same file system."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some file systems know no fsync of a folder; the rename has happened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with replaced(Path(path)) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())  # a loss of power after the renaming finds it whole
 
 
 class Checkpoints(Checkpoint):
@@ -95,7 +74,7 @@ def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
     Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
     checkpoint belongs to another run: other settings, number of devices or cases. It says so itself, no file beside it.
     """
-    for partial in folder.glob("checkpoints/.*.partial"):
+    for partial in folder.glob("checkpoints/.*.ckpt"):
         partial.unlink(missing_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():

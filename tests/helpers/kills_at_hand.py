@@ -22,7 +22,7 @@ from kitsnb.data.cases import discover, select
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
-from kitsnb.training.checkpoints import RUN, partial_of
+from kitsnb.training.checkpoints import RUN
 from kitsnb.training.history import TIMING
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
@@ -94,7 +94,7 @@ def kill_often(run: Path, task: tuple, kills: int, seconds: float, seed: int) ->
         return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
     chance, found = random.Random(seed), []
-    partials = [partial_of(run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")]
+    partials = [f".*-{name}.ckpt" for name in ("best", "last")]
     while len(found) < kills:
         before, writing = epochs_done(run), len(found) % 3 == 2
         child = start(run, task)
@@ -104,14 +104,14 @@ def kill_often(run: Path, task: tuple, kills: int, seconds: float, seed: int) ->
         delay = chance.random() * seconds / epochs
         time.sleep(delay)
         wanted = partials[chance.randrange(2) if before < 2 else 1]
-        while writing and not wanted.exists() and lives():
+        while writing and not any((run / "checkpoints").glob(wanted)) and lives():
             pass
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if not os.WIFSIGNALED(status):
             raise RuntimeError(f"the run ended before kill {len(found) + 1} of {kills}; see {run.with_suffix('.log')}")
         found.append({"seconds_into_epoch": round(delay, 3), "from": before, "epochs": epochs_done(run),
-                      "half_written": any(partial.exists() for partial in partials)})
+                      "half_written": any((run / "checkpoints").glob(".*.ckpt"))})
         print(f"kill {len(found)}: {found[-1]}", flush=True)
     return found
 
