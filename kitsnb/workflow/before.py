@@ -1,43 +1,48 @@
-"""What is asked before anything runs: is the build folder ours and writable, and which cases lie there for nothing?"""
+"""What is asked before anything runs: is the build folder ours and writable, and are data and machine all there?"""
 
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 from filelock import FileLock, Timeout
 
-from kitsnb.files import Build, read_json, write_json
+from kitsnb.data.cases import Case
+from kitsnb.files import Build, read_json, resolve, write_json
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job, in_split
+from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.stamps import short
 
 #: Seconds after which what was half-written counts as left behind.
 OLD = 3600
 
 
-class Busy(RuntimeError):
-    """Another process is at work in the build folder; the message says which."""
+class NotOurs(RuntimeError):
+    """A build folder in which we cannot work: another process does, or nothing can be written; the message says."""
 
 
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own; the system gives it back when the process dies. ``Busy`` where another has it."""
+    """``build`` as this process's own; the system gives it back when the process dies. ``NotOurs`` where it cannot be."""
     who = build.folder / ".at_work.json"
-    try:
-        with FileLock(build.folder / ".lock", timeout=0):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(build.folder / ".lock", timeout=0))
             since = time.strftime("%d %b %H:%M")
             write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": since})
-            for path in build.folder.rglob(".*"):
-                if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
-                    path.unlink(missing_ok=True)
-            yield
-    except Timeout:
-        other = read_json(who)
-        raise Busy(f"process {other.get('process')} on {other.get('host')} is at work in {short(build.folder)} since "
-                   f"{other.get('since')}; wait for it, or end it") from None
+        except Timeout:
+            other = read_json(who)
+            raise NotOurs(f"process {other.get('process')} on {other.get('host')} is at work in {short(build.folder)} "
+                          f"since {other.get('since')}; wait for it, or end it") from None
+        except OSError as error:
+            raise NotOurs(f"{build.folder} cannot be written: {error.strerror or error}; "
+                          "free it, or give another (--build)") from error
+        for path in build.folder.rglob(".*"):
+            if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
+                path.unlink(missing_ok=True)
+        yield
 
 
 def strays(jobs: list[Job]) -> list[str]:
@@ -50,13 +55,27 @@ def strays(jobs: list[Job]) -> list[str]:
     return [f"{short(folder)}: left out, as not in the split: {several(names)}" for folder, names in left_out.items()]
 
 
-def why_unwritable(folder: Path) -> str | None:
-    """Why nothing can be written below ``folder`` (read-only, full, no folder), found by writing; None if it can."""
-    probe = folder / f".{os.getpid()}-probe"
+def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
+    """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
+    from kitsnb.data.checks import missing_from_split
+    from kitsnb.training.precision import check_precision
+
+    found, parameters = [], profile.parameters
+    given = parameters.get("training") or parameters.get("data_analysis") or {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(bytes(1 << 20))
-        probe.unlink()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
+        if given.get("source") in ("folder", "hybrid"):
+            split = (given[name] for name in ("training", "validation", "excluded"))
+            found += missing_from_split(resolve(given["folder"]), *split, imaging=given["source"] == "folder")
+    except (FileNotFoundError, ValueError) as error:
+        found.append(str(error))
+    losses = parameters.get("losses", {})
+    if losses.get("folder") and resolve(losses["folder"]).is_dir():
+        label = Case(resolve(losses["folder"]) / f"case_{losses['case']:05d}").segmentation
+        found += [] if label.is_file() else [f"{label}, which notebook 03 looks at (parameter case)"]
+    if found:
+        found.append("get them, or narrow training, validation and excluded in the profile")
+    try:
+        check_precision("auto" if elsewhere else parameters.get("training", {}).get("precision", "auto"))
+    except ValueError as error:
+        found.append(f"training: {error}")
+    return found

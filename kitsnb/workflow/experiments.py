@@ -43,11 +43,6 @@ class Experiment(Settings):
     def _titled(cls, row):
         return {"title": row.get("name"), **row} if isinstance(row, dict) else row
 
-    @property
-    def row(self) -> dict:
-        """The experiment as notebook 05 and results.json know it."""
-        return self.model_dump()
-
 
 def with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
     """``experiment`` with those of ``parameters`` that its loss has and it does not set itself."""

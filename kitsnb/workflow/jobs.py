@@ -35,7 +35,6 @@ class Job:
     code: tuple[Path, ...] = ()  # files of readers' own losses, whose meaning counts
     lists: tuple[Path, ...] = ()  # folders too large to read each time: names, sizes and times count
     run: Path | None = None  # folder of a training run, kept for going on
-    figures: Path | None = None  # folder where the job writes figures beside other jobs, but not while they do
 
     def path(self, stamps: Path, kind: str) -> Path:
         """Where the job's stamp ("json"), "task", "result", "mark", "log" or "failed" lies."""
@@ -75,7 +74,7 @@ def build_jobs(profile: Profile) -> list[Job]:
 def _notebook(profile: Profile, stage: str, needs: Names) -> Job:
     build = profile.build
     parameters = {"build": profile.build_parameter, **profile.parameters[stage]}
-    rows = [experiment.row for experiment in profile.experiments]
+    rows = [experiment.model_dump() for experiment in profile.experiments]
     if profile.folds is not None and stage in GIVEN_FOLDS:
         parameters |= {"folds": profile.folds}
     makes, reads, code = (), (), ()
@@ -97,8 +96,7 @@ def _notebook(profile: Profile, stage: str, needs: Names) -> Job:
         if parameters.get("labels_summary"):
             reads += (resolve(parameters["labels_summary"]),)
     return Job(stage, stage.replace("_", " "), stage, needs, (), profile.notebooks / STAGES[stage], parameters,
-               build.notebooks / Path(STAGES[stage]).with_suffix(".ipynb"), makes, reads, code, _real_cases(parameters),
-               figures=build.figures)
+               build.notebooks / Path(STAGES[stage]).with_suffix(".ipynb"), makes, reads, code, _real_cases(parameters))
 
 
 def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | None, needs: Names, after: Names) -> Job:

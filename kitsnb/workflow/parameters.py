@@ -3,9 +3,10 @@
 papermill only warns about an unknown parameter, and takes a value of any type; here both are refused before any start.
 """
 
-import ast
+import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, create_model, model_validator
@@ -61,8 +62,7 @@ class Parameter(NamedTuple):
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
 
-    Raises ValueError where the notebook is missing or holds not exactly one such cell, and where that cell holds
-    anything but assignments of literals.
+    Raises ValueError where the notebook is missing, holds not exactly one such cell, or one that cannot be executed.
     """
     if not notebook.is_file():
         raise ValueError(f"notebook {notebook} does not exist")
@@ -70,27 +70,15 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     cells = re.findall(r'(?ms)^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', text)
     if len(cells) != 1:
         raise ValueError(f'notebook {notebook}: {len(cells)} cells are tagged "parameters"; it needs exactly one')
+    cell = ModuleType("parameters")
     try:
-        return dict(_parameter(statement) for statement in ast.parse(cells[0]).body)
-    except (SyntaxError, ValueError, NameError) as error:
-        raise ValueError(f"notebook {notebook}: parameters cell: {error}") from error
-
-
-def _parameter(statement: ast.stmt) -> tuple[str, Parameter]:
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            annotation = None
-        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
-            pass
-        case _:
-            raise ValueError(f"line {statement.lineno} is no assignment of one literal: {ast.unparse(statement)}")
-    try:
-        default = ast.literal_eval(value)
-    except ValueError as error:
-        raise ValueError(f"{name} = {ast.unparse(value)} is no literal") from error
-    if annotation is not None:
-        return name, Parameter(eval(ast.unparse(annotation)), default)
-    return name, Parameter(object if default is None else type(default), default)
+        exec(cells[0], vars(cell))
+    except Exception as error:
+        raise ValueError(f"notebook {notebook}: parameters cell: {type(error).__name__}: {error}") from error
+    values = {name: value for name, value in vars(cell).items() if not name.startswith("__")}
+    kinds = {name: object if value is None else type(value) for name, value in values.items()}
+    kinds |= inspect.get_annotations(cell)
+    return {name: Parameter(kinds[name], value) for name, value in values.items()}
 
 
 def check(stage: str, cell: dict[str, Parameter], values: dict) -> tuple[dict, list[str]]:
@@ -102,12 +90,11 @@ def check(stage: str, cell: dict[str, Parameter], values: dict) -> tuple[dict, l
     models = [model for model in MODELS.get(stage, ()) if model.model_fields.keys() & cell.keys()]
     known = {name for model in models for name in model.model_fields}
     others = {name: (TYPES.get(name, kind), default) for name, (kind, default) in cell.items() if name not in known}
-    for model in (*models, create_model("Others", __base__=Settings, **others)):
+    for model in (*models, others_model := create_model("Others", __base__=Settings, **others)):
         try:
             checked = model(**{name: value for name, value in values.items() if name in model.model_fields})
+            dumped = checked.model_dump(mode="json", exclude_unset=model is others_model)
+            full |= {name: value for name, value in dumped.items() if name in cell}
         except ValidationError as error:
             found += problems(error, model)
-        else:
-            dumped = checked.model_dump(mode="json", exclude_unset=model.__name__ == "Others")
-            full |= {name: value for name, value in dumped.items() if name in cell}
     return full, found

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, create_model, field_validator
 
-from kitsnb.data.cases import Case
-from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
+from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.workflow.experiments import Experiment, Title, loss_problems, name_problems, with_parameters
@@ -174,32 +173,6 @@ def recorded_run(build: str | Path, experiment: str) -> dict:
         raise ValueError(f"{build} has no experiment {experiment!r}; {nearest(experiment, rows)}")
     row = rows[experiment]
     return recorded | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
-
-
-def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
-    """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
-    from kitsnb.data.checks import missing_from_split
-    from kitsnb.training.precision import check_precision
-
-    found, parameters = [], profile.parameters
-    given = parameters.get("training") or parameters.get("data_analysis") or {}
-    try:
-        if given.get("source") in ("folder", "hybrid"):
-            split = (given[name] for name in ("training", "validation", "excluded"))
-            found += missing_from_split(resolve(given["folder"]), *split, imaging=given["source"] == "folder")
-    except (FileNotFoundError, ValueError) as error:
-        found.append(str(error))
-    losses = parameters.get("losses", {})
-    if losses.get("folder") and resolve(losses["folder"]).is_dir():
-        label = Case(resolve(losses["folder"]) / f"case_{losses['case']:05d}").segmentation
-        found += [] if label.is_file() else [f"{label}, which notebook 03 looks at (parameter case)"]
-    if found:
-        found.append("get them, or narrow training, validation and excluded in the profile")
-    try:
-        check_precision("auto" if elsewhere else parameters.get("training", {}).get("precision", "auto"))
-    except ValueError as error:
-        found.append(f"training: {error}")
-    return found
 
 
 def _checked(content: dict, found: list[str]) -> Content:

@@ -9,9 +9,6 @@ import yaml
 from kitsnb.files import NOTEBOOKS
 from kitsnb.messages import nearest
 
-#: An environment variable in a value.
-VARIABLE = r"\$(?:\{(\w+)\}|(\w+))"
-
 
 class ProfileError(ValueError):
     """Everything that is wrong with a profile: ``problems`` holds one line each."""
@@ -97,6 +94,5 @@ def expand(value: object, unset: set[str]) -> object:
         return [expand(item, unset) for item in value]
     if not isinstance(value, str):
         return value
-    names = {match[1] or match[2] for match in re.finditer(VARIABLE, value)}
-    unset |= names - set(os.environ)
-    return re.sub(VARIABLE, lambda match: os.environ.get(match[1] or match[2], match[0]), value)
+    unset |= {name for name in re.findall(r"\$\{?(\w+)", value) if name not in os.environ}
+    return os.path.expandvars(value)

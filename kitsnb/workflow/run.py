@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kitsnb import messages
-from kitsnb.files import RECEIPT, Build, files_below, read_json, resolve, write_json
+from kitsnb.files import RECEIPT, Build, file_state, files_below, read_json, resolve, write_json
 from kitsnb.messages import several
-from kitsnb.workflow.before import Busy, alone, strays, why_unwritable
+from kitsnb.workflow.before import NotOurs, alone, strays, what_is_lacking
 from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
-from kitsnb.workflow.profile import Profile, what_is_lacking
+from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.progress import Display, read_history
 from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
 
@@ -73,17 +73,11 @@ class Run:
             return f"{reason}; goes on after epoch {len(read_history(job.run))}"
         return f"{reason}; trained already, so only executed again"
 
-    def skip(self, job: Job) -> bool:
-        """Skip a job that needs one that failed."""
-        bad = [name for name in (*job.needs, *job.after) if self.outcomes[name].status in (FAILED, SKIPPED)]
-        if bad:
-            note = "needs " + several([self.outcomes[name].job.title for name in bad])
-            self.outcomes[job.name] = Outcome(job, SKIPPED, note=note)
-        return bool(bad)
-
     def due(self, job: Job) -> str | None:
-        """Why ``job`` runs now; None where it is up to date, cannot run, or where nothing is run."""
-        if self.skip(job):
+        """Why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
+        bad = [one for name in (*job.needs, *job.after) if (one := self.outcomes[name]).status in (FAILED, SKIPPED)]
+        if bad:
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several([one.job.title for one in bad])}")
             return None
         reason = self.reason(job)
         if reason and not self.dry:
@@ -98,19 +92,16 @@ class Run:
         self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
         if job.run:
             if reason_to_train(job, self.digests) and files_below(job.run):
-                self._archive(job)
+                # Nothing is lost, and nothing stale is gone on with.
+                target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(job.run, target)
+                self.console.print(f"  the former run is kept in {short(target)}")
             write_json(job.run / RECEIPT, {"made_from": trained_from(job, self.digests)})
         # What the stamp vouched for is about to be overwritten; a mark and a failure are of an earlier time.
         for kind in ("json", "mark", "failed"):
             job.path(self.stamps, kind).unlink(missing_ok=True)
         return key_of(job, self.digests)
-
-    def _archive(self, job: Job) -> None:
-        """Move a run that was trained from something else away: nothing is lost, and nothing stale is gone on with."""
-        target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(job.run, target)
-        self.console.print(f"  the former run is kept in {short(target)}")
 
     def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: Sequence[Path] = ()) -> None:
         """Stamp a success with ``figures`` among its products, remember a failure, and say which of the two it was."""
@@ -127,14 +118,14 @@ class Run:
         """Run one job that is not training."""
         if not (reason := self.due(job)):
             return
-        key, before = self.prepare(job, reason), states_of(job.figures)
+        key, figures, began = self.prepare(job, reason), self.profile.build.figures, time.monotonic()
+        before = {path: file_state(path) for path in files_below(figures)}
         if job.notebook:
-            [(_, failure, seconds)] = Launcher(self.stamps).run([job])
+            [(_, failure, _)] = Launcher(self.stamps).run([job])
         else:
-            began = time.monotonic()
-            failure, seconds = compile_paper(job), time.monotonic() - began
-        figures = [path for path, state in states_of(job.figures).items() if before.get(path) != state]
-        self.finish(job, key, seconds, failure, figures)
+            failure = compile_paper(job)
+        drawn = [path for path in files_below(figures) if before.get(path) != file_state(path)]
+        self.finish(job, key, time.monotonic() - began, failure, drawn)
 
     def run_training(self, jobs: list[Job]) -> None:
         """Run the training jobs that are out of date beside each other, where there are places."""
@@ -156,12 +147,6 @@ class Run:
                     self.finish(job, keys[job.name], seconds, failure)
 
 
-def states_of(folder: Path | None) -> dict[Path, tuple]:
-    """Each file below ``folder`` with what changes when it is written anew."""
-    return {path: (state.st_ino, state.st_size, state.st_mtime_ns) for path in files_below(*filter(None, [folder]))
-            for state in [path.stat()]}
-
-
 def compile_paper(job: Job) -> Failure | None:
     """Compile the paper; its errors are reported as a notebook's are."""
     from kitsnb.study import paper
@@ -175,7 +160,7 @@ def compile_paper(job: Job) -> Failure | None:
 
 def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None,
                 only: str | None = None, force=False, dry=False) -> int:
-    """Bring all that ``profile`` makes up to date; returns the exit status.
+    """Bring all that ``profile`` makes up to date, or the stage ``only``; returns the exit status.
 
     ``launch`` is the command behind which training runs start: see ``launch``.
     """
@@ -184,18 +169,15 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
         command = read_launch(launch)
         devices = profile.parameters.get("training", {}).get("devices", 1)
         run = Run(profile, find_places(command, runs_at_a_time, devices), force, dry)
-        if unwritable := why_unwritable(profile.build.folder):
-            raise LaunchError(f"{profile.build.folder} cannot be written: {unwritable}; free it, or give another (--build)")
-        if lacking := what_is_lacking(profile, elsewhere=bool(command)):
-            out.print(f"{profile.name} cannot run", style="red")
-            out.print(*lacking, sep="\n  ")
-            return OK if dry else BAD
-        if dry:
+        with nullcontext() if dry else alone(profile.build), interruptible():
+            if lacking := what_is_lacking(profile, elsewhere=bool(command)):
+                out.print(f"{profile.name} cannot run", style="red")
+                out.print(*lacking, sep="\n  ")
+                return OK if dry else BAD
+            if not dry:
+                profile.save()
             return run_jobs(run, only)
-        with alone(profile.build), interruptible():
-            profile.save()
-            return run_jobs(run, only)
-    except (LaunchError, Busy) as error:
+    except (LaunchError, NotOurs) as error:
         out.print(str(error), style="red")
         return BAD
     except KeyboardInterrupt:
@@ -226,29 +208,21 @@ def run_jobs(run: Run, only: str | None) -> int:
 
 def report(run: Run, seconds: float) -> int:
     """Print failures, refused cases and the summary; returns the exit status."""
-    out, build = run.console, run.profile.build
+    out, build, outcomes = run.console, run.profile.build, run.outcomes
     table = Table("job", "status", "seconds", "note", title=f"{run.profile.title}: {seconds:.0f} s")
-    for outcome in run.outcomes.values():
-        seconds = f"{outcome.seconds:.0f}" if outcome.seconds else ""
-        table.add_row(outcome.job.title, outcome.status, seconds, outcome.note)
+    for outcome in outcomes.values():
+        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "", outcome.note)
     out.print(table, soft_wrap=False)
-    failures = [outcome.failure for outcome in run.outcomes.values() if outcome.failure]
+    failures = [outcome.failure for outcome in outcomes.values() if outcome.failure]
     for failure in failures:
         out.print(f"failed: {short(Path(failure.notebook))}", style="red")
         out.print(failure.cell, failure.message, sep="\n")
-    refused = refused_cases(build)
+    refused = {}
+    for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):
+        refused |= read_json(path).get("refused", {})
     for name, reason in refused.items():
         out.print(f"refused {name}: {reason}")
     out.print(f"notebooks: {short(build.notebooks)}")
-    if build.paper.exists() and "paper" in run.outcomes and run.outcomes["paper"].status in (DONE, CURRENT):
+    if "paper" in outcomes and outcomes["paper"].status in (DONE, CURRENT):
         out.print(f"paper: {short(build.paper)}")
     return BAD if failures else REFUSED if refused else OK
-
-
-def refused_cases(build: Build) -> dict[str, str]:
-    """Cases that could not be used, with the reason, from the reports of the notebooks."""
-    refused = {}
-    for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):
-        found = read_json(path).get("refused")
-        refused |= found if isinstance(found, dict) else {}
-    return refused

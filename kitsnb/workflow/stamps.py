@@ -9,11 +9,12 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from kitsnb.files import (
-    NOTEBOOKS, RECEIPT, ROOT, Build, digest, files_below, meaning, plain, read_json, resolve, write_json,
+    NOTEBOOKS, RECEIPT, ROOT, Build, digest, file_state, files_below, meaning, plain, read_json, resolve, write_json,
 )
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
@@ -35,18 +36,14 @@ class Digests:
 
     def of(self, paths: Iterable[Path]) -> dict[str, str]:
         """The digest of each file, by its name."""
-        return {short(path): self._file(path) for path in paths}
-
-    def _file(self, path: Path) -> str:
-        status = path.stat()
-        mark = [status.st_size, status.st_mtime_ns]
-        entry = self.known.get(str(path))
-        if not entry or entry[:2] != mark:
-            entry = self.known[str(path)] = [*mark, digest(path)]
-        return entry[2]
+        for path in (paths := list(paths)):
+            if self.known.get(str(path), [])[:2] != (state := file_state(path)):
+                self.known[str(path)] = [*state, digest(path)]
+        return {short(path): self.known[str(path)][2] for path in paths}
 
     def save(self) -> None:
-        write_json(self.store, {name: entry for name, entry in self.known.items() if Path(name).exists()})
+        with suppress(OSError):  # without it a later look takes longer
+            write_json(self.store, {name: entry for name, entry in self.known.items() if Path(name).exists()})
 
 
 def short(path: Path) -> str:

@@ -16,7 +16,7 @@ from kitsnb.simulation.hybrid import groups, labels_on_grid, patient_axes, simul
 from kitsnb.simulation.phantom import simulate_case
 from kitsnb.simulation.scene import KIDNEY, TUMOUR
 from kitsnb.workflow.profile import load
-from kitsnb.workflow.profile import what_is_lacking
+from kitsnb.workflow.before import what_is_lacking
 
 GRID = (6.0, 4.0, 4.0)
 AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0, 0, 1]])

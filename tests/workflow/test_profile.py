@@ -8,8 +8,9 @@ import torch
 import yaml
 
 from kitsnb.files import NOTEBOOKS, ROOT
+from kitsnb.workflow.before import what_is_lacking
 from kitsnb.workflow.parameters import check, read_parameters
-from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters, what_is_lacking
+from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters
 
 SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
 #: A loss of a reader that knows two classes only, one that gives no gradient, and one that ends Python.
