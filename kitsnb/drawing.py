@@ -15,6 +15,8 @@ PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#f
 GREY, PALE = "#7f7f7f", "#d9d9d9"
 COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
            "kidney_and_tumour": PALETTE[2], "composite": PALETTE[4]}
+#: Where a prediction is wrong: foreground missed, foreground invented, kidney and tumour taken for each other.
+ERRORS = {"missed": PALETTE[8], "invented": PALETTE[4], "wrong class": PALETTE[2]}
 #: Soft tissue, in HU.
 WINDOW = (-160.0, 240.0)
 #: The two ends of each array axis of a volume in KiTS19's orientation, IPL: first index and last.
@@ -40,7 +42,7 @@ def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, a
     ``spacing`` holds the volume's three, in mm: which two of them the picture needs is decided here, for all figures.
     """
     picture = np.take(volume, at, axis=across)
-    down, right = np.delete(spacing, across) * picture.shape
+    down, right = np.delete(spacing, across) * picture.shape[:2]
     axes.set(xticks=[], yticks=[], frame_on=False)
     return axes.imshow(picture, extent=(0, right, down, 0), aspect="equal", interpolation="nearest", **options)
 
@@ -79,11 +81,11 @@ def three_views(
             for label, colour in ((1, COLOURS["kidney"]), (2, COLOURS["tumour"])):
                 outline(axes, labels == label, spacing, at, colour, across)
         axes.set_title(name, fontsize="medium")
-        _letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
+        letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
     return figure
 
 
-def _letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:
+def letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:
     """Name the four sides of a picture on its inner edge."""
     box = {"boxstyle": "circle,pad=0.15", "facecolor": to_rgba("white", 0.8), "edgecolor": "none"}
     for letter, place in zip((*vertical, *horizontal), ((0.5, 0.94), (0.5, 0.06), (0.06, 0.5), (0.94, 0.5))):

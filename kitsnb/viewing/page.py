@@ -1,0 +1,72 @@
+"""A folder of static files that shows cases in any browser: niivue, taken from ipyniivue, and the NIfTI files."""
+
+import gzip
+import html
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import ipyniivue
+from matplotlib.colors import to_rgb
+
+from kitsnb.drawing import heading
+from kitsnb.files import write_atomic, write_json
+from kitsnb.viewing.scan import LEGENDS, WINDOWS, Scan, as_nifti, thinned
+from kitsnb.viewing.still import montage
+
+PAGES = Path(__file__).parent / "pages"
+NIIVUE = Path(ipyniivue.__file__).parent / "static" / "widget.js"
+
+
+def write_viewer(
+    folder: Path, scans: Iterable[Scan], title: str, *, simulated: bool = False, most: int = 256, back: str = ""
+) -> Path:
+    """Write a page that shows ``scans``, with all that it needs, to ``folder``; returns its address there.
+
+    No axis of a volume keeps more than ``most`` voxels. ``back`` is the address of a page that the viewer belongs to.
+    Scans are read one after the other, so a generator keeps memory small. ValueError where there is none.
+    """
+    cases = [_write_scan(folder, scan, simulated, most) for scan in scans]
+    if not cases:
+        raise ValueError("there is no case to show; give one at least")
+    legends = {layer: [[name, [round(255 * part) for part in to_rgb(colour)]] for name, colour in legend.values()]
+               for layer, legend in LEGENDS.items()}
+    write_json(folder / "cases.json", {"cases": cases, "windows": WINDOWS, "legends": legends})
+    shutil.copyfile(NIIVUE, folder / "niivue.js")
+    shutil.copyfile(PAGES / "viewer.js", folder / "viewer.js")
+    page = (PAGES / "viewer.html").read_text()
+    for name, content in {"title": html.escape(heading(title, simulated)), "sliders": _sliders(), "legend": _legend(),
+                          "back": f'<a href="{back}">Back to the story</a>' if back else ""}.items():
+        page = page.replace("{{ " + name + " }}", content)
+    write_atomic(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _write_scan(folder: Path, scan: Scan, simulated: bool, most: int) -> dict:
+    """The files of one case; what the page has to know of it."""
+    imaging, layers, affine = thinned(scan, most)
+    files = {"imaging": imaging, **layers}
+    for kind, array in files.items():
+        write_atomic(folder / f"{scan.name}" / f"{kind}.nii.gz", gzip.compress(as_nifti(array, affine), 6, mtime=0))
+    picture = folder / scan.name / "still.png"
+    montage(scan, simulated).savefig(picture, dpi=100)
+    facts = "; ".join(f"{name}: {fact}" for name, fact in scan.facts.items())
+    title = heading(scan.name, simulated)
+    return {
+        "name": scan.name, "title": title, "centre": scan.centre_fraction, "facts": facts,
+        "imaging": f"{scan.name}/imaging.nii.gz",
+        "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in layers}, "still": f"{scan.name}/still.png",
+        "alt": f"{title}: axial, coronal and sagittal sections with contours of {' and '.join(layers) or 'nothing'}",
+    }
+
+
+def _sliders() -> str:
+    return "\n  ".join(
+        f'<label>{layer} <input id="{layer}" type="range" min="0" max="1" step="0.05" value="{start}"></label>'
+        for layer, start in zip(LEGENDS, (0.5, 0, 0))
+    )
+
+
+def _legend() -> str:
+    entries = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
+    return "".join(f'<span class="patch" style="background:{colour}"></span>{name}' for name, colour in entries)

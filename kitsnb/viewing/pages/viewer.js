@@ -1,0 +1,119 @@
+// The viewer page: ipyniivue's own file draws, and here stands in for the Jupyter kernel that it expects to talk to.
+import widget from "./niivue.js";
+
+const listing = await (await fetch("./cases.json")).json();
+const models = {};
+
+function model(id, state) {
+  const listeners = {};
+  models[id] = {
+    get: (key) => state[key],
+    set(key, value) {
+      state[key] = value;
+      for (const listener of listeners[`change:${key}`] ?? []) listener();
+    },
+    on: (event, listener) => (listeners[event] ??= []).push(listener),
+    off(event, listener) {
+      listeners[event] = listener ? (listeners[event] ?? []).filter((other) => other !== listener) : [];
+    },
+    send: ({ event, data }) => ({ location_change: sayWhere, image_loaded: lookAtCentre })[event]?.(data),
+    ask: (type, ...data) => (listeners["msg:custom"] ?? []).forEach((listener) => listener({ type, data }, [])),
+    save_changes() {},
+    send_sync_message() {},
+    _comm_live: false,
+    widget_manager: { get_model: async (name) => models[name] },
+  };
+  return models[id];
+}
+
+const SHARED = { path: {}, paired_img_path: {}, colormap_negative: "", frame_4d: 0, colormap_type: 0,
+  colorbar_visible: false, colormap_invert: false, modulation_image: null, modulate_alpha: 0 };
+const element = (id) => document.getElementById(id);
+const viewer = model("viewer", {
+  this_model_id: "viewer", height: 0, volumes: [], meshes: [], background_masks_overlays: 0, draw_opacity: 0.8,
+  overlay_outline_width: 0, overlay_alpha_shader: 1, opts: { backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6],
+    crosshairWidth: 0.5, isColorbar: false, isRadiologicalConvention: true, multiplanarShowRender: 1 },
+});
+let shown = null;
+
+function open(name) {
+  shown = listing.cases.find((one) => one.name === name);
+  const [low, high] = listing.windows[element("window").value];
+  const layers = [{ id: "ct", url: shown.imaging, colormap: "gray", opacity: 1, cal_min: low, cal_max: high }];
+  for (const [layer, url] of Object.entries(shown.layers)) {
+    layers.push({ id: layer, url, colormap: "gray", opacity: Number(element(layer).value), cal_min: 0, cal_max: 3,
+      colormap_label: colours(listing.legends[layer]) });
+  }
+  const ids = layers.map((layer) => {
+    const id = `${name}-${layer.id}_py`;  // niivue reports volumes whose name ends so to nobody
+    model(id, { ...SHARED, ...layer, id, name: layer.url.split("/").pop() });
+    return `IPY_MODEL_${id}`;
+  });
+  viewer.set("volumes", ids);
+  element("facts").textContent = `${shown.title}. ${shown.facts}`;
+  element("still").src = shown.still;
+  element("still").alt = shown.alt;
+  for (const layer of Object.keys(listing.legends)) element(layer).disabled = !(layer in shown.layers);
+  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+}
+
+function colours(legend) {
+  const lut = [0, 0, 0, 0], labels = [""];
+  for (const [name, rgb] of legend) { lut.push(...rgb, 255); labels.push(name); }
+  return { lut, min: 0, max: legend.length, labels };
+}
+
+const layerModel = (layer) => models[`${shown.name}-${layer}_py`];
+
+function lookAtCentre() {
+  viewer.set("scene", { crosshairPos: shown.centre });
+  viewer.ask("draw_scene");
+}
+
+function sayWhere(place) {
+  const values = place.values.map(({ name, value }) => [name.split(".")[0], value]);
+  const said = values.map(([name, value]) => {
+    const legend = listing.legends[name];
+    return legend ? `${name}: ${value ? legend[value - 1][0] : "none"}` : `${Math.round(value)} HU`;
+  });
+  element("where").textContent = `${place.mm.slice(0, 3).map((mm) => mm.toFixed(0)).join(", ")} mm · ${said.join(" · ")}`;
+}
+
+for (const { name, title } of listing.cases) element("case").add(new Option(title, name));
+for (const name of Object.keys(listing.windows)) element("window").add(new Option(name, name));
+element("case").onchange = () => open(element("case").value);
+element("window").onchange = () => {
+  const [low, high] = listing.windows[element("window").value];
+  layerModel("ct").set("cal_min", low);
+  layerModel("ct").set("cal_max", high);
+};
+element("view").onchange = () => {
+  viewer.set("opts", { ...viewer.get("opts"), sliceType: Number(element("view").value) });
+  viewer.ask("draw_scene");
+};
+for (const layer of Object.keys(listing.legends)) {
+  element(layer).oninput = () => layerModel(layer).set("opacity", Number(element(layer).value));
+}
+
+if (document.createElement("canvas").getContext("webgl2")) {
+  const stage = element("stage");
+  new ResizeObserver(() => viewer.set("height", stage.clientHeight)).observe(stage);
+  viewer.set("height", stage.clientHeight);
+  await widget.initialize({ model: viewer });
+  await widget.render({ model: viewer, el: stage });
+  const canvas = stage.querySelector("canvas");
+  canvas.tabIndex = 0;
+  canvas.onkeydown = (event) => {
+    const moves = { ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1], ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0] };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    viewer.ask("move_crosshair_in_vox", ...moves[event.key]);
+  };
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "CT in three planes and 3D, with what was drawn on it; the picture below shows the same case");
+} else {
+  element("stage").textContent = "This browser has no WebGL 2: the picture below shows the case.";
+}
+const wanted = decodeURIComponent(location.hash.slice(1));
+element("case").value = listing.cases.some((one) => one.name === wanted) ? wanted : listing.cases[0].name;
+open(element("case").value);

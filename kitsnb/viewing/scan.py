@@ -1,0 +1,166 @@
+"""What is looked at: one CT with the labels that an expert and a network gave it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from kitsnb.data.cases import Case, discover
+from kitsnb.data.checks import TOLERANCE, Accept, read_case
+from kitsnb.data.nifti import CaseError, Finding, corner_distance, read_nifti, spacing_of, voxel_ml
+from kitsnb.drawing import COLOURS, ERRORS
+from kitsnb.metric.score import equivalent_diameter
+from kitsnb.preprocessing.resampling import reorient
+
+#: Windows in HU, by the name that a reader chooses them by. The clip window is the seed paper's.
+WINDOWS = {"soft tissue": (-160, 240), "clip window": (-79, 304), "bone": (-450, 1050)}
+#: Values of the layers, and their colours: labels, and what is wrong with a prediction.
+LEGENDS = {
+    "label": {1: ("kidney", COLOURS["kidney"]), 2: ("tumour", COLOURS["tumour"])},
+    "prediction": {1: ("kidney", COLOURS["kidney"]), 2: ("tumour", COLOURS["tumour"])},
+    "errors": {number: (name, colour) for number, (name, colour) in enumerate(ERRORS.items(), 1)},
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One CT in IPL orientation (slice, height, width): ``imaging`` in HU, ``affine``, and the labels that there are.
+
+    ``notes`` are what the checks found odd.
+    """
+
+    name: str
+    imaging: np.ndarray
+    affine: np.ndarray
+    label: np.ndarray | None = None
+    prediction: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """mm (slice, height, width)."""
+        return spacing_of(self.affine)
+
+    @cached_property
+    def layers(self) -> dict[str, np.ndarray]:
+        """What can lie over the CT, uint8: label, prediction, and where the two differ (see ``errors``)."""
+        found = {name: array for name in ("label", "prediction") if (array := getattr(self, name)) is not None}
+        return found | ({"errors": errors(self.label, self.prediction)} if len(found) == 2 else {})
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What a reader wants to know first, with units."""
+        size = " x ".join(str(n) for n in self.imaging.shape)
+        facts = {"size": f"{size} voxels", "spacing": " x ".join(f"{mm:.2f}" for mm in self.spacing) + " mm"}
+        for name in ("label", "prediction"):
+            if name in self.layers:
+                ml = [np.count_nonzero(self.layers[name] == number) * voxel_ml(self.affine) for number in (1, 2)]
+                facts[name] = f"kidney {ml[0]:.0f} ml, tumour {ml[1]:.1f} ml"
+                facts[name] += f" (a ball of {equivalent_diameter(ml[1]):.0f} mm)" if ml[1] else ""
+        return facts | ({"odd": "; ".join(self.notes)} if self.notes else {})
+
+    @cached_property
+    def centre(self) -> tuple[int, int, int]:
+        """The voxel to look at first: in the middle of the largest section of tumour, else of kidney, else of all."""
+        marked = next((array for array in self.layers.values() if array.any()), None)
+        if marked is None:
+            return tuple(n // 2 for n in self.imaging.shape)
+        wanted = marked == (2 if (marked == 2).any() else 1)
+        at = int(wanted.sum((1, 2)).argmax())
+        return at, *(int(np.median(found)) for found in np.nonzero(wanted[at]))
+
+    @property
+    def centre_fraction(self) -> list[float]:
+        """Where the centre lies between the scan's edges, 0 to 1 towards right, front and head, as niivue wants it."""
+        slices, height, width = ((at + 0.5) / n for at, n in zip(self.centre, self.imaging.shape))
+        return [1 - width, 1 - height, 1 - slices]
+
+
+def errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """1 where foreground was missed, 2 where it was invented, 3 where kidney and tumour were taken for each other."""
+    found = np.zeros(label.shape, np.uint8)
+    found[(label > 0) & (prediction == 0)] = 1
+    found[(label == 0) & (prediction > 0)] = 2
+    found[(label > 0) & (prediction > 0) & (label != prediction)] = 3
+    return found
+
+
+class Files(NamedTuple):
+    """What ``read_case`` wants of a case, for files that lie anywhere."""
+
+    name: str
+    imaging: Path
+    segmentation: Path
+
+
+def read_scan(
+    case: Case | str | Path,
+    label: str | Path | None = None,
+    prediction: str | Path | None = None,
+    accept: Accept | None = None,
+) -> Scan:
+    """Read a case of a folder, or one NIfTI with the labels that are given.
+
+    Raises CaseError, naming the file, where one cannot be read or does not fit the CT.
+    """
+    notes: list[Finding] = []
+    name = case.name if isinstance(case, Case) else Path(case).name.removesuffix(".gz").removesuffix(".nii")
+    path = case.imaging if isinstance(case, Case) else Path(case)
+    label = case.segmentation if isinstance(case, Case) and label is None else label
+    if label is None:
+        (imaging, affine), layers = read_nifti(path, name, notes), {}
+    else:
+        imaging, drawn, affine = read_case(Files(name, path, Path(label)), accept=accept, notes=notes)
+        layers = {"label": drawn}
+    if prediction is not None:
+        _, found, other = read_case(Files(name, path, Path(prediction)), imaging=False)
+        if found.shape != imaging.shape or corner_distance(other, affine, found.shape) > TOLERANCE:
+            reason = f"shape {found.shape} or affine differs from the CT's, whose shape is {imaging.shape}"
+            raise CaseError(name, Path(prediction).name, reason, "give the prediction of this CT", "shape")
+        layers["prediction"] = found
+    turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
+    imaging, affine = reorient(imaging, affine)
+    return Scan(name, imaging, affine, **turned, notes=[note.message for note in notes])
+
+
+def find_scans(
+    source: Case | str | Path | list[Case], predictions: str | Path | None = None
+) -> dict[str, tuple[Case | Path, Path | None]]:
+    """What can be looked at in ``source``, by name, each with its prediction in the folder ``predictions``, if there.
+
+    ``source`` is a case, a list of them, a folder of ``case_XXXXX``, one such folder, or a NIfTI file. Raises
+    FileNotFoundError where there is nothing of the kind.
+    """
+    if isinstance(source, Case):
+        cases = [source]
+    elif isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
+        if path.is_file():
+            return {path.name: (path, Path(predictions) if predictions else None)}
+        cases = [Case(path)] if Case(path).imaging.is_file() else discover(path)
+    else:
+        cases = list(source)
+    folder = Path(predictions) if predictions else None
+    if folder and folder.is_file() and len(cases) == 1:
+        return {cases[0].name: (cases[0], folder)}
+    found = {case.name: folder / f"{case.name}.nii.gz" for case in cases} if folder else {}
+    return {case.name: (case, path if (path := found.get(case.name)) and path.is_file() else None) for case in cases}
+
+
+def as_nifti(array: np.ndarray, affine: np.ndarray) -> bytes:
+    """``array`` as the bytes of an uncompressed NIfTI file; HU as int16."""
+    kind = np.uint8 if array.dtype == np.uint8 else np.int16
+    return nib.Nifti1Image(np.clip(np.rint(array), -32768, 32767).astype(kind), affine).to_bytes()
+
+
+def thinned(scan: Scan, most: int) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Imaging, layers and affine with every n-th voxel only, so that no axis has more than ``most``."""
+    steps = [max(1, -(-n // most)) for n in scan.imaging.shape]
+    every = tuple(slice(None, None, step) for step in steps)
+    layers = {name: array[every] for name, array in scan.layers.items()}
+    return scan.imaging[every], layers, scan.affine @ np.diag([*steps, 1])
