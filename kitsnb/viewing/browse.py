@@ -17,7 +17,7 @@ VIEWS = {"planes and 3D": SliceType.MULTIPLANAR, "axial": SliceType.AXIAL, "coro
          "sagittal": SliceType.SAGITTAL, "3D": SliceType.RENDER}
 #: Voxels an axis that go to the browser: more take seconds to travel. HU at the pointer are those of the file itself.
 MOST = 256
-KEYS = "Click: cross-hair. Wheel: slices. Keys, once the picture was clicked: H, L, J, K move the cross-hair, V changes the view."
+KEYS = "Click: cross-hair. Wheel: slices. Keys, after a click: H, L, J, K move the cross-hair, V changes the view."
 
 
 class Browser(widgets.VBox):
