@@ -59,6 +59,7 @@ from kitsnb.files import Build, resolve, write_json
 from kitsnb.study import figures, hypotheses, probes
 from kitsnb.study.figures import losses as loss_figures
 from kitsnb.study.tables import number
+from kitsnb.viewing.playground import Curves, Playground
 from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
@@ -267,6 +268,16 @@ if len(experiments) > 1:
     ]).style.hide())
 else:
     print("Hypotheses compare rows of Table 1; this build has no two.")
+
+# %% [markdown]
+# ## 3.6 A playground
+#
+# By hand: choose a loss, or a function of your own file, and move what it can be given. The curves are those of 3.2, on a
+# coarser grid; the map shows what a step of training does to the tumour's logits of one wrong prediction. As made by `make`,
+# it stands still at the values it starts with.
+
+# %%
+Curves(geometries[0]).show(library.FocalTverskyLoss()) if by_runner else Playground(geometries[0])
 
 # %% [markdown]
 # ## What we saw
