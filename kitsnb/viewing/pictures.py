@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Sequence
 
+import ipywidgets as widgets
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,3 +40,10 @@ class Picture:
         Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "png", compress_level=1)
         data = base64.b64encode(stream.getbuffer()).decode()
         return f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def columns(controls: Sequence[widgets.Widget]) -> widgets.GridBox:
+    """``controls`` side by side, in as many columns as there is room for."""
+    for one in controls:
+        one.layout.width, one.style.description_width = "auto", "125px"
+    return widgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, minmax(265px, 1fr))"})

@@ -16,7 +16,7 @@ from kitsnb.losses import build_loss
 from kitsnb.losses.own import load
 from kitsnb.losses.registry import LOSSES
 from kitsnb.study.probes import CLASSES, PATHS, Geometry, measure, soft_logits
-from kitsnb.viewing.pictures import Picture
+from kitsnb.viewing.pictures import Picture, columns
 
 #: So many voxels a prediction and so many steps a path are measured between two movements of a slider.
 VOXELS, STEPS = 64_000, 7
@@ -138,16 +138,15 @@ class Playground(widgets.VBox):
         self.sliders = {name: _slider(name, START[name], *limits) for name, limits in RANGES.items()}
         self.sliders["smooth"] = widgets.FloatLogSlider(START["smooth"], min=SMOOTH[0], max=SMOOTH[1], step=SMOOTH[2],
                                                         description="smooth", readout_format=".0e")
-        self.weights = [_slider(f"weight, {name}", weight, *WEIGHTS) for name, weight in zip(CLASSES, START["weights"])]
-        self.extra = widgets.HBox(layout={"flex_flow": "row wrap"})
+        self.weights = [_slider(f"w. {name}", weight, *WEIGHTS) for name, weight in zip(CLASSES, START["weights"])]
+        self.extra = columns([])
         self.path = widgets.Dropdown(options=list(PATHS), value="missed tumour", description="map of")
         self.share = _slider("at share", 0.5, 0, 1, 0.05)
         self.message, self.picture = widgets.HTML(), widgets.HTML()
         controls = [self.loss, self.own, *self.sliders.values(), *self.weights, self.path, self.share]
         for one in controls:
             one.observe(self._choose if one in (self.loss, self.own) else self._draw, "value")
-        rows = widgets.HBox(controls, layout={"flex_flow": "row wrap"})
-        super().__init__([rows, self.extra, self.message, self.picture])
+        super().__init__([columns(controls), self.extra, self.message, self.picture])
         self._choose()
 
     @property
@@ -172,8 +171,8 @@ class Playground(widgets.VBox):
             self._set(slider, taken.get(name), START[name], name in taken)
         for slider, own, start in zip(self.weights, taken.get("weights") or START["weights"], START["weights"]):
             self._set(slider, own, start, "weights" in taken)
-        self.extra.children = [_extra(name, value, self._draw) for name, value in taken.items()
-                               if name not in START and type(value) in (int, float)]
+        self.extra.children = columns([_extra(name, value, self._draw) for name, value in taken.items()
+                                       if name not in START and type(value) in (int, float)]).children
         self._draw()
 
     def _set(self, slider: widgets.FloatSlider, value: object, otherwise: float, used: bool) -> None:
@@ -199,8 +198,7 @@ class Playground(widgets.VBox):
 
 
 def _slider(name: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:
-    return widgets.FloatSlider(value, min=low, max=high, step=step, description=name, layout={"width": "320px"},
-                               style={"description_width": "120px"})
+    return widgets.FloatSlider(value, min=low, max=high, step=step, description=name)
 
 
 def _extra(name: str, value: float, draw) -> widgets.FloatSlider:
