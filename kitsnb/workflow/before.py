@@ -25,7 +25,7 @@ class NotOurs(RuntimeError):
 
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own; the system gives it back when the process dies. ``NotOurs`` where it cannot be."""
+    """``build`` as this process's own, until it dies. ``NotOurs`` where another has it, or nothing can be written."""
     who = build.folder / ".at_work.json"
     with ExitStack() as stack:
         try:

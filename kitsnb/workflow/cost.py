@@ -237,9 +237,10 @@ def _time_here(profile: Profile, training: Training, steps: float, workers: int,
     if isinstance(found, str):
         return [("time here", f"not measured: {found}", "see GPU-hours")]
     step, measured = found
-    here = f"at most {duration(step * steps)} (h:mm:ss) a run, {duration(math.ceil(runs / workers) * step * steps)} for "
+    run, rounds = step * steps, math.ceil(runs / workers)
     return [("a step here", f"{step:.3g} s: network, loss and Adam, without drawing patches", f"measured, {measured}"),
-            ("time here", f"{here}{_plural(runs, 'run')}, {workers} at a time", "computed from that step")]
+            ("time here", f"at most {duration(run)} (h:mm:ss) a run, {duration(rounds * run)} for "
+                          f"{_plural(runs, 'run')}, {workers} at a time", "computed from that step")]
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:

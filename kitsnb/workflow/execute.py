@@ -22,8 +22,8 @@ from pathlib import Path
 from kitsnb.files import ROOT, replaced, write_json
 from kitsnb.workflow.distributed import find_task, lost_another, train_task
 
-#: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew, and
-#: on virtual machines most of a training step is spent on page faults.
+#: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew,
+#: and on virtual machines most of a training step is spent on page faults.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_ARENA_MAX": "1",
@@ -127,7 +127,7 @@ def end_with_parent() -> None:
 
 
 def do(task: dict, started: Callable[[int], None]) -> Failure | None:
-    """This process's part of ``task``: the notebook, or one device's part of a training, and then for the first the notebook."""
+    """This process's part of ``task``: one device's training where there are many, and for the first the notebook."""
     parameters = ast.literal_eval(task["parameters"])
     rank, size = find_task() if task["behind_command"] else (0, 1)
     if size > 1:

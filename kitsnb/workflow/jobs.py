@@ -6,11 +6,13 @@ from pathlib import Path
 
 from kitsnb.data.cases import EXCLUDED
 from kitsnb.files import PAPER, files_below, resolve
-from kitsnb.workflow.profile import GIVEN_FOLDS, STAGES, Experiment, Profile
+from kitsnb.workflow.profile import GIVEN, GIVEN_FOLDS, STAGES, Experiment, Profile
 
 Names = tuple[str, ...]
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
 RUN_FILES = ("history.csv", "scores.csv", "run.json", "predictions")
+#: What the paper is compiled from, beside results and figures.
+PAPER_FILES = ("*.typ", "*.bib", "*.yml")
 #: Stages that a stage reads from.
 NEEDS = {"preprocessing": ("data_analysis",), "training": ("data_analysis", "preprocessing"),
          "results": ("data_analysis", "preprocessing", "losses", "training"), "paper": ("results",)}
@@ -60,43 +62,36 @@ def build_jobs(profile: Profile) -> list[Job]:
     """All jobs of ``profile``, each after those it needs."""
     jobs: list[Job] = []
     for stage in profile.stages:
-        needs, after = ([job.name for name in names for job in jobs if job.stage == name]
-                        for names in (NEEDS.get(stage, ()), AFTER.get(stage, ())))
-        if stage == "training":
-            jobs += [_training(profile, *run, tuple(needs), tuple(after)) for run in profile.runs]
-        elif stage == "paper":
-            jobs.append(_paper(profile, tuple(needs)))
-        else:
-            jobs.append(_notebook(profile, stage, tuple(needs)))
+        needs, after = (tuple(job.name for job in jobs if job.stage in earlier.get(stage, ()))
+                        for earlier in (NEEDS, AFTER))
+        runs = profile.runs if stage == "training" else [None]
+        jobs += [_training(profile, *run, needs, after) if run else _other(profile, stage, needs) for run in runs]
     return jobs
 
 
-def _notebook(profile: Profile, stage: str, needs: Names) -> Job:
-    build = profile.build
-    parameters = {"build": profile.build_parameter, **profile.parameters[stage]}
-    rows = [experiment.model_dump() for experiment in profile.experiments]
-    if profile.folds is not None and stage in GIVEN_FOLDS:
-        parameters |= {"folds": profile.folds}
-    makes, reads, code = (), (), ()
-    if stage == "data_analysis":
-        makes = (build.data_analysis, build.data)
-    elif stage == "preprocessing":
-        makes, reads = (build.preprocessed,), (build.data,)
-    elif stage == "losses":
-        parameters |= {"experiments": rows}
-        makes, code = (build.losses,), tuple(path for row in rows for path in _own_loss(row["loss"]))
-    elif stage == "benchmarks":
-        makes = (build.benchmarks,)
-    else:
-        parameters |= {"experiments": rows, "seeds": list(profile.seeds), "profile": profile.summary}
+def _other(profile: Profile, stage: str, needs: Names) -> Job:
+    """The job of a stage that is no training."""
+    build, rows = profile.build, [experiment.model_dump() for experiment in profile.experiments]
+    parameters = {"build": profile.build_parameter, **profile.parameters.get(stage, {})}
+    given = {"experiments": rows, "seeds": list(profile.seeds), "profile": profile.summary, "folds": profile.folds}
+    taken = (*GIVEN[stage], *(GIVEN_FOLDS.get(stage, ()) if profile.folds is not None else ()))
+    parameters |= {name: value for name, value in given.items() if name in taken}
+    makes = {"data_analysis": (build.data_analysis, build.data), "preprocessing": (build.preprocessed,),
+             "losses": (build.losses,), "results": (build.results,), "benchmarks": (build.benchmarks,)}
+    reads, notebook = (), STAGES[stage] and profile.notebooks / STAGES[stage]
+    if stage == "preprocessing":
+        reads = (build.data,)
+    elif stage == "results":
         runs = [build.run(experiment.name, seed, fold) for experiment, seed, fold in profile.runs]
-        makes = (build.results,)
         reads = (build.data_analysis, build.preprocessed, build.losses, build.data, *PAPER.glob("*.yml"),
                  *(run / name for run in runs for name in RUN_FILES))
-        if parameters.get("labels_summary"):
-            reads += (resolve(parameters["labels_summary"]),)
-    return Job(stage, stage.replace("_", " "), stage, needs, (), profile.notebooks / STAGES[stage], parameters,
-               build.notebooks / Path(STAGES[stage]).with_suffix(".ipynb"), makes, reads, code, _real_cases(parameters))
+        reads += (resolve(parameters["labels_summary"]),) if parameters.get("labels_summary") else ()
+    elif stage == "paper":
+        reads = (build.results, build.figures, *(path for kind in PAPER_FILES for path in PAPER.glob(kind)))
+    code = tuple(path for row in rows for path in _own_loss(row["loss"])) if stage == "losses" else ()
+    output = build.notebooks / f"{notebook.stem}.ipynb" if notebook else build.paper
+    return Job(stage, stage.replace("_", " "), stage, needs, (), notebook, parameters, output,
+               makes.get(stage, (output,)), reads, code, _real_cases(parameters))
 
 
 def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | None, needs: Names, after: Names) -> Job:
@@ -109,13 +104,6 @@ def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | N
     return Job(f"training-{run.name}", title, "training", needs, after, notebook, parameters,
                build.notebooks / f"{notebook.stem}-{run.name}.ipynb", tuple(run / name for name in RUN_FILES),
                (build.preprocessed, build.data), _own_loss(experiment.loss), _real_cases(parameters), run=run)
-
-
-def _paper(profile: Profile, needs: Names) -> Job:
-    build, parameters = profile.build, {"build": profile.build_parameter}
-    sources = [path for pattern in ("*.typ", "*.bib", "*.yml") for path in sorted(PAPER.glob(pattern))]
-    return Job("paper", "paper", "paper", needs, (), None, parameters, build.paper, (build.paper,),
-               (build.results, build.figures, *sources))
 
 
 def _own_loss(loss: str) -> tuple[Path, ...]:

@@ -1,7 +1,8 @@
 """Where jobs run: each a process of its own, plainly on this machine or behind the reader's own launch command.
 
-A launch command is what starts a program elsewhere and stays until it ends, such as ``srun --gpus 1``: it queues, places
-and limits. A run whose process was lost goes on from its last checkpoint; all processes end with this one, however it ends.
+A launch command is what starts a program elsewhere and stays until it ends, such as ``srun --gpus 1``: it queues,
+places and limits. A run whose process was lost goes on from its last checkpoint; all processes end with this one,
+however it ends.
 """
 
 import ctypes
@@ -72,8 +73,9 @@ class Places:
 def find_places(command: tuple[str, ...], at_a_time: int | None, devices: int = 1) -> Places:
     """Places for runs on ``devices`` devices each: as many as GPUs allow, else cores, unless ``at_a_time`` says.
 
-    The threads of a run follow from the runs at a time that are asked for, not from those that are left, so that the last
-    one, or one that is added later, computes as the others did. LaunchError where a run wants more GPUs than there are.
+    The threads of a run follow from the runs at a time that are asked for, not from those that are left, so that the
+    last one, or one that is added later, computes as the others did. LaunchError where a run wants more GPUs than
+    there are.
     """
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
     gpus = [] if command else visible_gpus()

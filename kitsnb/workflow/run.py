@@ -103,7 +103,7 @@ class Run:
             job.path(self.stamps, kind).unlink(missing_ok=True)
         return key_of(job, self.digests)
 
-    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: Sequence[Path] = ()) -> None:
+    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: Sequence[Path] = ()):
         """Stamp a success with ``figures`` among its products, remember a failure, and say which of the two it was."""
         status = FAILED if failure else DONE
         self.outcomes[job.name] = Outcome(job, status, seconds, failure)
@@ -211,7 +211,8 @@ def report(run: Run, seconds: float) -> int:
     out, build, outcomes = run.console, run.profile.build, run.outcomes
     table = Table("job", "status", "seconds", "note", title=f"{run.profile.title}: {seconds:.0f} s")
     for outcome in outcomes.values():
-        table.add_row(outcome.job.title, outcome.status, f"{outcome.seconds:.0f}" if outcome.seconds else "", outcome.note)
+        took = f"{outcome.seconds:.0f}" if outcome.seconds else ""
+        table.add_row(outcome.job.title, outcome.status, took, outcome.note)
     out.print(table, soft_wrap=False)
     failures = [outcome.failure for outcome in outcomes.values() if outcome.failure]
     for failure in failures:

@@ -58,7 +58,7 @@ def cells(notebook: Path) -> str:
 
 
 def imported_modules(source: Path) -> list[Path]:
-    """Files of the repository that ``source`` (module or text notebook) imports, and those that these import in turn."""
+    """Files of the repository that ``source`` (module or text notebook) imports, and those that they import in turn."""
     found, waiting = {}, [source]
     while waiting:
         source = waiting.pop()
@@ -120,7 +120,8 @@ def differences(old: object, new: dict[str, dict]) -> list[str]:
         before = before if isinstance(before, dict) else {}
         names = [name for name in {**before, **values} if before.get(name) != values.get(name)]
         if part == "parameter":
-            found += [f"parameter {name} changed: " + "; ".join(_change(before.get(name), values.get(name))) for name in names]
+            changes = {name: "; ".join(_change(before.get(name), values.get(name))) for name in names}
+            found += [f"parameter {name} changed: {change}" for name, change in changes.items()]
         elif names:
             found.append(f"{several(names)} changed")
     return found
