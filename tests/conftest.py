@@ -1,9 +1,10 @@
-"""What all tests share: one thread, no windows, repeatable random examples, and the real labels where they are."""
+"""What all tests share: one thread, no windows, repeatable random examples, a browser, and the real labels where they are."""
 
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: idle threads leave the cores to others
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import hypothesis
 import matplotlib
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 matplotlib.use("agg")
 # Who is started in the background by a shell ignores Ctrl-C, and so do the processes that tests start and interrupt.
@@ -19,6 +21,25 @@ torch.set_num_threads(1)
 # A loaded machine is no failure, and what fails once fails again.
 hypothesis.settings.register_profile("kitsnb", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("kitsnb")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL without a graphics card
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real Chromium, one a worker; tests that ask for it skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

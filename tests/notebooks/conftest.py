@@ -7,7 +7,6 @@ JupyterLab on copies of the notebooks, one a worker, and ``page`` shows it; clos
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,16 +18,9 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 from helpers.smoke_at_hand import SMOKE, copy_build, kitsnb
-from playwright.sync_api import sync_playwright
 
 from kitsnb.files import NOTEBOOKS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL without a graphics card
-]
 #: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
 VIEWER = "labconfig/default_setting_overrides.json"
 
@@ -59,13 +51,11 @@ class Lab(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory, smoke) -> Lab:
+def lab(tmp_path_factory, browser, smoke) -> Lab:
     """A JupyterLab on notebooks as a reader opens them by hand; only ``build`` names another build, a finished one.
 
-    It keeps all its own files in a folder of the test. Skips where there is no browser to look at it.
+    It keeps all its own files in a folder of the test.
     """
-    if CHROMIUM is None:
-        pytest.skip("no chromium here (Debian: apt-get install chromium)")
     folder, home = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("home")
     for path in NOTEBOOKS.glob("*.py"):
         text, count = re.subn(r"(?m)^build = \"build/\w+\"", f"build = {str(smoke)!r}", path.read_text())
@@ -105,17 +95,6 @@ def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
         except OSError:
             time.sleep(0.3)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A real Chromium, one a worker."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
