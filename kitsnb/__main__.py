@@ -3,6 +3,8 @@
 * `run quick`: the whole paper on simulated CT, in minutes; `run quick --why` says what that would do
 * `download`, `check`, `estimate kits19`, `run kits19`: the same on the real data, after a look at what it costs
 * `predict`: labels for new CT, by a network that was trained; `score`: a folder of labels against another
+* `show`: CT in the browser, with the labels that there are
+* `show`: a CT in the browser, with the labels that there are
 
 Each command explains its options with `--help`.
 """
@@ -188,6 +190,46 @@ def score(
         for name, reason in found["refused"].items():
             console().print(f"{name}: {reason}")
     sys.exit(0 if not found["refused"] else 1 if found["cases"] else 2)
+
+
+@app.command()
+def show(
+    ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT (.nii.gz, .nii), a folder case_XXXXX or one of them, or a build")],
+    label: Annotated[Path | None, typer.Option(help="labels of that CT; a case of a folder has its own")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="labels by a network; of a folder the folder, or a run's")] = None,
+    label_map: LabelMap = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
+):
+    """Look at a CT in the browser, in planes and 3D with the labels over it, until Ctrl-C."""
+    from kitsnb.data.checks import Accept
+    from kitsnb.viewing.show import show as serve
+
+    try:
+        serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+
+
+@app.command()
+def show(
+    ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT (.nii.gz, .nii), a case, a folder of cases, or a build")],
+    label: Annotated[Path | None, typer.Option(help="labels of that CT; a case brings its own")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="labels by a network: a file, a folder of them, or a run")] = None,
+    label_map: LabelMap = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
+):
+    """Look at CT in the browser, in three planes and 3D with the labels over it, until Ctrl-C."""
+    from kitsnb.data.checks import Accept
+    from kitsnb.viewing.show import show as serve
+
+    try:
+        serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
 
 
 def _load(profile: Path, parameters: list[str], build: str | None, data_free: bool = False):

@@ -12,6 +12,7 @@ from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import TOLERANCE, Accept, read_case
 from kitsnb.data.nifti import CaseError, Finding, corner_distance, read_nifti, spacing_of, voxel_ml
 from kitsnb.drawing import COLOURS, ERRORS
+from kitsnb.inference.score import find_labels
 from kitsnb.metric.score import equivalent_diameter
 from kitsnb.preprocessing.resampling import reorient
 
@@ -109,7 +110,8 @@ def read_scan(
     notes: list[Finding] = []
     name = case.name if isinstance(case, Case) else Path(case).name.removesuffix(".gz").removesuffix(".nii")
     path = case.imaging if isinstance(case, Case) else Path(case)
-    label = case.segmentation if isinstance(case, Case) and label is None else label
+    if isinstance(case, Case) and label is None and case.segmentation.is_file():
+        label = case.segmentation
     if label is None:
         (imaging, affine), layers = read_nifti(path, name, notes), {}
     else:
@@ -129,27 +131,27 @@ def read_scan(
 def find_scans(
     source: Case | str | Path | list[Case], predictions: str | Path | None = None
 ) -> dict[str, tuple[Case | Path, Path | None]]:
-    """What can be looked at in ``source``, by name, each with its prediction in the folder ``predictions``, if there.
+    """What can be looked at in ``source``, by name, each with its file among ``predictions``, if there is one.
 
-    ``source`` is a case, a list of them, a folder of ``case_XXXXX``, one such folder, or a NIfTI file. Raises
-    FileNotFoundError where there is nothing of the kind.
+    ``source`` is a case, a list of them, a folder of ``case_XXXXX``, one such folder, or a NIfTI file; ``predictions`` a
+    run's folder, a folder of labels as ``find_labels`` knows them, or the one file of the one CT. Raises
+    FileNotFoundError where there is nothing of the kind, ValueError for one file of many CTs.
     """
-    if isinstance(source, Case):
-        cases = [source]
-    elif isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser().resolve()
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
-        if path.is_file():
-            return {path.name: (path, Path(predictions) if predictions else None)}
-        cases = [Case(path)] if Case(path).imaging.is_file() else discover(path)
+        alone = path if path.is_file() else Case(path)
+        found = {path.name: alone} if path.is_file() or alone.imaging.is_file() else {one.name: one for one in discover(path)}
     else:
-        cases = list(source)
-    folder = Path(predictions) if predictions else None
-    if folder and folder.is_file() and len(cases) == 1:
-        return {cases[0].name: (cases[0], folder)}
-    found = {case.name: folder / f"{case.name}.nii.gz" for case in cases} if folder else {}
-    return {case.name: (case, path if (path := found.get(case.name)) and path.is_file() else None) for case in cases}
+        found = {case.name: case for case in ([source] if isinstance(source, Case) else source)}
+    folder = Path(predictions).expanduser() if predictions else None
+    if folder is None or folder.is_file():
+        if folder and len(found) > 1:
+            raise ValueError(f"{folder} is the prediction of one CT, and {source} holds {len(found)}; give one of them")
+        return {name: (one, folder) for name, one in found.items()}
+    labels = find_labels(folder / "predictions" if (folder / "predictions").is_dir() else folder)
+    return {name: (one, labels.get(name)) for name, one in found.items()}
 
 
 def as_nifti(array: np.ndarray, affine: np.ndarray) -> bytes:
