@@ -36,6 +36,23 @@ def canvas(
     return figure, figure.subplots(rows, columns, **options)
 
 
+def alternative(figure: Figure) -> str:
+    """What ``figure`` shows, for who cannot see it: heading, what each panel draws against what, legend, rows."""
+    heads, panels = [figure.get_suptitle().replace("\n", " ")], []
+    for axes in filter(Axes.get_visible, figure.axes):
+        against = f"{axes.get_ylabel()} against {axes.get_xlabel()}" if axes.get_xlabel() and axes.get_ylabel() else (
+            axes.get_ylabel() or axes.get_xlabel())
+        panels.append(", ".join(filter(None, (axes.get_title(), against))))
+    legends = [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
+    named = [text.get_text() for legend in legends for text in legend.get_texts()]
+    rows = [tick.get_text() for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
+            for tick in axis.get_ticklabels() if tick.get_text().strip("-−+.,0123456789 ×10$\\mathdefault{}^")]
+    for name, found in (("Panels", panels), ("Legend", named), ("Rows", rows)):
+        if unique := list(dict.fromkeys(filter(None, found))):
+            heads.append(f"{name}: {'; '.join(unique[:12])}")
+    return ". ".join(filter(None, heads)).replace("\n", " ")
+
+
 def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, across: int = 0, **options) -> AxesImage:
     """Draw slice ``at``, across axis ``across``, of a volume [D, H, W] to scale; ``options`` are those of ``imshow``.
 

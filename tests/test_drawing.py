@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import outline, section, three_views
+from kitsnb.drawing import alternative, canvas, outline, section, three_views
 
 SPACING = (5.0, 0.8, 1.6)
 
@@ -56,3 +56,14 @@ def test_a_sphere_is_round_in_three_views_and_letters_name_the_sides():
 def test_nothing_found_and_no_imaging_are_drawn_too(labels):
     for imaging in (None, np.zeros(labels.shape)):
         FigureCanvasAgg(three_views(imaging, labels, SPACING, "case")).draw()
+
+
+def test_a_figure_says_in_words_what_it_shows():
+    figure, (left, right) = canvas("Dice by row", (6, 3), 1, 2, simulated=True)
+    left.plot([0, 1], [0, 1], label="kidney")
+    left.set(xlabel="epoch", ylabel="Dice", title="training")
+    left.legend()
+    right.set_yticks([0, 1], ["Dice loss", "Tversky"])
+    said = alternative(figure)
+    assert said == ("Dice by row (simulated CT). Panels: training, Dice against epoch. Legend: kidney. "
+                    "Rows: Dice loss; Tversky")

@@ -1,6 +1,7 @@
 """Every notebook through the runner on the smoke profile, to the paper; then opened by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,14 @@ def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_
     assert written() == before
     shown = (tmp_path / "by_hand.ipynb").read_text()
     assert all(row["title"] in shown for row in CONTENT["experiments"])
+
+
+def test_every_picture_has_an_alternative_text(smoke):
+    for path in (smoke / "notebooks").glob("*.ipynb"):
+        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+        pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+        assert pictures, path
+        for picture in pictures:
+            assert len(picture["metadata"]["image/png"]["alt"]) > 20, path
+    for path in (smoke / "figures").glob("*.svg"):
+        assert len(re.search("<title>([^<]+)</title>", path.read_text())[1]) > 20, path

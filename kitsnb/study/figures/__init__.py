@@ -9,13 +9,15 @@ from pathlib import Path
 
 import matplotlib as mpl
 import seaborn as sns
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE
-from kitsnb.drawing import canvas, heading, outline, section, three_views
+from kitsnb.drawing import alternative, canvas, heading, outline, section, three_views
 from kitsnb.files import write_atomic
 
 __all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "heading", "legend_below", "outline",
@@ -30,19 +32,26 @@ NAMES = {
 
 
 def use_style() -> None:
-    """Set the theme of all figures. Equal figures give equal bytes."""
+    """Set the theme of all figures, and let notebooks show them with their alternative texts."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=0.85, rc={
         "figure.dpi": 110, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
         "font.family": "DejaVu Sans", "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "kitsnb",
     })
+    if shell := get_ipython():
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _picture)
+
+
+def _picture(figure: Figure) -> tuple[str, dict[str, str]]:
+    """As IPython shows a figure, with the text that nbconvert takes for ``alt``."""
+    return print_figure(figure, fmt="png", bbox_inches="tight", base64=True), {"alt": alternative(figure)}
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write ``figure`` as SVG, without a date, so that equal figures are equal files."""
+    """Write ``figure`` as SVG, its alternative text as title, without a date: equal figures are equal files."""
     stream = io.BytesIO()
     # The salt is set here too: who saves without ``use_style`` still gets equal files.
     with mpl.rc_context({"svg.hashsalt": "kitsnb"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None}, dpi=200)
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Title": alternative(figure)}, dpi=200)
     write_atomic(Path(path), stream.getvalue())
     return Path(path)
 
