@@ -77,18 +77,17 @@ class Header:
     stored: nib.Nifti1Header | None = None
 
 
-def read_header(path: str | Path, case: str | None = None, notes: list[Finding] | None = None) -> Header:
+def read_header(path: str | Path, case: str | None = None) -> Header:
     """Geometry of a NIfTI file from its first bytes only (so a cut file may pass); ``case`` is its name in messages.
 
     Raises CaseError where the file is missing, unreadable, no NIfTI file, or claims more voxels than it can hold.
     """
-    with _opened(Path(path), case, [] if notes is None else notes) as (_, header, _):
+    with _opened(Path(path), case, []) as (_, header, _):
         return header
 
 
-def read_nifti(
-    path: str | Path, case: str | None = None, notes: list[Finding] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def read_nifti(path: str | Path, case: str | None = None,
+               notes: list[Finding] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not; ``case`` names it in
     messages.
 
@@ -98,24 +97,21 @@ def read_nifti(
     cut or flipped. What is odd, but can be read, is added to ``notes``.
     Raises CaseError, and nothing else, for a file that cannot be used.
     """
-    path = Path(path)
-    with _opened(path, case, [] if notes is None else notes) as (stream, header, start):
-        size = header.stored.get_data_offset() + _voxel_bytes(header.stored)
-        raw, filled = bytearray(size), len(start)
-        raw[:filled] = start[:size]
+    with _opened(Path(path), case, [] if notes is None else notes) as (stream, header, start):
+        offset = header.stored.get_data_offset()
+        size, filled = offset + _voxel_bytes(header.stored), len(start)
+        raw = bytearray(start[:size]) + bytes(max(0, size - filled))
         target = memoryview(raw)
         # Piece by piece: igzip holds what it is asked for a second time.
         while filled < size and (count := stream.readinto(target[filled : filled + READ])):
             filled += count
         if filled < size:
             raise EOFError(f"{filled} of {size} bytes")
-        surplus = max(filled - size, 0)
-        while piece := stream.read(READ):  # the checksum is compared only when the stream's end is reached
-            surplus += len(piece)
-        if surplus:
-            reason = f"corrupt: {surplus} bytes follow the voxels of shape {header.shape}"
-            raise CaseError("", "", reason, f"the header does not belong to them; {DOWNLOAD_AGAIN}", "corrupt")
-        array = np.frombuffer(raw, header.dtype, math.prod(header.shape), header.stored.get_data_offset())
+        # The checksum is compared only when the stream's end is reached.
+        if surplus := filled - size + sum(map(len, iter(lambda: stream.read(READ), b""))):
+            raise _refused(f"corrupt: {surplus} bytes follow the voxels of shape {header.shape}",
+                           f"the header does not belong to them; {DOWNLOAD_AGAIN}")
+        array = np.frombuffer(raw, header.dtype, math.prod(header.shape), offset)
         slope, intercept = header.stored.get_slope_inter()
     array = array.reshape(header.shape, order="F")
     if slope is not None and (slope, intercept) != (1, 0):
@@ -128,8 +124,10 @@ def read_nifti(
 def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tuple[BinaryIO, Header, bytes]]:
     """The one way to a file: its stream, header, and the bytes read for it. Whatever fails is a CaseError."""
 
-    def error(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
-        return CaseError(*_named(path, case), reason, advice, code)
+    def error(*said: str) -> CaseError:
+        names = _CASE.findall(str(path))
+        refused = _refused(*said)
+        return CaseError(case or (names[-1] if names else path.parent.name), path.name, *refused.args[2:])
 
     try:
         if path.is_symlink() and not path.exists():
@@ -160,24 +158,22 @@ def _opened(path: Path, case: str | None, notes: list[Finding]) -> Iterator[tupl
         raise error(f"unreadable: {raised.strerror or raised}", "check permissions and disk", "unreadable") from raised
 
 
-def _named(path: Path, case: str | None) -> tuple[str, str]:
-    names = _CASE.findall(str(path))
-    return case or (names[-1] if names else path.parent.name), path.name
+def _refused(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
+    """Why a file cannot be used; ``_opened`` knows which case and file it is."""
+    return CaseError("", "", reason, advice, code)
 
 
 def _refuse_other_files(first: bytes) -> None:
     """Raise CaseError for a file that begins neither as gzip nor as NIfTI."""
-    reason, advice, code = "", DOWNLOAD_AGAIN, "corrupt"
     if not first:
-        reason = "the file is empty"
-    elif first.startswith(b"version https://git-lfs"):
-        reason, advice, code = "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull", "pointer"
-    elif first.lstrip().startswith(b"<"):
-        reason = "a web page that was saved instead of the file"
-    elif {348, 540}.isdisjoint(int.from_bytes(first[:4], order) for order in ("little", "big")):
-        reason = "neither a gzip nor a NIfTI file"
-    if reason:
-        raise CaseError("", "", f"corrupt: {reason}", advice, code)
+        raise _refused("corrupt: the file is empty")
+    if first.startswith(b"version https://git-lfs"):
+        reason = "corrupt: a pointer of Git LFS, not the file itself"
+        raise _refused(reason, "fetch it with git lfs pull", "pointer")
+    if first.lstrip().startswith(b"<"):
+        raise _refused("corrupt: a web page that was saved instead of the file")
+    if {348, 540}.isdisjoint(int.from_bytes(first[:4], order) for order in ("little", "big")):
+        raise _refused("corrupt: neither a gzip nor a NIfTI file")
 
 
 def _parse(start: bytes) -> nib.Nifti1Header:
@@ -192,25 +188,22 @@ def _voxel_bytes(stored: nib.Nifti1Header) -> int:
 
 
 def _header(stored: nib.Nifti1Header, room: int) -> tuple[Header, list[tuple[str, str]]]:
-    """What ``stored`` says, and what is odd about it. No voxel is allocated before ``room``, the bytes that the file
-    can have for all, is compared.
-    """
+    """What ``stored`` says, and what is odd about it. ``room``: the bytes that the file can have for all voxels."""
     full, dtype, oddities = tuple(map(int, stored.get_data_shape())), stored.get_data_dtype(), []
     if any(n < 0 for n in full):
-        raise CaseError("", "", f"corrupt: negative dimensions {full}", DOWNLOAD_AGAIN, "corrupt")
+        raise _refused(f"corrupt: negative dimensions {full}")
     needed = int(stored.get_data_offset()) + _voxel_bytes(stored)
     if stored.get_data_offset() < stored.sizeof_hdr or needed > room:
-        reason = f"corrupt: the header says {needed} bytes with voxels of shape {full}; no file of this size holds them"
-        raise CaseError("", "", reason, DOWNLOAD_AGAIN, "corrupt")
+        says = f"the header says {needed} bytes with voxels of shape {full}"
+        raise _refused(f"corrupt: {says}; no file of this size holds them")
     if dtype.kind not in "biuf":
         kind = "complex numbers" if dtype.kind == "c" else "colours"
-        reason = f"voxels are {kind}, not one number each"
-        raise CaseError("", "", reason, "store HU or labels as integers or floats", "dtype")
+        raise _refused(f"voxels are {kind}, not one number each", "store HU or labels as integers or floats", "dtype")
     shape = full
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
-        raise CaseError("", "", f"shape {full} is no volume", "store one volume with three axes", "not_a_volume")
+        raise _refused(f"shape {full} is no volume", "store one volume with three axes", "not_a_volume")
     if shape != full:
         oddities.append(("squeezed", f"shape {full} was taken as {shape}"))
     affine, unit = _affine(stored, shape)
@@ -225,16 +218,16 @@ def _affine(stored: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[np.ndarra
     spacing, unit, factor = spacing_of(affine), *_UNITS.get(int(stored["xyzt_units"]) & 7, ("mm", 1.0))
     if not (np.isfinite(affine).all() and voxel_ml(affine) > 0):
         shown = " x ".join(f"{value:g}" for value in spacing)
-        reason = f"geometry: spacing {shown} mm is impossible"
-        raise CaseError("", "", reason, "repair the header's sform or qform", "geometry")
+        advice = "repair the header's sform or qform"
+        raise _refused(f"geometry: spacing {shown} mm is impossible", advice, "geometry")
     longest = float((spacing * shape).max())
     if EXTENT[0] < longest < EXTENT[1]:
         return affine, "mm"
     if EXTENT[0] < factor * longest < EXTENT[1]:
         return np.diag([factor, factor, factor, 1]) @ affine, unit
     size = f"{longest / 10:.2g} cm" if longest < 1000 else f"{longest / 1000:.3g} m"
-    raise CaseError("", "", f"geometry: the volume would be {size} wide (longest side {longest:.3g} mm)",
-                    "store the spacing in mm, or say its unit in xyzt_units", "geometry")
+    raise _refused(f"geometry: the volume would be {size} wide (longest side {longest:.3g} mm)",
+                   "store the spacing in mm, or say its unit in xyzt_units", "geometry")
 
 
 def _doubts(stored: nib.Nifti1Header, shape: tuple[int, ...], affine: np.ndarray) -> Iterator[tuple[str, str]]:
