@@ -36,7 +36,7 @@ def resolve(path: str | Path) -> Path:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A hidden path beside ``path``, to write to. It takes the place of ``path`` when the block ends well, else it goes.
+    """A hidden path beside ``path``, to write to. It takes that one's place when the block ends well, else it goes.
 
     So nobody ever reads half a file, and who is killed on the way leaves what was there before. The name's end stays,
     since many writers choose the format by it.
@@ -62,7 +62,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def plain(content: object) -> object:
-    """``content`` as JSON has it: NaN is null, numpy's numbers are Python's, arrays and tuples lists, paths and keys text.
+    """``content`` as JSON has it: NaN null, numpy's numbers Python's, arrays and tuples lists, paths and keys text.
 
     Raises ValueError for infinity, which is no result.
     """
@@ -104,7 +104,7 @@ def file_state(path: Path) -> list[int] | None:
 
 
 def files_below(*paths: Path) -> list[Path]:
-    """The files among ``paths`` and below the folders among them, sorted; without hidden ones, which are half-written."""
+    """The files among ``paths`` and below the folders among them, sorted; no hidden ones, which are half-written."""
     found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for path, file in found
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
@@ -155,9 +155,9 @@ def read_receipt(path: Path, made_from: object) -> dict | None:
     if not receipt or receipt.get("made_from") != plain(made_from):
         return None
     try:
-        for name, (size, changed, content) in receipt["files"].items():
-            status = (receipt_of(path).parent / name).stat()
-            if status.st_size != size or status.st_mtime_ns != changed and digest(receipt_of(path).parent / name) != content:
+        for name, (*state, content) in receipt["files"].items():
+            file = receipt_of(path).parent / name
+            if file_state(file) != state and (file.stat().st_size != state[0] or digest(file) != content):
                 return None
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None

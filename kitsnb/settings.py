@@ -12,7 +12,7 @@ Sides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3, m
 
 
 class Settings(BaseModel):
-    """A frozen pydantic model. Types are strict (no text for a number, no 1 for true), but a list may stand for a tuple."""
+    """A frozen pydantic model. Types are strict (no text for a number, no 1 for true), but a list is a tuple."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -56,7 +56,7 @@ Factors = Annotated[tuple[Factor, Factor], Field(strict=False), AfterValidator(r
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Everything that ``error`` found wrong with the settings of ``model``, a sentence each, with the nearest valid name."""
+    """All that ``error`` found wrong with the settings of ``model``, a sentence each, with the nearest valid name."""
     return [_sentence(found, model) for found in error.errors()]
 
 

@@ -54,12 +54,12 @@ import torchio as tio
 from IPython.display import Markdown
 
 from kitsnb.data.cases import discover
-from kitsnb.data.checks import Accept, load_subject
+from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import spacing_of
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.metric.score import SCORES
-from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, preprocess, preprocess_cases
+from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, load_subject, preprocess, preprocess_cases
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage

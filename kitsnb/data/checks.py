@@ -81,22 +81,6 @@ def read_case(
     return volume, labels, volume_affine
 
 
-def load_subject(case: Case, accept: Accept | None = None):
-    """``case`` as a torchio Subject: ``imaging`` (float32) and ``segmentation`` (uint8), shape (1, *axes as stored*).
-
-    Raises CaseError as ``read_case`` does.
-    """
-    import torch
-    import torchio as tio  # takes seconds to import, and only this function needs it
-
-    imaging, segmentation, affine = read_case(case, accept=accept)
-    return tio.Subject(
-        imaging=tio.ScalarImage(tensor=torch.from_numpy(imaging.astype(np.float32))[None], affine=affine),
-        segmentation=tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine),
-        name=case.name,
-    )
-
-
 def check_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> CaseReport:
     """Read ``case`` from end to end and say what is found; never raises for a faulty case."""
     notes: list[Finding] = []

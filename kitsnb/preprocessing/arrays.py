@@ -36,7 +36,7 @@ def write_array(folder: Path, kind: str, array: np.ndarray) -> None:
 
 
 def read_array(case: Case, kind: str) -> np.ndarray:
-    """``kind`` of a preprocessed case, [D, H, W], mapped: nothing is read until it is looked at, and nothing is written back.
+    """``kind`` of a preprocessed case, [D, H, W], mapped: read where it is looked at, and never written back.
 
     Raises CaseError where the file is missing or damaged.
     """
@@ -52,7 +52,7 @@ def read_array(case: Case, kind: str) -> np.ndarray:
 
 
 def read_arrays(case: Case) -> dict[str, np.ndarray]:
-    """Imaging and segmentation of a preprocessed case, mapped. CaseError where they are missing, damaged, or do not fit."""
+    """Imaging and segmentation of a preprocessed case, mapped. CaseError where one is missing, damaged or unfit."""
     arrays = {kind: read_array(case, kind) for kind in KEPT}
     imaging, labels = arrays["imaging"].shape, arrays["segmentation"].shape
     path = array_file(case.folder, "segmentation")
@@ -64,7 +64,7 @@ def read_arrays(case: Case) -> dict[str, np.ndarray]:
 
 
 def hu_scale(case: Case) -> tuple[float, float, float, float]:
-    """Mean and SD of the z-score of a preprocessed case, and the ends of its window, in HU. CaseError where nothing says so."""
+    """Mean and SD of the z-score of a preprocessed case, and the ends of its window, in HU. CaseError where none is."""
     receipt = read_json(receipt_of(case.folder))
     try:
         return *receipt["row"]["hu_scale"], *receipt["made_from"]["settings"]["clip"]
@@ -73,8 +73,9 @@ def hu_scale(case: Case) -> tuple[float, float, float, float]:
 
 
 def _unusable(case: Case, path: Path, reason: str) -> CaseError:
-    none = path == array_file(case.folder, ORGANS) and not path.exists()
-    advice = "only simulated cases have it: set randomise to 0" if none else "run notebook 02_preprocessing, which makes it anew"
+    advice = "run notebook 02_preprocessing, which makes it anew"
+    if path == array_file(case.folder, ORGANS) and not path.exists():
+        advice = "only simulated cases have it: set randomise to 0"
     return CaseError(case.name, path.name, f"{path} {reason}", advice)
 
 

@@ -1,8 +1,9 @@
 """From native geometry to the working grid, one case or a folder of them.
 
-Forward: axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score. Everything is a
-function on a ``torchio.Subject``, so any torchio transform can be put between. Backward, ``to_native``: class probabilities on
-the working grid to labels in native geometry, interpolated before argmax (resampling labels instead costs up to 0.05 Dice).
+Forward: axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score. Everything is
+a function on a ``torchio.Subject``, so any torchio transform can be put between. Backward, ``to_native``: class
+probabilities on the working grid to labels in native geometry, interpolated before argmax (resampling labels instead
+costs up to 0.05 Dice).
 """
 
 import errno
@@ -42,23 +43,40 @@ SAME = 1e-5
 CODE = (sys.modules[__name__], arrays, checks, nifti, resampling, score)
 
 
+def load_subject(case: Case, accept: Accept | None = None) -> tio.Subject:
+    """``case`` as ``imaging`` (as stored; float32 where torch has no such dtype) and ``segmentation`` (uint8).
+
+    Each of shape [1, *axes as stored*]; also ``organs`` where the case has them. CaseError as ``read_case`` raises it.
+    """
+    imaging, segmentation, affine = read_case(case, accept=accept)
+    arrays = {"imaging": imaging, "segmentation": segmentation}
+    if case.organs.is_file():
+        arrays[ORGANS] = read_nifti(case.organs, case.name)[0]
+    kinds = {"imaging": tio.ScalarImage}
+    return tio.Subject(name=case.name, **{name: kinds.get(name, tio.LabelMap)(tensor=_tensor(array), affine=affine)
+                                          for name, array in arrays.items()})
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """[1, *shape], the same memory where torch can have it."""
+    array = array if array.dtype in TORCH_DTYPES else array.astype(np.float32)
+    return torch.from_numpy(array.copy("K") if min(array.strides) < 0 else array)[None]  # torch has no flipped views
+
+
 def to_grid(
     array: np.ndarray, affine: np.ndarray, settings: Preprocessing, labels: bool = False
 ) -> tuple[Tensor, np.ndarray]:
     """``array`` (3D, any orientation) on the working grid, [1, D, H, W], and the affine that belongs to it.
 
-    Imaging (HU, any dtype; integers as a file stores them need least memory) is clipped and comes back as float32, not yet
-    z-scored; ``labels`` go by the nearest voxel and keep their dtype.
+    Imaging (HU, any dtype; integers as a file stores them need least memory) is clipped and comes back as float32, not
+    yet z-scored; ``labels`` go by the nearest voxel and keep their dtype.
     """
     array, affine = reorient(array, affine)
     sizes = [(len(array), *settings.resize_in_plane)] if settings.resize_in_plane else []
     between = resized_affine(affine, array.shape, sizes[0]) if sizes else affine
     sizes.append(grid_size(sizes[0] if sizes else array.shape, spacing_of(between), settings.spacing))
-    if array.dtype not in TORCH_DTYPES:
-        array = array.astype(np.float32)
-    volume = torch.from_numpy(array.copy("K") if min(array.strides) < 0 else array)[None]  # torch has no flipped views
     changed = {"labels": True} if labels else {"interpolation": settings.interpolation, "clip": settings.clip}
-    return resize(volume, *sizes, **changed), resized_affine(affine, array.shape, sizes[-1])
+    return resize(_tensor(array), *sizes, **changed), resized_affine(affine, array.shape, sizes[-1])
 
 
 def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[float, float]]:
@@ -66,7 +84,7 @@ def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[flo
 
     Raises ValueError where all voxels are the same.
     """
-    low, high = float(imaging.numpy().min()), float(imaging.numpy().max())  # torch's are slow in any other order of axes
+    low, high = (float(end(imaging.numpy())) for end in (np.min, np.max))  # torch's are slow in any other order of axes
     if not high - low > SAME * max(abs(low), abs(high)):
         raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
     mean, sd = settings.z_score_by or (float(imaging.mean()), None)
@@ -76,9 +94,10 @@ def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[flo
 
 
 def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
-    """The subject on the working grid: ``imaging`` float32 z-scored after clipping, and its labels, if it has any, uint8.
+    """The subject on the working grid: ``imaging`` float32 z-scored after clipping, and its labels, if it has any.
 
-    Its ``hu_scale`` holds mean and SD of the z-score in HU. Raises CaseError where all voxels of ``imaging`` are the same after clipping.
+    Its ``hu_scale`` holds mean and SD of the z-score in HU. Raises CaseError where all voxels of ``imaging`` are the
+    same after clipping.
     """
     images = {}
     for name, image in subject.get_images_dict(intensity_only=False).items():
@@ -90,7 +109,8 @@ def preprocess(subject: tio.Subject, settings: Preprocessing) -> tio.Subject:
         imaging, prepared["hu_scale"] = z_score(prepared["imaging"].data, settings)
         prepared["imaging"].set_data(imaging)
     except ValueError as error:
-        raise CaseError(subject["name"], "imaging.nii.gz", str(error), "check that the values are Hounsfield units", "air") from error
+        advice = "check that the values are Hounsfield units"
+        raise CaseError(subject["name"], "imaging.nii.gz", str(error), advice, "air") from error
     return prepared
 
 
@@ -104,14 +124,13 @@ def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: tio.Subject) 
     return kits19_score(to_native(one_hot(prepared["segmentation"].data), native.shape, affine), native)
 
 
-def preprocess_cases(
-    cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None, accept: Accept | None = None
-) -> dict:
+def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None,
+                     accept: Accept | None = None) -> dict:
     """Write every case on the working grid below ``folder`` (see ``arrays``), and ``report.json``.
 
-    A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole, from
-    the same files (size, time of change), settings and code, is kept. ``workers`` threads work at a time (None: one a core,
-    at most ``MOST_WORKERS``). Returns the report and, as "kept", the names of the cases that were kept.
+    A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole,
+    from the same files (size, time of change), settings and code, is kept. ``workers`` threads work at a time (None:
+    one a core, at most ``MOST_WORKERS``). Returns the report and, as "kept", the names of the cases that were kept.
     Raises OSError before any work where ``folder`` cannot be written to or has too little room.
     """
     cases, accept = list(cases), accept or Accept()
@@ -138,7 +157,7 @@ def preprocess_cases(
 
 
 def _report(cases: list[Case], settings: Preprocessing, rows: dict, refused: dict) -> dict:
-    """What ``report.json`` says: the same whether cases were made now or kept, and in whichever order they were done."""
+    """What ``report.json`` says: the same whether cases were made now or kept, in whichever order they were done."""
     rows, refused = ({case.name: found[case.name] for case in cases if case.name in found} for found in (rows, refused))
     return {
         "settings": settings.as_json(),
@@ -159,7 +178,8 @@ def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> N
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"x")
     except OSError as error:
-        raise OSError(error.errno, f"cannot be written to ({error.strerror}); give another build folder", str(folder)) from error
+        reason = f"cannot be written to ({error.strerror}); give another build folder"
+        raise OSError(error.errno, reason, str(folder)) from error
     needed, free = sum(_bytes_needed(case, settings) for case in cases), shutil.disk_usage(folder).free
     if needed > free:
         reason = f"{len(cases)} cases need about {needed / 1e9:.1f} GB here, {free / 1e9:.1f} GB are free"
@@ -171,15 +191,15 @@ def _bytes_needed(case: Case, settings: Preprocessing) -> float:
         header = read_header(case.imaging)
     except CaseError:
         return 0  # it will be refused, with the reason
-    return BYTES_A_VOXEL * math.prod(header.shape) * float(np.prod(spacing_of(header.affine))) / math.prod(settings.spacing)
+    volume = math.prod(header.shape) * float(np.prod(spacing_of(header.affine)))  # mm3
+    return BYTES_A_VOXEL * volume / math.prod(settings.spacing)
 
 
 def _made_from(case: Case, settings: Preprocessing, accept: Accept) -> dict:
-    """What a case on the working grid depends on: its files (size, time of change), the settings, and the code's meaning."""
+    """What a case on the working grid depends on: its files (size, time of change), settings, the code's meaning."""
     inputs = [file_state(path) for path in (case.imaging, case.segmentation, case.organs)]
-    return plain({
-        "folder": str(case.folder), "inputs": inputs, "settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE),
-    })
+    return plain({"folder": str(case.folder), "inputs": inputs, "settings": settings.as_json(),
+                  "accept": asdict(accept), "code": code_of(*CODE)})
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:
@@ -187,14 +207,10 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     partial = folder.with_name(f".{folder.name}")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
-    volume, segmentation, affine = read_case(case, accept=accept)
-    volume = volume if volume.dtype in TORCH_DTYPES else volume.astype(np.float32)
-    images = {"imaging": tio.ScalarImage(tensor=torch.from_numpy(volume)[None], affine=affine),
-              "segmentation": tio.LabelMap(tensor=torch.from_numpy(segmentation)[None], affine=affine)}
-    if case.organs.is_file():
-        images[ORGANS] = tio.LabelMap(tensor=torch.from_numpy(read_nifti(case.organs, case.name)[0])[None], affine=affine)
-    prepared = preprocess(tio.Subject(**images, name=case.name), settings)
-    del volume, images  # gives room to the workers beside this one
+    subject = load_subject(case, accept)
+    segmentation, affine = subject["segmentation"].numpy()[0], subject["segmentation"].affine
+    prepared = preprocess(subject, settings)
+    del subject  # gives room to the workers beside this one
     row = {
         "orientation": orientation_of(affine),
         "native_shape": list(segmentation.shape),

@@ -1,7 +1,8 @@
-"""Volumes between grids: axes by the affine, then one small matrix an axis, so that nothing is ever copied at full size.
+"""Volumes between grids: axes by the affine, then one small matrix an axis, so that nothing is copied at full size.
 
-Linear and cubic interpolation are separable, and a row of either matrix reaches a few voxels only. So an axis is resampled
-by products of small blocks, a slab of the volume at a time, which costs a twentieth of resampling voxel by voxel.
+Linear and cubic interpolation are separable, and a row of either matrix reaches a few voxels only. So an axis is
+resampled by products of small blocks, a slab of the volume at a time, which costs a twentieth of resampling voxel by
+voxel.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ Block = tuple[slice, slice, Tensor]
 
 
 def reorient(array: np.ndarray, affine: np.ndarray, wanted: str = ORIENTATION) -> tuple[np.ndarray, np.ndarray]:
-    """``array`` (3D) with its axes permuted and flipped to point along ``wanted``, and the affine that belongs to it."""
+    """``array`` (3D), its axes permuted and flipped to point along ``wanted``, and the affine that belongs to it."""
     change = orientations.ornt_transform(orientations.io_orientation(affine), orientations.axcodes2ornt(wanted))
     return orientations.apply_orientation(array, change), affine @ orientations.inv_ornt_aff(change, array.shape)
 
@@ -62,9 +63,9 @@ def resize(
 ) -> Tensor:
     """[C, D, H, W] resampled to each of ``sizes`` [D, H, W] in turn, over the same extent.
 
-    Images come back as float32, clipped to ``clip`` [low, high] before; ``labels`` by the nearest voxel, in their own dtype.
-    The voxels keep the order that they have in memory, so a volume that was read slices last is worked on, and returned,
-    that way: turning it round would cost more than resampling it.
+    Images come back as float32, clipped to ``clip`` [low, high] before; ``labels`` by the nearest voxel, in their own
+    dtype. The voxels keep the order that they have in memory, so a volume that was read slices last is worked on, and
+    returned, that way: turning it round would cost more than resampling it.
     """
     order = [0, *sorted((1, 2, 3), key=volume.stride, reverse=True)]  # in memory, the last of these axes varies fastest
     volume, lengths = volume.permute(order), list(zip(volume.shape[1:], *sizes))
@@ -128,8 +129,8 @@ def to_native(probabilities: Tensor, native_shape: Sequence[int], native_affine:
     """Labels (uint8, ``native_shape``) from class probabilities [C, *working grid].
 
     Linear interpolation of the probabilities, then argmax, one slab of slices after the other, so that memory stays
-    bounded on volumes of a thousand slices; then the axes go back to the file's own order and direction. Only the box that
-    can hold more than background is worked on: between voxels where background is likeliest it is likeliest too.
+    bounded on volumes of a thousand slices; then the axes go back to the file's own order and direction. Only the box
+    that can hold more than background is worked on: between voxels where background is likeliest it is likeliest too.
     """
     start = orientations.io_orientation(native_affine)
     change = orientations.ornt_transform(start, orientations.axcodes2ornt(ORIENTATION))
@@ -150,7 +151,7 @@ def to_native(probabilities: Tensor, native_shape: Sequence[int], native_affine:
 
 
 def _way_back(found: Tensor, new: int, device: torch.device) -> tuple[Tensor, slice, slice]:
-    """Linear weights of those of ``new`` voxels that the ``found`` old ones reach, which they are, and the old they need."""
+    """Linear weights of those of ``new`` voxels that the ``found`` old ones reach; which; and the old they need."""
     matrix = _linear(len(found), new).float()
     rows = _extent(matrix[:, found].any(1))
     columns = _extent(matrix[rows].any(0))
@@ -171,7 +172,7 @@ def _linear(old: int, new: int) -> Tensor:
 def _cubic(old: int, new: int) -> Tensor:
     """Weights [new, old] of the cubic spline through all voxels, level at both ends.
 
-    Between the outermost voxels that is scipy.ndimage's order 3 with mode "mirror"; outside, the outermost voxels go on.
+    Between the outermost voxels that is scipy.ndimage's order 3 with mode "mirror"; outside, these go on.
     """
     if old == 1:
         return torch.ones(new, 1, dtype=torch.float64)
@@ -180,7 +181,7 @@ def _cubic(old: int, new: int) -> Tensor:
 
 
 def nearest_index(lengths: Sequence[int]) -> np.ndarray:
-    """For each voxel of an axis' last length the voxel of its first that is nearest, through all ``lengths`` in turn."""
+    """For each voxel of an axis' last length the nearest one of its first, through all ``lengths`` in turn."""
     index = torch.arange(lengths[0])
     for old, new in pairwise(lengths):
         index = index[F.interpolate(torch.arange(old)[None, None].float(), new, mode="nearest-exact")[0, 0].long()]

@@ -20,10 +20,11 @@ def window(pair: tuple[float, float]) -> tuple[float, float]:
 class Preprocessing(Settings):
     """Settings of the way to the working grid; the defaults are the paper's (section 4.2)."""
 
-    spacing: Annotated[tuple[Spacing, Spacing, Spacing], Field(strict=False)] = (3.22, 1.62, 1.62)  # mm: slice, height, width
+    #: mm: slice, height, width.
+    spacing: Annotated[tuple[Spacing, Spacing, Spacing], Field(strict=False)] = (3.22, 1.62, 1.62)
     clip: Annotated[tuple[float, float], Field(strict=False), AfterValidator(window)] = (-79.0, 304.0)  # HU
     #: Pixels before resampling; None: go there directly.
     resize_in_plane: Annotated[tuple[Pixels, Pixels], Field(strict=False)] | None = (256, 256)
     interpolation: Literal["linear", "cubic"] = "linear"  # of the image; labels go by the nearest voxel
-    #: Mean and SD in HU of the z-score; None: those of each case. The same for all keeps absolute HU, whatever is in the scan.
+    #: Mean and SD in HU of the z-score; None: those of each case. The same for all keeps absolute HU.
     z_score_by: Annotated[tuple[float, Annotated[float, Field(gt=0)]], Field(strict=False)] | None = None

@@ -18,6 +18,7 @@ from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import Accept, check_case, check_cases, missing_from_split, read_case
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
 from kitsnb.files import ROOT
+from kitsnb.preprocessing.prepare import load_subject
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_fault_is_refused_by_name(case, fault):
     assert (report.case, report.status, report.reasons[0].code) == ("case_00007", "refused", code)
     assert part in report.reasons[0].message and ".nii.gz: " in report.reasons[0].message
     with pytest.raises(CaseError, match="case_00007"):
-        checks.load_subject(case)
+        load_subject(case)
 
 
 #: Oddity -> (how it is made, code, part of the message).
@@ -223,7 +224,7 @@ def test_other_labels_by_a_mapping(case):
     report = check_case(case, accept=accept)
     assert (report.status, report.reasons[0].code) == ("warning", "mapped") and "3 was taken as 1 in 2 voxels" in report.reasons[0].message
     assert read_case(case, accept=accept)[1][0, 0, :3].tolist() == [1, 1, 0]
-    assert checks.load_subject(case, accept)["segmentation"].data[0, 0, 0, 0] == 1
+    assert load_subject(case, accept)["segmentation"].data[0, 0, 0, 0] == 1
     write(case.segmentation, labels(3, 4))
     assert "labels 4" in check_case(case, accept=accept).reasons[0].message
     assert Accept(label_map={"3": "1"}) == accept  # as papermill hands it on
@@ -259,15 +260,15 @@ def test_one_bad_case_among_ten(tmp_path):
 def test_each_file_is_read_once(case, monkeypatch):
     seen = []
     monkeypatch.setattr(checks, "read_nifti", lambda path, *rest: (seen.append(path.name), read_nifti(path, *rest))[1])
-    checks.load_subject(case)
+    load_subject(case)
     assert sorted(seen) == ["imaging.nii.gz", "segmentation.nii.gz"]
 
 
 def test_subject(case):
-    subject = checks.load_subject(case)
+    subject = load_subject(case)
     imaging, affine = read_nifti(case.imaging)
     assert subject["name"] == "case_00007"
-    assert [str(subject[name].data.dtype) for name in ("imaging", "segmentation")] == ["torch.float32", "torch.uint8"]
+    assert subject["imaging"].data.numpy().dtype == imaging.dtype and subject["segmentation"].data.numpy().dtype == np.uint8
     np.testing.assert_array_equal(subject["imaging"].data[0].numpy(), imaging)
     np.testing.assert_allclose(subject["segmentation"].affine, affine)
 

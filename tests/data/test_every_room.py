@@ -9,13 +9,13 @@ from helpers.broken_cases import check_named, spoil, with_header, write
 from rich.console import Console
 
 from kitsnb.data.cases import Case
-from kitsnb.data.checks import check_cases, load_subject
+from kitsnb.data.checks import check_cases
 from fingerprint.measure import measure_cases
 from kitsnb.data.nifti import CaseError, read_nifti
 from kitsnb.inference.predict import find_jobs, predict_all
 from kitsnb.inference.sliding_window import Window
 from kitsnb.inference.trained import Trained
-from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
+from kitsnb.preprocessing.prepare import Preprocessing, load_subject, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 
 GRID = Preprocessing(spacing=(12.0, 12.0, 12.0), resize_in_plane=None)

@@ -14,12 +14,13 @@ import torchio as tio
 from scipy.ndimage import map_coordinates
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import load_subject
 from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of, write_nifti
 from kitsnb.files import RECEIPT
 from kitsnb.preprocessing import prepare as preprocessing
 from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_arrays
-from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, one_hot, preprocess, preprocess_cases
+from kitsnb.preprocessing.prepare import (
+    Preprocessing, grid_ceiling, load_subject, one_hot, preprocess, preprocess_cases,
+)
 from kitsnb.preprocessing.resampling import axis_matrix, nearest_index, reorient, resize, resized_affine, to_native
 from kitsnb.simulation.phantom import simulate_case, write_dataset
 
