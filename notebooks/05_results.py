@@ -58,6 +58,7 @@ from kitsnb.study.runs import SURFACES, costs, load_runs, read_stage, shared_set
 from kitsnb.study.statistics import rank_correlation, settled
 from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
+from kitsnb.viewing.runs import RunBrowser, curves, follow
 from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
@@ -71,6 +72,22 @@ if not by_runner:
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
+
+# %% [markdown]
+# ## 5.0 Every run, side by side
+#
+# By hand: choose runs (Ctrl or Shift for several) and look at curves, scores and pairs of losses; on the last tab a table of
+# cases, the worst first, of which a row opens the case. Refresh reads what runs that are still in training have written since.
+# As made by `make`, the curves stand still.
+
+# %%
+if by_runner:
+    display(curves(follow(build, experiments, seeds, folds), "validation_soft_dice", simulated))
+else:
+    display(RunBrowser(build, experiments, seeds, build.cases(source, folder), folds=folds, simulated=simulated,
+                       accept=Accept(label_map or {}, bool(accept_affine))))
+
+# %%
 runs = load_runs(build, experiments, seeds, folds)
 settings = shared_settings(runs)
 if settings.get("excluded", ()) is None:
