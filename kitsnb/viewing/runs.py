@@ -29,9 +29,11 @@ from kitsnb.viewing.still import gallery
 MEASURES = {f"{part}, {said}": f"{part}_{name}" for part in ("validation", "training") for name, said in
             {"soft_dice": "soft Dice", "tumour": "tumour soft Dice", "kidney": "kidney soft Dice", "loss": "loss"}.items()}
 #: Columns of the table of cases: of ``scores.csv``, what they are called, and their decimals.
-SHOWN = {"tumour": ("tumour Dice", 3), "kidney_and_tumour": ("kidney and tumour Dice", 3), "kidney": ("kidney Dice", 3),
-         "hd95_tumour": ("HD95, tumour (mm)", 1), "tumour_ml": ("tumour (ml)", 1),
-         "predicted_tumour_ml": ("predicted tumour (ml)", 1)}
+SHOWN = {"tumour": ("tumour Dice", 3), "kidney": ("kidney Dice", 3), "kidney_and_tumour": ("Dice of both", 3),
+         "tumour_ml": ("tumour (ml)", 1), "predicted_tumour_ml": ("predicted (ml)", 1)}
+#: How the table is shown: one row can be chosen, whole, and the case has room below.
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 6, "lengthMenu": [6, 20, 100], "order": [],
+         "classes": "display compact", "style": "width:100%", "autoWidth": False}
 #: So many runs have a line each in the legend; of more, each loss has.
 NAMED = 14
 
@@ -137,8 +139,7 @@ class RunBrowser(widgets.VBox):
         self.pictures = {name: widgets.HTML() for name in ("curves", "scores", "pairs")}
         self.heading, self.picture, self.viewer = widgets.HTML("Choose a row."), widgets.HTML(), widgets.VBox()
         self.deeper = widgets.Button(description="In three planes and 3D", disabled=True, layout={"width": "auto"})
-        self.table = ITable(table_of_cases([]), select="single", showIndex=False, maxBytes=0, pageLength=8, order=[],
-                            classes="display compact nowrap")
+        self.table = ITable(table_of_cases([]), **TABLE)
         self.tabs = widgets.Tab([
             widgets.VBox([columns([self.measure]), self.pictures["curves"]]),
             widgets.VBox([columns([self.score]), self.pictures["scores"]]),
@@ -176,7 +177,7 @@ class RunBrowser(widgets.VBox):
         self._draw_curves()
         self._draw_scores()
         self.rows = table_of_cases(self.shown)
-        self.table.update(self.rows, selected_rows=[])
+        self.table.update(self.rows, selected_rows=[], **TABLE)
 
     def _draw_curves(self, _=None) -> None:
         self._show("curves", curves(self.shown, self.measure.value, self.simulated),
