@@ -53,17 +53,19 @@ import torch
 import torchio as tio
 from IPython.display import Markdown
 
-from kitsnb.data.cases import discover
+from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import spacing_of
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.metric.score import SCORES
-from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, load_subject, preprocess, preprocess_cases
+from kitsnb.preprocessing.prepare import Preprocessing, grid_ceiling, preprocess, preprocess_cases, subject_of
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import number, plural
+from kitsnb.training.volumes import load_volumes
+from kitsnb.viewing.augmentation import StrengthSlider, augmented
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
@@ -117,7 +119,7 @@ pd.DataFrame({
 
 # %%
 used = [case for case in cases if case.name in report["rows"]]
-subject = load_subject(used[0], accept)
+subject = subject_of(used[0], accept)
 native, affine = reorient(subject["imaging"].numpy()[0], subject["imaging"].affine)
 labels, _ = reorient(subject["segmentation"].numpy()[0], subject["segmentation"].affine)
 middle = int((labels == 2).sum((1, 2)).argmax()) if (labels == 2).any() else native.shape[0] // 2
@@ -142,7 +144,7 @@ ways = {
 sample = used[:: max(1, len(used) // 6)][:6]
 table = []
 for case in sample:
-    original = load_subject(case, accept)
+    original = subject_of(case, accept)
     label = original["segmentation"]
     array = label.numpy()[0]
     own = spacing_of(reorient(array, label.affine)[1])  # (slice, height, width)
@@ -181,7 +183,20 @@ for axes, (heading, shown) in zip(pair, {"before": prepared, transform.name: tra
 figure
 
 # %% [markdown]
-# ## 2.5 What we saw
+# ## 2.5 What training does instead
+#
+# A transform of torchio resamples a volume and gives back a volume; training composes crop, scaling, rotation, elastic deformation
+# and mirror into one grid of coordinates and interpolates each patch once (one `grid_sample`), then changes its intensities. Above
+# patches as they are, below as the seed paper's augmentation leaves them; by hand with a slider of its strength, for the same random
+# numbers.
+
+# %%
+volume, = load_volumes([Case(build.preprocessed / used[0].name)])
+shown = augmented if by_runner else StrengthSlider
+shown(volume, report["spacing"], simulated=simulated)
+
+# %% [markdown]
+# ## 2.6 What we saw
 
 # %%
 imaging = prepared["imaging"].numpy()

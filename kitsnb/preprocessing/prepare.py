@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,6 +55,28 @@ def load_subject(case: Case, accept: Accept | None = None) -> tio.Subject:
     kinds = {"imaging": tio.ScalarImage}
     return tio.Subject(name=case.name, **{name: kinds.get(name, tio.LabelMap)(tensor=_tensor(array), affine=affine)
                                           for name, array in arrays.items()})
+
+
+def subject_of(case: Case, accept: Accept | None = None) -> tio.Subject:
+    """``load_subject`` as torchio's users know it: nothing is read, or refused, before an image is looked at.
+
+    So a ``tio.SubjectsDataset`` of all cases costs nothing until it is asked for one.
+    """
+    read: dict[str, tio.Image] = {}
+
+    def reader(name: str) -> Callable:
+        def of_file(_) -> tuple[Tensor, np.ndarray]:
+            if name not in read:  # all are read at once, since they are checked against each other
+                read.update(load_subject(case, accept).get_images_dict(intensity_only=False))
+            image = read.pop(name)
+            return image.data, image.affine
+        return of_file
+
+    files = {"imaging": case.imaging, "segmentation": case.segmentation}
+    files |= {ORGANS: case.organs} if case.organs.is_file() else {}
+    return tio.Subject(name=case.name, **{
+        name: (tio.ScalarImage if name == "imaging" else tio.LabelMap)(path, reader=reader(name), verify_path=False)
+        for name, path in files.items()})
 
 
 def _tensor(array: np.ndarray) -> Tensor:

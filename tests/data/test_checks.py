@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torchio as tio
 from helpers import broken_cases
 from helpers.broken_cases import AFFINE, CORRUPTIONS, SHAPE, lose_the_tail, make_case, write
 
@@ -18,7 +19,7 @@ from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import Accept, check_case, check_cases, missing_from_split, read_case
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
 from kitsnb.files import ROOT
-from kitsnb.preprocessing.prepare import load_subject
+from kitsnb.preprocessing.prepare import load_subject, subject_of
 
 
 @pytest.fixture
@@ -271,6 +272,21 @@ def test_subject(case):
     assert subject["imaging"].data.numpy().dtype == imaging.dtype and subject["segmentation"].data.numpy().dtype == np.uint8
     np.testing.assert_array_equal(subject["imaging"].data[0].numpy(), imaging)
     np.testing.assert_allclose(subject["segmentation"].affine, affine)
+
+
+def test_a_transform_of_torchio_takes_a_subject_that_is_not_read_yet(case, monkeypatch):
+    seen = []
+    monkeypatch.setattr(checks, "read_nifti", lambda path, *rest: (seen.append(path.name), read_nifti(path, *rest))[1])
+    subject = subject_of(case)
+    assert not seen
+    flipped = tio.Flip("Left")(subject)
+    assert sorted(seen) == ["imaging.nii.gz", "segmentation.nii.gz"]
+    axis = flipped["imaging"].axis_name_to_index("Left")
+    for name, array in zip(("imaging", "segmentation"), read_case(case)):
+        np.testing.assert_array_equal(flipped[name].data[0].numpy(), np.flip(array, axis))
+    case.imaging.unlink()
+    with pytest.raises(CaseError, match="case_00007"):
+        subject_of(case).load()
 
 
 def test_all_that_the_split_lacks_is_named_at_once(tmp_path):
