@@ -35,7 +35,7 @@ def augmented(
     usual = augmentation or Augmentation()
     title = f"Patches as they are, and augmented at {strength:g} times the usual strength"
     figure, grid = canvas(title, (PAGE, 2.9), 2, PATCHES, simulated=simulated)
-    for row, (name, much) in zip(grid, {"as it is": None, "augmented": stronger}.items()):
+    for row, (name, much) in zip(grid, {"as it is": 0.0, "augmented": strength}.items()):
         sampler = PatchSampler([volume], size, 1, foreground=1.0, tumour=1.0, augmentation=with_strength(usual, much))
         row[0].set_ylabel(name)
         for step, axes in enumerate(row):
