@@ -72,11 +72,14 @@ def estimate(
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
     """Say what a profile will cost in time and memory; needs no data."""
+    from kitsnb.messages import console
     from kitsnb.workflow import cost
 
     checked = _load(profile, parameter, None, data_free=True)
     try:
-        print(cost.estimate(checked, workers=runs_at_a_time, tflops=tflops, seconds=cost.LONG if measure else 0))
+        with console().status("timing steps on this machine"):
+            said = cost.estimate(checked, workers=runs_at_a_time, tflops=tflops, seconds=cost.LONG if measure else 0)
+        print(said)
     except ValueError as error:
         sys.exit(str(error))
 

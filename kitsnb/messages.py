@@ -1,8 +1,19 @@
-"""Words for the reader of a terminal: what prints them, the nearest valid name, and how long something takes."""
+"""Words for the reader of a terminal: what prints them, a bar for what takes long, the nearest valid name, a duration."""
 
 import difflib
+import json
 import math
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+#: Names, in the environment, the file in which a step that no terminal shows says how far it is.
+PROGRESS = "KITSNB_PROGRESS"
+#: Held by the step whose bar is shown; the steps within it show none.
+_shown = threading.Lock()
 
 
 def console(**settings):
@@ -14,6 +25,29 @@ def console(**settings):
     from rich.console import Console
 
     return Console(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | settings)
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """``items`` one after the other, with a bar called ``what`` on a terminal, which goes when all are done.
+
+    Elsewhere, as in a notebook, nothing is printed; where the environment names a file ``PROGRESS``, that says what is done.
+    """
+    screen, file = console(), os.environ.get(PROGRESS)
+    if not (screen.is_terminal or file) or not _shown.acquire(blocking=False):
+        yield from items
+        return
+    try:
+        if screen.is_terminal:
+            from rich.progress import track
+
+            yield from track(items, what, total, console=screen, transient=True)
+            return
+        total = len(items) if total is None and hasattr(items, "__len__") else total
+        for done, item in enumerate(items, 1):
+            yield item
+            Path(file).write_text(json.dumps({"description": what, "completed": done, "total": total}))
+    finally:
+        _shown.release()
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

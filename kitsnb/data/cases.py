@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from kitsnb.data.nifti import CaseError
+from kitsnb.messages import progress
 
 Result = TypeVar("Result")
 
@@ -155,10 +156,10 @@ def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
 
 
 def for_each_case(
-    work: Callable[[Case], Result], cases: Iterable[Case], workers: int | None = None
+    work: Callable[[Case], Result], cases: Iterable[Case], workers: int | None = None, what: str = "cases"
 ) -> tuple[dict[str, Result], dict[str, str]]:
-    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core); and the refused
-    cases.
+    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core), under a bar
+    called ``what``; and the refused cases.
 
     A case for which it raises CaseError is refused with a warning, the reason is kept by its name, and the others go
     on. Any other error ends all, and so does Ctrl-C, as soon as the cases that are being worked on are done.
@@ -167,7 +168,7 @@ def for_each_case(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         jobs = {case.name: pool.submit(work, case) for case in cases}
         try:
-            for name, job in jobs.items():
+            for name, job in progress(jobs.items(), what):
                 try:
                     done[name] = job.result()
                 except CaseError as error:

@@ -15,6 +15,7 @@ import numpy as np
 
 from kitsnb.data.cases import Case, discover, select
 from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, corner_distance, read_nifti, spacing_of
+from kitsnb.messages import progress
 
 #: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
 TOLERANCE = 1e-3
@@ -96,8 +97,9 @@ def check_cases(
     cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None, workers: int = 2
 ) -> list[CaseReport]:
     """``check_case`` of each, in their order, ``workers`` at a time (reading releases the interpreter's lock)."""
+    cases = list(cases)
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda case: check_case(case, imaging, accept), cases))
+        return list(progress(pool.map(lambda case: check_case(case, imaging, accept), cases), "checking", len(cases)))
 
 
 def missing_from_split(

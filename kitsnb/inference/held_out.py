@@ -19,6 +19,7 @@ from kitsnb.files import code_of, digest, read_receipt, write_receipt
 from kitsnb.inference import findings, sliding_window
 from kitsnb.inference.sliding_window import locate, only_in, predict_probabilities
 from kitsnb.inference.window import Window
+from kitsnb.messages import progress
 from kitsnb.metric import score, surface
 from kitsnb.metric.score import case_row, kits19_score
 from kitsnb.preprocessing import resampling
@@ -44,7 +45,7 @@ def predict_and_score(
         return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()}
                              for row in receipt["rows"]])
     rows = []
-    for prepared, native in pairs:
+    for prepared, native in progress(pairs, "predicting and scoring"):
         _, reference, affine = read_case(native, imaging=False, accept=accept)
         if accept.affine:
             affine = read_header(native.imaging).affine

@@ -10,6 +10,7 @@ from rich.table import Table
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import TOLERANCE, Accept, read_case
 from kitsnb.data.nifti import CaseError, corner_distance
+from kitsnb.messages import progress
 from kitsnb.metric.score import SCORES, case_row, summarise
 
 _NUMBER = re.compile(r"\d{5}")
@@ -54,7 +55,7 @@ def score_folder(predictions: Path, references: Path, accept: Accept | None = No
     """
     predicted, wanted = find_labels(predictions), find_labels(references)
     rows, refused = [], {}
-    for name in sorted(predicted | wanted):
+    for name in progress(sorted(predicted | wanted), "scoring"):
         try:
             rows.append({"case": name, **_score(name, predicted.get(name), wanted.get(name), accept)})
         except (CaseError, ValueError) as error:

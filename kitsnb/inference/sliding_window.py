@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kitsnb.data.nifti import spacing_of
 from kitsnb.inference.findings import KIDNEY_ML, chosen, find_body, find_pieces, kept_only
 from kitsnb.inference.window import Window
+from kitsnb.messages import progress
 from kitsnb.metric.surface import foreground_box
 
 #: Around kidneys that were located, in mm: what the coarse pass may have missed of them.
@@ -59,7 +60,7 @@ def slide(
     if box:
         wanted = [(w.start + i.start, w.stop + i.start) for w, i in zip(box, inside)]
         boxes = [b for b in boxes if all(s.start < stop and s.stop > start for s, (start, stop) in zip(b, wanted))]
-    for first in range(0, len(boxes), window.batch_size):
+    for first in progress(range(0, len(boxes), window.batch_size), "patches"):
         batch = boxes[first : first + window.batch_size]
         patches = padded[batch[0]][None] if len(batch) == 1 else torch.stack([padded[box] for box in batch])
         for box, values in zip(batch, function(patches[:, None])):

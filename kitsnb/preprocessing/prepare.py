@@ -166,7 +166,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     try:
         done, refused = for_each_case(
             lambda case: _write_case(case, folder / case.name, settings, accept, made_from[case.name]),
-            waiting, workers or min(MOST_WORKERS, os.cpu_count() or 1))
+            waiting, workers or min(MOST_WORKERS, os.cpu_count() or 1), "to the working grid")
     finally:
         torch.set_num_threads(threads)
     rows |= done

@@ -227,7 +227,7 @@ def write_hybrid(
             write_nifti(written.segmentation, labels, affine)
             write_receipt(written.folder, made_from)
 
-    done, refused = for_each_case(write, discover(source), workers)
+    done, refused = for_each_case(write, discover(source), workers, "simulating CT")
     for found in target.glob(f"case_*/{RECEIPT}"):  # what was written here and is no longer wanted
         if found.parent.name not in done:
             shutil.rmtree(found.parent)

@@ -146,5 +146,5 @@ def write_dataset(folder: str | Path, count: int, seed: int, first: int = 0) -> 
         write_nifti(case.segmentation, phantom.segmentation, phantom.affine)
 
     cases = [Case(Path(folder) / f"case_{number:05d}") for number in range(first, first + count)]
-    for_each_case(write, cases)
+    for_each_case(write, cases, what="simulating CT")
     return cases

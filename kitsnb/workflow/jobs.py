@@ -39,7 +39,7 @@ class Job:
     run: Path | None = None  # folder of a training run, kept for going on
 
     def path(self, stamps: Path, kind: str) -> Path:
-        """Where the job's stamp ("json"), "task", "result", "mark", "log" or "failed" lies."""
+        """Where the job's stamp ("json"), "task", "result", "mark", "progress", "log" or "failed" lies."""
         return stamps / f"{self.name}.{kind}"
 
     def own_files(self, folders: tuple[Path, ...]) -> list[Path]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitsnb.files import ROOT, read_json, write_json
+from kitsnb.messages import PROGRESS
 from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job
 from kitsnb.workflow.progress import read_history
@@ -136,12 +137,13 @@ class Launcher:
 
     def start(self, one: Going) -> Going:
         """The next process of a job."""
-        job, environment = one.job, dict(os.environ)
+        job = one.job
+        environment = os.environ | {PROGRESS: str(job.path(self.folder, "progress"))}
         one.attempt, one.began = one.attempt + 1, one.began or time.monotonic()
         one.gpus = self.free.pop() if self.free else None
         if one.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = one.gpus
-        for kind in ("result", "mark", *(["log"] if one.attempt == 1 else [])):
+        for kind in ("result", "mark", "progress", *(["log"] if one.attempt == 1 else [])):
             job.path(self.folder, kind).unlink(missing_ok=True)
         task = job.path(self.folder, "task")
         write_json(task, {

@@ -6,13 +6,14 @@ A run shows itself by ``history.csv`` and ``settings.json``; the process that ha
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -150,6 +151,15 @@ class Display:
                 self.say(epoch_line(state, row))
             self.shown[state.job.name] = len(state.history)
         return states
+
+
+@contextmanager
+def bar(job: Job, stamps: Path, console: Console) -> Iterator[Callable[[], None]]:
+    """On a terminal, how long ``job`` takes already and how far its step is; yields what looks anew."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("starting", total=None)
+        yield lambda: shown.update(task, **read_json(job.path(stamps, "progress")))
 
 
 def watch(profile: Profile, *, once: bool = False, console: Console | None = None, seconds: float = 2.0) -> None:

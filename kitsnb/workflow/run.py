@@ -19,7 +19,7 @@ from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.progress import Display, read_history
+from kitsnb.workflow.progress import Display, bar, read_history
 from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
 
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
@@ -121,7 +121,8 @@ class Run:
         key, figures, began = self.prepare(job, reason), self.profile.build.figures, time.monotonic()
         before = {path: file_state(path) for path in files_below(figures)}
         if job.notebook:
-            [(_, failure, _)] = Launcher(self.stamps).run([job])
+            with bar(job, self.stamps, self.console) as tick:
+                [(_, failure, _)] = Launcher(self.stamps, tick=tick).run([job])
         else:
             failure = compile_paper(job)
         drawn = [path for path in files_below(figures) if before.get(path) != file_state(path)]

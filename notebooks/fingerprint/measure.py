@@ -104,7 +104,7 @@ def measure_cases(
     A case that cannot be used is refused with its reason and does not stop the others. ValueError where none is usable.
     """
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # who is refused, and why, is returned
-        measured, refused = for_each_case(lambda case: measure_case(case, imaging, accept), cases, workers)
+        measured, refused = for_each_case(lambda case: measure_case(case, imaging, accept), cases, workers, "measuring cases")
     if not measured:
         raise ValueError("no usable case\n" + "\n".join(f"{name}: {reason}" for name, reason in refused.items()))
     rows = list(measured.values())

@@ -1,10 +1,14 @@
 """The runner with dummy notebooks: strictness before a kernel starts, failures, dead kernels."""
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 
 from helpers.runner_at_hand import make
 
+from kitsnb import messages
 from kitsnb.workflow.profile import load
+from kitsnb.workflow.progress import bar
 from kitsnb.workflow.run import run_profile
 
 #: Trains in no time.
@@ -77,3 +81,12 @@ def test_an_output_folder_that_cannot_be_written_is_said_before_anything_runs(tm
     assert run_profile(load(path, notebooks=notebooks, build=str(tmp_path / "build"))) == 1
     said = capfd.readouterr().out
     assert "No space left" in said and "done in" not in said
+
+
+def test_a_stage_shows_how_far_it_is(tmp_path):
+    job, stream = SimpleNamespace(path=lambda folder, kind: folder / kind), io.StringIO()
+    with bar(job, tmp_path, messages.console(file=stream, force_terminal=True, width=100)) as tick:
+        tick()  # before the notebook says anything
+        (tmp_path / "progress").write_text('{"description": "simulating CT", "completed": 3, "total": 4}')
+        tick()
+    assert "starting" in stream.getvalue() and "simulating CT" in stream.getvalue() and "75%" in stream.getvalue()
