@@ -1,16 +1,15 @@
 """A paper on loss functions for kidney and kidney-tumour segmentation (KiTS19) that you can run.
 
-* `run quick`: the whole paper on simulated CT, in minutes; `run quick --why` says what that would do
-* `download`, `check`, `estimate kits19`, `run kits19`: the same on the real data, after a look at what it costs
-* `predict`: labels for new CT, by a network that was trained; `score`: a folder of labels against another
-* `show`: CT in the browser, with the labels that there are
-* `show`: a CT in the browser, with the labels that there are
+New here? `run quick` makes the whole paper on simulated CT, in minutes and without data; `show build/quick` then shows its
+cases. With KiTS19's data the order is `download`, `check`, `estimate kits19`, `run kits19`.
 
-Each command explains its options with `--help`.
+Each command explains itself, with an example: `python -m kitsnb run --help`.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,8 @@ import typer
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
+#: Groups of the menu, in its order.
+PAPER, DATA, LOOK, NEW = "Make the paper", "Data", "Look", "New CT"
 ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or your own file")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
 AtATime = Annotated[int | None, typer.Option(min=1, help="trainings at a time; else one a GPU, or one a core")]
@@ -28,7 +29,7 @@ BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all 
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
 
 
-@app.command()
+@app.command(rich_help_panel=PAPER)
 def run(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
@@ -39,7 +40,12 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="also what is up to date; keeps finished trainings")] = False,
     build: BuildFolder = None,
 ):
-    """Bring all notebooks and the paper of a profile up to date."""
+    """Bring all notebooks and the paper of a profile up to date.
+
+    What is up to date is not run again, and what was interrupted goes on. The paper is build/PROFILE/paper.pdf.
+
+    Example: `python -m kitsnb run quick -p training.epochs=30`
+    """
     from kitsnb.messages import nearest
     from kitsnb.workflow.profile import STAGES
     from kitsnb.workflow.run import run_profile
@@ -50,20 +56,23 @@ def run(
     sys.exit(run_profile(checked, runs_at_a_time=runs_at_a_time, launch=launch, only=only, force=force, dry=why))
 
 
-@app.command()
+@app.command(rich_help_panel=PAPER)
 def watch(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
     once: Annotated[bool, typer.Option("--once", help="print the table and end, for logs")] = False,
     build: BuildFolder = None,
 ):
-    """Show the training runs of a profile, live, from any terminal."""
+    """Show the training runs of a profile, live, from any terminal.
+
+    Example: `python -m kitsnb watch quick`
+    """
     from kitsnb.workflow.progress import watch as show
 
     show(_load(profile, parameter, build), once=once)
 
 
-@app.command()
+@app.command(rich_help_panel=PAPER)
 def estimate(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
@@ -71,20 +80,20 @@ def estimate(
     tflops: Annotated[float | None, typer.Option(min=0.001, help="sustained rate, instead of the assumed one")] = None,
     measure: Annotated[bool, typer.Option(help="time a few steps on this machine, some 12 seconds")] = True,
 ):
-    """Say what a profile will cost in time and memory; needs no data."""
+    """Say what a profile will cost in time and memory; needs no data.
+
+    Example: `python -m kitsnb estimate kits19 --runs-at-a-time 4`
+    """
     from kitsnb.messages import console
     from kitsnb.workflow import cost
 
     checked = _load(profile, parameter, None, data_free=True)
-    try:
-        with console().status("timing steps on this machine"):
-            said = cost.estimate(checked, workers=runs_at_a_time, tflops=tflops, seconds=cost.LONG if measure else 0)
-        print(said)
-    except ValueError as error:
-        sys.exit(str(error))
+    with plainly(), console().status("timing steps on this machine"):
+        said = cost.estimate(checked, workers=runs_at_a_time, tflops=tflops, seconds=cost.LONG if measure else 0)
+    print(said)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
     cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
@@ -92,19 +101,22 @@ def download(
     labels_address: Address = None,
     imaging_address: Address = None,
 ):
-    """Download KiTS19 from its official sources, or go on with it; exit status 1 when a file failed."""
+    """Download KiTS19 from its official sources, or go on with it.
+
+    Exit status 1 when a file failed; the same command tries again.
+
+    Example: `python -m kitsnb download --to kits19 --cases 0-9`
+    """
     from kitsnb.data import download as source
 
-    try:
+    with plainly():
         numbers = None if cases is None else source.parse_cases(cases)
         failures = source.download(to, numbers, labels_only, labels_address or source.LABELS_ADDRESS,
                                    imaging_address or source.IMAGING_ADDRESS)
-    except ValueError as error:
-        sys.exit(f"--cases {cases}: {error}")
     sys.exit(1 if failures else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA)
 def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
     labels_only: LabelsOnly = False,
@@ -113,16 +125,18 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="a list for programs instead of a table")] = False,
     workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
 ):
-    """Read every case of a folder from end to end; exit status 1 when one cannot be used, 2 when none is there."""
+    """Read every case of a folder from end to end, and say which cannot be used and why.
+
+    Exit status 1 when one cannot be used, 2 when none is there.
+
+    Example: `python -m kitsnb check kits19`
+    """
     from kitsnb.data.cases import discover, skipped
     from kitsnb.data.checks import Accept, check_cases
 
-    try:
+    with plainly(status=2):
         accept = Accept(parse_label_map(label_map), accept_affine)
         reports = check_cases(discover(folder), not labels_only, accept, workers)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
@@ -147,7 +161,7 @@ def parse_label_map(pairs: list[str]) -> dict[int, int]:
         raise ValueError(f"--label-map {' '.join(pairs)}: must read OLD=NEW, as in 3=1") from None
 
 
-@app.command()
+@app.command(rich_help_panel=NEW)
 def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
@@ -157,35 +171,39 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="also what is up to date")] = False,
     picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
-    """Label kidneys and tumours in new CT with the network of a run; exit status 1 when one cannot be used."""
-    from kitsnb.data.nifti import CaseError
+    """Label kidneys and tumours in new CT with the network of a run.
+
+    Exit status 1 when a CT cannot be used.
+
+    Example: `python -m kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
+    """
     from kitsnb.inference.predict import Options, main
 
-    try:
+    with plainly():
         status = main(imaging, run, output, Options(locate, keep_components), force=force, pictures=picture)
-    except (CaseError, FileNotFoundError) as error:
-        sys.exit(str(error))
     sys.exit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=NEW)
 def score(
     predictions: Annotated[Path, typer.Argument(help="folder of label files, such as prediction_00210.nii.gz")],
     references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files named alike")],
     label_map: LabelMap = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="for programs, with distances and volumes")] = False,
 ):
-    """Score predictions as the challenge does; exit status 1 when a case has no score, 2 when none has."""
+    """Score a folder of label files against another, as the challenge does.
+
+    Exit status 1 when a case has no score, 2 when none has.
+
+    Example: `python -m kitsnb score predictions kits19`
+    """
     from kitsnb.data.checks import Accept
     from kitsnb.files import plain
     from kitsnb.inference.score import score_folder, score_table
     from kitsnb.messages import console
 
-    try:
+    with plainly(status=2):
         found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     if as_json:
         print(json.dumps(plain(found), indent=1))
     else:
@@ -195,27 +213,7 @@ def score(
     sys.exit(0 if not found["refused"] else 1 if found["cases"] else 2)
 
 
-@app.command()
-def show(
-    ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT (.nii.gz, .nii), a folder case_XXXXX or one of them, or a build")],
-    label: Annotated[Path | None, typer.Option(help="labels of that CT; a case of a folder has its own")] = None,
-    prediction: Annotated[Path | None, typer.Option(help="labels by a network; of a folder the folder, or a run's")] = None,
-    label_map: LabelMap = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
-    opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
-):
-    """Look at a CT in the browser, in planes and 3D with the labels over it, until Ctrl-C."""
-    from kitsnb.data.checks import Accept
-    from kitsnb.viewing.show import show as serve
-
-    try:
-        serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
-
-
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def show(
     ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT (.nii.gz, .nii), a case, a folder of cases, or a build")],
     label: Annotated[Path | None, typer.Option(help="labels of that CT; a case brings its own")] = None,
@@ -225,24 +223,36 @@ def show(
     port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
     opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
 ):
-    """Look at CT in the browser, in three planes and 3D with the labels over it, until Ctrl-C."""
+    """Look at CT in the browser, in three planes and 3D with the labels over it.
+
+    The page is served by this machine until Ctrl-C; --output keeps it.
+
+    Example: `python -m kitsnb show build/quick --prediction build/quick/runs/dice-seed0`
+    """
     from kitsnb.data.checks import Accept
     from kitsnb.viewing.show import show as serve
 
-    try:
+    with plainly():
         serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
 
 
 def _load(profile: Path, parameters: list[str], build: str | None, data_free: bool = False):
     """The checked profile; else the process ends with everything that is wrong with it."""
-    from kitsnb.workflow.profile import ProfileError, load
+    from kitsnb.workflow.profile import load
 
-    try:
+    with plainly():
         return load(profile, parameters, build=build, data_free=data_free)
-    except ProfileError as error:
-        sys.exit(str(error))
+
+
+@contextmanager
+def plainly(status: int = 1) -> Iterator[None]:
+    """What is wrong with what was given, or with its files, ends the process in plain words, with ``status``."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        file = getattr(error, "filename", None)
+        print(f"{file}: {error.strerror}" if file else error, file=sys.stderr)
+        sys.exit(status)
 
 
 if __name__ == "__main__":
