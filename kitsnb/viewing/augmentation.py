@@ -62,6 +62,4 @@ class StrengthSlider(widgets.VBox):
     def draw(self) -> None:
         volume, spacing, simulated, augmentation = self.drawn
         figure = augmented(volume, spacing, simulated, self.strength.value, augmentation)
-        self.picture.value = Picture(figure).html(
-            f"{PATCHES} patches in axial slices with outlines of kidney and tumour, above as they are, below augmented at "
-            f"{self.strength.value:g} times the usual strength")
+        self.picture.value = Picture(figure).html()

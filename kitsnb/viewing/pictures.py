@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from kitsnb.drawing import alternative
+
 
 class Picture:
     """``figure`` as HTML, drawn anew at each call of ``html``.
@@ -25,8 +27,8 @@ class Picture:
         for artist in moving:
             artist.set_animated(True)
 
-    def html(self, alt: str) -> str:
-        """The figure as PNG in an ``img``; ``alt`` says what it shows."""
+    def html(self, alt: str | None = None) -> str:
+        """The figure as PNG in an ``img``; ``alt`` says what it shows, None: as ``alternative`` has it."""
         figure, stream = self.canvas.figure, io.BytesIO()
         limits = [(*axes.get_xlim(), *axes.get_ylim()) for axes in figure.axes]
         if limits != self.limits or not self.moving:
@@ -39,7 +41,7 @@ class Picture:
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "png", compress_level=1)
         data = base64.b64encode(stream.getbuffer()).decode()
-        return f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+        return f'<img style="max-width:100%" alt="{html.escape(alt or alternative(figure))}" src="data:image/png;base64,{data}">'
 
 
 def columns(controls: Sequence[widgets.Widget]) -> widgets.GridBox:

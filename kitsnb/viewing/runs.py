@@ -180,23 +180,18 @@ class RunBrowser(widgets.VBox):
         self.table.update(self.rows, selected_rows=[], **TABLE)
 
     def _draw_curves(self, _=None) -> None:
-        self._show("curves", curves(self.shown, self.measure.value, self.simulated),
-                   f"{self.measure.label} against the epoch, a line for each of {len(self.shown)} runs")
+        self.pictures["curves"].value = Picture(curves(self.shown, self.measure.value, self.simulated)).html()
 
     def _draw_scores(self, _=None) -> None:
-        self._show("scores", points(merged(self.shown), self.score.value, self.simulated),
-                   f"Dice of {self.score.label}: every case, and the mean of every loss with its interval")
+        self.pictures["scores"].value = Picture(points(merged(self.shown), self.score.value, self.simulated)).html()
 
     def _draw_pairs(self, _=None) -> None:
         if self.first.value is None or self.second.value is None:
             return
         scores, pair = merged(self.followed).set_index("case"), (self.first.value, self.second.value)
         one, other = (scores[scores.loss == title] for title in pair)
-        self._show("pairs", best_against_baseline(one, other, ["kidney", "tumour"], pair, self.simulated),
-                   f"{pair[0]} against {pair[1]}: kidney and tumour Dice, a line for each case")
-
-    def _show(self, name: str, figure: Figure, alt: str) -> None:
-        self.pictures[name].value = Picture(figure).html(alt)
+        figure = best_against_baseline(one, other, ["kidney", "tumour"], pair, self.simulated)
+        self.pictures["pairs"].value = Picture(figure).html()
 
     def _open(self, change: dict) -> None:
         """Show the case of the chosen row: label, prediction, and where they differ."""
@@ -215,7 +210,7 @@ class RunBrowser(widgets.VBox):
         said = f"{row['case']}, {run.name}: tumour Dice {row['tumour Dice']:.3f}"
         self.heading.value, self.deeper.disabled = f"<b>{html.escape(said)}</b>", False
         figure = gallery([(f"tumour Dice {row['tumour Dice']:.3f}", scan)], run.name, self.simulated)
-        self.picture.value = Picture(figure).html(f"{said}. Label, prediction and errors in one axial slice")
+        self.picture.value = Picture(figure).html(said + ": label, prediction and errors in one axial slice")
 
     def _browse(self, _) -> None:
         case, prediction = self.opened
