@@ -48,7 +48,8 @@ class SegmentationModule(pl.LightningModule):
             self.scores["training"].add(index, loss.detach(), logits.detach(), segmentation)
         return loss
 
-    def validation_step(self, number, _) -> None:
+    def validation_step(self, number, _) -> Tensor:
+        """Logits of a validation batch."""
         index = int(number) * self.ranks.size + self.ranks.rank
         there = index < len(self.validation)  # else a forward without use: every process must do as many, or the others wait
         batch = self.validation[index if there else 0]
@@ -56,6 +57,7 @@ class SegmentationModule(pl.LightningModule):
             loss, logits = self.step(*batch)
             if there:
                 self.scores["validation"].add(index, loss, logits, batch[1])
+        return logits
 
     def on_train_epoch_start(self) -> None:
         self.scores = {"training": PooledScores(), "validation": PooledScores()}

@@ -23,6 +23,7 @@ from kitsnb.training.devices import Ranks, device_of, end_with_parent, find_rank
 from kitsnb.training.history import History, best_row, has_stopped, performance
 from kitsnb.training.module import SegmentationModule, compile_in_place
 from kitsnb.training.patches import PatchSampler, fixed_patches
+from kitsnb.training.pictures import Pictures
 from kitsnb.training.precision import choose_precision, machine
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
@@ -35,7 +36,7 @@ NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None, "precision"
 def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict:
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; returns the run's summary.
 
-    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log.
+    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log with pictures.
     Interrupted at any moment, the same call ends as an uninterrupted one. With ``settings.devices`` above 1, each of the
     processes that torchrun or srun started makes this call; a process alone starts them.
     Raises ValueError where the folder holds another run, FloatingPointError that names the step where the loss is not finite.
@@ -58,8 +59,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
         held.enter_context(_threads(found["threads"]))
         facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads(),
                  "machine": machine()}
-        _fit(settings, training, validation, folder, [history, Checkpoints(folder / "checkpoints", history, belongs, facts)],
-             ranks, found["precision"])
+        callbacks = [history, Checkpoints(folder / "checkpoints", history, belongs, facts), Pictures()]
+        _fit(settings, training, validation, folder, callbacks, ranks, found["precision"])
         return summary(settings, {**facts, "rows": history.rows, "peak": history.peak})
 
 

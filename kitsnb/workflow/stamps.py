@@ -20,8 +20,8 @@ from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
 
 PACKAGE = ROOT / "kitsnb"
-#: Rooms and modules whose meaning decides what a training computes, and of these the one that only keeps it.
-COMPUTING, KEEPING = ("losses", "unet.py", "training"), "training/checkpoints.py"
+#: Rooms and modules whose meaning decides what a training computes, and of these those that only keep or show it.
+COMPUTING, KEEPING = ("losses", "unet.py", "training"), ("training/checkpoints.py", "training/pictures.py")
 #: Parameters that decide, beside the settings of training, which cases a run learns from.
 SPLIT = ("training", "validation", "excluded", "fold", "folds")
 

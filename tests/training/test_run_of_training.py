@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.files import ROOT
@@ -23,6 +25,7 @@ from kitsnb.training import run as training
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, load_network, locked
 from kitsnb.training.history import MEASURES, TIMING, Clock, History, has_stopped, performance
 from kitsnb.training.module import SegmentationModule, compile_in_place
+from kitsnb.training.pictures import EVERY
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
@@ -80,6 +83,17 @@ def test_a_run_writes_history_and_checkpoints(cases, tmp_path):
     assert summary["trainable_parameters"] == sum(p.numel() for p in UNet3D(**TINY.network.model_dump()).parameters())
     assert summary["peak_memory_mb"] > 50 and summary["patches_per_second"] > 0 and 0 < summary["data_share"] < 1
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
+
+
+def test_tensorboard_gets_pictures_that_change_nothing(cases, tmp_path, monkeypatch):
+    settings = TINY.changed(epochs=EVERY + 1, steps_per_epoch=1)
+    train(settings, *cases, tmp_path / "with")
+    log = EventAccumulator(str(tmp_path / "with" / "logs" / "tensorboard")).Reload()
+    [name] = log.Tags()["images"]
+    assert [image.step for image in log.Images(name)] == [1, EVERY]
+    monkeypatch.setattr(training, "Pictures", Callback)
+    train(settings, *cases, tmp_path / "without")
+    assert_same_run(tmp_path / "with", tmp_path / "without")
 
 
 def test_the_loss_falls_on_a_patch_that_can_be_learnt(cases, tmp_path):
