@@ -1,5 +1,6 @@
 """The case browser of JupyterLab: a CT in three planes and 3D, and what an expert and a network drew on it."""
 
+import html
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -11,49 +12,47 @@ from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import heading
-from kitsnb.viewing.scan import LEGENDS, WINDOWS, Scan, as_nifti, find_scans, read_scan, thinned
+from kitsnb.viewing.pictures import columns
+from kitsnb.viewing.scan import LEGENDS, WINDOWS, as_nifti, find_scans, in_short, read_scan, thinned
 
 VIEWS = {"planes and 3D": SliceType.MULTIPLANAR, "axial": SliceType.AXIAL, "coronal": SliceType.CORONAL,
          "sagittal": SliceType.SAGITTAL, "3D": SliceType.RENDER}
-#: Voxels an axis that go to the browser: more take seconds to travel. HU at the pointer are those of the file itself.
-MOST = 256
-KEYS = "Click: cross-hair. Wheel: slices. Keys, after a click: H, L, J, K move the cross-hair, V changes the view."
+KEYS = "Click: cross-hair. Wheel: slices. Keys: arrows on a slider, as that of slices; H, L, J, K on the picture once clicked."
 
 
 class Browser(widgets.VBox):
-    """See ``browse``. ``scan`` is what is shown now."""
+    """See ``browse``. ``scan`` is what is shown now, ``at`` the voxel of the cross-hair."""
 
     def __init__(self, found: dict, label: str | Path | None, simulated: bool, accept: Accept | None, height: int):
         self.found, self.label, self.simulated, self.accept, self.scan = found, label, simulated, accept, None
         self.view = NiiVue(height=height, multiplanar_show_render=ShowRender.ALWAYS, is_colorbar=False,
                            back_color=(0, 0, 0, 1), crosshair_color=(1, 1, 1, 0.6), crosshair_width=0.5,
-                           is_radiological_convention=True)
-        self.view.on_location_change(self._say_where)
+                           is_radiological_convention=True, sagittal_nose_left=True)
+        self.view.on_location_change(self._moved)
         self.case = widgets.Dropdown(options=list(found), description="case")
-        self.facts, self.where = widgets.HTML(), widgets.HTML("HU and label at the cross-hair: click into a picture")
+        self.slice_type = widgets.Dropdown(options=list(VIEWS), description="view")
+        self.slice = widgets.IntSlider(1, min=1, max=1, description="slice")
+        self.window = widgets.IntRangeSlider(value=WINDOWS["soft tissue"], min=-1024, max=2000, readout=False)
         self.preset = widgets.ToggleButtons(options=list(WINDOWS), style={"button_width": "auto"})
-        self.window = widgets.IntRangeSlider(
-            value=WINDOWS["soft tissue"], min=-1024, max=2000, description="window (HU)",
-            style={"description_width": "90px"}, layout={"width": "440px"})
-        self.slice_type = widgets.Dropdown(options=list(VIEWS), description="view", layout={"width": "220px"})
-        self.opacity = {name: widgets.FloatSlider(0.5 if name == "label" else 0.0, min=0, max=1, step=0.05,
-                                                  description=name, layout={"width": "300px"}) for name in LEGENDS}
+        self.opacity = {kind: widgets.FloatSlider(0.5 if kind == "label" else 0.0, min=0, max=1, step=0.05, description=kind)
+                        for kind in LEGENDS}
+        self.facts, self.where = widgets.HTML(), widgets.HTML()
         self._connect()
         entries = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
-        legend = widgets.HTML(" ".join(_patch(*entry) for entry in entries))
-        rows = [[self.case, self.slice_type], [self.facts], [self.preset, self.window], list(self.opacity.values()),
-                [legend], [self.view], [self.where]]
-        boxes = [widgets.HBox(row, layout={"flex_flow": "row wrap"}) if len(row) > 1 else row[0] for row in rows]
-        super().__init__([*boxes, widgets.HTML(f"<small>{KEYS}</small>")])
+        legend = " ".join(f'<span style="color:{colour}">&#9632;</span> {name}' for name, colour in entries)
+        controls = columns([self.case, self.slice_type, self.slice, self.window, *self.opacity.values()], "110px")
+        super().__init__([self.facts, controls, self.preset, widgets.HTML(legend), self.view, self.where,
+                          widgets.HTML(f"<small>{KEYS}</small>")])
         self.choose(self.case.value)
 
     def _connect(self) -> None:
         self.case.observe(lambda change: self.choose(change["new"]), "value")
+        self.slice.observe(lambda change: self._turn_to(change["new"] - 1), "value")
         self.preset.observe(lambda change: setattr(self.window, "value", WINDOWS[change["new"]]), "value")
         self.window.observe(lambda change: self._set_window(), "value")
         self.slice_type.observe(lambda change: self.view.set_slice_type(VIEWS[change["new"]]), "value")
-        for slider in self.opacity.values():
-            slider.observe(lambda change: self._set_opacity(), "value")
+        for kind, slider in self.opacity.items():
+            slider.observe(lambda change, kind=kind: self._set_opacity(kind), "value")
 
     def choose(self, name: str) -> None:
         """Show another case; one that cannot be read is named with its reason, and the one before stays."""
@@ -61,45 +60,67 @@ class Browser(widgets.VBox):
         try:
             self.scan = read_scan(case, self.label, prediction, self.accept)
         except CaseError as error:
-            self.facts.value = f"<b>{error}</b>"
+            self.facts.value = f"<b>{html.escape(str(error))}</b>"
             return
-        facts = " · ".join(f"{key}: {value}" for key, value in self.scan.facts.items())
-        self.facts.value = f"<b>{heading(self.scan.name, self.simulated)}</b> · {facts}"
-        self.view.load_volumes(self._volumes(self.scan))
-        for name, slider in self.opacity.items():
-            slider.disabled = name not in self.scan.layers
-        self._set_opacity()
-        self.view.scene.crosshair_pos = self.scan.centre_fraction
+        self.facts.value = f"<b>{heading(self.scan.name, self.simulated)}</b> · {html.escape(in_short(self.scan))}"
+        seen = [kind for kind in self.scan.layers if self.opacity[kind].value]
+        self.view.volumes = []  # else niivue draws the old ones with the new ones first
+        self.view.volumes = [self._volume(kind) for kind in ("imaging", *seen)]
+        for kind, slider in self.opacity.items():
+            slider.disabled = kind not in self.scan.layers
+        self._set_window()
+        self.at, self.slice.max = self.scan.centre, len(self.scan.imaging)
+        self._look()
 
-    def _volumes(self, scan: Scan) -> list[Volume]:
-        imaging, layers, affine = thinned(scan, MOST)
-        low, high = self.window.value
-        shown = [Volume(data=as_nifti(imaging, affine), name="ct.nii", colormap="gray", opacity=1.0, cal_min=low,
-                        cal_max=high, colorbar_visible=False)]
-        for name, array in layers.items():
-            volume = Volume(data=as_nifti(array, affine), name=f"{name}.nii", opacity=0.0, colorbar_visible=False)
-            volume.set_colormap_label(_colours(LEGENDS[name]))
-            shown.append(volume)
-        return shown
+    def _volume(self, kind: str) -> Volume:
+        """CT or a layer as niivue takes it. Each that it holds costs time: a layer that nobody sees waits here."""
+        array, affine = thinned(self.scan, kind)
+        volume = Volume(data=as_nifti(array, affine), name=f"{kind}.nii", colormap="gray", cal_min=0, cal_max=3,
+                        colorbar_visible=False)
+        if kind == "imaging":
+            volume.opacity = 1.0
+            volume.cal_min, volume.cal_max = map(float, self.window.value)
+        else:
+            volume.opacity = self.opacity[kind].value
+            volume.set_colormap_label(_colours(LEGENDS[kind]))
+        return volume
+
+    def _set_opacity(self, kind: str) -> None:
+        shown = next((volume for volume in self.view.volumes if volume.name == f"{kind}.nii"), None)
+        if shown:
+            shown.opacity = self.opacity[kind].value
+        elif kind in self.scan.layers:
+            self.view.add_volume(self._volume(kind))
 
     def _set_window(self) -> None:
-        if self.view.volumes:
-            self.view.volumes[0].cal_min, self.view.volumes[0].cal_max = map(float, self.window.value)
+        self.window.description = "{} to {} HU".format(*self.window.value)
+        for volume in self.view.volumes[:1]:
+            volume.cal_min, volume.cal_max = map(float, self.window.value)
 
-    def _set_opacity(self) -> None:
-        for volume in self.view.volumes[1:]:
-            volume.opacity = self.opacity[volume.name.removesuffix(".nii")].value
+    def _turn_to(self, index: int) -> None:
+        """The slider was moved, by the reader or after the cross-hair."""
+        if index != self.at[0]:
+            self.at = (index, *self.at[1:])
+            self._look()
 
-    def _say_where(self, place: dict) -> None:
-        mm = np.asarray(place["mm"][:3])
-        at = tuple(np.rint(np.linalg.inv(self.scan.affine) @ [*mm, 1])[:3].astype(int))
-        if not all(0 <= n < size for n, size in zip(at, self.scan.imaging.shape)):
-            return
-        said = [f"slice {at[0] + 1} of {self.scan.imaging.shape[0]}", f"{self.scan.imaging[at]:.0f} HU"]
+    def _look(self) -> None:
+        self.view.scene.crosshair_pos = self.scan.fraction(self.at)
+        self._say_where()
+
+    def _moved(self, place: dict) -> None:
+        """The cross-hair was moved in the picture."""
+        at = np.rint(np.linalg.inv(self.scan.affine) @ [*place["mm"][:3], 1])[:3].astype(int)
+        if (0 <= at).all() and (at < self.scan.imaging.shape).all():
+            self.at = tuple(at.tolist())
+            self._say_where()
+
+    def _say_where(self) -> None:
+        self.slice.value = self.at[0] + 1
+        said = [f"{self.scan.imaging[self.at]:.0f} HU"]
         for name, array in self.scan.layers.items():
-            number = int(array[at])
+            number = int(array[self.at])
             said.append(f"{name}: {LEGENDS[name][number][0] if number else 'none'}")
-        self.where.value = " · ".join(said)
+        self.where.value = f"At the cross-hair: {' · '.join(said)}"
 
 
 def browse(
@@ -126,7 +147,3 @@ def _colours(legend: dict[int, tuple[str, str]]) -> dict:
     red, green, blue = ([0, *channel] for channel in zip(*rgb))
     return {"R": red, "G": green, "B": blue, "A": [0, *(255 for _ in rgb)], "I": [0, *legend],
             "labels": ["", *(name for name, _ in legend.values())]}
-
-
-def _patch(name: str, colour: str) -> str:
-    return f'<span style="color:{colour}">&#9632;</span> {name}'

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 
 from kitsnb.drawing import heading
 from kitsnb.files import write_atomic, write_json
-from kitsnb.viewing.scan import LEGENDS, WINDOWS, Scan, as_nifti, thinned
+from kitsnb.viewing.scan import LEGENDS, MOST, WINDOWS, Scan, as_nifti, in_short, thinned
 from kitsnb.viewing.still import montage
 
 PAGES = Path(__file__).parent / "pages"
@@ -19,11 +19,11 @@ NIIVUE = Path(ipyniivue.__file__).parent / "static" / "widget.js"
 
 
 def write_viewer(
-    folder: Path, scans: Iterable[Scan], title: str, *, simulated: bool = False, most: int = 256, back: str = ""
+    folder: Path, scans: Iterable[Scan], title: str, *, simulated: bool = False, most: float = MOST, back: str = ""
 ) -> Path:
     """Write a page that shows ``scans``, with all that it needs, to ``folder``; returns its address there.
 
-    No axis of a volume keeps more than ``most`` voxels. ``back`` is the address of a page that the viewer belongs to.
+    Volumes keep at most ``most`` voxels. ``back`` is the address of a page that the viewer belongs to.
     Scans are read one after the other, so a generator keeps memory small. ValueError where there is none.
     """
     cases = [_write_scan(folder, scan, simulated, most) for scan in scans]
@@ -42,21 +42,18 @@ def write_viewer(
     return folder / "index.html"
 
 
-def _write_scan(folder: Path, scan: Scan, simulated: bool, most: int) -> dict:
+def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
     """The files of one case; what the page has to know of it."""
-    imaging, layers, affine = thinned(scan, most)
-    files = {"imaging": imaging, **layers}
-    for kind, array in files.items():
-        write_atomic(folder / f"{scan.name}" / f"{kind}.nii.gz", gzip.compress(as_nifti(array, affine), 6, mtime=0))
-    picture = folder / scan.name / "still.png"
-    montage(scan, simulated).savefig(picture, dpi=100)
-    facts = "; ".join(f"{name}: {fact}" for name, fact in scan.facts.items())
+    for kind in ("imaging", *scan.layers):
+        content = gzip.compress(as_nifti(*thinned(scan, kind, most)), 6, mtime=0)
+        write_atomic(folder / scan.name / f"{kind}.nii.gz", content)
+    montage(scan, simulated).savefig(folder / scan.name / "still.png", dpi=100)
     title = heading(scan.name, simulated)
     return {
-        "name": scan.name, "title": title, "centre": scan.centre_fraction, "facts": facts,
-        "imaging": f"{scan.name}/imaging.nii.gz",
-        "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in layers}, "still": f"{scan.name}/still.png",
-        "alt": f"{title}: axial, coronal and sagittal sections with contours of {' and '.join(layers) or 'nothing'}",
+        "name": scan.name, "title": title, "centre": scan.fraction(scan.centre), "facts": in_short(scan, most),
+        "imaging": f"{scan.name}/imaging.nii.gz", "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in scan.layers},
+        "still": f"{scan.name}/still.png",
+        "alt": f"{title}: axial, coronal and sagittal sections, with {' and '.join(scan.layers) or 'nothing'} drawn on them",
     }
 
 

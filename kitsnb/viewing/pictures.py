@@ -44,8 +44,8 @@ class Picture:
         return f'<img style="max-width:100%" alt="{html.escape(alt or alternative(figure))}" src="data:image/png;base64,{data}">'
 
 
-def columns(controls: Sequence[widgets.Widget]) -> widgets.GridBox:
-    """``controls`` side by side, in as many columns as there is room for."""
+def columns(controls: Sequence[widgets.Widget], described: str = "125px") -> widgets.GridBox:
+    """``controls`` side by side, in as many columns as there is room for; their descriptions are ``described`` wide."""
     for one in controls:
-        one.layout.width, one.style.description_width = "auto", "125px"
+        one.layout.width, one.style.description_width = "auto", described
     return widgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, minmax(265px, 1fr))"})

@@ -1,5 +1,6 @@
 """What is looked at: one CT with the labels that an expert and a network gave it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from kitsnb.preprocessing.resampling import reorient
 
 #: Windows in HU, by the name that a reader chooses them by. The clip window is the seed paper's.
 WINDOWS = {"soft tissue": (-160, 240), "clip window": (-79, 304), "bone": (-450, 1050)}
+#: Voxels that go to a browser: more take seconds to travel and to draw where there is no graphics card.
+MOST = 4e6
 #: Values of the layers, and their colours: labels, and what is wrong with a prediction.
 LEGENDS = {
     "label": {1: ("kidney", COLOURS["kidney"]), 2: ("tumour", COLOURS["tumour"])},
@@ -73,20 +76,15 @@ class Scan:
         at = int(wanted.sum((1, 2)).argmax())
         return at, *(int(np.median(found)) for found in np.nonzero(wanted[at]))
 
-    @property
-    def centre_fraction(self) -> list[float]:
-        """Where the centre lies between the scan's edges, 0 to 1 towards right, front and head, as niivue wants it."""
-        slices, height, width = ((at + 0.5) / n for at, n in zip(self.centre, self.imaging.shape))
-        return [1 - width, 1 - height, 1 - slices]
+    def fraction(self, at: Sequence[int]) -> list[float]:
+        """Where voxel ``at`` lies between the edges, 0 to 1 towards right, front and head, as niivue wants it."""
+        return [1 - (index + 0.5) / n for index, n in zip(at, self.imaging.shape)][::-1]
 
 
 def errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """1 where foreground was missed, 2 where it was invented, 3 where kidney and tumour were taken for each other."""
-    found = np.zeros(label.shape, np.uint8)
-    found[(label > 0) & (prediction == 0)] = 1
-    found[(label == 0) & (prediction > 0)] = 2
-    found[(label > 0) & (prediction > 0) & (label != prediction)] = 3
-    return found
+    kind = np.uint8(1) + (label == 0) + np.uint8(2) * ((label > 0) & (prediction > 0))
+    return (label != prediction) * kind
 
 
 class Files(NamedTuple):
@@ -142,7 +140,8 @@ def find_scans(
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
         alone = path if path.is_file() else Case(path)
-        found = {path.name: alone} if path.is_file() or alone.imaging.is_file() else {one.name: one for one in discover(path)}
+        single = path.is_file() or alone.imaging.is_file()
+        found = {path.name: alone} if single else {case.name: case for case in discover(path)}
     else:
         found = {case.name: case for case in ([source] if isinstance(source, Case) else source)}
     folder = Path(predictions).expanduser() if predictions else None
@@ -156,13 +155,25 @@ def find_scans(
 
 def as_nifti(array: np.ndarray, affine: np.ndarray) -> bytes:
     """``array`` as the bytes of an uncompressed NIfTI file; HU as int16."""
-    kind = np.uint8 if array.dtype == np.uint8 else np.int16
-    return nib.Nifti1Image(np.clip(np.rint(array), -32768, 32767).astype(kind), affine).to_bytes()
+    if array.dtype not in (np.uint8, np.int16):
+        array = np.clip(np.rint(array), -32768, 32767).astype(np.int16)
+    return nib.Nifti1Image(array, affine).to_bytes()
 
 
-def thinned(scan: Scan, most: int) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Imaging, layers and affine with every n-th voxel only, so that no axis has more than ``most``."""
-    steps = [max(1, -(-n // most)) for n in scan.imaging.shape]
-    every = tuple(slice(None, None, step) for step in steps)
-    layers = {name: array[every] for name, array in scan.layers.items()}
-    return scan.imaging[every], layers, scan.affine @ np.diag([*steps, 1])
+def thinned(scan: Scan, kind: str, most: float = MOST) -> tuple[np.ndarray, np.ndarray]:
+    """``imaging`` or a layer with every n-th voxel only, so that at most ``most`` are left; and the affine of that.
+
+    It is along its finest axis that a scan is thinned first, so that voxels become cubes.
+    """
+    steps = np.ones(3, int)
+    while np.prod(-(-np.array(scan.imaging.shape) // steps)) > most:
+        steps[np.argmin(scan.spacing * steps)] += 1
+    array = scan.imaging if kind == "imaging" else scan.layers[kind]
+    return array[tuple(slice(None, None, step) for step in steps)], scan.affine @ np.diag([*steps, 1])
+
+
+def in_short(scan: Scan, most: float = MOST) -> str:
+    """The facts in a line, with the size of what is drawn where that is less than there is."""
+    drawn = thinned(scan, "imaging", most)[0].shape
+    left = {"drawn": f"{' x '.join(map(str, drawn))} of them"} if drawn != scan.imaging.shape else {}
+    return " · ".join(f"{name}: {fact}" for name, fact in (scan.facts | left).items())

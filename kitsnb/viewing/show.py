@@ -1,4 +1,4 @@
-"""A look at CT from a terminal: ``python -m kitsnb show CASE`` writes a viewer page and serves it to this machine alone."""
+"""A look at CT from a terminal: ``python -m kitsnb show CASE`` serves a viewer page to this machine alone."""
 
 import tempfile
 import webbrowser

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.scan import as_nifti, find_scans, read_scan, thinned
+from kitsnb.viewing.browse import browse
+from kitsnb.viewing.scan import WINDOWS, as_nifti, find_scans, in_short, read_scan, thinned
 from kitsnb.viewing.still import gallery, montage
 
 AFFINE = np.array([[0, 0, -8.0, 40], [0, -8.0, 0, 30], [-9.0, 0, 0, 60], [0, 0, 0, 1]])  # KiTS19's IPL
@@ -62,12 +63,13 @@ def test_a_label_of_another_ct_is_refused_by_name(folder):
 def test_what_goes_to_the_browser_keeps_hu_places_and_size(folder):
     ((case, _),) = find_scans(folder).values()
     scan = read_scan(case)
-    imaging, layers, affine = thinned(scan, 8)
-    assert max(imaging.shape) <= 8 and layers["label"].shape == imaging.shape
+    imaging, affine = thinned(scan, "imaging", 800)
+    assert 200 < imaging.size <= 800 and thinned(scan, "label", 800)[0].shape == imaging.shape
     read = nib.Nifti1Image.from_bytes(as_nifti(imaging, affine))
     assert np.array_equal(np.asarray(read.dataobj), imaging)
     step = [-(-n // m) for n, m in zip(scan.imaging.shape, imaging.shape)]
     assert np.allclose(affine @ [1, 1, 1, 1], scan.affine @ [*step, 1])
+    assert f"drawn: {imaging.shape[0]} x " in in_short(scan, 800) and "drawn" not in in_short(scan)
 
 
 def test_stills_draw_every_layer(folder):
@@ -76,3 +78,31 @@ def test_stills_draw_every_layer(folder):
     assert len(montage(scan, simulated=True).axes) == 9
     figure = gallery([("worst", scan), ("best", scan)], "Two cases", simulated=True)
     assert len(figure.axes) == 6 and "simulated" in figure.get_suptitle()
+
+
+def test_predictions_are_found_in_a_run_by_number_and_as_one_file(folder):
+    run, file = folder / "run", folder / "predictions" / "case_00007.nii.gz"
+    (run / "predictions").mkdir(parents=True)
+    named = file.rename(run / "predictions" / "prediction_00007.nii.gz")
+    for given in (run, run / "predictions", named):
+        assert find_scans(folder, given)["case_00007"][1] == named
+    (folder / "case_00008").mkdir()
+    with pytest.raises(ValueError, match="holds 2"):
+        find_scans(folder, named)
+
+
+def test_the_browser_follows_its_controls(folder):
+    """What the widgets hold, without a browser to draw it."""
+    widget = browse(folder, prediction=folder / "predictions", simulated=True)
+    assert "case_00007 (simulated CT)" in widget.facts.value
+    assert [volume.name for volume in widget.view.volumes] == ["imaging.nii", "label.nii"]
+    assert "label: tumour" in widget.where.value and widget.slice.max == 12
+    widget.opacity["errors"].value = 0.7
+    assert widget.view.volumes[-1].name == "errors.nii" and widget.view.volumes[-1].opacity == 0.7
+    widget.preset.value = "bone"
+    assert (widget.view.volumes[0].cal_min, widget.view.volumes[0].cal_max) == widget.window.value == WINDOWS["bone"]
+    widget.slice.value = 1
+    assert widget.at[0] == 0 and "-1000 HU" in widget.where.value
+    (folder / "case_00007" / "imaging.nii.gz").unlink()
+    widget.choose("case_00007")
+    assert "imaging.nii.gz" in widget.facts.value and "missing" in widget.facts.value

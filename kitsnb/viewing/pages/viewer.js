@@ -26,35 +26,43 @@ function model(id, state) {
   return models[id];
 }
 
-const SHARED = { path: {}, paired_img_path: {}, colormap_negative: "", frame_4d: 0, colormap_type: 0,
+const SHARED = { path: {}, paired_img_path: {}, colormap: "gray", colormap_negative: "", frame_4d: 0, colormap_type: 0,
   colorbar_visible: false, colormap_invert: false, modulation_image: null, modulate_alpha: 0 };
 const element = (id) => document.getElementById(id);
 const viewer = model("viewer", {
   this_model_id: "viewer", height: 0, volumes: [], meshes: [], background_masks_overlays: 0, draw_opacity: 0.8,
   overlay_outline_width: 0, overlay_alpha_shader: 1, opts: { backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6],
-    crosshairWidth: 0.5, isColorbar: false, isRadiologicalConvention: true, multiplanarShowRender: 1 },
+    crosshairWidth: 0.5, isColorbar: false, isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: 1 },
 });
 let shown = null;
 
 function open(name) {
   shown = listing.cases.find((one) => one.name === name);
-  const [low, high] = listing.windows[element("window").value];
-  const layers = [{ id: "ct", url: shown.imaging, colormap: "gray", opacity: 1, cal_min: low, cal_max: high }];
-  for (const [layer, url] of Object.entries(shown.layers)) {
-    layers.push({ id: layer, url, colormap: "gray", opacity: Number(element(layer).value), cal_min: 0, cal_max: 3,
-      colormap_label: colours(listing.legends[layer]) });
-  }
-  const ids = layers.map((layer) => {
-    const id = `${name}-${layer.id}_py`;  // niivue reports volumes whose name ends so to nobody
-    model(id, { ...SHARED, ...layer, id, name: layer.url.split("/").pop() });
-    return `IPY_MODEL_${id}`;
-  });
-  viewer.set("volumes", ids);
-  element("facts").textContent = `${shown.title}. ${shown.facts}`;
+  const seen = Object.keys(shown.layers).filter((layer) => Number(element(layer).value));
+  viewer.set("volumes", []);  // else niivue draws the old ones with the new ones first
+  viewer.set("volumes", [volume("ct"), ...seen.map(volume)]);
+  element("facts").textContent = `${shown.title} · ${shown.facts}`;
   element("still").src = shown.still;
   element("still").alt = shown.alt;
   for (const layer of Object.keys(listing.legends)) element(layer).disabled = !(layer in shown.layers);
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+}
+
+function volume(layer) {
+  const id = `${shown.name}-${layer}_py`;  // niivue reports volumes whose name ends so to nobody
+  const [low, high] = listing.windows[element("window").value];
+  const own = layer === "ct" ? { url: shown.imaging, opacity: 1, cal_min: low, cal_max: high } : {
+    url: shown.layers[layer], opacity: Number(element(layer).value), cal_min: 0, cal_max: 3,
+    colormap_label: colours(listing.legends[layer]) };
+  model(id, { ...SHARED, ...own, id, name: own.url.split("/").pop() });
+  return `IPY_MODEL_${id}`;
+}
+
+// A layer is loaded when it is first seen: each that niivue holds costs time.
+function fade(layer) {
+  const id = `${shown.name}-${layer}_py`;
+  if (viewer.get("volumes").includes(`IPY_MODEL_${id}`)) models[id].set("opacity", Number(element(layer).value));
+  else viewer.set("volumes", [...viewer.get("volumes"), volume(layer)]);
 }
 
 function colours(legend) {
@@ -62,8 +70,6 @@ function colours(legend) {
   for (const [name, rgb] of legend) { lut.push(...rgb, 255); labels.push(name); }
   return { lut, min: 0, max: legend.length, labels };
 }
-
-const layerModel = (layer) => models[`${shown.name}-${layer}_py`];
 
 function lookAtCentre() {
   viewer.set("scene", { crosshairPos: shown.centre });
@@ -84,15 +90,16 @@ for (const name of Object.keys(listing.windows)) element("window").add(new Optio
 element("case").onchange = () => open(element("case").value);
 element("window").onchange = () => {
   const [low, high] = listing.windows[element("window").value];
-  layerModel("ct").set("cal_min", low);
-  layerModel("ct").set("cal_max", high);
+  const ct = models[`${shown.name}-ct_py`];
+  ct.set("cal_min", low);
+  ct.set("cal_max", high);
 };
 element("view").onchange = () => {
   viewer.set("opts", { ...viewer.get("opts"), sliceType: Number(element("view").value) });
   viewer.ask("draw_scene");
 };
 for (const layer of Object.keys(listing.legends)) {
-  element(layer).oninput = () => layerModel(layer).set("opacity", Number(element(layer).value));
+  element(layer).oninput = () => fade(layer);
 }
 
 if (document.createElement("canvas").getContext("webgl2")) {
