@@ -10,11 +10,12 @@ from matplotlib.image import AxesImage
 
 #: Widths of one and of two columns of the paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
-#: Seaborn's "colorblind", which colour-blind readers can tell apart; all colours are from it, but for greys.
+#: Seaborn's "colorblind", which colour-blind readers can tell apart; all colours are from it but for greys, of which the darker
+#: can be text and is told from green by its lightness, and a purple of Okabe and Ito's, less like blue without red receptors.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
-GREY, PALE = "#7f7f7f", "#d9d9d9"
+GREY, PALE = "#595959", "#d9d9d9"
 COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
-           "kidney_and_tumour": PALETTE[2], "composite": PALETTE[4]}
+           "kidney_and_tumour": PALETTE[2], "composite": "#cc79a7"}
 #: Where a prediction is wrong: foreground missed, foreground invented, kidney and tumour taken for each other.
 ERRORS = {"missed": PALETTE[8], "invented": PALETTE[4], "wrong class": PALETTE[2]}
 #: Soft tissue, in HU.

@@ -69,7 +69,7 @@ def follow(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], f
 
 
 def curves(followed: Sequence[Followed], measure: str, simulated: bool) -> Figure:
-    """The ``measure`` (a column of ``history.csv``) of all runs against the epoch; a loss keeps its colour."""
+    """The ``measure`` (a column of ``history.csv``) of all runs against the epoch; a loss keeps its colour and mark."""
     said = next(said for said, column in MEASURES.items() if column == measure)
     figure, axes = canvas(f"Every run: {said}", (9.4, 3.4), simulated=simulated)
     styles, titles = line_styles([one.row for one in followed]), []
@@ -77,8 +77,7 @@ def curves(followed: Sequence[Followed], measure: str, simulated: bool) -> Figur
         line = one.history[["epoch", measure]].dropna()
         titles.append(one.title if len(followed) <= NAMED else one.row["title"])
         label = titles[-1] if titles.count(titles[-1]) == 1 else None  # a loss is named once
-        axes.plot(line.epoch, line[measure], linewidth=1.3, marker="." if len(line) < 3 else None, label=label,
-                  **styles[one.row["name"]])
+        axes.plot(line.epoch, line[measure], linewidth=1.3, label=label, **styles[one.row["name"]])
     axes.set(xlabel="epoch", ylabel=said)
     whole_numbers(axes.xaxis)
     if followed:

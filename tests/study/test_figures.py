@@ -74,7 +74,8 @@ def test_losses_keep_their_colour_and_rows_their_order():
     rows = [{"name": "dice", "title": "Dice loss", "loss": "dice"}, {"name": "log", "title": "Log-cosh", "loss": "log_cosh_dice"},
             {"name": "mine", "title": "My loss", "loss": "tversky", "parameters": {"alpha": 0.6}}]
     styles = line_styles(rows)
-    assert styles["dice"]["color"] == styles["log"]["color"] != styles["mine"]["color"]
+    for key in ("color", "marker"):
+        assert styles["dice"][key] == styles["log"][key] != styles["mine"][key]
     assert styles["log"]["linestyle"] == "--" and styles["dice"]["linestyle"] == "-"
     figure = gradient_shares(measure_shares(build_losses(rows), (0.9, 0.07, 0.03)), rows, (0.9, 0.07, 0.03))
     axes = figure.axes[0]

@@ -1,6 +1,6 @@
 """Figures of the losses: value and gradient along error paths, and who gets the gradient.
 
-Losses keep their colour: one a base loss, dashed for its log-cosh form.
+Losses keep their colour and their mark: one of each a base loss, dashed for its log-cosh form.
 """
 
 import textwrap
@@ -16,8 +16,12 @@ from kitsnb.study.figures import COLOURS, NAMES, PAGE, PALE, PALETTE, canvas, le
 from kitsnb.study.probes import PATHS, STAGES, Geometry
 
 
+#: A mark to each base loss, so that no reader needs the colours.
+MARKS = "osD^vPX*<>"
+
+
 def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
-    """Colour and dashes of each row of Table 1 (``name``, ``loss``, ``parameters``), by its name.
+    """Colour, mark and dashes of each row of Table 1 (``name``, ``loss``, ``parameters``), by its name.
 
     The base of a row is its loss without log-cosh, with the parameters that shape it.
     """
@@ -26,8 +30,10 @@ def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
         parameters = {key: value for key, value in (row.get("parameters") or {}).items() if key != "batch"}
         base = (row["loss"].removeprefix(LOG_COSH), str(sorted(parameters.items())))
         bases += [] if base in bases else [base]
-        colour = (*PALETTE, *sns.color_palette("dark").as_hex())[bases.index(base) % 20]
-        styles[row["name"]] = {"color": colour, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
+        number = bases.index(base)
+        styles[row["name"]] = {
+            "color": (*PALETTE, *sns.color_palette("dark").as_hex())[number % 20], "marker": MARKS[number % len(MARKS)],
+            "markersize": 3, "markevery": 0.2, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
     return styles
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kitsnb.drawing import WINDOW
+from kitsnb.drawing import WINDOW, letters
 from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
 from kitsnb.study.figures import canvas, legend_below, outline, section, whole_numbers
 
@@ -152,8 +152,7 @@ def slices(
     for axes, at in zip(grid[0], shown):
         away = f"{(at - shown[len(shown) // 2]) * spacing[0]:+.0f} mm".replace("+0 ", "0 ").replace("-", "−")
         axes.set_title(away, fontsize="medium")
-    for letter, place, side in (("R", 0.02, "left"), ("L", 0.98, "right")):
-        grid[0, 0].text(place, 0.5, letter, transform=grid[0, 0].transAxes, color="white", va="center", ha=side)
+    letters(grid[0, 0], ("A", "P"), ("R", "L"))
     legend_below(figure, [Line2D([], [], color=COLOURS[name], label=name) for name in CLASSES[1:]])
     return figure
 
