@@ -18,14 +18,8 @@ Result = TypeVar("Result")
 
 #: Cases that the seed paper leaves out: two that the challenge confirmed faulty, four that Isensee and others doubted
 #: (its reference 13). Four of the six were corrected upstream in December 2019; they stay out to keep the split.
-EXCLUDED = {
-    15: "annotation confirmed faulty by the organizers of the challenge",
-    23: "annotation doubted by the winners of the challenge",
-    37: "annotation confirmed faulty by the organizers of the challenge",
-    68: "annotation doubted by the winners of the challenge",
-    125: "annotation doubted by the winners of the challenge",
-    133: "annotation doubted by the winners of the challenge",
-}
+EXCLUDED = {number: "annotation confirmed faulty by the organizers of the challenge" if number in (15, 37)
+            else "annotation doubted by the winners of the challenge" for number in (15, 23, 37, 68, 125, 133)}
 #: Seed of the one shuffle before cases are cut into folds: the same for every run, so that comparisons stay paired.
 FOLD_SEED = 0
 _NAME = re.compile(r"case_\d{5}")
@@ -101,14 +95,8 @@ def _case_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
 
 
-def select(
-    cases: Iterable[Case],
-    training: Sequence[int] = (0, 165),
-    validation: Sequence[int] = (166, 209),
-    excluded: Iterable[int] | None = None,
-    fold: int | None = None,
-    folds: int | None = None,
-) -> Split:
+def select(cases: Iterable[Case], training: Sequence[int] = (0, 165), validation: Sequence[int] = (166, 209),
+           excluded: Iterable[int] | None = None, fold: int | None = None, folds: int | None = None) -> Split:
     """Split ``cases`` by inclusive ranges of numbers; the defaults are the seed paper's split.
 
     ``excluded`` None leaves out ``EXCLUDED``, an empty list leaves out nothing. With ``folds``, the cases of both
@@ -116,18 +104,16 @@ def select(
     is held out, and the others are trained on. Raises ValueError for a range that is not [first, last], for ranges
     that share a case, since validation cases must not be trained on, and for a fold that does not exist.
     """
-    for name, limits in {"training": training, "validation": validation}.items():
+    ranges = {"training": training, "validation": validation}
+    for name, limits in ranges.items():
         if len(limits) != 2 or limits[0] > limits[1]:
             raise ValueError(f"{name}: {list(limits)} is no range; give [first, last], both included")
     if max(training[0], validation[0]) <= min(training[1], validation[1]):
-        ranges = f"training {list(training)} and validation {list(validation)}"
-        raise ValueError(f"{ranges} share cases; give disjoint ranges")
+        both = f"training {list(training)} and validation {list(validation)}"
+        raise ValueError(f"{both} share cases; give disjoint ranges")
     left_out = set(EXCLUDED if excluded is None else excluded)
-    by_number = {case.number: case for case in cases}
-    wanted = {
-        name: [number for number in range(first, last + 1) if number not in left_out]
-        for name, (first, last) in {"training": training, "validation": validation}.items()
-    }
+    wanted = {name: [number for number in range(first, last + 1) if number not in left_out]
+              for name, (first, last) in ranges.items()}
     if (fold is None) != (folds is None):
         raise ValueError(f"fold {fold} of {folds} folds: give both or neither")
     if folds is not None:
@@ -136,9 +122,10 @@ def select(
             raise ValueError(f"fold: there is no fold {fold} of {folds}; the first is 0, the last {folds - 1}")
         others = [number for index, group in enumerate(groups) if index != fold for number in group]
         wanted = {"training": sorted(others), "validation": groups[fold]}
-    chosen = {name: [by_number[n] for n in numbers if n in by_number] for name, numbers in wanted.items()}
-    missing = [f"case_{n:05d}" for numbers in wanted.values() for n in numbers if n not in by_number]
-    return Split(chosen["training"], chosen["validation"], sorted(missing))
+    there = {case.number: case for case in cases}
+    chosen = {name: [there[number] for number in numbers if number in there] for name, numbers in wanted.items()}
+    missing = [f"case_{number:05d}" for numbers in wanted.values() for number in numbers if number not in there]
+    return Split(**chosen, missing=sorted(missing))
 
 
 def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:

@@ -11,7 +11,6 @@ while these hold, a file is neither read nor fetched again; one without note is 
 only if it fails.
 """
 
-import json
 import re
 import shutil
 import threading
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kitsnb.data.nifti import CaseError, read_header, read_nifti
-from kitsnb.files import write_json
+from kitsnb.files import file_state, read_json, write_json
 
 COMMIT = "456b293435b25303bbc7995f094f83a0afdff0eb"
 REVISION = "65f1f295873a326230153c7e1de0c7dba10f0b29"
@@ -117,10 +116,7 @@ class Sources:
         self.labels.load_registry(registry)
         self.numbers = [int(name[5:10]) for name in self.labels.registry_files if name != CLINICAL]
         self.stop, self.lock, self.received = threading.Event(), threading.Lock(), 0
-        try:
-            self.notes = json.loads((to / NOTES).read_text())
-        except (FileNotFoundError, ValueError):  # without notes all is verified anew
-            self.notes = {}
+        self.notes = read_json(to / NOTES)  # without notes all is verified anew
 
     def url(self, name: str) -> str:
         return f"{self.imaging_address}/{name[:10]}.nii.gz" if name.endswith(IMAGING) else self.labels.get_url(name)
@@ -141,7 +137,7 @@ class Sources:
     def bring(self, name: str) -> None:
         """Make sure that ``name`` is there and verified."""
         target, part = self.to / name, self.to / ARRIVING / name
-        if target.is_file() and self.notes.get(name) == _mark(target):
+        if target.is_file() and self.notes.get(name) == file_state(target):
             return
         try:
             self.verify(name, target)
@@ -154,7 +150,7 @@ class Sources:
                 target.replace(target.with_name(f"{target.name}.replaced"))
             part.replace(target)
         with self.lock:
-            self.notes[name] = _mark(target)
+            self.notes[name] = file_state(target)
             write_json(self.to / NOTES, self.notes)
 
     def _fetch_imaging(self, name: str, part: Path) -> None:
@@ -164,7 +160,7 @@ class Sources:
 
         utils.logging.set_verbosity_error()
         part.parent.mkdir(parents=True, exist_ok=True)
-        for last in (False, True):
+        for afresh in (True, False):
             remote = get_hf_file_metadata(self.url(name), retry_on_errors=True)
             if part.exists() and part.stat().st_size > (remote.size or 0):
                 part.unlink()
@@ -174,10 +170,9 @@ class Sources:
             try:
                 return self.verify(name, part, remote.etag)
             except CaseError as error:
-                if error.code == "memory":
-                    raise
-                part.unlink()
-                if last:
+                if error.code != "memory":
+                    part.unlink()
+                if error.code == "memory" or not afresh:
                     raise
 
     def verify(self, name: str, path: Path, etag: str | None = None) -> None:
@@ -210,11 +205,6 @@ class Sources:
                     raise InterruptedError("stopped")
 
         return Count
-
-
-def _mark(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -6,40 +6,31 @@ from functools import partial
 
 from torch import nn
 
-from kitsnb.losses.composed import DiceCrossEntropyLoss, LogCosh
+from kitsnb.losses import composed, region, voxelwise
 from kitsnb.losses.own import FunctionLoss, load
-from kitsnb.losses.region import (
-    DiceLoss,
-    FocalTverskyLoss,
-    GeneralizedDiceLoss,
-    TverskyLoss,
-    TwoTermDiceLoss,
-    WeightedDiceLoss,
-)
-from kitsnb.losses.voxelwise import DistributionFocalLoss, FocalLoss, QualityFocalLoss, WeightedCrossEntropyLoss
 from kitsnb.messages import nearest
 
 #: Before the name of a loss: its log-cosh.
 LOG_COSH = "log_cosh_"
 #: Names that profiles and notebooks use; each has its ``log_cosh_`` form, too.
 LOSSES: dict[str, Callable[..., nn.Module]] = {
-    "dice": DiceLoss,
-    "weighted_dice": WeightedDiceLoss,
-    "generalized_dice": GeneralizedDiceLoss,
-    "two_term_dice": TwoTermDiceLoss,
-    "tversky": TverskyLoss,
-    "focal_tversky": FocalTverskyLoss,
-    "weighted_cross_entropy": WeightedCrossEntropyLoss,
-    "dice_cross_entropy": DiceCrossEntropyLoss,
-    "focal": FocalLoss,
-    "quality_focal": QualityFocalLoss,
-    "distribution_focal": DistributionFocalLoss,
+    "dice": region.DiceLoss,
+    "weighted_dice": region.WeightedDiceLoss,
+    "generalized_dice": region.GeneralizedDiceLoss,
+    "two_term_dice": region.TwoTermDiceLoss,
+    "tversky": region.TverskyLoss,
+    "focal_tversky": region.FocalTverskyLoss,
+    "weighted_cross_entropy": voxelwise.WeightedCrossEntropyLoss,
+    "dice_cross_entropy": composed.DiceCrossEntropyLoss,
+    "focal": voxelwise.FocalLoss,
+    "quality_focal": voxelwise.QualityFocalLoss,
+    "distribution_focal": voxelwise.DistributionFocalLoss,
 }
 
 
 def _log_cosh_of(loss: type[nn.Module]) -> Callable[..., nn.Module]:
     def build(**parameters) -> nn.Module:
-        return LogCosh(loss(**parameters))
+        return composed.LogCosh(loss(**parameters))
 
     build.__wrapped__ = loss  # its signature is that of the loss
     return build

@@ -358,7 +358,7 @@ def test_registry_has_all_of_kits19_and_is_shipped():
     assert sources.numbers == list(range(210)) and len(sources.labels.registry) == 211
     assert subject.COMMIT in subject.REGISTRY.read_text()
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert settings["tool"]["setuptools"]["package-data"] == {"kitsnb.data": [subject.REGISTRY.name]}
+    assert settings["tool"]["setuptools"]["package-data"]["kitsnb.data"] == [subject.REGISTRY.name]
 
 
 def test_official_addresses_are_pinned():

@@ -13,6 +13,7 @@ from helpers.runner_at_hand import alive, make, processes_below, runner, trainin
 from rich.console import Console
 
 from kitsnb.files import ROOT, read_json, write_json
+from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.workflow import launch
 from kitsnb.workflow.execute import remove_leftovers
@@ -213,9 +214,8 @@ def test_the_table_shows_each_state(tmp_path):
 PROFILE = """
 title: Two devices
 simulated: true
-stages: [preprocessing, training]
+stages: [training]
 common: {source: phantom, simulated: true, training: [0, 1], validation: [2, 4], excluded: []}
-preprocessing: {spacing: [8.0, 8.0, 8.0], resize_in_plane: null}
 training:
   {network: {base_filters: 2, depth: 2}, patch_size: [16, 16, 16], overlap: [8, 8, 8], batch_size: 1, steps_per_epoch: 3,
    epochs: 2, precision: 32-true, devices: 2, schedule: plateau}
@@ -225,7 +225,8 @@ seeds: [3]
 
 
 def test_a_run_on_two_devices_is_trained_by_the_tasks_that_the_launch_command_starts(tmp_path):
-    write_dataset(tmp_path / "build" / "data", 5, 0)
+    cases = write_dataset(tmp_path / "build" / "data", 5, 0)
+    preprocess_cases(cases, tmp_path / "build" / "preprocessed", Preprocessing(spacing=(8, 8, 8), resize_in_plane=None))
     (tmp_path / "two.yml").write_text(PROFILE)
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2 --no-python"
     options = {"launch": torchrun, "runs_at_a_time": 1}
