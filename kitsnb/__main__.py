@@ -57,6 +57,17 @@ def run(
 
 
 @app.command(rich_help_panel=PAPER)
+def publish(profile: ProfileName, parameter: Parameters = [], build: BuildFolder = None):  # noqa: B006
+    """Keep the finished runs of a profile in the repository, as data: paper/published/PROFILE."""
+    from kitsnb.workflow.publish import publish as write
+
+    try:
+        print(write(_load(profile, parameter, build)))
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+@app.command(rich_help_panel=PAPER)
 def watch(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006

@@ -16,6 +16,8 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAPER = ROOT / "paper"
+#: Finished studies that are kept as data, a folder each.
+PUBLISHED = Path(os.environ.get("KITSNB_PUBLISHED") or PAPER / "published").absolute()
 #: Where cases come from, as notebooks call it: phantoms, real label maps with simulated CT, or a folder as it is.
 SOURCES = ("phantom", "hybrid", "folder")
 #: Of these the ones whose CT is made, below the build folder.

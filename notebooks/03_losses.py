@@ -56,7 +56,7 @@ from kitsnb.data.cases import discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
 from kitsnb.files import Build, resolve, write_json
-from kitsnb.study import figures, hypotheses, probes
+from kitsnb.study import claims, figures, probes
 from kitsnb.study.figures import losses as loss_figures
 from kitsnb.study.tables import number
 from kitsnb.viewing.playground import Curves, Playground
@@ -260,7 +260,7 @@ bare.rename(titles).rename(columns=names).style.format("{:.1e}").set_caption(str
 expected = []
 if len(experiments) > 1:
     names = [row["name"] for row in experiments]
-    expected = hypotheses.expect(names, gradient, price, reference if reference in names else names[0])
+    expected = claims.expect(names, gradient, price, reference if reference in names else names[0])
     display(pd.DataFrame([
         {"loss": titles[one["experiment"]], "score": figures.NAMES[one["score"]], "expected": one["expected"],
          "against": titles[one["reference"]] if one["reference"] else "all rows", "because of": one["measure"],

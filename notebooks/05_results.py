@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 5. Table 1, and what it says
+# # 5. What the runs show
 #
 # Every run was scored on the held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour
 # together (label > 0), of the kidney alone (label 1) and of the tumour alone (label 2). The *composite* is eq. 14,
@@ -21,9 +21,8 @@
 # $$ s = \frac{1}{n} \sum_{i=1}^{n} \tfrac{1}{2}
 # \left( \mathrm{DSC}_{tumour}^i + \mathrm{DSC}_{kidney\ and\ tumour}^i \right). $$
 #
-# Under cross-validation every case is held out by one fold, and the folds' scores are put together. Seeds are
-# averaged per case first, so that a mean and its standard deviation speak of cases. Scores that are undefined are
-# left out and counted. Executed by make, this notebook writes every number and figure that the paper uses.
+# Under cross-validation every case is held out by one fold, and the folds' scores are put together. Scores that are
+# undefined are left out and counted. Executed by make, this notebook writes every number and figure that the paper uses.
 
 # %% tags=["parameters"]
 build = "build/quick"  # folder of all outputs of the profile
@@ -33,6 +32,7 @@ seeds: list | None = None  # of every row
 folds: int | None = None  # of every row and seed, where the profile has folds
 profile: dict | None = None  # said in the paper's title block
 baseline = "log_cosh_dice"  # the seed paper's baseline
+study = "hybrid"  # the published study that the paper is about, where it is in paper/published
 labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
 source: str | None = None  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
@@ -40,9 +40,9 @@ label_map: dict | None = None  # labels to take as others, {3: 1} for the cysts 
 accept_affine: bool | None = None  # take imaging's affine where the segmentation's differs
 
 # %%
+import math
 from collections import Counter
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown, display
@@ -52,10 +52,12 @@ from kitsnb.data.cases import EXCLUDED, Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.files import Build, write_json
-from kitsnb.study import audit, figures, hypotheses, tables
-from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, training_curves
-from kitsnb.study.runs import SURFACES, costs, load_runs, read_stage, shared_settings, trainings, unlike
-from kitsnb.study.statistics import rank_correlation, settled
+from kitsnb.study import audit, figures, published, tables
+from kitsnb.study.figures.results import against, case_panels, slices, training_panels
+from kitsnb.study.figures.study import rows_and_ranks, what_it_takes
+from kitsnb.study.findings import describe, sentences
+from kitsnb.study.runs import SURFACES, all_scores, costs, load_runs, read_stage, shared_settings, trainings, unlike
+from kitsnb.study.statistics import SOURCES, rank_correlation
 from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.viewing.runs import RunBrowser, curves, follow
@@ -72,6 +74,8 @@ if not by_runner:
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
+beside = published.read(profile["beside"]) if profile.get("beside") else None
+own, experiments = experiments, [*(beside.rows if beside else []), *experiments]
 
 # %% [markdown]
 # ## 5.0 Every run, side by side
@@ -82,189 +86,161 @@ seed_paper = audit.load_seed_paper()
 
 # %%
 if by_runner:
-    display(curves(follow(build, experiments, seeds, folds), "validation_soft_dice", simulated))
+    display(curves(follow(build, own, seeds, folds), "validation_soft_dice", simulated))
 else:
-    display(RunBrowser(build, experiments, seeds, build.cases(source, folder), folds=folds, simulated=simulated,
+    display(RunBrowser(build, own, seeds, build.cases(source, folder), folds=folds, simulated=simulated,
                        accept=Accept(label_map or {}, bool(accept_affine))))
 
 # %%
-runs = load_runs(build, experiments, seeds, folds)
+runs = load_runs(build, own, seeds, folds)
 settings = shared_settings(runs)
 if settings.get("excluded", ()) is None:
     settings["excluded"] = list(EXCLUDED)
-titles = {experiment["name"]: experiment["title"] for experiment in experiments}
-scores = {name: tables.scores_of(runs, name) for name in titles}
-cases = len(next(iter(scores.values())))
+titles = {row["name"]: row["title"] for row in experiments}
+scores, made = all_scores(runs), []
+if beside:
+    published.check(beside, runs, build, profile["apart_from"])
+    scores = pd.concat([beside.scores, scores])
 trained = trainings(runs)
-print(f"{plural(len(trained), 'run')}, {plural(cases, 'held-out case')}" + (", simulated CT" if simulated else ""))
+probed = read_stage(build.losses / "summary.json", "03_losses")
+print(f"{plural(len(trained), 'run')}, {plural(scores.case.nunique(), 'held-out case')}"
+      + (f", beside the published rows of {beside.name}" if beside else "") + (", simulated CT" if simulated else ""))
 if differing := unlike(runs):
     said = "; ".join(f"{name} {' and '.join(values)}" for name, values in differing.items())
     print(f"The rows were not made alike: {said}")
 
-# %% [markdown]
-# ## 5.1 Table 1
 
-# %%
-table = tables.make_table(runs, experiments, seed_paper)
-pd.DataFrame({
-    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table}
-    for score in tables.SCORES
-}).rename_axis("Dice: mean ± sd over cases").style
-
-# %%
-figure, panels = figures.canvas("Mean Dice of each loss", (figures.PAGE, 0.95 + 0.27 * len(table)), 1, 3,
-                                simulated=simulated, sharey=True)
-each = pd.concat({titles[name]: found for name, found in scores.items()}, names=["title"]).reset_index()
-for axes, column in zip(panels, tables.PAPER_COLUMNS):
-    sns.pointplot(each, x=column, y="title", errorbar="sd", linestyle="none", color=figures.COLOURS[column],
-                  markersize=4, err_kws={"linewidth": 1.4, "alpha": 0.45}, ax=axes)
-    paper = [row["paper"][column] if row["paper"] else np.nan for row in table]
-    axes.plot(paper, range(len(table)), "D", color="black", markerfacecolor="none", markersize=4.5, markeredgewidth=0.8)
-    axes.set(xlim=(-0.03, 1.03), xlabel="Dice", ylabel="", title=figures.NAMES[column])
-dot = {"markersize": 4.5, "color": "black"}
-figures.legend_below(figure, [
-    Line2D([], [], marker="o", label="here: mean ± sd over cases", **dot),
-    Line2D([], [], marker="D", markerfacecolor="none", linestyle="", label="seed paper", **dot),
-])
-figure
-
-# %% [markdown]
-# The hollow markers are the seed paper's own values, on its own data. They are shown for comparison of the order only.
-#
-# ## 5.2 Best and baseline
-#
-# Means have an order whatever they are; what the cases settle is said by the interval of the paired difference (95 %
-# bootstrap over cases). An interval that holds zero leaves open which of two losses is higher.
-
-# %%
-order = tables.ranked(table)
-best, worst = order[0], order[-1]
-own_baseline = tables.find_baseline(baseline, table, seed_paper)
-reference = own_baseline or worst
-rival = next((name for name in order if name != reference), None)  # the best of the others
-if own_baseline is None and rival:
-    print(f"This profile does not run the seed paper's baseline; the lowest row, {titles[worst]}, stands in for it.")
-difference = tables.compare(runs, rival, reference) if rival else None
-extremes = tables.compare(runs, best, worst, ["composite"])["composite"] if rival else None
-agreement = tables.agreement(table)
-
-
-def decided(found):
-    """What the interval of a paired difference allows to say."""
-    way = settled(found)
-    said = f"{way}, by an interval without zero" if way else "not settled, the interval holds zero"
-    return f"{interval(found)}, n = {found['n']}: {said}"
-
-
-lines = ["This profile has one row, so there is nothing to compare."]
-if rival:
-    lines = [
-        f"Highest mean composite: **{titles[best]}**, lowest: **{titles[worst]}**; difference {decided(extremes)}.",
-        f"Tumour Dice of **{titles[rival]}**, the best of the other rows, less that of **{titles[reference]}**: "
-        f"{decided(difference['tumour'])}.",
-        "Kendall's tau between this order of the rows and the seed paper's (–: not defined): "
-        f"{number(agreement['kidney_and_tumour'], 2)} (kidney and tumour), {number(agreement['tumour'], 2)} (tumour).",
-    ]
-Markdown("\n".join(f"- {line}" for line in lines))
-
-# %% [markdown]
-# ## 5.3 What the seed paper concludes, looked at again
-#
-# Each of its comparisons whose two losses were run, as a paired difference over the same cases. "undecided": the
-# interval holds zero.
-
-# %%
-compared = tables.check_comparisons(runs, seed_paper)
-pd.DataFrame([
-    {"higher in the seed paper": titles[one["higher"]], "lower": titles[one["lower"]],
-     "Dice of": figures.NAMES[one["score"]], "seed paper": number(one["paper"], signed=True),
-     "here (95 % interval)": interval(one["difference"]), "verdict": one["verdict"]}
-    for one in compared
-]).style.hide() if compared else print("The profile runs none of the pairs of losses that the seed paper compares.")
-
-# %% [markdown]
-# ## 5.4 Hypotheses, checked
-#
-# Notebook 03 made them from the losses alone. "held" and "refuted" need an interval without zero; sameness cannot be
-# shown, only refuted; the lowest row must be below each other one.
-
-# %%
-probed = read_stage(build.losses / "summary.json", "03_losses")
-checked = hypotheses.check(probed["hypotheses"], runs)
-pd.DataFrame([
-    {"loss": titles.get(one["experiment"], one["experiment"]), "score": figures.NAMES[one["score"]],
-     "expected": one["expected"], "verdict": one["verdict"], "difference (95 % interval)":
-         interval(one["difference"], 1 if one["kind"] == "volume" else 3) if one["difference"] else "–"}
-    for one in checked
-]).style.hide() if checked else print("Hypotheses compare rows of Table 1; this build has no two.")
-
-# %% [markdown]
-# ## 5.5 Training curves (the paper's figures 2-5, and those of all other rows)
-
-# %%
-clipping = build.figures / "fig01_clipping.svg"
-if not clipping.exists():
-    raise FileNotFoundError(f"{clipping}: missing; 02_preprocessing writes it, so run that first")
-made = [clipping.stem, *probed["figures"]]
-part = f", first of {folds} folds" if folds else ""
-first = {run.experiment: run for run in reversed(runs)}
-numbers = {(kind, name): n for kind, start in (("training", 2), ("scores", 6))
-           for n, name in enumerate(seed_paper["figures"][kind], start)}
-
-
-def keep(figure, kind, name):
-    """Show a figure of a row; make also saves it. The seed paper's own figures keep their numbers."""
-    n = numbers.get((kind, name))
-    file = f"{kind}_{name}" if n is None else f"fig{n:02d}_{kind}_{name}"
+def keep(figure, file):
+    """Show a figure that the paper uses; make also saves it."""
     if by_runner:
         figures.save(figure, build.figures / f"{file}.svg")
     made.append(file)
     display(figure)
 
 
-for name, title in titles.items():
-    run = first[name]
-    keep(training_curves(run.history, title + part, simulated, run.info.get("best_epoch")), "training", name)
-
 # %% [markdown]
-# ## 5.6 Every case (figures 6-10, and those of all other rows)
-
-# %%
-for name, title in titles.items():
-    keep(case_scores(scores[name], title, simulated), "scores", name)
-
-# %% [markdown]
-# ## 5.7 Best against baseline (figures 11 and 12)
+# ## 5.1 Table 1
 #
-# Where the baseline itself is the best, the next one stands against it.
+# Thick lines are 95 % intervals over cases with the seeds averaged; thin ones over cases and seeds, both resampled, and
+# these are what claims rest on. With one seed there is no thin line: what a run adds by chance is then not known. Cases
+# differ far more than losses do, so rows are compared in pairs, case by case, not by whether intervals overlap. Hollow
+# markers are the seed paper's own values, on its own data; they are shown for the order only. The last panel resamples
+# the study and counts which rank each row takes.
 
 # %%
+found = describe(scores, experiments, seed_paper, probed["hypotheses"])
+table = found["table"]
+pd.DataFrame({
+    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table}
+    for score in tables.SCORES
+}).rename_axis("Dice: mean ± sd over cases").style
+
+# %%
+keep(rows_and_ranks(found, simulated, f"{plural(len(table), 'loss', 'losses')}, profile “{profile['name']}”", baseline),
+     "rows")
+
+# %% [markdown]
+# ## 5.2 Which pairs can be told apart
+#
+# All pairs: Wilcoxon's signed-rank test over cases on the means of the seeds, with Holm's correction; the paired
+# difference with its interval; the matched rank-biserial correlation; and the probability that the first is higher on a
+# new case with new seeds. A pair is told apart where the corrected p is below 5 % and the interval leaves out zero. One
+# that is not stays open: nothing here ever shows that two losses are alike.
+
+# %%
+lines = sentences(found)
+display(Markdown("\n".join(f"- {line}" for line in lines)))
+display(pd.DataFrame([
+    {"score": figures.NAMES[score], "higher mean": titles[pair["first"]], "than": titles[pair["second"]],
+     "difference (95 % interval)": interval(pair), "p, Holm": f"{pair['p_holm']:.2g}",
+     "rank-biserial": number(pair["rank_biserial"], 2), "higher on a new case": number(pair["beats"], 2),
+     "told apart": "yes" if pair["verdict"] else "open"}
+    for score in ("composite", "tumour") for pair in found["pairs"][score]
+]).style.hide())
+
+# %% [markdown]
+# ## 5.3 Where the variance comes from, and what it takes
+#
+# The crossed analysis of variance splits each score into what losses, cases, seeds (within a loss), the interplay of case
+# and loss, and the rest contribute. With one seed the seed's part is inside that of the loss, and the rest inside the
+# interplay. From these follows the smallest difference that a design can show.
+
+# %%
+display(pd.DataFrame({
+    figures.NAMES[score]: {source: f"{number(math.sqrt(part['variance']))} ({number(math.sqrt(part['low']))} to "
+                                   f"{number(math.sqrt(part['high']))})" for source, part in parts.items()}
+    for score, parts in found["components"].items()
+}).reindex([source for source in SOURCES if source in found["components"]["tumour"]])
+    .rename_axis("standard deviation of Dice from").style)
+if takes := what_it_takes(found, seed_paper, simulated, "What it takes"):
+    keep(takes, "takes")
+
+# %% [markdown]
+# ## 5.4 Claims, checked
+#
+# One list: what the seed paper concludes from its table, and what notebook 03 expects from the losses alone. "held" and
+# "refuted" need an interval without zero; sameness cannot be shown, only refuted; the lowest row must be below each other
+# one.
+
+# %%
+claims = [one for one in found["claims"] if one["verdict"] != "not run"]
+pd.DataFrame([
+    {"from": "seed paper" if one["kind"] == "seed paper" else "losses alone", "loss": titles[one["experiment"]],
+     "against": titles.get(one["reference"], "all rows"), "score": figures.NAMES[one["score"]], "expected": one["expected"],
+     "difference (95 % interval)": interval(one["difference"], 1 if one["kind"] == "volume" else 3)
+     if one["difference"] else "–", "verdict": one["verdict"]}
+    for one in claims
+]).style.hide() if claims else print("Claims compare rows of Table 1; this build has none of their pairs.")
+
+# %% [markdown]
+# ## 5.5 The seed paper, audited
+#
+# What its text states, against its own numbers, its equations, its network and, where they were measured, the real labels.
+# Each command begins with `python -m kitsnb`.
+
+# %%
+audited = audit.audit(seed_paper, audit.load_labels(labels_summary), found)
+pd.DataFrame(audited).rename(columns={"where": "its section"}).style.hide()
+
+# %% [markdown]
+# ## 5.6 Training curves (the seed paper's figures 2-5, then rows that it does not have)
+
+# %%
+part = f", first of {folds} folds" if folds else ""
+first = {run.experiment: run for run in reversed(runs)}
+new = [row["name"] for row in own if row["name"] not in [there["experiment"] for there in seed_paper["table"]]]
+drawn = {kind: [name for name in [*names, *new] if name in first][:8] or list(first)[:4]
+         for kind, names in seed_paper["figures"].items()}
+histories = {titles[name]: (first[name].history, first[name].info.get("best_epoch")) for name in drawn["training"]}
+keep(training_panels(histories, f"Training{part}", simulated), "training")
+
+# %% [markdown]
+# ## 5.7 Every case (figures 6-10)
+
+# %%
+keep(case_panels({titles[name]: tables.scores_of(scores, name) for name in drawn["scores"]}, simulated), "scores")
+
+# %% [markdown]
+# ## 5.8 Case by case, and one case on slices (figures 11-14)
+#
+# The best of the other rows against the baseline, or against the last row where the profile does not run it. Not a
+# hand-picked case: the one whose tumour Dice under that row is the median.
+
+# %%
+order = [name for name in tables.ranked(table) if name in first]
+own_baseline = tables.find_baseline(baseline, table, seed_paper)
+reference = own_baseline if own_baseline in first else order[-1]
+rival = next((name for name in order if name != reference), None)
 if rival:
-    numbers |= {("best_against", "baseline"): 11, ("best_against", "baseline_tumour"): 12}
-    for name, columns in {"baseline": ["kidney", "tumour"], "baseline_tumour": ["tumour"]}.items():
-        pair = (titles[rival], titles[reference])
-        keep(best_against_baseline(scores[rival], scores[reference], columns, pair, simulated), "best_against", name)
-else:
-    print("One row has none to stand against.")
-
-# %% [markdown]
-# ## 5.8 One case, on slices (figures 13 and 14)
-#
-# Not a hand-picked case: the one whose tumour Dice under the baseline is the median. Rows that the seed paper does
-# not have follow.
-
-# %%
-chosen = tables.choose_case(scores[reference])
+    pair = [tables.scores_of(scores, name) for name in (rival, reference)]
+    keep(against(*pair, (titles[rival], titles[reference]), simulated), "against")
+chosen = tables.choose_case(tables.scores_of(scores, reference))
 case = Case(build.cases(source, folder) / chosen)
 imaging, truth, affine = read_case(case, accept=Accept(label_map or {}, bool(accept_affine)))
-shown = {"baseline": reference} | ({"best": rival} if rival else {})
-numbers |= {("slices", "baseline"): 13, ("slices", "best"): 14}
-own = [row["experiment"] for row in table if not row["paper"]]
-shown |= {name: name for name in own if name not in (reference, rival)}
-for role, name in shown.items():
+for name in dict.fromkeys([reference, *filter(None, [rival]), *new]):
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
-    heading = f"{titles[name]}, {chosen.replace('_', ' ')}"
-    keep(slices(imaging, truth, prediction, affine, heading, simulated), "slices", role)
+    keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen.replace('_', ' ')}", simulated),
+         f"slices_{name}")
 
 # %% [markdown]
 # ## 5.9 Which cases are hard
@@ -272,7 +248,7 @@ for role, name in shown.items():
 # Is it the small tumours? The rank correlation says how far size explains the score.
 
 # %%
-hard = tables.describe_cases(runs)
+hard = tables.describe_cases(scores)
 with_tumour = hard[hard.tumour_ml > 0]
 correlation = rank_correlation(with_tumour.tumour_ml, with_tumour.tumour)
 print(f"Spearman's rho between tumour volume and tumour Dice: {number(correlation, 2)} (n = {len(with_tumour)})")
@@ -284,27 +260,26 @@ pd.DataFrame({
 }).style
 
 # %%
-figure, axes = figures.canvas("Tumour Dice by size", (figures.COLUMN, 2.5), simulated=simulated)
+figure, axes = figures.canvas("Tumour Dice by size", (figures.COLUMN, 2.3), simulated=simulated)
 colour = figures.COLOURS["tumour"]
-drawn = with_tumour.dropna(subset=["tumour"])
-axes.vlines(drawn.tumour_ml, drawn.tumour_low, drawn.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
-sns.scatterplot(drawn, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
+dots = with_tumour.dropna(subset=["tumour"])
+axes.vlines(dots.tumour_ml, dots.tumour_low, dots.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
+sns.scatterplot(dots, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
 axes.set(xlabel="tumour volume (ml)", ylabel="tumour Dice", ylim=(-0.02, 1.02))
-if len(drawn):
-    figures.plain_log(axes.xaxis, 0.8 * drawn.tumour_ml.min(), 1.25 * drawn.tumour_ml.max())
-figures.legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4,
-                                     label=f"mean and range over {plural(len(titles), 'loss', 'losses')}")])
-figure
+if len(dots):
+    figures.plain_log(axes.xaxis, 0.8 * dots.tumour_ml.min(), 1.25 * dots.tumour_ml.max())
+said = "mean and range over " + plural(len(titles), "loss", "losses") if len(titles) > 1 else titles[experiments[0]["name"]]
+figures.legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4, label=said)])
+keep(figure, "size")
 
 # %% [markdown]
 # The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of
 # cases.
 
 # %%
-sizes = tables.by_size(runs, experiments)
 pd.DataFrame({
-    row["title"]: {size: f"{number(found['mean'])} (n = {found['n']})" for size, found in row["sizes"].items()}
-    for row in sizes
+    row["title"]: {size: f"{number(one['mean'])} (n = {one['n']})" for size, one in row["sizes"].items()}
+    for row in found["by_size"]
 }).T.rename_axis("tumour Dice by size").style
 
 # %% [markdown]
@@ -315,11 +290,10 @@ pd.DataFrame({
 # and counted.
 
 # %%
-distances = tables.distances(runs, experiments)
-far = max((row["hd95_tumour"]["mean"] for row in distances if row["hd95_tumour"]["n"]), default=0.0)
+far = max((row["hd95_tumour"]["mean"] for row in found["distances"] if row["hd95_tumour"]["n"]), default=0.0)
 display(pd.DataFrame({
     row["title"]: {figures.NAMES[name]: tables.summary(row[name], 1 if "hd95" in name else 3) for name in SURFACES}
-    for row in distances
+    for row in found["distances"]
 }).T.style)
 if far > 30:
     display(Markdown(
@@ -335,17 +309,18 @@ if far > 30:
 # coarse pass found (`predict --locate`).
 
 # %%
-false_ml = pd.DataFrame({titles[name]: found.filter(like="false_ml_").mean() for name, found in scores.items()})
+by_row = {name: tables.scores_of(scores, name) for name in titles}
+false_ml = pd.DataFrame({titles[name]: cases.filter(like="false_ml_").mean() for name, cases in by_row.items()})
 false_ml.index = false_ml.index.str.removeprefix("false_ml_").str.replace("_", " ")
 false_ml = false_ml.loc[false_ml.mean(axis=1).sort_values(ascending=False).index]
 if len(false_ml):
     table_of_organs = false_ml[false_ml.max(axis=1) >= 0.05].rename_axis("false kidney and tumour, ml a case, in")
     display(table_of_organs.map(lambda ml: number(ml, 1)).style)
-located = {name: found.filter(like="located_").mean().rename(lambda column: column.removeprefix("located_"))
-           for name, found in scores.items() if "located_kidney" in found}
+located = {name: cases.filter(like="located_").mean().rename(lambda column: column.removeprefix("located_"))
+           for name, cases in by_row.items() if "located_kidney" in cases}
 if located:
-    display(pd.DataFrame({titles[name]: {figures.NAMES[score]: f"{number(scores[name][score].mean())}, {number(found[score])}"
-                                         for score in tables.PAPER_COLUMNS} for name, found in located.items()})
+    display(pd.DataFrame({titles[name]: {figures.NAMES[score]: f"{number(by_row[name][score].mean())}, {number(one[score])}"
+                                         for score in tables.PAPER_COLUMNS} for name, one in located.items()})
             .T.rename_axis("mean Dice: all, and located").style)
 
 # %% [markdown]
@@ -364,6 +339,27 @@ for name, digits in {"seconds": 0, "peak_memory_mb": 0, "patches_per_second": 1,
 cost.rename(columns=units).rename_axis("run").style
 
 # %% [markdown]
+# ## 5.13 The published studies
+#
+# Runs that are kept in the repository (`paper/published/`), worked out anew from their scores. The paper is about the one
+# that the parameter `study` names, and shows this build apart from it.
+
+# %%
+kept = {one.name: one for one in map(published.read, published.names())}
+others = {name: published.describe(one, seed_paper) for name, one in kept.items()}
+main = study if study in others else None
+for name, one in others.items():
+    display(Markdown(f"**{name}**, {plural(one['runs'], 'run')}, {number(one['seconds'] / 3600, 1)} hours, "
+                     f"commit `{one['commit'][:8]}`\n" + "\n".join(f"- {line}" for line in sentences(one))))
+if main:
+    shown = f"Published study “{main}”"
+    keep(rows_and_ranks(others[main], others[main]["simulated"], shown, baseline), "study_rows")
+    if takes := what_it_takes(others[main], seed_paper, others[main]["simulated"], "What it takes"):
+        keep(takes, "study_takes")
+elif not others:
+    print("None is published yet: python -m kitsnb publish PROFILE")
+
+# %% [markdown]
 # ## What we saw
 
 # %%
@@ -371,11 +367,13 @@ def counted(checks):
     return ", ".join(f"{n} {verdict}" for verdict, n in Counter(one["verdict"] for one in checks).items()) or "none"
 
 
+theirs = [one for one in claims if one["kind"] == "seed paper"]
+expected = [one for one in claims if one["kind"] != "seed paper"]
 saw = [*lines,
-       f"Of {plural(len(compared), 'comparison')} of the seed paper that could be made here: {counted(compared)}.",
-       f"Of {plural(len(checked), 'hypothesis', 'hypotheses')} from the losses alone: {counted(checked)}.",
+       f"Of {plural(len(theirs), 'comparison')} of the seed paper that could be made here: {counted(theirs)}.",
+       f"Of {plural(len(expected), 'hypothesis', 'hypotheses')} from the losses alone: {counted(expected)}.",
        f"The rank correlation of tumour volume and tumour Dice over {plural(len(with_tumour), 'case')} "
-       + ("is not defined." if np.isnan(correlation) else f"is {number(correlation, 2)}.")]
+       + ("is not defined." if math.isnan(correlation) else f"is {number(correlation, 2)}.")]
 if simulated:
     saw.append("All CT was simulated: none of this says anything about patients.")
 Markdown("\n".join(f"- {line}" for line in saw))
@@ -387,22 +385,17 @@ results = {
     "data": tables.describe_data(build, runs),
     "settings": settings,
     "network": {"trainable": trainable, **audit.count_network()},
-    "table": table,
-    "baseline": own_baseline,  # null where the profile does not run it
+    "here": found,  # what this build's runs show, beside published rows where the profile asks for that
+    "published": others,  # by name
+    "main": main,  # the published study that the paper is about; null: this build
     "reference": reference,  # the baseline, or the row that stands in for it
-    "best": best,
-    "worst": worst,
-    "rival": rival,  # the best of the rows beside the reference
-    "difference": difference,
-    "extremes": extremes,
-    "order_agreement": agreement,
-    "comparisons": compared,
-    "distances": distances,
-    "by_size": sizes,
     "false_ml": false_ml.to_dict(),  # a case, by experiment and organ
-    "located": {name: found.to_dict() for name, found in located.items()},
-    "losses": probed | {"hypotheses": checked},
-    "audit": {"labels": audit.load_labels(labels_summary)},
+    "located": {name: one.to_dict() for name, one in located.items()},
+    "rival": rival,  # the best of the others
+    "size_correlation": correlation,
+    "losses": probed,
+    "audit": audit.audit(seed_paper, audit.load_labels(labels_summary), others[main]) if main else audited,
+    "labels": bool(audit.load_labels(labels_summary)),
     "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
     "unlike": unlike(runs),
     "figures": made,

@@ -125,6 +125,13 @@ def read_stage(path: Path, notebook: str) -> dict:
         raise ValueError(f"{path}: is damaged ({error}); {notebook} writes it, so run that again") from error
 
 
+def all_scores(runs: Sequence[Run]) -> pd.DataFrame:
+    """The scores of a study as one tidy table: a row a run and case, with ``experiment`` and ``seed`` in front."""
+    tables = [run.scores.reset_index().assign(experiment=run.experiment, seed=run.seed) for run in runs]
+    scores = pd.concat(tables, ignore_index=True)
+    return scores[["experiment", "seed", *scores.columns.drop(["experiment", "seed"])]]
+
+
 def trainings(runs: Sequence[Run]) -> list[Run]:
     """Every training of ``runs``, a fold each where there are folds."""
     return [one for run in runs for one in run.trained]

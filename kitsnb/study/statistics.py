@@ -88,20 +88,22 @@ def settled(found: Mapping[str, float]) -> str | None:
 
 
 def all_pairs(grids: Mapping[str, np.ndarray]) -> list[dict]:
-    """Every pair of losses: ``estimate``, test, effect sizes and ``verdict``, "higher", "lower" or None.
+    """Every pair of losses, the one with the higher mean first: ``estimate``, test, effect sizes, ``verdict``.
 
     ``p`` is that of Wilcoxon's signed-rank test over cases on seed means, ``p_holm`` the same after Holm's correction
     over the family of all pairs, ``rank_biserial`` the matched rank-biserial correlation (Kerby 2014), ``beats`` the
-    probability that the first is higher on a new case with new seeds (ties half). A verdict needs both ``p_holm`` below
-    5 % and an interval without zero, since the test alone takes the trained networks for the only ones.
+    probability that the first is higher on a new case with new seeds (ties half). The verdict "higher" (else None) needs
+    both ``p_holm`` below 5 % and an interval without zero, since the test alone takes the trained networks for the only ones.
     """
     from statsmodels.stats.multitest import multipletests  # a second to import, and only a whole study needs it
 
     pairs = []
     for first, second in itertools.combinations(grids, 2):
+        shared = ~np.isnan(grids[first]).all(0) & ~np.isnan(grids[second]).all(0)
+        a, b = (np.nanmean(grids[name][:, shared], 0) for name in (first, second))
+        if (difference := a - b).sum() < 0:
+            first, second, difference = second, first, -difference
         a, b = grids[first], grids[second]
-        shared = ~np.isnan(a).all(0) & ~np.isnan(b).all(0)
-        difference = np.nanmean(a[:, shared], 0) - np.nanmean(b[:, shared], 0)
         ranks = rankdata(abs(difference[difference != 0]))
         total, signs = ranks.sum(), np.sign(difference[difference != 0])
         each = a[:, None, shared] - b[None, :, shared]
@@ -113,8 +115,7 @@ def all_pairs(grids: Mapping[str, np.ndarray]) -> list[dict]:
         })
     corrected = multipletests([pair["p"] for pair in pairs], LEVEL, "holm")[1] if pairs else []
     for pair, p in zip(pairs, corrected):
-        way = settled(pair)
-        pair |= {"p_holm": float(p), "verdict": way if p < LEVEL else None}
+        pair |= {"p_holm": float(p), "verdict": settled(pair) if p < LEVEL else None}
     return pairs
 
 

@@ -1,14 +1,16 @@
-"""From runs to results: Table 1 and the other tables of the paper, and the comparisons behind its sentences.
+"""From scores to results: Table 1 and the other tables of the paper.
 
-Scores are Dice coefficients in [0, 1]. Seeds are averaged per case before anything else, so that a mean, its spread and
-a paired difference all speak of cases. NaN stands for an undefined score (see ``kitsnb.metric``).
+``scores`` is always the tidy table of a study, a row a run and case (``runs.all_scores``, or the CSV of a published study).
+Scores are Dice coefficients in [0, 1], NaN where undefined (see ``kitsnb.metric``). Seeds are averaged per case for what is
+said of cases; intervals and tests are those of ``kitsnb.study.statistics``.
 """
 
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 
 from kitsnb.files import Build
@@ -16,41 +18,58 @@ from kitsnb.messages import nearest
 from kitsnb.metric.score import SCORES, lesion_size, summarise
 from kitsnb.metric.score import SIZES as LESIONS
 from kitsnb.study.runs import SURFACES, Run, read_stage, trainings
-from kitsnb.study.statistics import order_agreement, paired_difference, settled
+from kitsnb.study.statistics import ends, estimate, order_agreement
 
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
-SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "pandas", "papermill", "typst")
+SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "statsmodels", "pandas", "papermill", "typst")
 
 
-def scores_of(runs: Iterable[Run], experiment: str) -> pd.DataFrame:
+def scores_of(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """Scores and volumes of every case, averaged over the experiment's seeds; undefined scores do not count."""
-    tables = [run.scores for run in runs if run.experiment == experiment]
-    return pd.concat(tables).groupby(level="case").mean(numeric_only=True)
+    own = scores[scores.experiment == experiment].drop(columns="seed")
+    return own.groupby("case").mean(numeric_only=True)
 
 
-def make_table(runs: Sequence[Run], experiments: Sequence[Mapping], seed_paper: Mapping) -> list[dict]:
+def grids(scores: pd.DataFrame, score: str) -> dict[str, np.ndarray]:
+    """``score`` of every experiment as a grid [seeds, cases], as ``kitsnb.study.statistics`` takes them."""
+    wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)
+    return {name: wide.loc[name].to_numpy(float) for name in scores.experiment.unique()}
+
+
+def compare(scores: pd.DataFrame, first: str, second: str, score: str) -> dict[str, float]:
+    """Paired difference ``first`` - ``second`` (``statistics.estimate``)."""
+    found = grids(scores[scores.experiment.isin([first, second])], score)
+    return estimate(found[first], found[second])
+
+
+def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping, pairs: Mapping) -> list[dict]:
     """Table 1: one row an experiment.
 
-    Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), and
-    ``seed_sd`` and ``fold_sd``, the standard deviations (n - 1) of the seeds' and of the folds' means, NaN with fewer
-    than two. ``paper`` is the seed paper's row or None.
+    Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), the intervals of
+    ``statistics.estimate``, and whether it is among the best (``leaders`` of ``pairs``, by score). ``paper`` is the seed
+    paper's row or None.
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
+    by_score = {name: grids(scores, name) for name in SCORES}
+    best = {name: leaders(pairs[name]) for name in SCORES}
     table = []
     for row in experiments:
-        own = [run for run in runs if run.experiment == row["name"]]
-        cases = scores_of(own, row["name"])
-        scores = {name: summarise(cases[name]) | {
-            "seed_sd": summarise(run.scores[name].mean() for run in own)["sd"],
-            "fold_sd": summarise(cases.loc[fold.scores.index, name].mean() for fold in own[0].folds)["sd"],
-        } for name in SCORES}
+        cases, key = scores_of(scores, row["name"]), row["name"]
         table.append({
-            "experiment": row["name"], "title": row["title"], "loss": row["loss"],
-            "loss_parameters": row.get("parameters") or {}, "seeds": len(own), "scores": scores,
-            "paper": published.get(row["name"]),
+            "experiment": key, "title": row["title"], "loss": row["loss"], "loss_parameters": row.get("parameters") or {},
+            "seeds": len(by_score[SCORES[0]][key]), "paper": published.get(key),
+            "scores": {name: estimate(by_score[name][key]) | summarise(cases[name]) | {"best": key in best[name]}
+                       for name in SCORES},
         })
     return table
+
+
+def leaders(pairs: Sequence[Mapping]) -> set[str]:
+    """The losses that no other is above by the verdicts of ``statistics.all_pairs``; none where no pair is settled."""
+    if not any(pair["verdict"] for pair in pairs):
+        return set()
+    return {pair[side] for pair in pairs for side in ("first", "second")} - {pair["second"] for pair in pairs if pair["verdict"]}
 
 
 def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
@@ -69,12 +88,6 @@ def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> s
     raise ValueError(f"baseline {name!r} is no experiment of this profile; {nearest(name, experiments)}")
 
 
-def compare(runs: Sequence[Run], first: str, second: str, scores: Sequence[str] = SCORES) -> dict[str, dict]:
-    """Paired difference ``first`` - ``second`` of each of ``scores``."""
-    one, other = scores_of(runs, first), scores_of(runs, second)
-    return {name: paired_difference(one[name], other[name]) for name in scores}
-
-
 def agreement(table: Sequence[Mapping]) -> dict[str, float]:
     """``statistics.order_agreement`` of the measured and the seed paper's means, per column, over the rows of both."""
     both = [row for row in table if row["paper"]]
@@ -82,48 +95,29 @@ def agreement(table: Sequence[Mapping]) -> dict[str, float]:
             for name in PAPER_COLUMNS}
 
 
-def check_comparisons(runs: Sequence[Run], seed_paper: Mapping) -> list[dict]:
-    """Those of the seed paper's comparisons whose two losses were run, beside what was measured.
-
-    ``verdict``: "agrees" or "disagrees" where the interval of the paired difference leaves out zero, else "undecided".
-    """
-    published = {row["experiment"]: row for row in seed_paper["table"]}
-    here = {run.experiment for run in runs}
-    checked = []
-    for one in seed_paper["comparisons"]:
-        higher, lower, score = one["higher"], one["lower"], one["score"]
-        if {higher, lower} <= here:
-            found = compare(runs, higher, lower, [score])[score]
-            verdict = {"higher": "agrees", "lower": "disagrees", None: "undecided"}[settled(found)]
-            stated = round(published[higher][score] - published[lower][score], 3)  # the table has three decimals
-            checked.append({**one, "paper": stated, "difference": found, "verdict": verdict})
-    return checked
-
-
-def distances(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
+def distances(scores: pd.DataFrame, experiments: Sequence[Mapping]) -> list[dict]:
     """Per experiment: each of ``SURFACES`` summarised over cases (``metric.summarise``); undefined ones are counted."""
     return [
         {"experiment": row["name"], "title": row["title"]}
-        | {name: summarise(cases[name]) for name in SURFACES for cases in [scores_of(runs, row["name"])]}
+        | {name: summarise(cases[name]) for name in SURFACES for cases in [scores_of(scores, row["name"])]}
         for row in experiments
     ]
 
 
-def by_size(runs: Sequence[Run], experiments: Sequence[Mapping]) -> list[dict]:
+def by_size(scores: pd.DataFrame, experiments: Sequence[Mapping]) -> list[dict]:
     """Per experiment: tumour Dice over the cases of each size class of ``metric.lesion_size``, smallest first."""
     table = []
     for row in experiments:
-        cases = scores_of(runs, row["name"])
+        cases = scores_of(scores, row["name"])
         classes = cases.tumour_ml.map(lesion_size)
         sizes = {size: summarise(cases.tumour[classes == size]) for size in LESIONS if (classes == size).any()}
         table.append({"experiment": row["name"], "title": row["title"], "sizes": sizes})
     return table
 
 
-def describe_cases(runs: Sequence[Run]) -> pd.DataFrame:
+def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
     """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
-    tables = {name: scores_of(runs, name) for name in dict.fromkeys(run.experiment for run in runs)}
-    by_case = pd.concat(tables, names=["experiment"]).groupby(level="case")
+    by_case = pd.concat([scores_of(scores, name) for name in scores.experiment.unique()]).groupby(level="case")
     described = by_case[["tumour_ml", *SCORES]].mean()
     described["tumour_low"], described["tumour_high"] = by_case.tumour.min(), by_case.tumour.max()
     return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
@@ -169,8 +163,8 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
 
 
 def interval(difference: Mapping[str, float], digits: int = 3) -> str:
-    """A paired difference with the ends of its interval, "+0.029 (−0.013 to +0.066)"."""
-    mean, low, high = (number(difference[key], digits, signed=True) for key in ("mean", "low", "high"))
+    """A paired difference with the interval that claims rest on (``statistics.ends``), "+0.029 (−0.013 to +0.066)"."""
+    mean, low, high = (number(value, digits, signed=True) for value in (difference["mean"], *ends(difference)))
     return f"{mean} ({low} to {high})"
 
 

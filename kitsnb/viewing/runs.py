@@ -19,7 +19,7 @@ from kitsnb.files import Build
 from kitsnb.metric.score import SCORES
 from kitsnb.study.figures import NAMES, whole_numbers
 from kitsnb.study.figures.losses import line_styles
-from kitsnb.study.figures.results import best_against_baseline
+from kitsnb.study.figures.results import against
 from kitsnb.viewing.browse import browse
 from kitsnb.viewing.pictures import Picture, columns
 from kitsnb.viewing.scan import read_scan
@@ -189,7 +189,7 @@ class RunBrowser(widgets.VBox):
             return
         scores, pair = merged(self.followed).set_index("case"), (self.first.value, self.second.value)
         one, other = (scores[scores.loss == title] for title in pair)
-        figure = best_against_baseline(one, other, ["kidney", "tumour"], pair, self.simulated)
+        figure = against(one, other, pair, self.simulated)
         self.pictures["pairs"].value = Picture(figure).html()
 
     def _open(self, change: dict) -> None:

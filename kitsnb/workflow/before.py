@@ -78,4 +78,8 @@ def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
         check_precision("auto" if elsewhere else parameters.get("training", {}).get("precision", "auto"))
     except ValueError as error:
         found.append(f"training: {error}")
+    if profile.beside:
+        from kitsnb.workflow.publish import why_not_beside
+
+        found += [f"beside {profile.beside}: {line}" for line in why_not_beside(profile)]
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitsnb.data.cases import EXCLUDED
-from kitsnb.files import PAPER, files_below, resolve
+from kitsnb.files import PAPER, PUBLISHED, files_below, resolve
 from kitsnb.workflow.profile import GIVEN, GIVEN_FOLDS, STAGES, Experiment, Profile
 
 Names = tuple[str, ...]
@@ -73,7 +73,7 @@ def _other(profile: Profile, stage: str, needs: Names) -> Job:
     """The job of a stage that is no training."""
     build, rows = profile.build, [experiment.model_dump() for experiment in profile.experiments]
     parameters = {"build": profile.build_parameter, **profile.parameters.get(stage, {})}
-    given = {"experiments": rows, "seeds": list(profile.seeds), "profile": profile.summary, "folds": profile.folds}
+    given = {"experiments": profile.rows if stage == "losses" else rows, "seeds": list(profile.seeds), "profile": profile.summary, "folds": profile.folds}
     taken = (*GIVEN[stage], *(GIVEN_FOLDS.get(stage, ()) if profile.folds is not None else ()))
     parameters |= {name: value for name, value in given.items() if name in taken}
     makes = {"data_analysis": (build.data_analysis, build.data), "preprocessing": (build.preprocessed,),
@@ -83,12 +83,12 @@ def _other(profile: Profile, stage: str, needs: Names) -> Job:
         reads = (build.data,)
     elif stage == "results":
         runs = [build.run(experiment.name, seed, fold) for experiment, seed, fold in profile.runs]
-        reads = (build.data_analysis, build.preprocessed, build.losses, build.data, *PAPER.glob("*.yml"),
+        reads = (build.data_analysis, build.preprocessed, build.losses, build.data, *PAPER.glob("*.yml"), PUBLISHED,
                  *(run / name for run in runs for name in RUN_FILES))
         reads += (resolve(parameters["labels_summary"]),) if parameters.get("labels_summary") else ()
     elif stage == "paper":
         reads = (build.results, build.figures, *(path for kind in PAPER_FILES for path in PAPER.glob(kind)))
-    code = tuple(path for row in rows for path in _own_loss(row["loss"])) if stage == "losses" else ()
+    code = tuple(path for row in profile.rows for path in _own_loss(row["loss"])) if stage == "losses" else ()
     output = build.notebooks / f"{notebook.stem}.ipynb" if notebook else build.paper
     return Job(stage, stage.replace("_", " "), stage, needs, (), notebook, parameters, output,
                makes.get(stage, (output,)), reads, code, _real_cases(parameters))

@@ -63,6 +63,8 @@ class Content(Settings):
     loss_parameters: dict[str, Any] = {}  # of every experiment whose loss is the library's and has them
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     deviations: list[Deviation] = []
+    beside: str | None = None  # a published study whose rows stand beside these, without being trained again
+    apart_from: list[str] = []  # settings in which these rows may differ from it, as network.normalization
 
     @field_validator("seeds", "experiments")
     @classmethod
@@ -92,9 +94,17 @@ class Profile(Content):
         return [(experiment, seed, fold) for experiment in self.experiments for seed in self.seeds for fold in folds]
 
     @property
+    def rows(self) -> list[dict]:
+        """The rows of Table 1: those of the study in ``beside``, where it is published, then the profile's own."""
+        from kitsnb.study.published import names, read
+
+        there = read(self.beside).rows if self.beside in names() else []
+        return [*there, *(experiment.model_dump() for experiment in self.experiments)]
+
+    @property
     def summary(self) -> dict:
         """What notebook 05 is given of the profile."""
-        return self.model_dump(include={"name", "title", "description", "simulated", "deviations"})
+        return self.model_dump(include={"name", "title", "description", "simulated", "deviations", "beside", "apart_from"})
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""

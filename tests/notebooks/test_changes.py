@@ -39,7 +39,7 @@ def test_own_loss_as_the_readme_says_adds_a_row(build, tmp_path):
     profile = write_profile(tmp_path / "own.yml", experiments=CONTENT["experiments"] + entry)
     done = kitsnb("run", profile, "--build", build)
     assert done.returncode == 0, done.stdout
-    table = read_json(build / "results.json")["table"]
+    table = read_json(build / "results.json")["here"]["table"]
     assert len(table) == len(CONTENT["experiments"]) + 1 and table[-1]["experiment"] == entry[0]["name"]
     assert table[-1]["scores"]["kidney"]["mean"] is not None
     assert entry[0]["title"] in pages(build / "paper.pdf")

@@ -18,11 +18,11 @@ def test_cross_validation_holds_every_case_out_once(tmp_path):
     assert sorted(cases[0] + cases[1]) == [f"case_{number:05d}" for number in range(8)]
     results = read_json(build / "results.json")
     assert len(results["runs"]) == 2 and results["data"]["folds"] == 2 and results["data"]["validation"] == 8
-    scores = results["table"][0]["scores"]["kidney"]
+    scores = results["here"]["table"][0]["scores"]["kidney"]
     assert scores["n"] + scores["undefined"] == 8
     text = pages(build / "paper.pdf")
     assert "2-fold cross-validation, every case held out once" in text and "8 held-out cases" in text
-    assert "first of 2 folds" in (build / "figures" / "fig02_training_log_cosh_dice.svg").read_text()
+    assert "first of 2 folds" in (build / "figures" / "training.svg").read_text()
     assert not finished(kitsnb("run", profile, "--build", build).stdout), "all is up to date"
     why = kitsnb("run", write_profile(profile, **kept, folds=3), "--build", build, "--why").stdout
     assert "data analysis: parameter folds changed: 2 -> 3" in why  # it tells the split; the others follow it

@@ -4,16 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from helpers.study_at_hand import ROWS, made_up_scores
 from study.test_tables import history
 
 from kitsnb.study import figures
 from fingerprint.figures import clipping
 from kitsnb.study.figures.losses import error_paths, gradient_shares, line_styles
-from kitsnb.study.figures.results import best_against_baseline, case_scores, slices, training_curves
+from kitsnb.study.figures.results import against, case_panels, slices, training_curves, training_panels
+from kitsnb.study.audit import load_seed_paper
+from kitsnb.study.figures.study import rows_and_ranks, what_it_takes
+from kitsnb.study.findings import describe
 from kitsnb.study.probes import PATHS, Geometry, build_losses
 from kitsnb.study.probes import gradient_shares as measure_shares
 
 SPACING = (5.0, 0.8, 1.6)
+SEED = load_seed_paper()
+FOUND = describe(made_up_scores(), ROWS, SEED)
+ALONE = describe(made_up_scores(ROWS[:1], seeds=1), ROWS[:1], SEED)
 
 
 def test_figure_1_is_to_scale():
@@ -37,9 +44,12 @@ def labels() -> np.ndarray:
 
 DRAWINGS = {
     "curves": lambda: training_curves(history(), "Dice loss", True),
-    "cases": lambda: case_scores(scores([0.7, np.nan, 0.3]), "Dice loss", True),
-    "pair": lambda: best_against_baseline(scores([0.7, np.nan, 0.3]), scores([0.1, np.nan, 0.4]), ["kidney", "tumour"],
-                                          ("Dice loss", "My loss"), True),
+    "panels": lambda: training_panels(dict.fromkeys("abc", (history(), None)), "Training", True),
+    "cases": lambda: case_panels({"Dice loss": scores([0.7, np.nan, 0.3]), "none": scores(np.nan)}, True),
+    "pair": lambda: against(scores([0.7, np.nan, 0.3]), scores([0.1, np.nan, 0.4]), ("Dice loss", "My loss"), True),
+    "rows": lambda: rows_and_ranks(FOUND, True, "Rows", "dice"),
+    "one row": lambda: rows_and_ranks(ALONE, True, "Rows", "dice"),
+    "takes": lambda: what_it_takes(FOUND, SEED, True, "What it takes"),
     "slices": lambda: slices(labels() * 100, labels(), labels(), np.diag([2.0, 2, 3, 1]), "case", True),
 }
 
@@ -58,11 +68,26 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].texts]
 
 
-def test_legends_say_what_colours_mean():
+def test_legends_and_titles_say_what_is_drawn():
     assert legend(DRAWINGS["pair"]()) == ["My loss", "Dice loss", "kidney: higher", "tumour: higher", "lower"]
-    assert legend(DRAWINGS["curves"]())[-1] == "checkpoint, epoch 4"
-    assert legend(DRAWINGS["cases"]()) == ["kidney, mean 0.800", "tumour, mean 0.500, 1 undefined"]
-    assert legend(case_scores(scores(np.nan), "none", True)) == ["kidney, mean 0.800", "tumour, 3 undefined"]
+    assert legend(DRAWINGS["curves"]())[-1] == "epoch of the checkpoint"
+    titles = [axes.get_title() for axes in DRAWINGS["cases"]().axes]
+    assert titles[0] == "Dice loss\nmeans 0.800 and 0.500 (1 undefined)" and titles[1].endswith("and nan (3 undefined)")
+    assert sum(bool(axes.lines) for axes in DRAWINGS["panels"]().axes) == 6, "a fourth place stays empty"
+
+
+def test_the_central_figure_shows_crossed_intervals_and_ranks_only_where_there_are_any():
+    rows, alone = DRAWINGS["rows"](), DRAWINGS["one row"]()
+    assert "95 % over cases and seeds" in legend(rows) and len(rows.axes) == 4 and len(alone.axes) == 2
+    assert legend(alone) == ["mean, 95 % over cases", "seed paper, its own data"], "one seed: no interval over seeds"
+    assert [text.get_text() for text in rows.axes[0].get_yticklabels()][0] == ROWS[-1]["title"], "the highest on top"
+
+
+def test_what_it_takes_has_a_curve_a_number_of_seeds_where_seeds_are_known():
+    assert any("3 seeds" in text for text in legend(DRAWINGS["takes"]()))
+    one = describe(made_up_scores(seeds=1), ROWS, SEED)
+    assert not any("3 seeds" in text for text in legend(what_it_takes(one, SEED, True, "What it takes")))
+    assert what_it_takes(ALONE, SEED, True, "What it takes") is None
 
 
 def test_a_prediction_without_labels_is_drawn_at_the_references_scale():

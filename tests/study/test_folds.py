@@ -15,7 +15,7 @@ from study.test_tables import history
 from kitsnb.data.cases import Case, cut_into_folds, select
 from kitsnb.files import ROOT, Build
 from kitsnb.study import audit, tables
-from kitsnb.study.runs import SURFACES, VOLUMES, costs, load_runs, shared_settings
+from kitsnb.study.runs import SURFACES, VOLUMES, all_scores, costs, load_runs, shared_settings
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import ProfileError, load
 
@@ -74,7 +74,7 @@ def profile(folder: Path, **changes):
 
 def test_a_run_is_an_experiment_with_a_seed_and_a_fold(tmp_path):
     jobs = [job for job in build_jobs(profile(tmp_path, folds=3, seeds=[0, 4])) if job.stage == "training"]
-    assert len(jobs) == 4 * 2 * 3 and len({job.output for job in jobs}) == len({job.run for job in jobs}) == 24
+    assert len(jobs) == len({job.output for job in jobs}) == len({job.run for job in jobs}) == len(SMOKE["experiments"]) * 2 * 3
     job = jobs[4]
     assert (job.name, job.title, job.run.name) == ("training-dice-seed4-fold1", "training dice seed 4 fold 1", "dice-seed4-fold1")
     assert job.parameters["fold"] == 1 and job.parameters["folds"] == 3
@@ -128,12 +128,11 @@ def build(tmp_path) -> Build:
 def test_folds_become_one_row_by_hand(build):
     runs = load_runs(build, [EXPERIMENT], [0, 1], 3)
     assert [(run.experiment, run.seed, len(run.scores), len(run.trained)) for run in runs] == [("dice", 0, 5, 3), ("dice", 1, 5, 3)]
-    tumour = tables.make_table(runs, [EXPERIMENT], audit.load_seed_paper())[0]["scores"]["tumour"]
+    (row,) = tables.make_table(all_scores(runs), [EXPERIMENT], audit.load_seed_paper(), dict.fromkeys(tables.SCORES, []))
+    tumour = row["scores"]["tumour"]
     assert (tumour["n"], tumour["undefined"]) == (4, 1)
     assert tumour["mean"] == pytest.approx(0.6)  # 0.3, 0.5, 0.7, 0.9
     assert tumour["sd"] == pytest.approx(math.sqrt(0.2 / 3))
-    assert tumour["seed_sd"] == pytest.approx(0.1 * math.sqrt(2))  # of 0.5 and 0.7
-    assert tumour["fold_sd"] == pytest.approx(0.1)  # of 0.6, 0.5 and 0.7
     assert shared_settings(runs) == {"epochs": 4, "folds": 3}
     assert runs[0].holding_out("case_00004").folder.name == "dice-seed0-fold1"
     assert list(costs(runs).index[:2]) == ["dice-seed0-fold0", "dice-seed0-fold1"]

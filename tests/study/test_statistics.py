@@ -88,7 +88,7 @@ def test_a_verdict_needs_the_test_of_the_family_and_the_interval():
     base = rng.normal(0.5, 0.1, 30)
     grids = {name: base + lift + rng.normal(0, 0.01, (2, 30)) for name, lift in zip("abc", (0.1, 0.0, 0.0))}
     verdicts = {(pair["first"], pair["second"]): pair["verdict"] for pair in all_pairs(grids)}
-    assert verdicts == {("a", "b"): "higher", ("a", "c"): "higher", ("b", "c"): None}
+    assert verdicts.pop(("a", "b")) == verdicts.pop(("a", "c")) == "higher" and list(verdicts.values()) == [None]
     grids["a"] += np.array([[0.1], [-0.1]])  # the mean of the seeds stays
     pair = all_pairs(grids)[0]
     assert pair["p_holm"] < 0.05 and pair["verdict"] is None, "the cases settle it, the seeds do not"

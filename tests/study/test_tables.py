@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from kitsnb.files import Build
-from kitsnb.study import audit, tables
-from kitsnb.study.runs import load_runs, read_stage, unlike
-from kitsnb.study.statistics import order_agreement, paired_difference, rank_correlation, settled
+from kitsnb.study import audit, claims, findings, statistics, tables
+from kitsnb.study.runs import all_scores, load_runs, read_stage, unlike
 from kitsnb.training.history import MEASURES
 
 EXPERIMENTS = [
@@ -57,23 +56,67 @@ def runs(build):
     return load_runs(build, EXPERIMENTS, [0, 1])
 
 
-def test_table_1_by_hand(runs):
-    table = tables.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
+@pytest.fixture
+def scores(runs):
+    return all_scores(runs)
+
+
+@pytest.fixture
+def table(scores):
+    return tables.make_table(scores, EXPERIMENTS, audit.load_seed_paper(), dict.fromkeys(tables.SCORES, []))
+
+
+def test_table_1_by_hand(table):
     tumour = table[0]["scores"]["tumour"]
     assert tumour["mean"] == pytest.approx(0.5)  # seeds averaged per case: 0.7 and 0.3
     assert tumour["sd"] == pytest.approx(math.sqrt(0.08)) and (tumour["n"], tumour["undefined"]) == (2, 1)
-    assert tumour["seed_sd"] == pytest.approx(math.sqrt(0.02))  # of 0.6 and 0.4
+    assert tumour["low"] == pytest.approx(0.3) and tumour["crossed_low"] == pytest.approx(0.2)  # .4 and .2 of a seed
+    assert table[0]["seeds"] == 2 and not tumour["best"]
     assert table[0]["paper"] == {"kidney_and_tumour": 0.872, "kidney": 0.909, "tumour": 0.494}
     assert table[2]["experiment"] == "mine" and table[2]["paper"] is None
 
 
-def test_order_and_difference_by_hand(runs):
-    table = tables.make_table(runs, EXPERIMENTS, audit.load_seed_paper())
+def test_order_and_difference_by_hand(scores, table):
     assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
-    difference = tables.compare(runs, "dice", "log_cosh_dice")["tumour"]
+    difference = tables.compare(scores, "dice", "log_cosh_dice", "tumour")
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == pytest.approx(0.2) and difference["high"] == pytest.approx(0.2)  # the same in both cases
+    assert difference["crossed_low"] == pytest.approx(0.1)  # 0.1 of the second seed
     assert tables.agreement(table)["tumour"] == pytest.approx(1.0)  # dice above log-cosh in both
+
+
+def test_bold_follows_verdicts_not_means():
+    pairs = [{"first": "a", "second": "b", "verdict": None}, {"first": "a", "second": "c", "verdict": "higher"},
+             {"first": "b", "second": "c", "verdict": None}]
+    assert tables.leaders(pairs) == {"a", "b"} and tables.leaders(pairs[:1]) == tables.leaders([]) == set()
+
+
+def test_a_study_is_described_from_its_scores_alone(scores, monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    found = findings.describe(scores, EXPERIMENTS, audit.load_seed_paper())
+    assert (found["seeds"], found["cases"], found["runs"], found["best"], found["worst"]) == (2, 3, 6, "dice", "mine")
+    assert [one["verdict"] for one in found["claims"]][:2] == ["undecided", "held"]
+    assert all(one["verdict"] == "not run" for one in found["claims"][2:])
+    assert found["claims"][1]["needed"] == found["needed"]["tumour"] > 0
+    assert "none" not in " ".join(findings.sentences(found)) and "0 can be told apart" in findings.sentences(found)[0]
+    alone = findings.describe(scores[scores.experiment == "mine"], EXPERIMENTS[2:], audit.load_seed_paper())
+    assert "only row" in findings.sentences(alone)[0] and math.isnan(alone["needed"]["tumour"])
+
+
+def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    found = findings.describe(scores, EXPERIMENTS, audit.load_seed_paper())
+    checked = audit.audit(audit.load_seed_paper(), None, found)
+    assert len(checked) >= 12 and all(all(row.values()) for row in checked)
+    by_claim = {row["claim"]: row for row in checked}
+    assert by_claim["The score sums 38 cases"]["verdict"] == audit.FAILS
+    assert sum(row["verdict"] == audit.UNCHECKED for row in checked) == 4
+    labels = {"cases": 210, "not_512": ["case_00160"], "slices": {"mean": 216.3, "median": 108.0, "min": 29, "max": 1059},
+              "slice_spacing_mm": {"min": 0.5, "median": 3.0, "max": 5.0},
+              "shares_percent": {"background": 99.1, "kidney": 0.7, "tumour": 0.2}}
+    measured = audit.audit(audit.load_seed_paper(), labels, found)[-4:]
+    assert [row["verdict"] for row in measured] == [audit.FAILS, audit.FAILS, audit.HOLDS, audit.HOLDS]
+    assert "case 00160" in measured[0]["evidence"]
 
 
 def test_what_is_missing_or_does_not_fit_is_named(build):
@@ -86,11 +129,11 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
         tables.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
 
 
-def test_distances_and_sizes_by_hand(runs):
-    (dice, *_) = tables.distances(runs, EXPERIMENTS)
+def test_distances_and_sizes_by_hand(scores):
+    (dice, *_) = tables.distances(scores, EXPERIMENTS)
     assert dice["hd95_kidney_and_tumour"] == {"mean": 5.0, "sd": 1.0, "n": 3, "undefined": 0}
     assert dice["hd95_tumour"]["mean"] == 15.0 and dice["hd95_tumour"]["undefined"] == 1
-    (sizes, *_) = tables.by_size(runs, EXPERIMENTS)
+    (sizes, *_) = tables.by_size(scores, EXPERIMENTS)
     assert list(sizes["sizes"]) == ["up to 4 cm", "4-7 cm"]  # 10 and 40 ml; the case without tumour has no class
     assert sizes["sizes"]["up to 4 cm"]["mean"] == pytest.approx(0.7) and sizes["sizes"]["4-7 cm"]["mean"] == pytest.approx(0.3)
 
@@ -101,30 +144,14 @@ def test_the_network_has_the_seed_papers_parameters():
     assert sum(counted.values()) == stated["total_parameters"] == 22_587_171
 
 
-def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(runs):
+def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(scores):
     seed_paper = audit.load_seed_paper()
     rows = {row["experiment"]: row for row in seed_paper["table"]}
     assert all(rows[one["higher"]][one["score"]] > rows[one["lower"]][one["score"]] for one in seed_paper["comparisons"])
     assert set(seed_paper["figures"]["training"]) | set(seed_paper["figures"]["scores"]) <= set(rows)
-    checked = tables.check_comparisons(runs, seed_paper)
-    assert [(one["higher"], one["lower"], one["score"]) for one in checked] == [
-        ("dice", "log_cosh_dice", "kidney_and_tumour"), ("dice", "log_cosh_dice", "tumour")]  # all that were run
-    assert [one["verdict"] for one in checked] == ["undecided", "agrees"]  # 0.9 in every case is no difference
-    assert checked[1]["paper"] == 0.087
-
-
-def test_differences_by_hand():
-    cases = pd.Index(["a", "b", "c", "d"], name="case")
-    found = paired_difference(pd.Series([0.5, 0.7, np.nan, 0.9], cases), pd.Series([0.4, 0.4, 0.4, 0.4], cases))
-    assert found["mean"] == pytest.approx(0.3) and found["n"] == 3
-    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.5)
-    assert found == paired_difference(pd.Series([0.5, 0.7, np.nan, 0.9], cases), pd.Series([0.4] * 4, cases))
-    one = paired_difference(pd.Series([0.5]), pd.Series([0.4]))
-    assert math.isnan(one["low"]) and settled(one) is None and settled(found) == "higher"
-    assert settled({"low": -0.2, "high": -0.1}) == "lower" and settled({"low": 0.0, "high": 0.1}) is None
-    assert order_agreement([1, 2, math.nan], [1, 2, 0]) == 1 and math.isnan(order_agreement([1.0], [2.0]))
-    assert rank_correlation(pd.Series([1, 2, 3]), pd.Series([3, 2, 1])) == -1
-    assert math.isnan(rank_correlation(pd.Series([1, 2]), pd.Series([3, 2])))
+    checked = claims.check(claims.stated(seed_paper), scores)
+    assert [one["verdict"] for one in checked] == ["undecided", "held", *["not run"] * 5]  # 0.9 in every case is no difference
+    assert checked[1]["stated"] == 0.087
 
 
 def test_rows_that_were_not_made_alike_are_said(runs):
@@ -146,7 +173,9 @@ def test_a_damaged_product_names_itself_and_its_notebook(tmp_path):
 def test_numbers_are_written_for_people():
     assert [tables.number(value) for value in (0.9126, -0.5, -0.0001, math.nan, None)] == ["0.913", "−0.500", "0.000", "–", "–"]
     assert [tables.number(value, 1, signed=True) for value in (2.25, -2.26, 0.01)] == ["+2.2", "−2.3", "0.0"]
-    assert tables.interval({"mean": 0.1, "low": -0.02, "high": 0.2}) == "+0.100 (−0.020 to +0.200)"
+    alone = {"mean": 0.1, "low": -0.02, "high": 0.2, "crossed_low": math.nan, "crossed_high": math.nan}
+    assert tables.interval(alone) == "+0.100 (−0.020 to +0.200)"
+    assert tables.interval(alone | {"crossed_low": -0.05, "crossed_high": 0.3}) == "+0.100 (−0.050 to +0.300)"
     assert tables.summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
     assert tables.summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
     assert tables.plural(1, "loss", "losses") == "1 loss" and tables.plural(2, "run") == "2 runs"

@@ -6,7 +6,7 @@ heading.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -22,20 +22,39 @@ from kitsnb.study.figures import canvas, legend_below, outline, section, whole_n
 
 CLASSES = ("background", "kidney", "tumour")
 DASHES = {"training": (3, 1.5), "validation": ""}
-#: Names of cases are written below the axis up to this many cases.
-NAMED_CASES = 16
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
 
 
 def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epoch: int | None = None) -> Figure:
-    """Loss (left) and soft Dice per class (right) against the epoch, for training (dashed) and validation (solid).
+    """``training_panels`` of one run, whose ``history`` is its ``history.csv``, evaluated at ``best_epoch``."""
+    return training_panels({title: (history, best_epoch)}, title, simulated)
 
-    ``history`` is a run's ``history.csv``; epochs without validation are bridged. ``best_epoch`` is the epoch of the
-    checkpoint that is evaluated; None takes the one with the lowest validation loss.
+
+def training_panels(
+    runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: str, simulated: bool
+) -> Figure:
+    """Loss and soft Dice per class against the epoch, training dashed, validation solid: two runs a row, by their titles.
+
+    ``runs`` holds ``history.csv`` and the epoch of the checkpoint that is evaluated (dotted), None for that of the lowest
+    validation loss; epochs without validation are bridged.
     """
-    figure, (loss, dice) = canvas(title, (PAGE, 2.35), 1, 2, simulated=simulated)
-    columns = [f"{part}_{name}" for part in DASHES for name in ("loss", *CLASSES)]
-    points = history.melt("epoch", columns).dropna()
+    rows, pairs = -(-len(runs) // 2), min(2, len(runs))
+    figure, grid = canvas(title, (PAGE, 0.95 + 1.4 * rows), rows, 2 * pairs, simulated=simulated, squeeze=False)
+    places = grid.reshape(-1, 2)
+    for (name, (history, best)), (loss, dice) in zip(runs.items(), places):
+        _curves(loss, dice, history, best)
+        if len(runs) > 1:
+            loss.set_title(textwrap.fill(name, 34, break_on_hyphens=False), loc="left", fontsize="medium")
+    for unused in places[len(runs):].ravel():
+        unused.set_axis_off()
+    handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in CLASSES]
+    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part) for part, dashes in DASHES.items()]
+    legend_below(figure, [*handles, Line2D([], [], color=GREY, linestyle=":", linewidth=0.9, label="epoch of the checkpoint")])
+    return figure
+
+
+def _curves(loss: Axes, dice: Axes, history: pd.DataFrame, best: int | None) -> None:
+    points = history.melt("epoch", [f"{part}_{name}" for part in DASHES for name in ("loss", *CLASSES)]).dropna()
     points[["part", "of"]] = points.variable.str.split("_", n=1, expand=True).to_numpy()
     points["of"] = points.of.replace({"loss": "composite"})  # its colour
     options = {"x": "epoch", "y": "value", "hue": "of", "style": "part", "palette": COLOURS, "dashes": DASHES,
@@ -44,86 +63,72 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
         options["markers"] = dict.fromkeys(DASHES, ".")
     sns.lineplot(points[points.of == "composite"], ax=loss, **options)
     sns.lineplot(points[points.of != "composite"], ax=dice, **options)
-    if best_epoch is None and history.validation_loss.notna().any():
-        best_epoch = int(history.epoch[history.validation_loss.idxmin()])
-    handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in CLASSES]
-    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part)
-                for part, dashes in DASHES.items()]
+    if best is None and history.validation_loss.notna().any():
+        best = int(history.epoch[history.validation_loss.idxmin()])
     for axes in (loss, dice):
-        if best_epoch is not None:
-            line = axes.axvline(best_epoch, color=GREY, linewidth=0.9, linestyle=":")
-            line.set_label(f"checkpoint, epoch {best_epoch}")
+        if best is not None:
+            axes.axvline(best, color=GREY, linewidth=0.9, linestyle=":")
         whole_numbers(axes.xaxis)
     loss.set_ylabel("loss")
     dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
-    legend_below(figure, handles + ([line] if best_epoch is not None else []))
+
+
+def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
+    """Kidney and tumour Dice of every case, sorted by tumour Dice, with the means as lines: a panel a loss, three a row.
+
+    ``scores`` by title, each indexed by case. Cases without a defined tumour score stand at the right, without a tumour
+    dot, and are counted.
+    """
+    rows, columns = -(-len(scores) // 3), min(3, len(scores))
+    size = (PAGE if columns > 1 else COLUMN, 1.0 + 1.6 * rows)
+    figure, grid = canvas("Scores of every case", size, rows, columns, simulated=simulated, squeeze=False, sharey=True)
+    for (title, table), axes in zip(scores.items(), grid.flat):
+        ordered = table.sort_values(["tumour", "kidney"], na_position="last")[["kidney", "tumour"]]
+        places, said = np.arange(len(ordered)), []
+        axes.vlines(places, ordered.min(axis=1), ordered.max(axis=1), color=PALE, linewidth=0.8, zorder=0)
+        for name in ordered:
+            mean, undefined = ordered[name].mean(), int(ordered[name].isna().sum())
+            axes.scatter(places, ordered[name], s=9, color=COLOURS[name], clip_on=False, linewidth=0)
+            if np.isfinite(mean):
+                axes.axhline(mean, color=COLOURS[name], linewidth=0.9, linestyle="--", zorder=0)
+            said.append(f"{mean:.3f}" + (f" ({undefined} undefined)" if undefined else ""))
+        axes.set_title(f"{textwrap.fill(title, 34, break_on_hyphens=False)}\nmeans {' and '.join(said)}", fontsize="small")
+        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3), xticks=[], xlabel=f"{len(ordered)} cases, by tumour Dice")
+    for unused in list(grid.flat)[len(scores):]:
+        unused.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Dice")
+    legend_below(figure, [Line2D([], [], color=COLOURS[name], **DOT | {"linestyle": "--"}, label=f"{NAMES[name]}, mean")
+                          for name in ("kidney", "tumour")])
     return figure
 
 
-def case_scores(scores: pd.DataFrame, title: str, simulated: bool) -> Figure:
-    """Kidney and tumour Dice of every case, sorted by tumour Dice, with the means as lines. Column width.
+def against(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], simulated: bool) -> Figure:
+    """Kidney and tumour Dice of every case under two losses, joined by a line that is coloured where ``first`` is higher.
 
-    ``scores`` is indexed by case. Cases without a defined tumour score stand at the right, without a tumour dot.
+    Tables are indexed by case, ``names`` are titles in this order; cases are sorted by the second's score. Cases that are
+    undefined in either are left out, and counted.
     """
-    ordered = scores.sort_values(["tumour", "kidney"], na_position="last")[["kidney", "tumour"]]
-    figure, axes = canvas(title, (COLUMN, 2.5), simulated=simulated)
-    places = np.arange(len(ordered))
-    axes.vlines(places, ordered.min(axis=1), ordered.max(axis=1), color=PALE, linewidth=0.8, zorder=0)
-    handles = []
-    for name in ordered:
-        mean, undefined = ordered[name].mean(), int(ordered[name].isna().sum())
-        sns.scatterplot(x=places, y=ordered[name].to_numpy(), s=16, color=COLOURS[name], ax=axes, clip_on=False)
-        label = NAMES[name] + (f", {undefined} undefined" if undefined else "")
-        if np.isfinite(mean):
-            axes.axhline(mean, color=COLOURS[name], linewidth=0.9, linestyle="--", zorder=0)
-            label = label.replace(NAMES[name], f"{NAMES[name]}, mean {mean:.3f}", 1)
-        handles.append(Line2D([], [], color=COLOURS[name], **DOT | {"linestyle": "--"}, label=label))
-    axes.set(ylabel="Dice", ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3))
-    _case_axis(axes, ordered.index, "tumour Dice")
-    legend_below(figure, handles)
-    return figure
-
-
-def best_against_baseline(
-    best: pd.DataFrame, baseline: pd.DataFrame, columns: Sequence[str], names: tuple[str, str], simulated: bool
-) -> Figure:
-    """Both experiments' Dice of every case, joined by a line: one panel for each of ``columns``.
-
-    ``best`` and ``baseline`` are indexed by case, ``names`` are their titles in this order. Cases are sorted by the
-    baseline's score. Coloured lines rise from baseline to best, grey ones fall. Cases undefined in either are left out,
-    and counted.
-    """
-    narrow = len(columns) == 1
-    title = textwrap.fill(f"{names[0]} against {names[1]}", 44 if narrow else 120, break_on_hyphens=False)
-    figure, panels = canvas(title, (COLUMN if narrow else PAGE, 2.7), 1, len(columns), simulated=simulated, sharey=True)
-    for axes, column in zip(np.atleast_1d(panels), columns, strict=True):
-        pairs = pd.DataFrame({"best": best[column], "baseline": baseline[column]})
-        paired = pairs.dropna().sort_values("baseline")
-        places, colours = np.arange(len(paired)), np.where(paired.best >= paired.baseline, COLOURS[column], GREY)
-        axes.vlines(places, paired.baseline, paired.best, color=colours, linewidth=1.1)
-        dots = {"s": 13, "edgecolors": colours, "linewidths": 0.9, "clip_on": False}
-        axes.scatter(places, paired.baseline, color="white", zorder=2, **dots)
-        axes.scatter(places, paired.best, color=colours, zorder=3, **dots)
-        rises, left_out = int((paired.best > paired.baseline).sum()), len(pairs) - len(paired)
+    title = textwrap.fill(f"{names[0]} against {names[1]}", 100, break_on_hyphens=False)
+    figure, panels = canvas(title, (PAGE, 2.3), 1, 2, simulated=simulated, sharey=True)
+    for axes, column in zip(panels, ("kidney", "tumour")):
+        pairs = pd.DataFrame({"first": first[column], "second": second[column]})
+        paired = pairs.dropna().sort_values("second")
+        places, colours = np.arange(len(paired)), np.where(paired["first"] >= paired.second, COLOURS[column], GREY)
+        axes.vlines(places, paired.second, paired["first"], color=colours, linewidth=1.1)
+        dots = {"s": 11, "edgecolors": colours, "linewidths": 0.9, "clip_on": False}
+        axes.scatter(places, paired.second, color="white", zorder=2, **dots)
+        axes.scatter(places, paired["first"], color=colours, zorder=3, **dots)
+        rises, left_out = int((paired["first"] > paired.second).sum()), len(pairs) - len(paired)
         undefined = f", {left_out} undefined" if left_out else ""
         axes.set_title(f"{NAMES[column]}: higher in {rises} of {len(paired)} cases{undefined}", fontsize="medium")
-        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, max(len(paired), 1) - 0.3))
-        _case_axis(axes, paired.index, names[1])
-    figure.axes[0].set_ylabel("Dice")
-    handles = [Line2D([], [], color="black", markerfacecolor="white", label=names[1], **DOT),
-               Line2D([], [], color="black", label=names[0], **DOT),
-               *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher") for column in columns),
-               Line2D([], [], color=GREY, label="lower")]
-    legend_below(figure, handles, columns=2 if narrow else None)
+        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, max(len(paired), 1) - 0.3), xticks=[], xlabel=f"{len(paired)} cases, by {names[1]}")
+    panels[0].set_ylabel("Dice")
+    legend_below(figure, [Line2D([], [], color="black", markerfacecolor="white", label=names[1], **DOT),
+                          Line2D([], [], color="black", label=names[0], **DOT),
+                          *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher") for column in ("kidney", "tumour")),
+                          Line2D([], [], color=GREY, label="lower")])
     return figure
-
-
-def _case_axis(axes: Axes, cases: Sequence[str], order: str) -> None:
-    """Name the cases below ``axes`` where there is room, else count them."""
-    named = len(cases) <= NAMED_CASES
-    numbers = [str(case).removeprefix("case_").lstrip("0") or "0" for case in cases] if named else []
-    axes.set_xticks(range(len(numbers)), numbers, fontsize="small")
-    axes.set_xlabel(f"case number, by {order}" if named else f"{len(cases)} cases, by {order}")
 
 
 def slices(

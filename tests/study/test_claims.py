@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kitsnb.study import hypotheses
-from kitsnb.study.runs import Run
+from kitsnb.study import claims
+from kitsnb.study.runs import Run, all_scores
 
 
 def shares_table() -> pd.DataFrame:
@@ -16,16 +16,16 @@ def shares_table() -> pd.DataFrame:
 
 def test_hypotheses_by_hand():
     price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
-    made = hypotheses.expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
+    made = claims.expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
     found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
     assert found == {
         ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
         ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
         ("lowest", "less"): ("lowest", 0.01),
     }
-    assert hypotheses.expect(["dice"], shares_table(), price, "dice") == []
+    assert claims.expect(["dice"], shares_table(), price, "dice") == []
     with pytest.raises(KeyError, match="none of the experiments dice"):
-        hypotheses.expect(["dice"], shares_table(), price, "other")
+        claims.expect(["dice"], shares_table(), price, "other")
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [
@@ -34,7 +34,9 @@ def test_hypotheses_by_hand():
     ("same", 0.1, 0.2, "refuted"), ("same", -0.2, -0.1, "refuted"), ("same", -0.1, 0.1, "not refuted"),
 ])
 def test_verdicts(expected, low, high, verdict):
-    assert hypotheses.decide(expected, {"low": low, "high": high}) == verdict
+    assert claims.decide(expected, {"low": low, "high": high, "crossed_low": np.nan, "crossed_high": np.nan}) == verdict
+    wide = {"crossed_low": -0.5, "crossed_high": 0.5}  # over cases and seeds nothing is settled
+    assert claims.decide(expected, {"low": low, "high": high, **wide}) == ("not refuted" if expected == "same" else "undecided")
 
 
 def run(name: str, values: list[float]) -> Run:
@@ -45,10 +47,10 @@ def run(name: str, values: list[float]) -> Run:
 def test_hypotheses_are_checked_against_paired_cases():
     runs = [run("dice", [0.5, 0.6, 0.7]), run("more", [0.6, 0.7, 0.8])]
     base = {"experiment": "more", "reference": "dice", "kind": "tumour", "score": "tumour", "expected": "higher"}
-    checked = hypotheses.check([
+    checked = claims.check([
         base, base | {"expected": "same"}, base | {"kind": "volume", "score": "predicted_tumour_ml", "expected": "lower"},
         base | {"experiment": "gone"},
-    ], runs)
+    ], all_scores(runs))
     assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
     assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
     assert checked[3]["difference"] is None
@@ -60,4 +62,4 @@ def test_the_lowest_row_is_decided_by_intervals_not_by_means(name, verdict):
     if name == "noisy":  # the lowest mean of all, by one case
         runs = [*runs[1:], run("noisy", [0.65, 0.75, 0.0])]
     one = {"experiment": name, "reference": None, "kind": "lowest", "score": "composite", "expected": "lowest"}
-    assert hypotheses.check([one], runs)[0]["verdict"] == verdict
+    assert claims.check([one], all_scores(runs))[0]["verdict"] == verdict
