@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
 from kitsnb.drawing import COLOURS, PALETTE, canvas, outline, section
-from kitsnb.losses import build_loss
+from kitsnb.losses import build_loss, trust_labels
 from kitsnb.losses.own import load
 from kitsnb.losses.registry import LOSSES
-from kitsnb.study.probes import CLASSES, PATHS, Geometry, measure, soft_logits
+from kitsnb.study.probes import CLASSES, PATHS, Geometry, soft_logits
 from kitsnb.viewing.pictures import Picture, columns
 
 #: So many voxels a prediction and so many steps a path are measured between two movements of a slider.
@@ -70,7 +70,7 @@ class Curves:
         for axes, said in zip(self.axes, ("loss over that of finding nothing", "size of the gradient")):
             axes.set(xlabel="share of the error's way", ylabel=said, xlim=(0, 1))
         self.axes[0].set_ymargin(0.02)
-        self.axes[1].set_yscale("log")
+        self.axes[1].set_yscale("log", subs=[])
         handles = [lines[0] for lines in self.lines["loss"].values()]
         handles.append(Line2D([], [], color="black", linestyle=":", linewidth=0.9, label="dotted: Dice"))
         self.figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small")
@@ -89,8 +89,7 @@ class Curves:
         self._measure(loss, self.lines["loss"])
         if (path, share) != self.seen:
             self._look_at(path, share)
-        logits = self.wrong.detach().requires_grad_()
-        push = -torch.autograd.grad(loss(logits, self.target), logits)[0][0, CLASSES.index("tumour")].numpy()
+        push = -_value_and_gradient(loss, self.wrong, self.target)[1][0, CLASSES.index("tumour")].numpy()
         most = float(np.abs(push).max())
         self.map.set(data=push[self.at], clim=(-most, most))
         self.axes[2].set_title(f"{path}, {share * self.most[path]:.0f} {PATHS[path].unit}: tumour is pushed\n"
@@ -98,19 +97,20 @@ class Curves:
         return self.figure
 
     def _measure(self, loss: nn.Module, lines: dict[str, list[Line2D]]) -> None:
-        lost = float(loss(self.nothing, self.target))
-        for name, (value, gradient) in lines.items():
-            found = [measure(loss, logits, self.target) for logits in self.logits[name]]
-            value.set_data(self.shares, [one["value"] / lost if lost else np.nan for one in found])
-            gradient.set_data(self.shares, [one["gradient"] or np.nan for one in found])
+        with trust_labels():
+            lost = float(loss(self.nothing, self.target))
+            for name, (value, gradient) in lines.items():
+                found = [_value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
+                value.set_data(self.shares, [one / lost if lost else np.nan for one, _ in found])
+                gradient.set_data(self.shares, [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
         for axes in self.axes[:2]:
             axes.relim()
             axes.autoscale_view(scalex=False)
-        # Round limits: all ticks have names, and most movements leave them as they are, which is quicker (see Picture).
+        # Round and wide limits stay as they are for most movements, which lets the eye compare, and is quicker (see Picture).
         low, high = 5 * np.asarray(self.axes[0].get_ylim())
-        self.axes[0].set_ylim(min(0, np.floor(low + 0.5) / 5), np.ceil(high) / 5, auto=True)
+        self.axes[0].set_ylim(min(0, np.floor(low + 0.5) / 5), max(1, np.ceil(high) / 5), auto=True)
         low, high = np.log10(self.axes[1].get_ylim())
-        self.axes[1].set_ylim(10 ** np.floor(low), 10 ** np.ceil(high), auto=True)
+        self.axes[1].set_ylim(10 ** min(-4, np.floor(low)), 10 ** max(0, np.ceil(high)), auto=True)
 
     def _look_at(self, path: str, share: float) -> None:
         """Turn the map to another error: to the slice where it does most."""
@@ -122,6 +122,12 @@ class Curves:
         self.map = section(self.axes[2], np.zeros(labels.shape), self.geometry.spacing, self.at, cmap="PuOr_r")
         for label, name in ((1, "kidney"), (2, "tumour")):
             outline(self.axes[2], self.geometry.segmentation == label, self.geometry.spacing, self.at, COLOURS[name])
+
+
+def _value_and_gradient(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
+    logits = logits.detach().requires_grad_()
+    value = loss(logits, target)
+    return float(value.detach()), torch.autograd.grad(value, logits)[0]
 
 
 class Playground(widgets.VBox):
