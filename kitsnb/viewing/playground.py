@@ -15,6 +15,7 @@ from kitsnb.drawing import COLOURS, PALETTE, canvas, outline, section
 from kitsnb.losses import build_loss, trust_labels
 from kitsnb.losses.own import load
 from kitsnb.losses.registry import LOSSES
+from kitsnb.study.figures.losses import MARKS
 from kitsnb.study.probes import CLASSES, PATHS, Geometry, soft_logits
 from kitsnb.viewing.pictures import Picture, columns
 
@@ -64,9 +65,10 @@ class Curves:
         self.nothing = soft_logits(np.zeros_like(geometry.segmentation), geometry.spacing)
         title = f"What a loss makes of errors, and where it pushes ({geometry})"
         self.figure, self.axes = canvas(title, (9.4, 3.5), 1, 3, width_ratios=(1, 1, 0.9))
-        self.lines = {kind: {name: [axes.plot([], [], style + ("" if kind == "dice" else MARKERS[n]), color=PALETTE[n], label=self._way(name), **thin)[0]
-                                    for axes in self.axes[:2]] for n, name in enumerate(PATHS)}
-                      for kind, style, thin in (("dice", ":", {"linewidth": 0.9, "alpha": 0.7}), ("loss", "-", {"markersize": 3.5}))}
+        styles = {"dice": {"linestyle": ":", "linewidth": 0.9, "alpha": 0.7}, "loss": {"markersize": 3.5}}
+        self.lines = {kind: {name: [axes.plot([], [], color=colour, marker=mark if kind == "loss" else None,
+                                              label=self._way(name), **style)[0] for axes in self.axes[:2]]
+                             for name, colour, mark in zip(PATHS, PALETTE, MARKS)} for kind, style in styles.items()}
         for axes, said in zip(self.axes, ("loss over that of finding nothing", "size of the gradient")):
             axes.set(xlabel="share of the error's way", ylabel=said, xlim=(0, 1))
         self.axes[0].set_ymargin(0.02)
@@ -110,7 +112,7 @@ class Curves:
         low, high = 5 * np.asarray(self.axes[0].get_ylim())
         self.axes[0].set_ylim(min(0, np.floor(low + 0.5) / 5), max(1, np.ceil(high) / 5), auto=True)
         low, high = np.log10(self.axes[1].get_ylim())
-        self.axes[1].set_ylim(10 ** min(-3, np.floor(low)), 10 ** max(0, np.ceil(high)), auto=True)
+        self.axes[1].set_ylim(10 ** min(-3, 3 * np.floor(low / 3)), 10 ** max(0, np.ceil(high)), auto=True)
 
     def _look_at(self, path: str, share: float) -> None:
         """Turn the map to another error: to the slice where it does most."""
