@@ -25,6 +25,7 @@ from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import BYTES_A_VOXEL
 from kitsnb.preprocessing.resampling import grid_size, reorient
 from kitsnb.preprocessing.settings import Preprocessing
+from kitsnb.study.tables import plural
 from kitsnb.training.precision import choose_precision
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
@@ -165,8 +166,8 @@ def measure_step(settings: Training, folder: Path, threads: int, seconds: float)
         return "a step needs more memory than this GPU has"
     finally:
         torch.set_num_threads(before)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {_plural(threads, 'thread')}"
-    return median(times[1:]), f"{_plural(len(times) - 1, 'step')} on {where}, {precision}"
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {plural(threads, 'thread')}"
+    return median(times[1:]), f"{plural(len(times) - 1, 'step')} on {where}, {precision}"
 
 
 def _timed(module, optimizer: torch.optim.Optimizer, precision: str, shape: tuple[int, ...]) -> float:
@@ -204,13 +205,13 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     total, rate = patches * work.training + checking, tflops or ASSUMED_SHARE * PEAK[bits]
     hours = max(0.01, total / (rate * 1e12) / 3600)
     grid = {"experiment": len(profile.experiments), "seed": len(profile.seeds), "fold": profile.folds}
-    grid = " x ".join(_plural(count, word) for word, count in grid.items() if count is not None)
+    grid = " x ".join(plural(count, word) for word, count in grid.items() if count is not None)
     volumes = cases.number * cases.voxels * BYTES_A_VOXEL
     # Weights, gradients and Adam's two moments, four bytes each.
     network, activations = 16 * work.parameters, training.batch_size * work.activations
     rows = [
-        ("grid", f"{grid} = {_plural(number, 'run')}" + (f", {runs} of them to train now" if runs else ""), "profile"),
-        ("a run", f"at most {_plural(training.epochs, 'epoch')} of {_plural(training.steps_per_epoch, 'step')}: "
+        ("grid", f"{grid} = {plural(number, 'run')}" + (f", {runs} of them to train now" if runs else ""), "profile"),
+        ("a run", f"at most {plural(training.epochs, 'epoch')} of {plural(training.steps_per_epoch, 'step')}: "
                   f"{steps:,} steps, {patches:,} patches of {_by(training.patch_size)}", "profile"),
         ("arithmetic", f"{work.training / 1e9:.0f} GFLOP a patch, forward and backward; {total / 1e15:,.3g} PFLOP "
                        f"a run, {checking / total:.0%} of it validation and prediction", "computed"),
@@ -225,7 +226,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
         ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need",
          "sum of these"),
     ]
-    patience = _plural(training.stop_patience, "epoch")
+    patience = plural(training.stop_patience, "epoch")
     head = f"{profile.title}: upper limits, since a run stops after {patience} without improvement"
     return "\n".join([head, *(f"  {name:<13}{text} [{source}]" for name, text, source in rows)])
 
@@ -240,7 +241,7 @@ def _time_here(profile: Profile, training: Training, steps: float, workers: int,
     run, rounds = step * steps, math.ceil(runs / workers)
     return [("a step here", f"{step:.3g} s: network, loss and Adam, without drawing patches", f"measured, {measured}"),
             ("time here", f"at most {duration(run)} (h:mm:ss) a run, {duration(rounds * run)} for "
-                          f"{_plural(runs, 'run')}, {workers} at a time", "computed from that step")]
+                          f"{plural(runs, 'run')}, {workers} at a time", "computed from that step")]
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:
@@ -254,10 +255,6 @@ def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -
         return estimate(profile, workers=workers, runs=runs, seconds=seconds)
     except (KeyError, TypeError, ValueError, OSError) as error:
         return f"no estimate: {type(error).__name__}: {error}"
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 def _by(sides: Sequence[int]) -> str:

@@ -149,33 +149,23 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def changed_products(stamp: dict, digests: Digests) -> str | None:
-    """Which product of a stamp is no longer as it was made, in words."""
-    for name, content in stamp["made"].items():
-        path = resolve(name)
-        if not path.is_file():
-            return f"{name} is gone"
-        if digests.of([path])[name] != content:
-            return f"{name} was changed since it was made"
-    return None
-
-
-def read_stamp(job: Job, folder: Path) -> dict | None:
-    """What ``write_stamp`` wrote; None where that was never, or where the file is damaged."""
-    stamp = read_json(job.path(folder, "json"))
-    return stamp if all(isinstance(stamp.get(part), dict) for part in ("key", "made")) else None
-
-
 def write_stamp(job: Job, folder: Path, key: dict, made: Iterable[Path], digests: Digests) -> None:
     write_json(job.path(folder, "json"), {"key": key, "made": digests.of(made)})
 
 
 def reason_to_run(job: Job, folder: Path, digests: Digests) -> str | None:
     """Why ``job`` must run, or None where its stamp says that it is done with this key and all it made is as it was."""
-    stamp = read_stamp(job, folder)
-    if stamp is None:
+    stamp = read_json(job.path(folder, "json"))
+    if not all(isinstance(stamp.get(part), dict) for part in ("key", "made")):  # none, or a damaged one
         return "never finished"
-    return next(iter(differences(stamp["key"], key_of(job, digests))), None) or changed_products(stamp, digests)
+    if changes := differences(stamp["key"], key_of(job, digests)):
+        return changes[0]
+    for name, content in stamp["made"].items():
+        if not resolve(name).is_file():
+            return f"{name} is gone"
+        if digests.of([resolve(name)])[name] != content:
+            return f"{name} was changed since it was made"
+    return None
 
 
 def reason_to_train(job: Job, digests: Digests) -> str | None:
