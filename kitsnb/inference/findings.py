@@ -18,6 +18,8 @@ from kitsnb.metric.surface import foreground_box
 SIDEWAYS, BEHIND = 0.7, (-0.25, 0.85)
 #: Ml of two kidneys, at most; those of healthy adults have 310 (women) to 400 (men) on average (Cheong et al. 2007).
 MOST_ML = 600.0
+#: Mean HU of a kidney, from unenhanced to the arterial phase; below lies fat, above bone.
+KIDNEY_HU = (5.0, 300.0)
 #: Ml of a piece, at least, that could be taken for a kidney; below, it is a speck.
 KIDNEY_ML, SPECK_ML = 20.0, 1.0
 
@@ -131,6 +133,9 @@ def doubts(pieces: Sequence[Piece]) -> list[str]:
     found = [f"{len(large)} pieces of {KIDNEY_ML:.0f} ml or more: a patient has two kidneys"] if len(large) > 2 else []
     if kidney > MOST_ML and not tumour:
         found.append(f"{kidney:.0f} ml of kidney without a tumour: {MOST_ML:.0f} ml would be much")
+    for piece in large:
+        if not KIDNEY_HU[0] <= piece.kidney_hu <= KIDNEY_HU[1] and piece.kidney_ml >= KIDNEY_ML:
+            found.append(f"{piece.kidney_ml:.1f} ml of kidney on the {piece.side} have {piece.kidney_hu:.0f} HU, as no kidney has")
     for piece in pieces:
         if piece.away and piece.ml >= SPECK_ML:
             depth = f"{abs(piece.behind):.0f} mm {'behind' if piece.behind > 0 else 'in front of'} it"

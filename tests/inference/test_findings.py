@@ -57,8 +57,8 @@ def test_pieces_are_not_chosen_by_size_alone():
         chosen(pieces, 0)
 
 
-def piece(kidney=150.0, tumour=0.0, right=60.0, away=False) -> Piece:
-    return Piece(1, kidney, tumour, 120.0, 80.0, 20.0, right, away)
+def piece(kidney=150.0, tumour=0.0, right=60.0, away=False, hu=120.0) -> Piece:
+    return Piece(1, kidney, tumour, hu, 80.0, 20.0, right, away)
 
 
 @pytest.mark.parametrize(("pieces", "said"), [
@@ -67,6 +67,8 @@ def piece(kidney=150.0, tumour=0.0, right=60.0, away=False) -> Piece:
     ([piece(350.0), piece(320.0)], ["670 ml of kidney without a tumour"]),
     ([piece(30.0, right=-140.0, away=True)], ["30.0 ml lie 140 mm left of the body's middle and 20 mm behind it"]),
     ([piece(0.5, away=True)], []),
+    ([piece(hu=480.0), piece(hu=-26.0), piece(1.0, 90.0, hu=-60.0)], [
+        "3 pieces", "150.0 ml of kidney on the right have 480 HU, as no kidney has", "have -26 HU"]),
 ])
 def test_what_no_patient_has_is_doubted(pieces, said):
     found = doubts(pieces)
