@@ -48,6 +48,7 @@ stop_patience: int | None = None  # epochs without improvement before training s
 selection: float | None = None  # share of the training cases that choose the weights; 0: the held-out cases do
 foreground: float | None = None  # share of patches centred on foreground
 tumour: float | None = None  # share of these that is centred on tumour
+body: float | None = None  # share of the others that is centred in the body, where the scan shows much air around it
 augmentation: dict | None = None  # of Augmentation, such as {"rotation": 5.0}
 precision: str | None = None  # "auto" is what is fastest here, "32-true" the paper's, or "bf16-mixed", "16-mixed"
 compile_network: bool | None = None  # by torch.compile: a minute before the first step, faster steps on a GPU
@@ -131,8 +132,8 @@ grid = read_stage(build.preprocessed / "report.json", "02_preprocessing")
 split = select(discover(build.cases(data.source, data.folder)), data.training, data.validation, data.excluded, fold, data.folds)
 training_cases, held_out = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
-sampler = PatchSampler(load_volumes(training_cases), settings.patch_size, 1, foreground=settings.foreground,
-                       tumour=settings.tumour, seed=settings.seed, augmentation=settings.augmentation)
+sampler = PatchSampler(load_volumes(training_cases, **settings.volumes), settings.patch_size, 1, foreground=settings.foreground,
+                       tumour=settings.tumour, body=settings.body, seed=settings.seed, augmentation=settings.augmentation)
 figure, row = canvas("Training patches: kidney blue, tumour orange", (PAGE, 1.6), 1, 6, simulated=simulated)
 for step, axes in enumerate(row):
     imaging, labels = (part.reshape(settings.patch_size).numpy() for part in sampler.batch(step))

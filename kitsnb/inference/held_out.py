@@ -14,7 +14,7 @@ from kitsnb import unet
 from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import read_header, write_nifti
+from kitsnb.data.nifti import read_header, read_nifti, voxel_ml, write_nifti
 from kitsnb.files import code_of, digest, read_receipt, write_receipt
 from kitsnb.inference import findings, sliding_window
 from kitsnb.inference.sliding_window import locate, only_in, predict_probabilities
@@ -25,6 +25,7 @@ from kitsnb.metric.score import case_row, kits19_score
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
 from kitsnb.preprocessing.resampling import grid_affine, to_native
+from kitsnb.simulation.organs import ORGANS
 
 
 def predict_and_score(
@@ -33,10 +34,11 @@ def predict_and_score(
 ) -> pd.DataFrame:
     """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
 
-    Returns a row a case: ``case``, what ``metric.case_row`` says of prediction and label in native geometry, and with
-    ``located`` the scores of what lies in the box of ``locate`` (``located_kidney``, ...). ``accept`` must be what the cases
-    were prepared with. With ``weights``, the network's checkpoint, predictions that are there already, whole, from the same
-    weights, cases, settings and code, are kept with their scores.
+    Returns a row a case: ``case``, what ``metric.case_row`` says of prediction and label in native geometry, with ``located``
+    the scores of what lies in the box of ``locate`` as well (``located_kidney``, ...), and where the case has an organ map, ml
+    of false foreground by organ (``false_ml_liver``, ...). ``accept`` must be what the cases were prepared with. With
+    ``weights``, the network's checkpoint, predictions that are there already, whole, from the same weights, cases, settings
+    and code, are kept with their scores.
     """
     pairs, accept = list(pairs), accept or Accept()
     made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept), "located": located,
@@ -53,7 +55,7 @@ def predict_and_score(
         probabilities = predict_probabilities(network, volume, window)
         prediction = to_native(probabilities, reference.shape, affine)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
-        row = {"case": native.name, **case_row(prediction, reference, affine)}
+        row = {"case": native.name, **case_row(prediction, reference, affine), **_false_by_organ(native, prediction, reference)}
         if located:
             box = locate(network, volume, grid_affine(reference.shape, affine, volume.shape), window)
             part = to_native(only_in(probabilities, box), reference.shape, affine) if box else np.zeros_like(reference)
@@ -64,9 +66,18 @@ def predict_and_score(
     return pd.DataFrame(rows)
 
 
+def _false_by_organ(case: Case, prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Ml of what is called kidney or tumour and is neither, in each organ of a case that has an organ map."""
+    if not case.organs.is_file():
+        return {}
+    organs, affine = read_nifti(case.organs, case.name)
+    voxels = np.bincount(organs[(prediction > 0) & (reference == 0)], minlength=max(ORGANS) + 1)
+    return {f"false_ml_{name}": voxel_ml(affine) * int(voxels[number]) for number, name in ORGANS.items()}
+
+
 def _inputs(prepared: Case, native: Case) -> list:
     """Size and time of change of the files that a prediction and its scores are made from."""
-    files = (array_file(prepared.folder, "imaging"), native.segmentation, native.imaging)
+    files = (array_file(prepared.folder, "imaging"), native.segmentation, native.imaging, native.organs)
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()]
 
 

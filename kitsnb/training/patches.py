@@ -1,7 +1,7 @@
 """Training patches, cut and augmented in one resampling, on the device that trains.
 
 Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once, straight
-from the volume; brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
+from the volume; HU of organs drawn anew, brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
 
 Wherever a volume is kept (on the GPU, in a mapped file), a patch is made in one way: its few control points are drawn on the
 CPU, from which follows the box of voxels that it needs; the box goes to the device, and all else happens there.
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kitsnb.simulation.organs import HU_RANGES
 from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume
 
@@ -23,7 +24,8 @@ class PatchSampler:
     """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch] uint8.
 
     A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
-    that lacks the class falls back to the other, then to a random place. Both are on ``device``, wherever the volumes are kept.
+    that lacks the class falls back to the other, then to a random place. Of the other patches, a share ``body`` is centred in
+    the body, where volumes were loaded with that. Both are on ``device``, wherever the volumes are kept.
     Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices sees
     others. ``augmentation=None`` cuts patches without changing them.
     """
@@ -36,6 +38,7 @@ class PatchSampler:
         *,
         foreground: float = 2 / 3,
         tumour: float = 0.6,
+        body: float = 0.0,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -44,8 +47,8 @@ class PatchSampler:
         if not volumes:
             raise ValueError("there are no training cases; check the split and run the preprocessing notebook")
         self.volumes, self.patch_size, self.batch_size = volumes, tuple(patch_size), batch_size
-        self.foreground, self.tumour, self.augmentation, self.seed = foreground, tumour, augmentation, seed
-        self.device, self.rank = torch.device(device), rank
+        self.foreground, self.tumour, self.body = foreground, tumour, body
+        self.augmentation, self.seed, self.device, self.rank = augmentation, seed, torch.device(device), rank
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         random = torch.Generator().manual_seed(((self.seed * 1_000_003 + step) * 4096 + self.rank) % 2**63)
@@ -57,7 +60,10 @@ class PatchSampler:
         volume = self.volumes[int(torch.randint(len(self.volumes), (), generator=random))]
         centre = self.centre(volume, random)
         points = control_points(self.patch_size, centre, self.augmentation, random)
-        imaging, segmentation = sample(volume, points, self.patch_size, self.device)
+        anew = bool(self.augmentation and self.augmentation.randomise) and _chance(self.augmentation.randomise, random)
+        imaging, segmentation, *organs = sample(volume, points, self.patch_size, self.device, organs=anew)
+        if anew:
+            imaging = draw_anew(imaging, *organs, volume.hu_scale, random)
         if self.augmentation:
             imaging = change_intensity(imaging, self.augmentation, random)
         return imaging, segmentation
@@ -68,9 +74,13 @@ class PatchSampler:
         half = torch.tensor(self.patch_size) / 2
         centre = torch.rand(3, generator=random) * shape
         draw = torch.rand(3, generator=random)
-        if draw[0] < self.foreground and volume.centres:
-            wanted = 2 if draw[1] < self.tumour else 1
-            voxels = volume.centres.get(wanted, volume.centres[min(volume.centres)])
+        labels = [label for label in volume.centres if label]
+        voxels = None
+        if draw[0] < self.foreground and labels:
+            voxels = volume.centres.get(2 if draw[1] < self.tumour else 1, volume.centres[min(labels)])
+        elif draw[1] < self.body:
+            voxels = volume.centres.get(0)
+        if voxels is not None:
             centre = voxels[int(draw[2] * len(voxels))].float() + (torch.rand(3, generator=random) - 0.5) * half
         inside = torch.minimum(torch.maximum(centre, half - 0.5), shape - half - 0.5)
         return torch.where(shape > 2 * half, inside, (shape - 1) / 2)
@@ -155,20 +165,22 @@ def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     return first, torch.minimum(torch.maximum(high, first), last) + 1
 
 
-def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest) uint8.
-
-    Outside the volume the imaging's border is continued and the segmentation is 0.
+def sample(
+    volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu", organs: bool = False
+) -> tuple[Tensor, ...]:
+    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest) uint8,
+    and with ``organs`` their map, too. Outside the volume the imaging's border is continued, and labels are 0.
     """
     first, stop = box_of(points, volume.imaging.shape)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
     faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
     grid = spread(_move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
-    imaging, segmentation = (_move(part[box], device).float()[None, None] for part in (volume.imaging, volume.segmentation))
+    wanted = (volume.imaging, volume.segmentation, volume.organs)[: 3 if organs else 2]
+    imaging, *labels = (_move(part[box], device).float()[None, None] for part in wanted)
     # The box ends inside the volume only where no voxel beyond it is read: its border and its outside are the volume's.
     imaging = F.grid_sample(imaging, grid, padding_mode="border", align_corners=False)
-    segmentation = F.grid_sample(segmentation, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return imaging[0, 0], segmentation[0, 0].byte()
+    labels = [F.grid_sample(part, grid, mode="nearest", padding_mode="zeros", align_corners=False) for part in labels]
+    return imaging[0, 0], *(part[0, 0].byte() for part in labels)
 
 
 def _move(part: Tensor, device: str | torch.device) -> Tensor:
@@ -176,6 +188,25 @@ def _move(part: Tensor, device: str | torch.device) -> Tensor:
     if device.type == "cuda" and part.device.type == "cpu":  # only from pinned memory does a copy leave the CPU free
         part = torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
     return part.to(device, non_blocking=device.type == "cuda")
+
+
+def draw_anew(
+    imaging: Tensor, organs: Tensor, scale: tuple[float, float, float, float], random: torch.Generator
+) -> Tensor:
+    """``imaging`` with the mean HU of each of its ``organs`` drawn anew from ``HU_RANGES``; texture and noise stay.
+
+    So what is learnt is shape and place, beside HU: SynthSeg (Billot et al. 2023). ``scale``: ``arrays.hu_scale``. Borders
+    between organs are softened over a voxel, as a scanner does.
+    """
+    mean, sd, low, high = scale
+    drawn, inside = torch.full((max(HU_RANGES) + 1,), math.nan), organs.long()
+    for organ, ends in HU_RANGES.items():
+        drawn[organ] = min(max(_uniform(*ends, random), low), high)
+    zeros = torch.zeros(len(drawn), device=imaging.device)
+    sums, counts = (zeros.index_add(0, inside.flatten(), part.flatten()) for part in (imaging, torch.ones_like(imaging)))
+    shift = (_move((drawn - mean) / sd, imaging.device) - sums / counts.clamp(min=1)).nan_to_num()[inside]
+    shift = F.avg_pool3d(shift[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+    return (imaging + shift).clamp((low - mean) / sd, (high - mean) / sd)
 
 
 def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:

@@ -101,9 +101,9 @@ def _fit(settings: Training, training: list[Case], validation: list[Case], folde
          ranks: Ranks, precision: str) -> None:
     pl.seed_everything(settings.seed, verbose=False)
     device = device_of(ranks)
-    volumes = load_volumes([*training, *validation], device)
+    volumes = load_volumes([*training, *validation], device, **settings.volumes)
     sampler = PatchSampler(volumes[: len(training)], settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, augmentation=settings.augmentation, seed=settings.seed, device=device,
+                           tumour=settings.tumour, body=settings.body, augmentation=settings.augmentation, seed=settings.seed, device=device,
                            rank=ranks.rank)
     patches = fixed_patches(volumes[len(training) :], settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches, ranks)

@@ -43,6 +43,7 @@ class Augmentation(Settings):
     contrast: Factors = (0.3, 3.0)  # factor about the patch's mean
     gamma: Factors = (0.7, 1.5)  # exponent on the patch's range
     noise: Annotated[float, Field(ge=0)] = 0.05  # largest variance of Gaussian noise
+    randomise: Share = 0.0  # of patches in which each organ's HU are drawn anew; for simulated cases, which have organ maps
 
 
 class Training(Settings):
@@ -65,6 +66,7 @@ class Training(Settings):
     selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of training cases that choose weights; 0: held-out do
     foreground: Share = 0.0
     tumour: Share = 0.5
+    body: Share = 0.0  # of the other patches: those centred in the body, and not on a place that may be air around it
     augmentation: Augmentation | None = Augmentation()  # None is off
     precision: Precision = "32-true"
     compile_network: bool = False  # by torch.compile
@@ -89,6 +91,11 @@ class Training(Settings):
     @property
     def patches_of_an_epoch(self) -> int:
         return self.steps_of_a_rank * self.devices * self.batch_size
+
+    @property
+    def volumes(self) -> dict[str, bool]:
+        """What ``load_volumes`` is to load besides."""
+        return {"organs": bool(self.augmentation and self.augmentation.randomise), "body": self.body > 0}
 
     def check_loss(self) -> None:
         """Build the loss, and call it on a tiny patch of all classes and on one of background alone.

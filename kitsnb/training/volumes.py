@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kitsnb.data.cases import Case
-from kitsnb.preprocessing.arrays import read_arrays
+from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_arrays
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096
@@ -17,38 +17,57 @@ RESERVE = 4 << 30
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label > 0.
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label.
 
     The first two are on the GPU or mapped. Centres (voxels, int16) are always on the CPU, so that a place is drawn without
-    waiting for the device.
+    waiting for the device. Where HU are to be drawn anew, there are ``organs``, as segmentation, and ``hu_scale``, as
+    ``arrays.hu_scale`` has it.
     """
 
     name: str
     imaging: Tensor
     segmentation: Tensor
     centres: dict[int, Tensor]
+    organs: Tensor | None = None
+    hu_scale: tuple[float, float, float, float] | None = None
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """What is kept on the device."""
+        found = {"imaging": self.imaging, "segmentation": self.segmentation, "organs": self.organs}
+        return {name: part for name, part in found.items() if part is not None}
 
 
-def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0) -> list[Volume]:
-    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` foreground coordinates a class, drawn from ``seed``.
+def load_volumes(
+    cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0, *, organs: bool = False, body: bool = False
+) -> list[Volume]:
+    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` foreground coordinates a class, drawn from ``seed``; with
+    ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and fat.
 
     Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE`` (at most half of what
-    is free), they are moved there; otherwise it is said that patches are moved one by one.
+    is free), they are moved there; otherwise it is said that patches are moved one by one. With ``organs``, their maps, too.
     Raises CaseError for a file that cannot be used.
     """
     device, volumes = torch.device(device), []
     for case in cases:
         imaging, segmentation = map(torch.from_numpy, read_arrays(case).values())
         volumes.append(Volume(case.name, imaging, segmentation, _centres(segmentation, seed * 100_003 + case.number)))
+        if organs:
+            volumes[-1].organs, volumes[-1].hu_scale = torch.from_numpy(read_array(case, ORGANS)), hu_scale(case)
+        if body:
+            random = torch.Generator().manual_seed(seed * 100_003 + case.number)
+            dense = imaging > imaging.min() + 0.05 * (imaging.max() - imaging.min())
+            volumes[-1].centres[0] = _some(dense, random)
     if device.type == "cuda" and has_room(volumes, device):
         for volume in volumes:
-            volume.imaging, volume.segmentation = volume.imaging.to(device), volume.segmentation.to(device)
+            for name, part in volume.parts.items():
+                setattr(volume, name, part.to(device))
     return volumes
 
 
 def has_room(volumes: list[Volume], device: torch.device) -> bool:
     """Do ``volumes`` fit on the CUDA ``device``, by torch's own figure? Where not, that is printed."""
-    needed = sum(part.nbytes for volume in volumes for part in (volume.imaging, volume.segmentation))
+    needed = sum(part.nbytes for volume in volumes for part in volume.parts.values())
     free = torch.cuda.mem_get_info(device)[0]
     room = free - min(RESERVE, free // 2)
     if needed > room:
@@ -58,10 +77,12 @@ def has_room(volumes: list[Volume], device: torch.device) -> bool:
 
 
 def _centres(segmentation: Tensor, seed: int) -> dict[int, Tensor]:
-    """Coordinates of some voxels of each label."""
-    random, centres = torch.Generator().manual_seed(seed), {}
-    for label in (1, 2):
-        found = torch.nonzero(segmentation == label)
-        if len(found):
-            centres[label] = found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]].to(torch.int16)
-    return centres
+    """Coordinates of some voxels of each label that is there."""
+    random = torch.Generator().manual_seed(seed)
+    found = {label: _some(segmentation == label, random) for label in (1, 2)}
+    return {label: centres for label, centres in found.items() if len(centres)}
+
+
+def _some(mask: Tensor, random: torch.Generator) -> Tensor:
+    found = torch.nonzero(mask)
+    return found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]].to(torch.int16)

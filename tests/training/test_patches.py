@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,17 @@ from kitsnb.training.patches import (
     box_of,
     change_intensity,
     control_points,
+    draw_anew,
     fixed_patches,
     lattice,
     sample,
     spread,
 )
+from kitsnb.data.cases import Case
+from kitsnb.preprocessing.arrays import write_array
+from kitsnb.simulation.organs import HU_RANGES
 from kitsnb.training.settings import Augmentation
-from kitsnb.training.volumes import Volume
+from kitsnb.training.volumes import Volume, load_volumes
 
 OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "mirror": False,
        "brightness": (1, 1), "contrast": (1, 1), "gamma": (1, 1), "noise": 0.0}
@@ -153,6 +158,48 @@ def test_intensity_changes_as_said():
     assert 0 < float((changed(noise=0.5) - image).std()) < 1
 
 
+#: As ``arrays.hu_scale`` has it: mean and SD of the z-score, ends of the window, HU.
+SCALE = (101.0, 76.9, -79.0, 304.0)
+#: Two organs whose ranges lie inside of the window.
+INSIDE = [organ for organ, (low, high) in HU_RANGES.items() if -50 < low < high < 270][:2]
+#: Some voxels of a patch as it was before HU could be drawn anew.
+PATCH = [-0.7735, -0.9548, -0.0708, -1.4846]
+
+
+def organs_of(size=(16, 16, 16)) -> tuple[torch.Tensor, torch.Tensor]:
+    """HU 100 with a texture, z-scored, and a map of two organs that have ranges in halves, and of one that has none between."""
+    organs = torch.zeros(size, dtype=torch.uint8)
+    organs[:, :6], organs[:, 10:] = INSIDE
+    texture = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    return (100 + 5 * texture - SCALE[0]) / SCALE[1], organs
+
+
+def test_hu_of_each_organ_are_drawn_anew_and_texture_stays():
+    imaging, organs = organs_of()
+    drawn = []
+    for seed in range(60):
+        anew = draw_anew(imaging, organs, SCALE, torch.Generator().manual_seed(seed)) * SCALE[1] + SCALE[0]
+        drawn.append([float(anew[:, :4].mean()), float(anew[:, 12:].mean())])
+        assert torch.allclose((anew[:, 7:9] - SCALE[0]) / SCALE[1], imaging[:, 7:9], atol=1e-5)
+        assert -79 - 1e-3 <= float(anew.min()) and float(anew.max()) <= 304 + 1e-3
+    for values, organ in zip(zip(*drawn), INSIDE):
+        low, high = HU_RANGES[organ]
+        assert low - 5 <= min(values) and max(values) <= high + 5 and max(values) - min(values) > 0.7 * (high - low)
+    inside = draw_anew(imaging, organs, SCALE, torch.Generator().manual_seed(1))[:, 12:] - imaging[:, 12:]
+    assert float(inside.std()) < 0.02 * float(imaging.std())  # shifted as one
+
+
+def test_without_randomise_patches_are_those_of_before():
+    """To the last bit, with an organ map or without; and with it, only the imaging is another."""
+    plain, mapped = volume(), volume()
+    mapped.organs, mapped.hu_scale = torch.full_like(mapped.segmentation, min(HU_RANGES)), SCALE
+    on = {"probability": 0.5, "elastic": 2.0}
+    before, now, anew = (PatchSampler([v], (8, 8, 8), 2, augmentation=Augmentation(**on, randomise=chance)).batch(1)
+                         for v, chance in ((plain, 0.0), (mapped, 0.0), (mapped, 1.0)))
+    assert torch.equal(before[0], now[0]) and torch.equal(before[1], now[1]) and not torch.equal(now[0], anew[0])
+    assert [round(float(value), 4) for value in before[0][1, 0, 4, 4, ::2]] == PATCH
+
+
 def test_labels_stay_labels_and_outside_is_background():
     _, imaging, segmentation = read(Augmentation(probability=1.0), centre=(0.0, 0.0, 0.0), size=(16, 16, 16))
     assert torch.isfinite(imaging).all() and set(segmentation.unique().tolist()) <= {0, 1, 2}
@@ -184,8 +231,9 @@ def test_a_batch_is_what_the_network_takes():
 
 def test_the_device_is_never_asked_for_a_value():
     """On a GPU that would wait for all the work before it; the device "meta" has no values, and raises."""
-    on = Augmentation(probability=1.0, noise=0.0)  # "meta" has no generator either
+    on = Augmentation(probability=1.0, noise=0.0, randomise=1.0)  # "meta" has no generator either
     sampler = PatchSampler([simulated_volume((40, 40, 40))], (16, 16, 16), 2, foreground=1.0, augmentation=on, device="meta")
+    sampler.volumes[0].organs, sampler.volumes[0].hu_scale = sampler.volumes[0].segmentation, SCALE
     imaging, segmentation = sampler.batch(0)
     assert imaging.shape == (2, 1, 16, 16, 16) and segmentation.shape == (2, 16, 16, 16)
     assert imaging.device.type == segmentation.device.type == "meta"
@@ -214,6 +262,21 @@ def test_the_shares_of_the_classes_are_those_asked_for(foreground, tumour):
     for label, share in ((1, foreground * (1 - tumour)), (2, foreground * tumour)):
         near = ((drawn - centres[label][0]).abs() <= 4).all(1).float().mean()
         assert float(near) == pytest.approx(share, abs=0.04)
+
+
+def test_patches_of_background_lie_in_the_body(tmp_path):
+    """Of a body that is an eighth of the volume; without ``body``, as seldom as that."""
+    case = Case(tmp_path / "case_00000")
+    imaging, labels = np.full((60, 60, 60), -2, np.float16), np.zeros((60, 60, 60), np.uint8)
+    imaging[:30, :30, :30] = 1
+    for kind, array in (("imaging", imaging), ("segmentation", labels)):
+        write_array(case.folder, kind, array)
+    shares = []
+    for body in (0.0, 1.0):
+        (v,) = load_volumes([case], body=body > 0)
+        sampler, random = PatchSampler([v], (4, 4, 4), 1, foreground=0.0, body=body), torch.Generator().manual_seed(0)
+        shares.append(sum(bool((sampler.centre(v, random) < 32).all()) for _ in range(200)) / 200)
+    assert shares[0] < 0.3 and shares[1] == 1
 
 
 def test_a_place_is_found_at_once():
