@@ -40,6 +40,11 @@ def test_opened_by_hand_a_notebook_shows_all_rows_and_writes_nothing(smoke, tmp_
     assert all(row["title"] in shown for row in CONTENT["experiments"])
 
 
+def test_saved_notebooks_stay_small(smoke):
+    sizes = {path.name: path.stat().st_size for path in (smoke / "notebooks").glob("*.ipynb")}
+    assert len(sizes) > 6 and max(sizes.values()) < 1e6, sizes
+
+
 def test_every_picture_has_an_alternative_text(smoke):
     for path in (smoke / "notebooks").glob("*.ipynb"):
         outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
