@@ -7,7 +7,7 @@ is noted; what is not raises ``CaseError``. Each file is read once, to the end o
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
 
 import nibabel as nib
@@ -236,21 +236,18 @@ def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wa
 
     Either the array with its affine fits after the turn, or the array alone was turned under an affine that is right.
     """
-    for order in permutations(range(3)):
-        if tuple(shape[axis] for axis in order) != tuple(wanted):
-            continue
-        for flips in product((1, -1), repeat=3):
-            turn = np.column_stack([np.argsort(order), np.asarray(flips)[np.argsort(order)]])
-            turned = affine @ nib.orientations.inv_ornt_aff(turn, shape)
-            if corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
-                flipped = [axis for axis, sign in enumerate(flips) if sign < 0]
-                steps = [f"permute its axes to {order}"] if order != (0, 1, 2) else []
-                if flipped:
-                    steps.append(f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(map(str, flipped))}")
-                return f"it would fit after this: {' and '.join(steps)} (with its affine)"
-    orders = [order for order in permutations(range(3)) if tuple(shape[axis] for axis in order) == tuple(wanted)]
-    if tuple(shape) != tuple(wanted) and orders:
-        turn = f"permute its axes to {orders[0]}"
+    start, end = (nib.orientations.io_orientation(one) for one in (affine, wanted_affine))
+    turn = nib.orientations.ornt_transform(start, end)
+    order = tuple(np.argsort(turn[:, 0]).tolist())
+    turned = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    fits = [found for found in permutations(range(3)) if tuple(shape[axis] for axis in found) == tuple(wanted)]
+    if order in fits and corner_distance(turned, wanted_affine, wanted) <= TOLERANCE:
+        flipped = [str(place) for place, axis in enumerate(order) if turn[axis, 1] < 0]
+        steps = [f"permute its axes to {order}"] if order != (0, 1, 2) else []
+        steps += [f"flip {'axis' if len(flipped) == 1 else 'axes'} {', '.join(flipped)}"] if flipped else []
+        return f"it would fit after this: {' and '.join(steps)} (with its affine)"
+    if fits and tuple(shape) != tuple(wanted):
+        turn = f"permute its axes to {fits[0]}"
         return f"its shape would fit after this: {turn}; its affine would not, so check the pair"
     return None
 
