@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no windows, repeatable random examples, a browser, and real labels where they are."""
+"""What all tests share: one thread, no windows, repeatable random examples, a browser, the real labels if there."""
 
 import os
 

@@ -17,7 +17,7 @@ from kitsnb.viewing.scan import LEGENDS, WINDOWS, as_nifti, find_scans, in_short
 
 VIEWS = {"planes and 3D": SliceType.MULTIPLANAR, "axial": SliceType.AXIAL, "coronal": SliceType.CORONAL,
          "sagittal": SliceType.SAGITTAL, "3D": SliceType.RENDER}
-KEYS = "Click: cross-hair. Wheel: slices. Keys: arrows on a slider, as that of slices; H, L, J, K on the picture once clicked."
+KEYS = "Click: cross-hair. Wheel: slices. Keys: arrows on any slider; H, L, J, K on the picture once it was clicked."
 
 
 class Browser(widgets.VBox):
@@ -34,8 +34,8 @@ class Browser(widgets.VBox):
         self.slice = widgets.IntSlider(1, min=1, max=1, description="slice")
         self.window = widgets.IntRangeSlider(value=WINDOWS["soft tissue"], min=-1024, max=2000, readout=False)
         self.preset = widgets.ToggleButtons(options=list(WINDOWS), style={"button_width": "auto"})
-        self.opacity = {kind: widgets.FloatSlider(0.5 if kind == "label" else 0.0, min=0, max=1, step=0.05, description=kind)
-                        for kind in LEGENDS}
+        self.opacity = {kind: widgets.FloatSlider(0.0, min=0, max=1, step=0.05, description=kind) for kind in LEGENDS}
+        self.opacity["label"].value = 0.5
         self.facts, self.where = widgets.HTML(), widgets.HTML()
         self._connect()
         entries = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]

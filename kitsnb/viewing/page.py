@@ -9,7 +9,7 @@ from pathlib import Path
 import ipyniivue
 from matplotlib.colors import to_rgb
 
-from kitsnb.drawing import heading
+from kitsnb.drawing import alternative, heading
 from kitsnb.files import write_atomic, write_json
 from kitsnb.viewing.scan import LEGENDS, MOST, WINDOWS, Scan, as_nifti, in_short, thinned
 from kitsnb.viewing.still import montage
@@ -47,13 +47,13 @@ def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
     for kind in ("imaging", *scan.layers):
         content = gzip.compress(as_nifti(*thinned(scan, kind, most)), 6, mtime=0)
         write_atomic(folder / scan.name / f"{kind}.nii.gz", content)
-    montage(scan, simulated).savefig(folder / scan.name / "still.png", dpi=100)
+    still = montage(scan, simulated)
+    still.savefig(folder / scan.name / "still.png", dpi=100)
     title = heading(scan.name, simulated)
     return {
         "name": scan.name, "title": title, "centre": scan.fraction(scan.centre), "facts": in_short(scan, most),
-        "imaging": f"{scan.name}/imaging.nii.gz", "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in scan.layers},
-        "still": f"{scan.name}/still.png",
-        "alt": f"{title}: axial, coronal and sagittal sections, with {' and '.join(scan.layers) or 'nothing'} drawn on them",
+        "still": f"{scan.name}/still.png", "alt": alternative(still), "imaging": f"{scan.name}/imaging.nii.gz",
+        "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in scan.layers},
     }
 
 

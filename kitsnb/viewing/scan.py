@@ -131,8 +131,8 @@ def find_scans(
 ) -> dict[str, tuple[Case | Path, Path | None]]:
     """What can be looked at in ``source``, by name, each with its file among ``predictions``, if there is one.
 
-    ``source`` is a case, a list of them, a folder of ``case_XXXXX``, one such folder, or a NIfTI file; ``predictions`` a
-    run's folder, a folder of labels as ``find_labels`` knows them, or the one file of the one CT. Raises
+    ``source`` is a case, a list of them, a folder of ``case_XXXXX``, one such folder, or a NIfTI file; ``predictions``
+    a run's folder, a folder of labels as ``find_labels`` knows them, or the one file of the one CT. Raises
     FileNotFoundError where there is nothing of the kind, ValueError for one file of many CTs.
     """
     if isinstance(source, (str, Path)):

@@ -35,7 +35,8 @@ def build(tmp_path_factory):
 @pytest.fixture
 def address(build):
     """Where ``show`` serves the build; at the end Ctrl-C ends it, in good order."""
-    command = [sys.executable, "-m", "kitsnb", "show", build, "--prediction", build / "runs" / "dice-seed0", "--no-open"]
+    given = [build, "--prediction", build / "runs" / "dice-seed0"]
+    command = [sys.executable, "-m", "kitsnb", "show", *given, "--no-open"]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         said = process.stdout.readline()
         yield re.match(r"http://127\.0\.0\.1:\d+/", said)[0]
