@@ -1,6 +1,7 @@
 """Widgets as a reader uses them, in a real JupyterLab: sliders redraw, the table sorts, and a row opens its case."""
 
 import pytest
+from helpers.canvas_at_hand import settled
 from helpers.lab_at_hand import open_notebook, run_all, shut_down
 
 CELLS = '''# %% [markdown]
@@ -14,6 +15,7 @@ from kitsnb.study.probes import phantom_geometry
 from kitsnb.study.runs import read_stage
 from kitsnb.training.volumes import load_volumes
 from kitsnb.viewing.augmentation import StrengthSlider
+from kitsnb.viewing.browse import browse
 from kitsnb.viewing.playground import Playground
 from kitsnb.viewing.runs import RunBrowser
 from kitsnb.workflow.profile import recorded_parameters
@@ -31,6 +33,9 @@ RunBrowser(build, given["experiments"], given["seeds"], build.data, simulated=Tr
 # %%
 case = sorted(build.preprocessed.glob("case_*"))[0]
 StrengthSlider(load_volumes([Case(case)])[0], read_stage(build.preprocessed / "report.json", "02")["spacing"], simulated=True)
+
+# %%
+browse(build.data, prediction=build.run("dice", 0), simulated=True)
 '''
 #: The mean of the pixels that a picture shows, none where it is not loaded.
 PIXELS = """async (image) => {
@@ -110,3 +115,24 @@ def test_the_strength_of_augmentation_changes_the_picture(widgets):
     before = picture(widgets, "at 1 times the usual strength").evaluate(PIXELS)
     slide(widgets, "strength", "ArrowRight")
     assert picture(widgets, "at 1.1 times the usual strength").evaluate(PIXELS) != before > 0
+
+
+def test_the_case_browser_draws_and_follows_case_window_and_slice(widgets):
+    browser = widgets.locator(".jp-OutputArea-output", has=widgets.locator("canvas"))
+    canvas = browser.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    seen = settled(canvas)
+    assert browser.get_by_text("case_00000 (simulated CT)").is_visible()
+    browser.locator("select").first.select_option("case_00005")
+    seen = settled(canvas, seen)
+    assert browser.get_by_text("prediction: kidney").is_visible(), "a held-out case has one"
+    browser.get_by_role("button", name="bone").click()
+    seen = settled(canvas, seen)
+    for name, key in (("slice", "PageUp"), ("errors", "End")):
+        slide(widgets, name, key)
+        seen = settled(canvas, seen)
+
+
+def test_a_notebook_of_widgets_is_small_when_it_is_saved(widgets):
+    size = widgets.evaluate("JSON.stringify(window.jupyterapp.shell.currentWidget.context.model.toJSON()).length")
+    assert 1000 < size < 1_000_000
