@@ -57,6 +57,9 @@ from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import phantom
 from kitsnb.study import figures
+from kitsnb.viewing.browse import browse
+from kitsnb.viewing.scan import read_scan
+from kitsnb.viewing.still import montage
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
@@ -171,10 +174,25 @@ if case is None:
     shown = table.case[table.tumour_ml.sort_values().index[len(table) // 2]]
 else:
     shown = f"case_{case:05d}"
-volume, segmentation, affine = read_case(next(one for one in cases if one.name == shown), imaging, accept)
-volume = reorient(volume, affine)[0] if imaging else None
-segmentation, affine = reorient(segmentation, affine)
-figures.three_views(volume, segmentation, spacing_of(affine), shown, simulated)
+one = next(other for other in cases if other.name == shown)
+if imaging:
+    picture = montage(read_scan(one, accept=accept), simulated)
+else:
+    _, segmentation, affine = read_case(one, False, accept)
+    segmentation, affine = reorient(segmentation, affine)
+    picture = figures.three_views(None, segmentation, spacing_of(affine), shown, simulated)
+picture
+
+# %% [markdown]
+# ### All of them, to look at
+#
+# Opened by hand, the notebook shows the case browser here: any case in three planes and 3D, under any window, with its
+# label. It takes a CT of your own, too: `browse("ct.nii.gz", label="labels.nii.gz")`, or in a terminal
+# `python -m kitsnb show ct.nii.gz`.
+
+# %%
+if imaging and not by_runner:
+    display(browse(sorted(cases, key=lambda other: other != one), simulated=simulated, accept=accept))
 
 # %% [markdown]
 # ## 1.3 HU within each label

@@ -61,6 +61,8 @@ from kitsnb.study.statistics import SOURCES, rank_correlation
 from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.viewing.runs import RunBrowser, curves, follow
+from kitsnb.viewing.scan import read_scan
+from kitsnb.viewing.still import gallery
 from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
@@ -241,6 +243,19 @@ for name in dict.fromkeys([reference, *filter(None, [rival]), *new]):
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
     keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen.replace('_', ' ')}", simulated),
          f"slices_{name}")
+
+# %% [markdown]
+# And of the first row its best, median and worst case, with what it missed and invented: the slice with most tumour.
+
+# %%
+dice = tables.scores_of(scores, order[0]).tumour.dropna().sort_values()
+extremes = {"best": dice.index[-1], "median": dice.index[len(dice) // 2], "worst": dice.index[0]} if len(dice) else {}
+drawn_cases = []
+for kind, name in extremes.items():
+    predicted = first[order[0]].holding_out(name).folder / "predictions" / f"{name}.nii.gz"
+    scan = read_scan(Case(build.cases(source, folder) / name), None, predicted, Accept(label_map or {}, bool(accept_affine)))
+    drawn_cases.append((f"{kind}, Dice {number(dice[name])}", scan))
+gallery(drawn_cases, titles[order[0]], simulated) if drawn_cases else Markdown("Not shown: no held-out case has a tumour.")
 
 # %% [markdown]
 # ## 5.9 Which cases are hard
