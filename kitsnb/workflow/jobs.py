@@ -73,7 +73,8 @@ def _other(profile: Profile, stage: str, needs: Names) -> Job:
     """The job of a stage that is no training."""
     build, rows = profile.build, [experiment.model_dump() for experiment in profile.experiments]
     parameters = {"build": profile.build_parameter, **profile.parameters.get(stage, {})}
-    given = {"experiments": profile.rows if stage == "losses" else rows, "seeds": list(profile.seeds), "profile": profile.summary, "folds": profile.folds}
+    given = {"experiments": profile.rows if stage == "losses" else rows, "seeds": list(profile.seeds),
+             "profile": profile.summary, "folds": profile.folds}
     taken = (*GIVEN[stage], *(GIVEN_FOLDS.get(stage, ()) if profile.folds is not None else ()))
     parameters |= {name: value for name, value in given.items() if name in taken}
     makes = {"data_analysis": (build.data_analysis, build.data), "preprocessing": (build.preprocessed,),

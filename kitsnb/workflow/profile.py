@@ -104,7 +104,8 @@ class Profile(Content):
     @property
     def summary(self) -> dict:
         """What notebook 05 is given of the profile."""
-        return self.model_dump(include={"name", "title", "description", "simulated", "deviations", "beside", "apart_from"})
+        said = {"name", "title", "description", "simulated", "deviations", "beside", "apart_from"}
+        return self.model_dump(include=said)
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""

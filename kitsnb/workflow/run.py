@@ -133,7 +133,8 @@ class Run:
         waiting = [(job, reason) for job in jobs if (reason := self.due(job))]
         if not waiting:
             return
-        if lacking := what_is_lacking(self.profile, elsewhere=True) if self.profile.beside else []:  # cases are known now
+        # Cases are known now.
+        if lacking := what_is_lacking(self.profile, elsewhere=True) if self.profile.beside else []:
             raise LaunchError("\n".join(lacking))
         from kitsnb.workflow.cost import before_start  # a second to import, and most calls need none of it
 
