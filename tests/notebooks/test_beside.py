@@ -34,7 +34,7 @@ def study(build, tmp_path, monkeypatch):
 def test_published_scores_are_those_of_the_runs(study, build):
     own = pd.read_csv(build / "runs" / "dice-seed0" / "scores.csv")
     there = study.scores[study.scores.experiment == "dice"]
-    pd.testing.assert_series_equal(there.tumour.reset_index(drop=True), own.tumour, rtol=1e-5)
+    pd.testing.assert_series_equal(there.tumour.reset_index(drop=True), own.tumour, rtol=1e-5, check_dtype=False)
     assert len(study.info["commit"]) == 40 and study.info["trainings"][0]["device"] == "cpu"
     assert [row["name"] for row in study.rows] == [row["name"] for row in CONTENT["experiments"]]
     made, again = read_json(build / "results.json")["here"], plain(published.describe(study, load_seed_paper()))
