@@ -1,12 +1,14 @@
 """What all pictures of the project share: colours, names, a canvas, and slices of volumes drawn to scale."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 #: Widths of one and of two columns of the paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
@@ -75,31 +77,60 @@ def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, col
         axes.set(xlim=limits[0], ylim=limits[1])  # the padding, and only where there is a mask, widened them
 
 
-def three_views(
-    imaging: np.ndarray | None, labels: np.ndarray, spacing: Sequence[float], title: str, simulated: bool = False
-) -> Figure:
-    """One case from below, from the front and from the side, to scale, with its labels in colour.
+def layered(
+    axes: Axes, imaging: np.ndarray, kind: str, layer: np.ndarray | None, spacing: Sequence[float], at: int, across: int = 0
+) -> None:
+    """A ``section`` of CT under ``layer``: where ``kind`` is "errors" its numbers are those of ERRORS, drawn as areas;
+    all others hold labels, which are outlined."""
+    section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
+    if kind == "errors":
+        table = np.array([to_rgba("white", 0), *(to_rgba(colour, 0.75) for colour in ERRORS.values())])
+        section(axes, table[layer], spacing, at, across)
+    elif layer is not None:
+        for number, name in enumerate(("kidney", "tumour"), 1):
+            outline(axes, layer == number, spacing, at, COLOURS[name], across)
 
-    Both arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU) each view
-    is the section with most tumour, else with most kidney, else the middle one, and labels are outlined; without, it is
-    the shadow of the labels along that axis. Letters say where the patient's left, posterior, superior, ... lie.
+
+def legend_of_layers(figure: Figure, kinds: Collection[str]) -> None:
+    """What ``layered`` drew in which colour, below the figure."""
+    handles = [Line2D([], [], color=COLOURS[name], label=name) for name in ("kidney", "tumour")]
+    if "errors" in kinds:
+        handles += [Patch(color=colour, label=name) for name, colour in ERRORS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def three_views(
+    imaging: np.ndarray | None, layers: Mapping[str, np.ndarray], spacing: Sequence[float], title: str,
+    simulated: bool = False,
+) -> Figure:
+    """One case from below, from the front and from the side, to scale; a row for each of ``layers``, as ``layered`` has them.
+
+    All arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU) each view
+    is the section with most tumour, else with most kidney, else the middle one; without, it is the shadow of the labels
+    along that axis. Letters say where the patient's left, posterior, superior, ... lie.
     """
-    wanted = labels == (2 if (labels == 2).any() else 1)
-    sides = [np.delete(spacing * np.asarray(labels.shape), across) for across in range(3)]  # mm, down and right
+    rows = layers or {"CT": None}
+    marked = next((layer for layer in layers.values() if layer.any()), next(iter(layers.values()), None))
+    marked = np.zeros(imaging.shape, np.uint8) if marked is None else marked
+    wanted = marked == (2 if (marked == 2).any() else 1)
+    sides = [np.delete(spacing * np.asarray(marked.shape), across) for across in range(3)]  # mm, down and right
     ratios = [right / down for down, right in sides]  # all views are equally high
-    figure, panels = canvas(title, (PAGE, PAGE / sum(ratios) + 0.5), 1, 3, simulated=simulated, width_ratios=ratios)
-    for across, (axes, name) in enumerate(zip(panels, ("axial", "coronal", "sagittal"))):
+    size = PAGE, len(rows) * ((PAGE - 0.3) / sum(ratios) + 0.1) + 0.7
+    figure, grid = canvas(title, size, len(rows), 3, simulated=simulated, width_ratios=ratios, squeeze=False)
+    for across, (column, plane) in enumerate(zip(grid.T, ("axial", "coronal", "sagittal"))):
         area = np.moveaxis(wanted, across, 0).sum((1, 2))
         at = int(area.argmax()) if area.any() else len(area) // 2
-        if imaging is None:
-            colours = ListedColormap(["#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
-            section(axes, labels.max(axis=across, keepdims=True), spacing, 0, across, cmap=colours, vmin=0, vmax=2)
-        else:
-            section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
-            for label, colour in ((1, COLOURS["kidney"]), (2, COLOURS["tumour"])):
-                outline(axes, labels == label, spacing, at, colour, across)
-        axes.set_title(name, fontsize="medium")
-        letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
+        for axes, (kind, layer) in zip(column, rows.items()):
+            if imaging is None:
+                colours = ListedColormap(["#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
+                section(axes, layer.max(axis=across, keepdims=True), spacing, 0, across, cmap=colours, vmin=0, vmax=2)
+            else:
+                layered(axes, imaging, kind, layer, spacing, at, across)
+            letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
+            axes.set_ylabel("" if across else kind)
+        column[0].set_title(plane, fontsize="medium")
+    if layers:
+        legend_of_layers(figure, layers)
     return figure
 
 

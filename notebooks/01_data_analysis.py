@@ -180,7 +180,7 @@ if imaging:
 else:
     _, segmentation, affine = read_case(one, False, accept)
     segmentation, affine = reorient(segmentation, affine)
-    picture = figures.three_views(None, segmentation, spacing_of(affine), shown, simulated)
+    picture = figures.three_views(None, {"label": segmentation}, spacing_of(affine), shown, simulated)
 picture
 
 # %% [markdown]

@@ -52,7 +52,7 @@ def test_a_sphere_on_an_anisotropic_grid_is_round_in_every_plane(across, drawn):
 
 
 def test_a_sphere_is_round_in_three_views_and_letters_name_the_sides():
-    figure = three_views(np.where(ball(), 100, -900), ball().astype(np.uint8), SPACING, "ball", simulated=True)
+    figure = three_views(np.where(ball(), 100, -900), {"label": ball().astype(np.uint8)}, SPACING, "ball", simulated=True)
     FigureCanvasAgg(figure).draw()
     assert "simulated CT" in figure.get_suptitle()
     assert [axes.get_title() for axes in figure.axes] == ["axial", "coronal", "sagittal"]
@@ -66,7 +66,7 @@ def test_a_sphere_is_round_in_three_views_and_letters_name_the_sides():
 @pytest.mark.parametrize("labels", [np.zeros((4, 5, 6), np.uint8), np.ones((4, 5, 6), np.uint8)])
 def test_nothing_found_and_no_imaging_are_drawn_too(labels):
     for imaging in (None, np.zeros(labels.shape)):
-        FigureCanvasAgg(three_views(imaging, labels, SPACING, "case")).draw()
+        FigureCanvasAgg(three_views(imaging, {"label": labels}, SPACING, "case")).draw()
 
 
 def test_a_figure_says_in_words_what_it_shows():

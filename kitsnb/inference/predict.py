@@ -229,9 +229,8 @@ def draw(job: Job, picture: Path) -> None:
     """The picture of what was predicted: three planes through the largest sections."""
     labels, affine = read_nifti(job.output)
     (imaging, upright), (labels, _) = reorient(read_nifti(job.imaging)[0], affine), reorient(labels, affine)
-    title = "kidney blue, tumour orange" if labels.any() else "nothing was found"
     with replaced(picture) as partial:
-        three_views(imaging, labels, spacing_of(upright), title).savefig(partial, dpi=150)
+        three_views(imaging, {"prediction": labels}, spacing_of(upright), job.name).savefig(partial, dpi=150)
 
 
 def main(imaging: Path, run: Path, output: Path, options: Options, *, force: bool = False, pictures: bool = False) -> int:

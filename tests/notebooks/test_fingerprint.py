@@ -216,8 +216,8 @@ def test_every_figure_says_when_its_data_are_simulated(tmp_path, simulated):
     roles = dict(zip(table.case, ("training", "validation", "excluded"), strict=True))
     drawn = [
         figures.geometry(table, simulated),
-        three_views(hu(), labels(), SPACING, "case_00000", simulated),
-        three_views(None, labels(), SPACING, "case_00000", simulated),
+        three_views(hu(), {"label": labels()}, SPACING, "case_00000", simulated),
+        three_views(None, {"label": labels()}, SPACING, "case_00000", simulated),
         figures.imbalance(table, simulated),
         figures.volumes(table, simulated),
         figures.intensities(found.hu, fingerprint.HU, (-79, 304), simulated),
