@@ -137,7 +137,8 @@ class RunBrowser(widgets.VBox):
         self.first, self.second = (widgets.Dropdown(description=said) for said in ("higher?", "than"))
         self.pictures = {name: widgets.HTML() for name in ("curves", "scores", "pairs")}
         self.heading, self.picture, self.viewer = widgets.HTML("Choose a row."), widgets.HTML(), widgets.VBox()
-        self.deeper = widgets.Button(description="In three planes and 3D", disabled=True, layout={"width": "auto"})
+        self.deeper = widgets.Button(description="In three planes and 3D", disabled=True,
+                                     layout={"width": "auto", "align_self": "flex-start"})
         self.table = ITable(table_of_cases([]), **TABLE)
         self.tabs = widgets.Tab([
             widgets.VBox([columns([self.measure]), self.pictures["curves"]]),
