@@ -21,27 +21,25 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, spacing_of, write_nifti
 from kitsnb.files import RECEIPT, code_of, file_state, read_receipt, write_receipt
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
-from kitsnb.simulation import tissue
+from kitsnb.simulation import organs, tissue, trunk
+from kitsnb.simulation.organs import NUMBER
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Box, Ellipsoid, Scene, scan, signed_distance
+from kitsnb.simulation.trunk import paint_trunk
 
 #: The paper's working spacing in mm (slice, height, width), on which the ranges of HU were set.
 SPACING = (3.22, 1.62, 1.62)
-#: Field of view beyond kidneys and tumours, in mm (slice, height, width), as far as the file goes.
-MARGIN = (45.0, 60.0, 55.0)
 #: The scanner's point spread: sigma in mm (slice, height, width).
 POINT_SPREAD = (2.6, 1.3, 1.3)
 #: Noise: lowest and highest SD in HU, and its correlation (sigma in mm).
-NOISE, NOISE_MM = (15.0, 34.0), (1.6, 1.0, 1.0)
+NOISE, NOISE_MM = (8.0, 22.0), (1.6, 1.0, 1.0)
 #: Width in mm of a painted surface; the point spread softens it further.
 SOFTNESS = 0.5
 #: How far inside the label the organ's surface lies, in mm: annotators draw generously, hence the foreground's fat.
 INSET_MM = (0.0, 1.6)
 #: Depth below the surface, in mm, where the sinus begins, so that only plump labels hold any.
 SINUS_MM = (11.0, 17.0)
-#: Bright calyces or vessels: probability, HU above the cortex's.
-BRIGHT_CHANCE, BRIGHT_ABOVE = 0.6, (80.0, 320.0)
-#: HU of the great vessels as a share of the cortex's.
-VESSELS = (0.7, 1.6)
+#: HU of bright calyces or vessels above the cortex's.
+BRIGHT_ABOVE = (80.0, 320.0)
 #: How far beyond kidney and tumour distances are worked out, in mm.
 REACH = 28.0
 #: Where the phantom's kidneys lie in the patient's frame, in mm: x of the right one, y of both.
@@ -54,8 +52,10 @@ SIZE = (0.9, 1.45)
 LEAST_ML, APART = 3.0, 30.0
 
 
-def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, number: int = 0) -> np.ndarray:
-    """HU (int16, of the shape of ``segmentation``) of a simulated CT around a label map [any three axes].
+def simulate_imaging(
+    segmentation: np.ndarray, affine: np.ndarray, seed: int, number: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """HU (int16) and organs (uint8), of the shape of ``segmentation``, of a simulated CT around a label map [any three axes].
 
     Depends on the labels, ``seed`` and the case's ``number`` alone. Raises ValueError where there is neither kidney nor
     tumour, or nothing else.
@@ -65,29 +65,29 @@ def simulate_imaging(segmentation: np.ndarray, affine: np.ndarray, seed: int, nu
     rng, spacing = np.random.default_rng((seed, number)), spacing_of(upright)
     axes, size = patient_axes(labels, spacing)
     size *= rng.uniform(1.0, 1.12)
-    cortex = tissue.HYBRID.cortex(rng)
+    kind = tissue.UNENHANCED if rng.random() < tissue.UNENHANCED_SHARE else tissue.HYBRID
+    cortex = kind.cortex(rng)
     scene = Scene(rng, tuple(axis / size for axis in axes), SOFTNESS)
-    tissue.paint_body(scene)
-    tissue.paint_organs(scene, tissue.HYBRID)
-    tissue.paint_vessels(scene, *(cortex * rng.uniform(*VESSELS, 2)))
+    paint_trunk(scene, kind, cortex)
     inset = rng.uniform(*INSET_MM)
     for box in groups(labels, scene.axes[2], spacing):
-        _paint_group(scene, box, labels[box], spacing, inset, cortex)
+        _paint_group(scene, kind, box, labels[box], spacing, inset, cortex)
     imaging = scan(scene, POINT_SPREAD / spacing, NOISE_MM / spacing, NOISE)
-    return np.ascontiguousarray(reorient(imaging, upright, orientation_of(affine))[0])
+    turned = (reorient(part, upright, orientation_of(affine))[0] for part in (imaging, scene.organs))
+    return tuple(np.ascontiguousarray(part) for part in turned)
 
 
 def _paint_group(
-    scene: Scene, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, cortex: float
+    scene: Scene, kind: tissue.Tissue, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, cortex: float
 ) -> None:
     """Kidney and tumour of one box, of these ``labels``, and the fat around; the surface lies ``inset`` mm inside."""
     _check(labels)
     rng, tumour = scene.rng, labels == TUMOUR
     distance = signed_distance(labels > 0, spacing)
-    tissue.paint_fat(scene, tissue.HYBRID, box, distance)
+    tissue.paint_fat(scene, kind, box, distance)
     surface, begins = distance + inset, rng.uniform(*SINUS_MM)
-    tissue.paint_kidney(scene, tissue.HYBRID, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
-    if rng.random() < BRIGHT_CHANCE:
+    tissue.paint_kidney(scene, kind, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
+    if rng.random() < kind.bright:
         branches = 5.0 * (scene.texture(10.0, box) - rng.uniform(0.6, 1.4))
         scene.paint(np.maximum(surface + begins - 4, -branches), cortex + rng.uniform(*BRIGHT_ABOVE), box)
     beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(labels.shape, REACH, np.float32)
@@ -97,11 +97,11 @@ def _paint_group(
         centre = np.array([axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True)])
         ball = scene.distance(Ellipsoid(centre[::-1], np.full(3, rng.uniform(*tissue.CYST_MM))), box)
         inside = np.maximum.reduce([ball, surface, 1 - beyond])  # in the kidney, out of the tumour
-        scene.paint(inside, tissue.FLUID, box)
+        scene.paint(inside, tissue.FLUID, box, organ=NUMBER["cyst"])
     if tumour.any():
         radius = (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
         inside = np.maximum(beyond, surface)
-        tissue.paint_tumour(scene, tissue.HYBRID, box, inside, radius, -float(inside.min()), cortex)
+        tissue.paint_tumour(scene, kind, box, inside, radius, -float(inside.min()), cortex)
 
 
 def _check(labels: np.ndarray) -> None:
@@ -174,21 +174,23 @@ def _wider(box: Box, margin: np.ndarray, shape: Sequence[int]) -> Box:
 
 
 def labels_on_grid(
-    segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float] = SPACING
+    segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float] = SPACING, margin: Sequence[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``segmentation`` around its kidneys at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it.
+    """``segmentation`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it; ``margin``: so many mm
+    around its kidneys (slice, height, width) instead of the whole field of view.
 
     Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
     Columns stay centred, so that the side of a kidney alone is known.
     """
     _check(segmentation)
     labels, affine = reorient(segmentation, affine)
-    depth, height, width = find_objects((labels > 0).view(np.uint8))[0]
-    first = min(width.start, labels.shape[2] - width.stop)
-    box = (depth, height, slice(first, labels.shape[2] - first))
-    box = _wider(box, np.array(MARGIN) / spacing_of(affine), labels.shape)
-    labels = labels[box]
-    affine = affine @ np.block([[np.eye(3), np.array([[part.start] for part in box])], [np.zeros((1, 3)), 1]])
+    if margin:
+        depth, height, width = find_objects((labels > 0).view(np.uint8))[0]
+        first = min(width.start, labels.shape[2] - width.stop)
+        box = (depth, height, slice(first, labels.shape[2] - first))
+        box = _wider(box, np.array(margin) / spacing_of(affine), labels.shape)
+        labels = labels[box]
+        affine = affine @ np.block([[np.eye(3), np.array([[part.start] for part in box])], [np.zeros((1, 3)), 1]])
     size = grid_size(labels.shape, spacing_of(affine), spacing)
     one_hot = torch.from_numpy(np.stack([labels == label for label in (TUMOUR, KIDNEY)]).astype(np.uint8))
     tumour, kidney = resize(one_hot, size).numpy()
@@ -199,9 +201,10 @@ def labels_on_grid(
 
 def write_hybrid(
     source: str | Path, target: str | Path, spacing: Sequence[float] = SPACING, seed: int = 0,
-    workers: int | None = None, accept: Accept | None = None,
+    workers: int | None = None, accept: Accept | None = None, margin: Sequence[float] | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
-    """Write a case for every label map below ``source`` to ``target``, with simulated imaging of ``spacing`` mm.
+    """Write a case for every label map below ``source`` to ``target``, with simulated imaging of ``spacing`` mm, in the field
+    of view of its file, or ``margin`` mm around kidneys and tumours (slice, height, width), and an organ map.
 
     Returns the cases that are there, and by name why the others were refused. One that is there, whole, from the same
     label file (size, time of change), arguments and code, is kept. ``workers`` threads work at a time (None: one a
@@ -214,17 +217,17 @@ def write_hybrid(
         raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
-    modules = (sys.modules[name] for name in (__name__, Scene.__module__, tissue.__name__, resize.__module__))
-    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept), "code": code_of(*modules)}
+    modules = (sys.modules[name] for name in (__name__, Scene.__module__, tissue.__name__, trunk.__name__, organs.__name__, resize.__module__))
+    settings = {"spacing": spacing, "seed": seed, "margin": margin, "accept": asdict(accept), "code": code_of(*modules)}
 
     def write(case: Case) -> None:
         made_from = {"label": file_state(case.segmentation), **settings}
         written = Case(target / case.name)
         if read_receipt(written.folder, made_from) is None:
             shutil.rmtree(written.folder, ignore_errors=True)
-            labels, imaging, affine = _simulate_case(case, spacing, seed, accept)
-            write_nifti(written.imaging, imaging, affine)
-            write_nifti(written.segmentation, labels, affine)
+            labels, imaging, organs, affine = _simulate_case(case, spacing, seed, accept, margin)
+            for path, array in ((written.imaging, imaging), (written.segmentation, labels), (written.organs, organs)):
+                write_nifti(path, array, affine)
             write_receipt(written.folder, made_from)
 
     done, refused = for_each_case(write, discover(source), workers, "simulating CT")
@@ -235,13 +238,13 @@ def write_hybrid(
 
 
 def _simulate_case(
-    case: Case, spacing: Sequence[float], seed: int, accept: Accept
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, imaging and affine of ``case`` on the grid of ``spacing`` mm."""
+    case: Case, spacing: Sequence[float], seed: int, accept: Accept, margin: Sequence[float] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, imaging, organs and affine of ``case`` on the grid of ``spacing`` mm."""
     _, labels, affine = read_case(case, imaging=False, accept=accept)
     try:
-        labels, affine = labels_on_grid(labels, affine, spacing)
-        return labels, simulate_imaging(labels, affine, seed, case.number), affine
+        labels, affine = labels_on_grid(labels, affine, spacing, margin)
+        return labels, *simulate_imaging(labels, affine, seed, case.number), affine
     except ValueError as error:
         advice = "check the file, or leave the case out"
         raise CaseError(case.name, case.segmentation.name, str(error), advice, "no_kidney") from error

@@ -13,7 +13,9 @@ from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.nifti import write_nifti
 from kitsnb.preprocessing import resampling
 from kitsnb.simulation import tissue
+from kitsnb.simulation.organs import NUMBER
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Ellipsoid, Scene, rotation, scan
+from kitsnb.simulation.trunk import paint_trunk
 
 #: KiTS19's orientation: slices run downwards, rows backwards, columns to the patient's left.
 KITS19_ORIENTATION = "IPL"
@@ -47,10 +49,9 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
     # one seen closer: organs are painted in the frame of a patient of average size.
     millimetres = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, tuple(axis / size for axis in millimetres), softness=0.3 * in_plane)
-    tissue.paint_body(scene)
-    tissue.paint_organs(scene, tissue.PHANTOM)
-    tissue.paint_vessels(scene, rng.normal(190, 35), rng.normal(140, 25))
-    _paint_kidneys(scene, tumours, size)
+    cortex = tissue.PHANTOM.cortex(rng)
+    paint_trunk(scene, tissue.PHANTOM, cortex)
+    _paint_kidneys(scene, cortex, tumours, size)
     imaging = scan(scene, [0.45] * 3, [0.6] * 3, noise=(6, 14))
 
     affine = np.zeros((4, 4))
@@ -69,9 +70,8 @@ def reorient(phantom: Phantom, wanted: str) -> Phantom:
     return Phantom(np.ascontiguousarray(imaging), np.ascontiguousarray(segmentation), affine)
 
 
-def _paint_kidneys(scene: Scene, tumours: int, size: float) -> None:
+def _paint_kidneys(scene: Scene, cortex: float, tumours: int, size: float) -> None:
     """Both kidneys with perirenal fat, cysts and, in one of them, the tumours; writes the labels."""
-    cortex = tissue.PHANTOM.cortex(scene.rng)
     kidneys = {side: _kidney_shape(scene.rng, side) for side in (-1, 1)}
     for side, kidney in kidneys.items():
         _paint_kidney(scene, kidney, side, cortex)
@@ -94,11 +94,11 @@ def _paint_kidney(scene: Scene, kidney: Ellipsoid, side: int, cortex: float) -> 
     hilum = Ellipsoid(kidney.centre + (-side * 17, 5, 0), kidney.radii * (0.62, 0.42, 0.42), kidney.axes)
     tissue.paint_kidney(scene, tissue.PHANTOM, box, outer, scene.distance(hilum, box), cortex, KIDNEY)
     pelvis = Ellipsoid(hilum.centre, hilum.radii * 0.45, kidney.axes)
-    scene.paint(scene.distance(pelvis, box), rng.choice([tissue.FLUID, 0.9 * cortex]), box)
+    scene.paint(scene.distance(pelvis, box), rng.choice([tissue.FLUID, 0.9 * cortex]), box, organ=NUMBER["sinus"])
     for _ in range(rng.poisson(tissue.CYSTS)):
         surface, _ = kidney.point(rng.normal((0, 0, 0), 1) + (side * 0.8, 0, 0))
         box, cyst = scene.near(Ellipsoid(surface, np.full(3, rng.uniform(*tissue.CYST_MM))))
-        scene.paint(np.maximum(cyst, scene.cavity[box] + 1), tissue.FLUID, box, KIDNEY)
+        scene.paint(np.maximum(cyst, scene.cavity[box] + 1), tissue.FLUID, box, KIDNEY, NUMBER["cyst"])
 
 
 def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, cortex: float, size: float) -> None:

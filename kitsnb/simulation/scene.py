@@ -50,9 +50,13 @@ class Ellipsoid:
 class Scene:
     """Voxel coordinates of a volume in the patient's frame, and the HU painted so far; arrays (slice, row, column)."""
 
-    #: Distances that keep organs in their place, set once the body is painted: to the abdominal cavity, to the spine.
+    #: Set once the wall is painted: distances that keep organs in their place, to the abdominal cavity and to the spine; the
+    #: box that holds the trunk, its fine texture, and the HU of muscle.
     cavity: np.ndarray
     spine: np.ndarray
+    trunk: Box
+    fine: np.ndarray
+    muscle: float
 
     def __init__(self, rng: np.random.Generator, axes: tuple[np.ndarray, np.ndarray, np.ndarray], softness: float):
         """``axes``: mm along z, y and x; ``softness``: width in mm of a painted surface."""
@@ -62,17 +66,21 @@ class Scene:
         self.z, self.y, self.x = (c + 4.0 * smooth_noise(rng, self.axes, 40.0) for c in (z, y, x))
         self.hu = np.full(self.shape, AIR, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
+        self.organs = np.zeros(self.shape, np.uint8)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return tuple(len(axis) for axis in self.axes)
 
+    def between(self, low: Sequence[float], high: Sequence[float]) -> Box:
+        """Box of voxels between two corners (x, y, z) in mm."""
+        within = [np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(self.axes, low[::-1], high[::-1], strict=True)]
+        return tuple(slice(w[0], w[-1] + 1) if w.size else slice(0, 0) for w in within)
+
     def near(self, shape: Ellipsoid, margin: float = 20.0) -> tuple[Box, np.ndarray]:
         """Box of voxels that hold ``shape`` and ``margin`` mm around it, for warp and soft surface; distances there."""
         reach = np.max(shape.radii) + margin
-        centre = shape.centre[::-1]
-        bounds = [np.flatnonzero(np.abs(axis - c) <= reach) for axis, c in zip(self.axes, centre, strict=True)]
-        box = tuple(slice(b[0], b[-1] + 1) if b.size else slice(0, 0) for b in bounds)
+        box = self.between(shape.centre - reach, shape.centre + reach)
         return box, self.distance(shape, box)
 
     def distance(self, shape: Ellipsoid, box: Box) -> np.ndarray:
@@ -87,13 +95,15 @@ class Scene:
         return value + sd * self.texture(length, box) if sd else value
 
     def paint(
-        self, distance: np.ndarray, hu: float | np.ndarray, box: Box | tuple = (), label: int | None = None
+        self, distance: np.ndarray, hu: float | np.ndarray, box: Box | tuple = (), label: int | None = None,
+        organ: int | None = None,
     ) -> None:
-        """Blend ``hu`` into the box where ``distance`` is negative; with ``label``, mark those voxels too."""
+        """Blend ``hu`` into the box where ``distance`` is negative; with ``label`` or ``organ``, mark those voxels, too."""
         target = self.hu[box]
         target += (hu - target) * expit(distance / -self.softness)
-        if label is not None:
-            self.labels[box][distance < 0] = label
+        for marks, mark in ((self.labels, label), (self.organs, organ)):
+            if mark is not None:
+                marks[box][distance < 0] = mark
 
 
 def smooth_noise(rng: np.random.Generator, axes: tuple[np.ndarray, ...], length: float) -> np.ndarray:

@@ -29,6 +29,10 @@ def labels():
     return reorient(phantom.segmentation, phantom.affine)
 
 
+def imaging_of(*arguments, **settings):
+    return simulate_imaging(*arguments, **settings)[0]
+
+
 def ball(shape, centre, radius, spacing=GRID):
     """Mask of a ball; ``centre`` in voxels, ``radius`` in mm."""
     axes = np.ogrid[tuple(slice(n) for n in shape)]
@@ -44,24 +48,24 @@ def make_folder(folder, count=2):
 
 
 def test_equal_seed_and_number_give_equal_voxels(labels):
-    first = simulate_imaging(*labels, seed=1, number=7)
-    np.testing.assert_array_equal(first, simulate_imaging(*labels, seed=1, number=7))
-    assert (first != simulate_imaging(*labels, seed=2, number=7)).mean() > 0.5
-    assert (first != simulate_imaging(*labels, seed=1, number=8)).mean() > 0.5
+    first = imaging_of(*labels, seed=1, number=7)
+    np.testing.assert_array_equal(first, imaging_of(*labels, seed=1, number=7))
+    assert (first != imaging_of(*labels, seed=2, number=7)).mean() > 0.5
+    assert (first != imaging_of(*labels, seed=1, number=8)).mean() > 0.5
 
 
 def test_orientation_does_not_change_the_patient(labels):
     segmentation, affine = labels
-    expected = simulate_imaging(segmentation, affine, seed=0)
+    expected = imaging_of(segmentation, affine, seed=0)
     turned, turned_affine = reorient(segmentation, affine, "RAS")
-    imaging = simulate_imaging(np.ascontiguousarray(turned), turned_affine, seed=0)
+    imaging = imaging_of(np.ascontiguousarray(turned), turned_affine, seed=0)
     assert imaging.shape == turned.shape
     np.testing.assert_array_equal(reorient(imaging, turned_affine)[0], expected)
 
 
 def test_the_labels_given_are_left_alone(labels):
     segmentation, affine = labels[0].copy(), labels[1].copy()
-    simulate_imaging(segmentation, affine, seed=0)
+    imaging_of(segmentation, affine, seed=0)
     np.testing.assert_array_equal(segmentation, labels[0])
     np.testing.assert_array_equal(affine, labels[1])
 
@@ -70,7 +74,7 @@ def test_hounsfield_units_are_plausible():
     kidneys, tumours, rims = [], [], []
     for number in range(12):
         phantom = simulate_case(3, number)
-        hu = simulate_imaging(phantom.segmentation, phantom.affine, seed=0, number=number)
+        hu = imaging_of(phantom.segmentation, phantom.affine, seed=0, number=number)
         assert hu.dtype == np.int16 and hu.shape == phantom.segmentation.shape and hu.min() >= -1024
         assert np.median(hu[hu < -900]) == pytest.approx(-1000, abs=25)  # air
         fat = (hu > -150) & (hu < -50)
@@ -93,7 +97,7 @@ def test_a_kidney_at_the_border_of_the_volume_is_painted(where):
     centres = {"first slice": (0, 25, 18), "last slice": (29, 25, 18), "first row": (15, 0, 18), "last column": (15, 25, 69)}
     centre = centres[where]
     segmentation = (ball(shape, centre, 28) | ball(shape, (15, 25, 52), 28)).astype(np.uint8)
-    hu = simulate_imaging(segmentation, AFFINE, seed=0)
+    hu = imaging_of(segmentation, AFFINE, seed=0)
     assert 20 < np.median(hu[segmentation == 1]) < 330
     border = np.zeros(shape, bool)
     border[centre[0] if "slice" in where else slice(None), centre[1] if "row" in where else slice(None),
@@ -108,7 +112,7 @@ def test_a_kidney_alone_is_beside_the_midline(side, columns):
     (z, y, x), size = patient_axes(segmentation, np.array(GRID))
     assert x[columns] == pytest.approx(side * hybrid.KIDNEY_X, abs=4)
     assert z[15] == pytest.approx(0, abs=4) and y[25] == pytest.approx(hybrid.KIDNEY_Y * size, abs=4)
-    hu = simulate_imaging(segmentation, AFFINE, seed=0)
+    hu = imaging_of(segmentation, AFFINE, seed=0)
     assert 20 < np.median(hu[segmentation == 1]) < 330
 
 
@@ -121,20 +125,20 @@ def test_two_kidneys_and_a_horseshoe_lie_about_the_midline():
     shoe[14:17, 23:27, 20:50] = 1
     (_, _, x), _ = patient_axes(shoe, spacing)
     assert x[35] == pytest.approx(0, abs=2) and len(groups(shoe, x, spacing)) == 1
-    assert simulate_imaging(shoe, AFFINE, seed=0).shape == shape
+    assert imaging_of(shoe, AFFINE, seed=0).shape == shape
 
 
 def test_a_tumour_on_its_own_and_no_tumour_are_painted():
     shape = (30, 50, 70)
     kidney = ball(shape, (15, 25, 18), 28)
     for segmentation in (kidney.astype(np.uint8), 2 * kidney.astype(np.uint8)):
-        assert 0 < np.median(simulate_imaging(segmentation, AFFINE, seed=3)[kidney]) < 330
+        assert 0 < np.median(imaging_of(segmentation, AFFINE, seed=3)[kidney]) < 330
 
 
 @pytest.mark.parametrize("value, reason", [(0, "neither kidney nor tumour"), (1, "nothing but kidney and tumour")])
 def test_labels_without_two_sides_are_refused(value, reason):
     with pytest.raises(ValueError, match=reason):
-        simulate_imaging(np.full((8, 9, 10), value, np.uint8), AFFINE, seed=0)
+        imaging_of(np.full((8, 9, 10), value, np.uint8), AFFINE, seed=0)
 
 
 def test_labels_keep_volume_and_place_on_the_grid(labels):
@@ -161,7 +165,7 @@ def test_written_cases_pass_every_check(tmp_path):
         expected, expected_affine = labels_on_grid(*read_nifti(source / case.name / "segmentation.nii.gz"), GRID)
         np.testing.assert_array_equal(segmentation, expected)
         np.testing.assert_allclose(affine, expected_affine, atol=1e-3)
-        np.testing.assert_array_equal(imaging, simulate_imaging(expected, expected_affine, 1, case.number))
+        np.testing.assert_array_equal(imaging, imaging_of(expected, expected_affine, 1, case.number))
 
 
 def test_a_refused_case_is_named_and_the_others_go_on(tmp_path):
@@ -187,7 +191,7 @@ def test_what_is_whole_is_kept_and_the_rest_is_made_again(tmp_path):
     (first.folder / ".1-imaging.nii.gz").touch()
     write_hybrid(source, data, GRID, workers=2)
     assert first.imaging.stat().st_mtime_ns != kept and second.imaging.read_bytes() == before
-    assert {path.name for path in first.folder.iterdir()} == {"imaging.nii.gz", "segmentation.nii.gz", RECEIPT}
+    assert {path.name for path in first.folder.iterdir()} == {"imaging.nii.gz", "segmentation.nii.gz", "organs.nii.gz", RECEIPT}
     kept = first.imaging.stat().st_mtime_ns
     write_hybrid(source, data, GRID, workers=2)
     assert first.imaging.stat().st_mtime_ns == kept
@@ -224,6 +228,6 @@ def test_real_labels_are_painted(kits19_labels, number):
     for label in (KIDNEY, TUMOUR):
         volume = (labels == label).sum() * abs(np.linalg.det(matrix))
         assert volume == pytest.approx((native == label).sum() * abs(np.linalg.det(affine)), rel=0.08)
-    hu = simulate_imaging(labels, matrix, seed=0, number=number)
+    hu = imaging_of(labels, matrix, seed=0, number=number)
     assert 20 < np.median(hu[labels == KIDNEY]) < 330
     assert np.quantile(hu[labels > 0], 0.01) > -300  # no air, and no more than fat, in kidney and tumour
