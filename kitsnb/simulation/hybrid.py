@@ -21,17 +21,16 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, spacing_of, write_nifti
 from kitsnb.files import RECEIPT, code_of, file_state, read_receipt, write_receipt
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
-from kitsnb.simulation import organs, tissue, trunk
+from kitsnb.simulation import belly, organs, scene, tissue, trunk
 from kitsnb.simulation.organs import NUMBER
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Box, Ellipsoid, Scene, scan, signed_distance
-from kitsnb.simulation.trunk import paint_trunk
 
 #: The paper's working spacing in mm (slice, height, width), on which the ranges of HU were set.
 SPACING = (3.22, 1.62, 1.62)
-#: The scanner's point spread: sigma in mm (slice, height, width).
-POINT_SPREAD = (2.6, 1.3, 1.3)
+#: The scanner's point spread: least and greatest sigma in mm (slice, height, width), by slice thickness and kernel.
+POINT_SPREAD = ((1.3, 0.6, 0.6), (2.4, 1.2, 1.2))
 #: Noise: lowest and highest SD in HU, and its correlation (sigma in mm).
-NOISE, NOISE_MM = (8.0, 22.0), (1.6, 1.0, 1.0)
+NOISE, NOISE_MM = (6.0, 15.0), (1.6, 1.0, 1.0)
 #: Width in mm of a painted surface; the point spread softens it further.
 SOFTNESS = 0.5
 #: How far inside the label the organ's surface lies, in mm: annotators draw generously, hence the foreground's fat.
@@ -40,6 +39,8 @@ INSET_MM = (0.0, 1.6)
 SINUS_MM = (11.0, 17.0)
 #: HU of bright calyces or vessels above the cortex's.
 BRIGHT_ABOVE = (80.0, 320.0)
+#: Half of the body's extent with table and arms, front to back and across, in mm of a patient of size 1.
+BODY = (150.0, 215.0)
 #: How far beyond kidney and tumour distances are worked out, in mm.
 REACH = 28.0
 #: Where the phantom's kidneys lie in the patient's frame, in mm: x of the right one, y of both.
@@ -65,31 +66,45 @@ def simulate_imaging(
     rng, spacing = np.random.default_rng((seed, number)), spacing_of(upright)
     axes, size = patient_axes(labels, spacing)
     size *= rng.uniform(1.0, 1.12)
-    kind = tissue.UNENHANCED if rng.random() < tissue.UNENHANCED_SHARE else tissue.HYBRID
-    cortex = kind.cortex(rng)
-    scene = Scene(rng, tuple(axis / size for axis in axes), SOFTNESS)
-    paint_trunk(scene, kind, cortex)
+    body = _body(labels, axes, size)  # what lies outside is air: nothing is painted there, which saves half of the time
+    painted = Scene(rng, tuple(axis[part] / size for axis, part in zip(axes, body, strict=True)), SOFTNESS)
+    phase = tissue.draw_phase(rng, tissue.HYBRID)
+    trunk.paint_trunk(painted, phase.aorta)
+    belly.paint_belly(painted, tissue.HYBRID, phase)
     inset = rng.uniform(*INSET_MM)
-    for box in groups(labels, scene.axes[2], spacing):
-        _paint_group(scene, kind, box, labels[box], spacing, inset, cortex)
-    imaging = scan(scene, POINT_SPREAD / spacing, NOISE_MM / spacing, NOISE)
-    turned = (reorient(part, upright, orientation_of(affine))[0] for part in (imaging, scene.organs))
+    for box in groups(labels[body], painted.axes[2], spacing):
+        _paint_group(painted, box, labels[body][box], spacing, inset, phase)
+    imaging, organs = np.full(labels.shape, -1000, np.int16), np.zeros(labels.shape, np.uint8)
+    imaging[body], organs[body] = scan(painted, rng.uniform(*POINT_SPREAD) / spacing, NOISE_MM / spacing, NOISE), painted.organs
+    turned = (reorient(part, upright, orientation_of(affine))[0] for part in (imaging, organs))
     return tuple(np.ascontiguousarray(part) for part in turned)
 
 
+def _body(labels: np.ndarray, axes: tuple[np.ndarray, ...], size: float) -> Box:
+    """Box of voxels that a body of this ``size`` with its table and arms may take, and all of kidney and tumour."""
+    corners = ((-1e4, 1e4), (-BODY[0] * size, BODY[0] * size), (-BODY[1] * size, BODY[1] * size))
+    foreground = find_objects((labels > 0).view(np.uint8))[0]
+    box = []
+    for axis, (low, high), part in zip(axes, corners, foreground, strict=True):
+        within = np.flatnonzero((axis >= low) & (axis <= high))
+        box.append(slice(min(part.start, within[0]), max(part.stop, within[-1] + 1)))
+    return tuple(box)
+
+
 def _paint_group(
-    scene: Scene, kind: tissue.Tissue, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, cortex: float
+    scene: Scene, box: Box, labels: np.ndarray, spacing: np.ndarray, inset: float, phase: tissue.Phase
 ) -> None:
     """Kidney and tumour of one box, of these ``labels``, and the fat around; the surface lies ``inset`` mm inside."""
     _check(labels)
     rng, tumour = scene.rng, labels == TUMOUR
     distance = signed_distance(labels > 0, spacing)
-    tissue.paint_fat(scene, kind, box, distance)
+    tissue.paint_fat(scene, tissue.HYBRID, box, distance)
     surface, begins = distance + inset, rng.uniform(*SINUS_MM)
-    tissue.paint_kidney(scene, kind, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), cortex)
-    if rng.random() < kind.bright:
+    tissue.paint_kidney(scene, tissue.HYBRID, box, surface, scene.textured(surface + begins, 3.0, 12.0, box), phase)
+    if rng.random() < tissue.HYBRID.bright:
         branches = 5.0 * (scene.texture(10.0, box) - rng.uniform(0.6, 1.4))
-        scene.paint(np.maximum(surface + begins - 4, -branches), cortex + rng.uniform(*BRIGHT_ABOVE), box)
+        bright = phase.cortex + rng.uniform(*BRIGHT_ABOVE) if phase.enhanced else tissue.FLUID
+        scene.paint(np.maximum(surface + begins - 4, -branches), bright, box, organ=NUMBER["calyx"])
     beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(labels.shape, REACH, np.float32)
     places = np.argwhere(labels == KIDNEY)
     for _ in range(rng.poisson(tissue.CYSTS) if len(places) else 0):
@@ -101,7 +116,7 @@ def _paint_group(
     if tumour.any():
         radius = (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
         inside = np.maximum(beyond, surface)
-        tissue.paint_tumour(scene, kind, box, inside, radius, -float(inside.min()), cortex)
+        tissue.paint_tumour(scene, tissue.HYBRID, box, inside, radius, -float(inside.min()), phase)
 
 
 def _check(labels: np.ndarray) -> None:
@@ -217,7 +232,7 @@ def write_hybrid(
         raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
-    modules = (sys.modules[name] for name in (__name__, Scene.__module__, tissue.__name__, trunk.__name__, organs.__name__, resize.__module__))
+    modules = (sys.modules[__name__], sys.modules[resize.__module__], belly, organs, scene, tissue, trunk)
     settings = {"spacing": spacing, "seed": seed, "margin": margin, "accept": asdict(accept), "code": code_of(*modules)}
 
     def write(case: Case) -> None:

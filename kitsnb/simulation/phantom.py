@@ -12,10 +12,9 @@ import numpy as np
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.nifti import write_nifti
 from kitsnb.preprocessing import resampling
-from kitsnb.simulation import tissue
+from kitsnb.simulation import belly, tissue, trunk
 from kitsnb.simulation.organs import NUMBER
 from kitsnb.simulation.scene import KIDNEY, TUMOUR, Ellipsoid, Scene, rotation, scan
-from kitsnb.simulation.trunk import paint_trunk
 
 #: KiTS19's orientation: slices run downwards, rows backwards, columns to the patient's left.
 KITS19_ORIENTATION = "IPL"
@@ -49,9 +48,10 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
     # one seen closer: organs are painted in the frame of a patient of average size.
     millimetres = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, tuple(axis / size for axis in millimetres), softness=0.3 * in_plane)
-    cortex = tissue.PHANTOM.cortex(rng)
-    paint_trunk(scene, tissue.PHANTOM, cortex)
-    _paint_kidneys(scene, cortex, tumours, size)
+    phase = tissue.draw_phase(rng, tissue.PHANTOM)
+    trunk.paint_trunk(scene, phase.aorta)
+    belly.paint_belly(scene, tissue.PHANTOM, phase)
+    _paint_kidneys(scene, phase, tumours, size)
     imaging = scan(scene, [0.45] * 3, [0.6] * 3, noise=(6, 14))
 
     affine = np.zeros((4, 4))
@@ -70,14 +70,14 @@ def reorient(phantom: Phantom, wanted: str) -> Phantom:
     return Phantom(np.ascontiguousarray(imaging), np.ascontiguousarray(segmentation), affine)
 
 
-def _paint_kidneys(scene: Scene, cortex: float, tumours: int, size: float) -> None:
+def _paint_kidneys(scene: Scene, phase: tissue.Phase, tumours: int, size: float) -> None:
     """Both kidneys with perirenal fat, cysts and, in one of them, the tumours; writes the labels."""
     kidneys = {side: _kidney_shape(scene.rng, side) for side in (-1, 1)}
     for side, kidney in kidneys.items():
-        _paint_kidney(scene, kidney, side, cortex)
+        _paint_kidney(scene, kidney, side, phase)
     for _ in range(tumours):
         side = int(scene.rng.choice((-1, 1)))
-        _paint_tumour(scene, kidneys[side], side, cortex, size)
+        _paint_tumour(scene, kidneys[side], side, phase, size)
 
 
 def _kidney_shape(rng: np.random.Generator, side: int) -> Ellipsoid:
@@ -87,21 +87,21 @@ def _kidney_shape(rng: np.random.Generator, side: int) -> Ellipsoid:
     return Ellipsoid(centre, radii, rotation(x=rng.normal(0.15, 0.06), y=side * rng.normal(0.2, 0.06)))
 
 
-def _paint_kidney(scene: Scene, kidney: Ellipsoid, side: int, cortex: float) -> None:
+def _paint_kidney(scene: Scene, kidney: Ellipsoid, side: int, phase: tissue.Phase) -> None:
     rng, (box, outer) = scene.rng, scene.near(kidney, 35.0)
     tissue.paint_fat(scene, tissue.PHANTOM, box, outer)
     # The hilum opens towards the spine and a little to the front; its fat belongs to no label, as in KiTS19.
     hilum = Ellipsoid(kidney.centre + (-side * 17, 5, 0), kidney.radii * (0.62, 0.42, 0.42), kidney.axes)
-    tissue.paint_kidney(scene, tissue.PHANTOM, box, outer, scene.distance(hilum, box), cortex, KIDNEY)
+    tissue.paint_kidney(scene, tissue.PHANTOM, box, outer, scene.distance(hilum, box), phase, KIDNEY)
     pelvis = Ellipsoid(hilum.centre, hilum.radii * 0.45, kidney.axes)
-    scene.paint(scene.distance(pelvis, box), rng.choice([tissue.FLUID, 0.9 * cortex]), box, organ=NUMBER["sinus"])
+    scene.paint(scene.distance(pelvis, box), rng.choice([tissue.FLUID, 0.9 * phase.cortex]), box, organ=NUMBER["sinus"])
     for _ in range(rng.poisson(tissue.CYSTS)):
         surface, _ = kidney.point(rng.normal((0, 0, 0), 1) + (side * 0.8, 0, 0))
         box, cyst = scene.near(Ellipsoid(surface, np.full(3, rng.uniform(*tissue.CYST_MM))))
         scene.paint(np.maximum(cyst, scene.cavity[box] + 1), tissue.FLUID, box, KIDNEY, NUMBER["cyst"])
 
 
-def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, cortex: float, size: float) -> None:
+def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, phase: tissue.Phase, size: float) -> None:
     """A lobed ball on the kidney's surface, away from the spine, between half sunk and mostly outside."""
     rng = scene.rng
     radius = float(np.clip(rng.lognormal(np.log(27), 0.38), 14, 48)) / size
@@ -113,7 +113,7 @@ def _paint_tumour(scene: Scene, kidney: Ellipsoid, side: int, cortex: float, siz
     # A renal mass stays inside the perirenal fat, which parts it from liver, spleen and bowel.
     fat = np.maximum.reduce([distance - rng.uniform(3, 12), scene.cavity[box], -scene.spine[box]])
     scene.paint(np.where(scene.labels[box] == KIDNEY, 20.0, fat), rng.normal(-100, 8), box)
-    tissue.paint_tumour(scene, tissue.PHANTOM, box, distance, radius, radius, cortex, TUMOUR)
+    tissue.paint_tumour(scene, tissue.PHANTOM, box, distance, radius, radius, phase, TUMOUR)
 
 
 def _place(scene: Scene, kidney: Ellipsoid, side: int, radius: float) -> np.ndarray:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial.transform import Rotation
-from scipy.special import expit
+
+from kitsnb.simulation.organs import NUMBER
 
 KIDNEY, TUMOUR = 1, 2
 AIR = -1000.0
@@ -50,12 +51,12 @@ class Ellipsoid:
 class Scene:
     """Voxel coordinates of a volume in the patient's frame, and the HU painted so far; arrays (slice, row, column)."""
 
-    #: Set once the wall is painted: distances that keep organs in their place, to the abdominal cavity and to the spine; the
-    #: box that holds the trunk, its fine texture, and the HU of muscle.
+    #: Set with the trunk: distances that keep organs in their place, to the abdominal cavity and to the spine; a fine
+    #: texture of all voxels (SD 1); HU of fat and of muscle.
     cavity: np.ndarray
     spine: np.ndarray
-    trunk: Box
     fine: np.ndarray
+    fat: float
     muscle: float
 
     def __init__(self, rng: np.random.Generator, axes: tuple[np.ndarray, np.ndarray, np.ndarray], softness: float):
@@ -74,7 +75,8 @@ class Scene:
 
     def between(self, low: Sequence[float], high: Sequence[float]) -> Box:
         """Box of voxels between two corners (x, y, z) in mm."""
-        within = [np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in zip(self.axes, low[::-1], high[::-1], strict=True)]
+        corners = zip(self.axes, low[::-1], high[::-1], strict=True)
+        within = [np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in corners]
         return tuple(slice(w[0], w[-1] + 1) if w.size else slice(0, 0) for w in within)
 
     def near(self, shape: Ellipsoid, margin: float = 20.0) -> tuple[Box, np.ndarray]:
@@ -86,9 +88,10 @@ class Scene:
     def distance(self, shape: Ellipsoid, box: Box) -> np.ndarray:
         return shape.distance(self.x[box], self.y[box], self.z[box])
 
-    def texture(self, length: float, box: Box) -> np.ndarray:
-        """``smooth_noise`` on the voxels of ``box``."""
-        return smooth_noise(self.rng, tuple(axis[part] for axis, part in zip(self.axes, box, strict=True)), length)
+    def texture(self, length: float, box: Box | None = None) -> np.ndarray:
+        """``smooth_noise`` on the voxels of ``box``, or on all."""
+        parts = box or (slice(None),) * 3
+        return smooth_noise(self.rng, tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)), length)
 
     def textured(self, value: float | np.ndarray, sd: float, length: float, box: Box) -> float | np.ndarray:
         """``value`` with a texture of this SD over ``length`` mm; itself, and nothing is drawn, where ``sd`` is 0."""
@@ -99,11 +102,41 @@ class Scene:
         organ: int | None = None,
     ) -> None:
         """Blend ``hu`` into the box where ``distance`` is negative; with ``label`` or ``organ``, mark those voxels, too."""
+        near = distance < 2 * self.softness
+        share = np.clip(0.5 - distance[near] / (4 * self.softness), 0, 1)
         target = self.hu[box]
-        target += (hu - target) * expit(distance / -self.softness)
+        kept = target[near]
+        target[near] = kept + ((hu[near] if isinstance(hu, np.ndarray) else float(hu)) - kept) * share
         for marks, mark in ((self.labels, label), (self.organs, organ)):
             if mark is not None:
                 marks[box][distance < 0] = mark
+
+
+def between_points(
+    scene: Scene, start: np.ndarray, end: np.ndarray, radius: float, folds: float = 0.0, inside: bool = True
+) -> tuple[Box, np.ndarray]:
+    """Box and distance of a stretch of tube from ``start`` to ``end`` (x, y, z); ``folds``: depth of its haustra.
+
+    The depth is a share of ``radius`` (mm). ``inside``: it stays in the abdominal cavity.
+    """
+    box = scene.between(np.minimum(start, end) - radius - 9, np.maximum(start, end) + radius + 9)
+    way = (end - start).astype(np.float32)
+    length = max(1e-3, float(np.linalg.norm(way)))
+    own = [axis[box] - np.float32(first) for axis, first in zip((scene.x, scene.y, scene.z), start, strict=True)]
+    along = np.clip(sum(o * w for o, w in zip(own, way, strict=True)) / np.float32(length**2), 0, 1)
+    distance = np.sqrt(sum((o - along * w) ** 2 for o, w in zip(own, way, strict=True)))
+    distance -= np.float32(radius) * (1 - folds * np.cos(np.float32(0.28 * length) * along) if folds else 1)
+    return box, np.maximum(distance, scene.cavity[box] + 1) if inside else distance
+
+
+def paint_tube(
+    scene: Scene, points: Sequence, radius: float, hu: float, organ: str, inside: bool = True
+) -> None:
+    """A tube of ``radius`` mm through ``points`` (x, y, z)."""
+    for start, end in zip(points[:-1], points[1:], strict=True):
+        box, distance = between_points(scene, np.asarray(start, float), np.asarray(end, float), radius, inside=inside)
+        if distance.size:
+            scene.paint(distance, hu, box, organ=NUMBER[organ])
 
 
 def smooth_noise(rng: np.random.Generator, axes: tuple[np.ndarray, ...], length: float) -> np.ndarray:

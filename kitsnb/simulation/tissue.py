@@ -4,7 +4,7 @@ Whoever paints hands over a ``Scene``, distances to kidneys and tumours (mm, neg
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,19 +34,21 @@ def normal(mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -
     return lambda rng: float(np.clip(rng.normal(mean, sd), low, high))
 
 
-def one_of(hu: tuple, sd: tuple, shares: tuple | None = None) -> Callable[[np.random.Generator], tuple[float, float]]:
-    """HU, and the SD of its texture, of one of several contents; ``sd``: from case to case, ``shares``: how often."""
+@dataclass(frozen=True)
+class Phase:
+    """HU of one case's organs, which follow the time since contrast was given; medulla: share of the cortex's."""
 
-    def draw(rng: np.random.Generator) -> tuple[float, float]:
-        kind = rng.choice(len(hu), p=shares) if shares else rng.integers(len(hu))
-        mean = np.array(hu)[kind]
-        return (rng.normal(mean, sd[kind]) if sd[kind] else mean), 0.4 * sd[kind]
-
-    return draw
-
-
-#: Contents of bowel and stomach: fluid, food, gas, contrast, stool.
-CONTENTS = one_of((FLUID, 35, -850, 220, -40), (5, 12, 40, 60, 40), (0.3, 0.25, 0.15, 0.12, 0.18))
+    cortex: float
+    medulla: float
+    aorta: float
+    cava: float
+    portal: float
+    liver: float
+    spleen: float
+    pancreas: float
+    bowel: float  # its wall
+    ureter: float
+    enhanced: bool
 
 
 @dataclass(frozen=True)
@@ -67,32 +69,42 @@ class Tissue:
     tumour_texture: Draw = uniform(3, 12)  # HU (SD)
     necrosis_mm: float = 50  # a tumour's radius over this is the probability of necrosis, 0.85 at most
     necrosis_depth: Draw = uniform(0.35, 0.65)  # where it begins, as a share of the tumour's depth
-    bowel: Callable = one_of((FLUID, 25, -850, 220, -60), (0,) * 5, (0.35, 0.25, 0.15, 0.1, 0.15))  # HU of its contents
-    stomach: Callable = one_of((FLUID, 35, 200), (0,) * 3)
-    spleen: Draw = normal(115, 15)  # HU
-    liver: Draw = normal(100, 14)  # HU
     organ_size: Draw = fixed(1)  # half-axes as a share of their typical length
     organ_waves: float = 0  # mm (SD) by which their surfaces leave the ellipsoid
-    bright: float = 0.6  # probability of bright calyces or vessels in the sinus
+    bright: float = 0.35  # probability of bright calyces or vessels in the sinus
+    unenhanced: float = 0  # share of cases without contrast
 
 
 #: Source: trial. A small network learns these contrasts from 96 cases in a minute, but not without mistakes.
 PHANTOM = Tissue()
 #: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
-#: 101, SD 76.9. All 210 label maps together, with seed 0 at 3.22 x 1.62 x 1.62 mm, come to -84, 305, 103 and 77.9.
+#: 101, SD 76.9. KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
 HYBRID = Tissue(
-    cortex=normal(176, 62, 50, 330), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.33, 0.85),
-    sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(1.0, 14), fat_spread=0.5, fat_rim=0.5,
-    tumour=fixed(1), tumour_above=uniform(-115, 5), tumour_texture=uniform(4, 22),
+    cortex=normal(184, 48, 60, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
+    sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(0.8, 11), fat_spread=0.6, fat_rim=0.5,
+    tumour=fixed(1), tumour_above=uniform(-108, 5), tumour_texture=uniform(4, 22),
     necrosis_mm=40, necrosis_depth=uniform(0.25, 0.7),
-    bowel=CONTENTS, stomach=CONTENTS, spleen=normal(115, 22), liver=normal(90, 20),
-    organ_size=uniform((0.85, 0.85, 0.85), (1.2, 1.2, 1.2)), organ_waves=3,
+    organ_size=uniform((0.88, 0.88, 0.88), (1.18, 1.18, 1.18)), organ_waves=3, unenhanced=0.2,
 )
-#: The same before contrast, as in a share of the cases. KiTS19 has none, the CT that one is given may be.
-UNENHANCED, UNENHANCED_SHARE = replace(
-    HYBRID, cortex=uniform(25, 42), medulla=uniform(0.85, 1.0), tumour_above=uniform(-14, 10), tumour_texture=uniform(2, 6),
-    spleen=normal(47, 5), liver=normal(56, 8), bright=0,
-), 0.12
+
+
+def draw_phase(rng: np.random.Generator, tissue: Tissue) -> Phase:
+    """HU of a case: before contrast, or at a time between the arteries' phase and the late ones."""
+    fatty = rng.uniform(-35, 0) if rng.random() < 0.25 else 0.0  # a liver's fat takes HU away
+    if rng.random() < tissue.unenhanced:
+        blood = rng.uniform(34, 46)
+        liver, spleen, pancreas, bowel = rng.normal((57 + fatty, 48, 38, 38), (5, 4, 5, 5)).tolist()
+        medulla = rng.uniform(0.88, 1.0)
+        return Phase(rng.uniform(26, 42), medulla, blood, blood, blood, liver, spleen, pancreas, bowel, 10.0, False)
+    late, cortex = rng.random(), tissue.cortex(rng)
+    above = max(0.0, cortex - 35)
+    blood = 40 + above * rng.normal((1.5 - 0.75 * late, 0.45 + 0.3 * late, 0.5 + 0.25 * late), 0.1)
+    gain = np.array((0.15 + 0.3 * late, 0.5, 0.42, 0.35)) * rng.uniform(0.8, 1.2, 4)
+    organs = np.array((56 + fatty, 48, 40, 40)) + above * gain
+    ureter = rng.uniform(150, 500) if late > 0.75 and rng.random() < 0.5 else 10.0
+    share = tissue.medulla(rng)
+    medulla = share + (1 - share) * late  # in the end it is as bright as the cortex
+    return Phase(cortex, medulla, *np.minimum(blood, 420).tolist(), *organs.tolist(), ureter, True)
 
 
 def paint_fat(scene: Scene, tissue: Tissue, box: Box, kidney: np.ndarray) -> None:
@@ -106,25 +118,28 @@ def paint_fat(scene: Scene, tissue: Tissue, box: Box, kidney: np.ndarray) -> Non
 
 
 def paint_kidney(
-    scene: Scene, tissue: Tissue, box: Box, surface: np.ndarray, sinus: np.ndarray, cortex: float,
+    scene: Scene, tissue: Tissue, box: Box, surface: np.ndarray, sinus: np.ndarray, phase: Phase,
     label: int | None = None,
 ) -> None:
     """Cortex and pyramids of medulla between ``surface`` and ``sinus``, and fat in that, which belongs to no label."""
     parenchyma = np.maximum(surface, -sinus)
-    scene.paint(parenchyma, scene.textured(cortex, tissue.cortex_texture, 6.0, box), box, label, NUMBER["kidney"])
+    scene.paint(parenchyma, scene.textured(phase.cortex, tissue.cortex_texture, 6.0, box), box, label, NUMBER["kidney"])
     pyramids = scene.textured(surface + tissue.cortex_mm(scene.rng), 3, 9.0, box)
-    scene.paint(np.maximum(pyramids, -sinus + 2), cortex * tissue.medulla(scene.rng), box)
+    scene.paint(np.maximum(pyramids, -sinus + 2), phase.cortex * phase.medulla, box)
     scene.paint(np.maximum(sinus, surface), tissue.sinus(scene.rng), box, organ=NUMBER["sinus"])
 
 
 def paint_tumour(
-    scene: Scene, tissue: Tissue, box: Box, distance: np.ndarray, radius: float, depth: float, cortex: float,
+    scene: Scene, tissue: Tissue, box: Box, distance: np.ndarray, radius: float, depth: float, phase: Phase,
     label: int | None = None,
 ) -> None:
     """Solid tissue with texture, and in larger tumours necrosis. ``radius``, ``depth``: the tumour's, in mm."""
     rng = scene.rng
-    solid = max(20.0, cortex * tissue.tumour(rng) + tissue.tumour_above(rng))
-    scene.paint(distance, scene.textured(solid, tissue.tumour_texture(rng), 10.0, box), box, label, NUMBER["tumour"])
+    if phase.enhanced:
+        solid, texture = max(20.0, phase.cortex * tissue.tumour(rng) + tissue.tumour_above(rng)), tissue.tumour_texture(rng)
+    else:
+        solid, texture = phase.cortex + rng.uniform(-14, 10), rng.uniform(2, 6)
+    scene.paint(distance, scene.textured(solid, texture, 10.0, box), box, label, NUMBER["tumour"])
     if rng.random() < min(0.85, radius / tissue.necrosis_mm):
         core = scene.textured(distance + depth * tissue.necrosis_depth(rng), 0.1 * depth, 12.0, box)
         scene.paint(core, rng.uniform(12, 40), box)
