@@ -25,10 +25,11 @@ OTHER_ORIENTATIONS = ("LPS", "RAS")
 
 @dataclass(frozen=True)
 class Phantom:
-    """One simulated case: HU (int16), labels (uint8), both of one shape, and their affine (voxel index to mm)."""
+    """One simulated case: HU (int16), labels and organs (uint8), all of one shape; their affine (voxel index to mm)."""
 
     imaging: np.ndarray
     segmentation: np.ndarray
+    organs: np.ndarray
     affine: np.ndarray
 
 
@@ -60,14 +61,14 @@ def simulate_case(seed: int, number: int, tumours: int = 1) -> Phantom:
     affine[3, 3] = 1
     other = rng.random() < 1 / 6
     wanted = str(rng.choice(OTHER_ORIENTATIONS)) if other else KITS19_ORIENTATION
-    return reorient(Phantom(imaging, scene.labels, affine), wanted)
+    return reorient(Phantom(imaging, scene.labels, scene.organs, affine), wanted)
 
 
 def reorient(phantom: Phantom, wanted: str) -> Phantom:
     """The same case with its array axes along ``wanted``, for example ``LPS``; every voxel keeps its world position."""
-    imaging, affine = resampling.reorient(phantom.imaging, phantom.affine, wanted)
-    segmentation, _ = resampling.reorient(phantom.segmentation, phantom.affine, wanted)
-    return Phantom(np.ascontiguousarray(imaging), np.ascontiguousarray(segmentation), affine)
+    parts = (phantom.imaging, phantom.segmentation, phantom.organs)
+    turned = [np.ascontiguousarray(resampling.reorient(part, phantom.affine, wanted)[0]) for part in parts]
+    return Phantom(*turned, resampling.reorient(phantom.imaging, phantom.affine, wanted)[1])
 
 
 def _paint_kidneys(scene: Scene, phase: tissue.Phase, tumours: int, size: float) -> None:
@@ -144,6 +145,7 @@ def write_dataset(folder: str | Path, count: int, seed: int, first: int = 0) -> 
         phantom = simulate_case(seed, case.number)
         write_nifti(case.imaging, phantom.imaging, phantom.affine)
         write_nifti(case.segmentation, phantom.segmentation, phantom.affine)
+        write_nifti(case.organs, phantom.organs, phantom.affine)
 
     cases = [Case(Path(folder) / f"case_{number:05d}") for number in range(first, first + count)]
     for_each_case(write, cases, what="simulating CT")

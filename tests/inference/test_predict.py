@@ -130,7 +130,7 @@ def test_labels_lie_where_the_ct_lies(trained, phantom, tmp_path):
         kidney = sum(piece.kidney_ml for piece in pieces)
         assert kidney == pytest.approx((labels == 1).sum() * np.prod(spacing_of(affine)) / 1000)
         sides[orientation] = [(piece.side, round(piece.ml), piece.away) for piece in pieces if piece.ml > 5]
-        found[orientation] = reorient(Phantom(labels, labels, affine), "IPL").imaging
+        found[orientation] = reorient(Phantom(labels, labels, labels, affine), "IPL").imaging
     assert np.unique(found["IPL"]).tolist() == [0, 1, 2]
     for orientation in ("LPS", "RAS"):
         assert sides[orientation] == sides["IPL"] and (found[orientation] != found["IPL"]).mean() < 1e-4
