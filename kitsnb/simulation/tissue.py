@@ -71,7 +71,7 @@ class Tissue:
     necrosis_depth: Draw = uniform(0.35, 0.65)  # where it begins, as a share of the tumour's depth
     organ_size: Draw = fixed(1)  # half-axes as a share of their typical length
     organ_waves: float = 0  # mm (SD) by which their surfaces leave the ellipsoid
-    bright: float = 0.35  # probability of bright calyces or vessels in the sinus
+    bright: float = 0.45  # probability of bright calyces or vessels in the sinus
     unenhanced: float = 0  # share of cases without contrast
 
 
@@ -80,11 +80,11 @@ PHANTOM = Tissue()
 #: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
 #: 101, SD 76.9. KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
 HYBRID = Tissue(
-    cortex=normal(184, 48, 60, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
+    cortex=normal(170, 45, 70, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
     sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(0.8, 11), fat_spread=0.6, fat_rim=0.5,
-    tumour=fixed(1), tumour_above=uniform(-108, 5), tumour_texture=uniform(4, 22),
-    necrosis_mm=40, necrosis_depth=uniform(0.25, 0.7),
-    organ_size=uniform((0.88, 0.88, 0.88), (1.18, 1.18, 1.18)), organ_waves=3, unenhanced=0.2,
+    tumour=fixed(1), tumour_above=uniform(-100, 10), tumour_texture=uniform(4, 22),
+    necrosis_mm=45, necrosis_depth=uniform(0.3, 0.7),
+    organ_size=uniform((0.88, 0.88, 0.88), (1.18, 1.18, 1.18)), organ_waves=3, unenhanced=0.15,
 )
 
 

@@ -217,6 +217,7 @@ def test_an_organ_map_is_kept_and_the_z_score_is_said(tmp_path):
     cases = write_dataset(tmp_path / "data", 2, 0)
     labels, affine = read_nifti(cases[0].segmentation)
     write_nifti(cases[0].organs, labels * 7, affine)
+    cases[1].organs.unlink()  # as of a real case
     fixed = SMALL.changed(z_score_by=(101.0, 76.9))
     preprocess_cases(cases[1:], tmp_path / "own", SMALL)
     rows = preprocess_cases(cases, tmp_path / "grid", fixed)["rows"]
