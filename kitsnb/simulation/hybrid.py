@@ -1,8 +1,8 @@
 """Hybrid cases: real label maps of KiTS19 with simulated CT around and inside them, in KiTS19's folder format.
 
 For those who have the labels (65 MB) but not the CT (about 28 GB): kidneys and tumours keep their real shapes, and no
-voxel of the image is a patient's. A label map is cropped to the kidneys' surroundings, brought to a working spacing,
-and painted as ``kitsnb.simulation.tissue`` has it, in a patient's frame that is placed by the kidneys themselves.
+voxel of the image is a patient's. A label map is brought to a working spacing in its whole field of view, and a body
+is painted by ``trunk``, ``belly`` and ``tissue``, in a patient's frame that is placed by the kidneys themselves.
 """
 
 import shutil
@@ -56,7 +56,7 @@ LEAST_ML, APART = 3.0, 30.0
 def simulate_imaging(
     segmentation: np.ndarray, affine: np.ndarray, seed: int, number: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """HU (int16) and organs (uint8), of the shape of ``segmentation``, of a simulated CT around a label map [any three axes].
+    """HU (int16) and organs (uint8) of a simulated CT around a label map [any three axes], in its shape.
 
     Depends on the labels, ``seed`` and the case's ``number`` alone. Raises ValueError where there is neither kidney nor
     tumour, or nothing else.
@@ -75,7 +75,8 @@ def simulate_imaging(
     for box in groups(labels[body], painted.axes[2], spacing):
         _paint_group(painted, box, labels[body][box], spacing, inset, phase)
     imaging, organs = np.full(labels.shape, -1000, np.int16), np.zeros(labels.shape, np.uint8)
-    imaging[body], organs[body] = scan(painted, rng.uniform(*POINT_SPREAD) / spacing, NOISE_MM / spacing, NOISE), painted.organs
+    imaging[body] = scan(painted, rng.uniform(*POINT_SPREAD) / spacing, NOISE_MM / spacing, NOISE)
+    organs[body] = painted.organs
     turned = (reorient(part, upright, orientation_of(affine))[0] for part in (imaging, organs))
     return tuple(np.ascontiguousarray(part) for part in turned)
 
@@ -189,10 +190,12 @@ def _wider(box: Box, margin: np.ndarray, shape: Sequence[int]) -> Box:
 
 
 def labels_on_grid(
-    segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float] = SPACING, margin: Sequence[float] | None = None
+    segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float] = SPACING,
+    margin: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``segmentation`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it; ``margin``: so many mm
-    around its kidneys (slice, height, width) instead of the whole field of view.
+    """``segmentation`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it.
+
+    ``margin``: so many mm around its kidneys (slice, height, width) instead of the whole field of view.
 
     Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
     Columns stay centred, so that the side of a kidney alone is known.
@@ -218,8 +221,9 @@ def write_hybrid(
     source: str | Path, target: str | Path, spacing: Sequence[float] = SPACING, seed: int = 0,
     workers: int | None = None, accept: Accept | None = None, margin: Sequence[float] | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
-    """Write a case for every label map below ``source`` to ``target``, with simulated imaging of ``spacing`` mm, in the field
-    of view of its file, or ``margin`` mm around kidneys and tumours (slice, height, width), and an organ map.
+    """Write a case for every label map below ``source`` to ``target``: simulated imaging of ``spacing`` mm, and organs.
+
+    In the field of view of its file, or ``margin`` mm around kidneys and tumours (slice, height, width).
 
     Returns the cases that are there, and by name why the others were refused. One that is there, whole, from the same
     label file (size, time of change), arguments and code, is kept. ``workers`` threads work at a time (None: one a

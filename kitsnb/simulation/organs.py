@@ -7,8 +7,8 @@ ORGANS = dict(enumerate((
     "tumour", "cyst", "duodenum", "calyx", "stone",
 )))
 NUMBER = {name: number for number, name in ORGANS.items()}
-#: Lowest and highest mean HU of each organ whose HU are drawn anew in training (SynthSeg style, Billot et al. 2023), from
-#: unenhanced to the late phases: wider than what is painted. What is not to be drawn anew is left out.
+#: Lowest and highest mean HU of each organ whose HU are drawn anew in training (SynthSeg style, Billot et al. 2023),
+#: from unenhanced to the late phases: wider than what is painted. What is not to be drawn anew is left out.
 HU_RANGES = {NUMBER[name]: ends for name, ends in {
     "fat": (-120.0, -70.0), "muscle": (35.0, 80.0), "bone": (180.0, 400.0), "marrow": (80.0, 280.0),
     "heart": (30.0, 250.0), "liver": (35.0, 150.0), "spleen": (35.0, 170.0), "stomach": (-79.0, 220.0),

@@ -1,7 +1,7 @@
 """Simulated abdominal CT: procedural cases in KiTS19's folder format, the same for the same seed.
 
-Kidneys and tumours are ellipsoids with a texture, painted as ``kitsnb.simulation.tissue`` has it. At the end the volume
-is blurred by a point spread, gets correlated noise and is stored in one of several orientations.
+Kidneys and tumours are ellipsoids with a texture, in the body that hybrids have, too. At the end the volume is blurred
+by a point spread, gets correlated noise and is stored in one of several orientations.
 """
 
 from dataclasses import dataclass

@@ -101,7 +101,7 @@ class Scene:
         self, distance: np.ndarray, hu: float | np.ndarray, box: Box | tuple = (), label: int | None = None,
         organ: int | None = None,
     ) -> None:
-        """Blend ``hu`` into the box where ``distance`` is negative; with ``label`` or ``organ``, mark those voxels, too."""
+        """Blend ``hu`` into the box where ``distance`` is negative; with ``label`` or ``organ``, mark those."""
         near = distance < 2 * self.softness
         share = np.clip(0.5 - distance[near] / (4 * self.softness), 0, 1)
         target = self.hu[box]

@@ -136,7 +136,8 @@ def paint_tumour(
     """Solid tissue with texture, and in larger tumours necrosis. ``radius``, ``depth``: the tumour's, in mm."""
     rng = scene.rng
     if phase.enhanced:
-        solid, texture = max(20.0, phase.cortex * tissue.tumour(rng) + tissue.tumour_above(rng)), tissue.tumour_texture(rng)
+        solid = max(20.0, phase.cortex * tissue.tumour(rng) + tissue.tumour_above(rng))
+        texture = tissue.tumour_texture(rng)
     else:
         solid, texture = phase.cortex + rng.uniform(-14, 10), rng.uniform(2, 6)
     scene.paint(distance, scene.textured(solid, texture, 10.0, box), box, label, NUMBER["tumour"])

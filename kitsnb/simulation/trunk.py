@@ -1,7 +1,7 @@
 """A trunk from the lungs' bases to the pelvis: wall, spine, pelvis and chest; ``kitsnb.simulation.belly`` fills it.
 
-Lengths in mm are those of an adult of ordinary size, in the patient's frame, and vary from case to case. Sources: a lumbar
-vertebra with its disc 30-38, 48 across (Gilad and Nissan 1986); HU of bone, muscle and fat as in textbooks of CT.
+Lengths in mm are those of an adult of ordinary size, in the patient's frame, and vary from case to case. Sources: a
+lumbar vertebra with its disc 30-38, 48 across (Gilad and Nissan 1986); HU of bone, muscle and fat by textbooks of CT.
 """
 
 import numpy as np
@@ -138,11 +138,13 @@ def paint_chest(scene: Scene, blood: float) -> None:
         return
     x, y, z = scene.x[box], scene.y[box], scene.z[box]
     top = rng.uniform(85, 120)
-    dome = top + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2) - ((y - 12) / 75) ** 2) + 35 * np.clip((y + 15) / 60, -1.3, 0)
+    dome = top + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2) - ((y - 12) / 75) ** 2)
+    dome += 35 * np.clip((y + 15) / 60, -1.3, 0)
     lungs = np.maximum.reduce([scene.cavity[box] + 1, dome - z, 24 - np.hypot(x, (y + 25) / 1.8)])
     scene.paint(np.maximum(lungs - 4, scene.cavity[box]), scene.muscle, box, organ=NUMBER["muscle"])
     vessels = 700 * np.clip(shuffled(scene, box) - 1.6, 0, 1)
     scene.paint(lungs, rng.uniform(-880, -780) + vessels, box, organ=NUMBER["lung"])
-    box, heart = scene.near(Ellipsoid(np.array([-18, 30, top + rng.uniform(35, 60)]), rng.uniform((50, 42, 38), (66, 54, 55))))
+    place, radii = np.array([-18, 30, top + rng.uniform(35, 60)]), rng.uniform((50, 42, 38), (66, 54, 55))
+    box, heart = scene.near(Ellipsoid(place, radii))
     scene.paint(heart, scene.muscle + 0.4 * max(0.0, blood - 50), box, organ=NUMBER["heart"])
     scene.paint(heart + 10, scene.textured(blood, 8, 9.0, box), box)

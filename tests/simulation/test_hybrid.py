@@ -13,6 +13,7 @@ from kitsnb.files import NOTEBOOKS, RECEIPT
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import hybrid
 from kitsnb.simulation.hybrid import groups, labels_on_grid, patient_axes, simulate_imaging, write_hybrid
+from kitsnb.simulation.organs import HU_RANGES, NUMBER, ORGANS
 from kitsnb.simulation.phantom import simulate_case
 from kitsnb.simulation.scene import KIDNEY, TUMOUR
 from kitsnb.workflow.profile import load
@@ -52,6 +53,18 @@ def test_equal_seed_and_number_give_equal_voxels(labels):
     np.testing.assert_array_equal(first, imaging_of(*labels, seed=1, number=7))
     assert (first != imaging_of(*labels, seed=2, number=7)).mean() > 0.5
     assert (first != imaging_of(*labels, seed=1, number=8)).mean() > 0.5
+
+
+def test_the_organ_map_follows_the_labels(labels):
+    imaging, organs = simulate_imaging(*labels, seed=1, number=7)
+    assert organs.shape == imaging.shape and organs.dtype == np.uint8 and set(np.unique(organs)) <= set(ORGANS)
+    for label, name in ((KIDNEY, "kidney"), (TUMOUR, "tumour")):
+        painted = organs == NUMBER[name]
+        assert painted.any() and (labels[0][painted] > 0).mean() > 0.99
+    assert {"liver", "spleen", "aorta", "vena_cava", "marrow", "colon", "small_bowel"} <= {ORGANS[n] for n in np.unique(organs)}
+    for name in ("liver", "spleen", "muscle", "fat"):
+        low, high = HU_RANGES[NUMBER[name]]
+        assert low - 10 < np.median(imaging[organs == NUMBER[name]]) < high + 10
 
 
 def test_orientation_does_not_change_the_patient(labels):
