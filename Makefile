@@ -15,7 +15,7 @@ RUNS := $(if $(LAUNCH),--launch "$(LAUNCH)") $(if $(RUNS_AT_A_TIME),--runs-at-a-
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
 .DEFAULT_GOAL := paper
-.PHONY: all paper why watch test bench lab lock clean help
+.PHONY: all paper why watch test bench lab site lock clean help
 
 all: paper  ## the same as paper
 
@@ -36,6 +36,9 @@ bench: .venv/.installed  ## time and memory beside the peers, into the README's 
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py
+
+site: .venv/.installed  ## build/PROFILE/site: the finished build as a page to share, static files
+	.venv/bin/python -m kitsnb site $(PROFILE)
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

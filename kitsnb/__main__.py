@@ -247,6 +247,26 @@ def show(
         serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
 
 
+@app.command(rich_help_panel=LOOK)
+def site(
+    profile: ProfileName,
+    build: BuildFolder = None,
+):
+    """Write a finished build as a page to share: story, table, figures, notebooks, paper, a viewer of cases.
+
+    It is build/PROFILE/site, static files for any web server, which ask no other address for anything.
+
+    Example: `python -m kitsnb site quick`
+    """
+    from kitsnb.messages import console
+    from kitsnb.viewing.site import write_site
+
+    with plainly():
+        page = write_site(_load(profile, [], build, data_free=True).build)
+        size = sum(file.stat().st_size for file in page.parent.rglob("*") if file.is_file()) / 1e6
+        console().print(f"{page} ({size:.0f} MB). To look at it: python -m http.server -d {page.parent}")
+
+
 def _load(profile: Path, parameters: list[str], build: str | None, data_free: bool = False):
     """The checked profile; else the process ends with everything that is wrong with it."""
     from kitsnb.workflow.profile import load
