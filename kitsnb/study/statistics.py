@@ -76,8 +76,12 @@ def _tail(grids: Sequence[np.ndarray], sign: np.ndarray) -> float:
 
 
 def ends(found: Mapping[str, float]) -> tuple[float, float]:
-    """The interval of ``estimate`` that claims rest on: over cases and seeds, over cases alone where there is one seed."""
-    prefix = "" if math.isnan(found["crossed_low"]) else "crossed_"
+    """The interval of ``estimate`` that claims rest on: over cases and seeds, over cases alone where there is one seed.
+
+    What is not known is NaN, or None once it was in a JSON file.
+    """
+    crossed = found["crossed_low"]
+    prefix = "" if crossed is None or math.isnan(crossed) else "crossed_"
     return found[f"{prefix}low"], found[f"{prefix}high"]
 
 

@@ -18,8 +18,9 @@ from kitsnb.data.checks import Accept
 from kitsnb.drawing import alternative, heading
 from kitsnb.files import Build, read_json, write_atomic
 from kitsnb.metric.score import SCORES
-from kitsnb.study.figures import NAMES
+from kitsnb.study.figures import NAMES, use_style
 from kitsnb.study.findings import sentences
+from kitsnb.study.statistics import ends
 from kitsnb.study.tables import number, plural
 from kitsnb.viewing.page import PAGES, write_viewer
 from kitsnb.viewing.scan import Scan, read_scan
@@ -46,6 +47,7 @@ def write_site(build: Build) -> Path:
     simulated = results["data"]["simulated"]
     central = build.figures / ("study_rows.svg" if results["main"] else "rows.svg")
     folder.mkdir(parents=True)
+    use_style()
     for source, name in ((build.paper, "paper.pdf"), (central, "central.svg"), (PAGES / "style.css", "style.css"),
                          (PAGES / "sort.js", "sort.js")):
         shutil.copyfile(source, folder / name)
@@ -59,7 +61,8 @@ def write_site(build: Build) -> Path:
     write_viewer(folder / "viewer", scans, "Held-out cases", simulated=simulated, most=MOST, back="../index.html")
     write_atomic(folder / "index.html", _render(
         "story.html", title=title, description=results["profile"]["description"], simulated=simulated,
-        findings=[_emphasis(line) for line in sentences(found)], cases=found["cases"], seeds=plural(found["seeds"], "seed"),
+        findings=[_emphasis(line) for line in sentences(found)], cases=found["cases"],
+        seeds=plural(found["seeds"], "seed"),
         central_alt=re.search("<title>([^<]*)</title>", central.read_text())[1],
         caption=heading("Rows of Table 1 with their intervals, differences and ranks", simulated) + ".",
         columns=["loss", *(NAMES[score] for score in SCORES)], rows=[_cells(row) for row in found["table"]],
@@ -82,8 +85,7 @@ def _cells(row: dict) -> list[tuple[str, object]]:
     cells = [(row["title"], row["title"])]
     for score in SCORES:
         here, paper = row["scores"][score], (row["paper"] or {}).get(score)
-        low, high = (here[f"crossed_{end}"] if here[f"crossed_{end}"] is not None else here[end] for end in ("low", "high"))
-        text = f"{number(here['mean'])} [{number(low)}, {number(high)}]"
+        text = f"{number(here['mean'])} [{', '.join(map(number, ends(here)))}]"
         text += f"; paper {number(paper)}" if paper is not None else ""
         cells.append((text, -1 if here["mean"] is None else here["mean"]))
     return cells
