@@ -58,13 +58,14 @@ def run(
 
 @app.command(rich_help_panel=PAPER)
 def publish(profile: ProfileName, parameter: Parameters = [], build: BuildFolder = None):  # noqa: B006
-    """Keep the finished runs of a profile in the repository, as data: paper/published/PROFILE."""
+    """Keep the finished runs of a profile in the repository, as data: paper/published/PROFILE.
+
+    Example: `python -m kitsnb publish hybrid`
+    """
     from kitsnb.workflow.publish import publish as write
 
-    try:
+    with plainly():
         print(write(_load(profile, parameter, build)))
-    except ValueError as error:
-        sys.exit(str(error))
 
 
 @app.command(rich_help_panel=PAPER)
@@ -250,6 +251,7 @@ def show(
 @app.command(rich_help_panel=LOOK)
 def site(
     profile: ProfileName,
+    address: Annotated[str, typer.Option(help="where it will lie, as https://my.org/paper: for previews of links")] = "",
     build: BuildFolder = None,
 ):
     """Write a finished build as a page to share: story, table, figures, notebooks, paper, a viewer of cases.
@@ -262,7 +264,7 @@ def site(
     from kitsnb.viewing.site import write_site
 
     with plainly():
-        page = write_site(_load(profile, [], build, data_free=True).build)
+        page = write_site(_load(profile, [], build, data_free=True).build, address)
         size = sum(file.stat().st_size for file in page.parent.rglob("*") if file.is_file()) / 1e6
         console().print(f"{page} ({size:.0f} MB). To look at it: python -m http.server -d {page.parent}")
 

@@ -17,6 +17,7 @@ from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept
 from kitsnb.drawing import alternative, heading
 from kitsnb.files import Build, read_json, write_atomic
+from kitsnb.messages import progress
 from kitsnb.metric.score import SCORES
 from kitsnb.study.figures import NAMES, use_style
 from kitsnb.study.findings import sentences
@@ -33,9 +34,10 @@ TEX = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 PLACES = ("worst", "median", "best")
 
 
-def write_site(build: Build) -> Path:
+def write_site(build: Build, address: str = "") -> Path:
     """Write ``site/`` of ``build`` anew and return its first page; nothing else of the build changes.
 
+    ``address`` is where it will lie: those who preview links ask for the picture by its whole address.
     Raises FileNotFoundError, naming what is missing, where the build is not finished.
     """
     for wanted in (build.results, build.paper, build.profile):
@@ -66,7 +68,8 @@ def write_site(build: Build) -> Path:
         central_alt=re.search("<title>([^<]*)</title>", central.read_text())[1],
         caption=heading("Rows of Table 1 with their intervals, differences and ranks", simulated) + ".",
         columns=["loss", *(NAMES[score] for score in SCORES)], rows=[_cells(row) for row in found["table"]],
-        galleries=galleries, notebooks=_write_notebooks(build, folder / "notebooks")))
+        address=f"{address.rstrip('/')}/" if address else "", galleries=galleries,
+        notebooks=_write_notebooks(build, folder / "notebooks")))
     return folder / "index.html"
 
 
@@ -126,7 +129,7 @@ def _gallery(build: Build, folder: Path, results: dict, experiment: str, simulat
 def _write_notebooks(build: Build, folder: Path) -> list[tuple[str, str]]:
     """Executed notebooks as pages of their own; names of the files, and their headings."""
     exporter, written = HTMLExporter(template_name="basic"), []
-    for path in sorted(build.notebooks.glob("*.ipynb")):
+    for path in progress(sorted(build.notebooks.glob("*.ipynb")), "notebooks"):
         notebook = nbformat.read(path, as_version=4)
         title = _title(notebook.cells, path.stem)
         for text in _texts(notebook.cells):

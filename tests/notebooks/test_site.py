@@ -23,7 +23,7 @@ def site(smoke, tmp_path_factory):
     for path in smoke.iterdir():
         if not path.name.startswith("."):
             (folder / path.name).symlink_to(path)
-    return write_site(Build(folder)).parent
+    return write_site(Build(folder), "https://example.org/paper").parent
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def test_the_site_is_small_and_holds_the_paper(site):
     assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 30e6
     assert (site / "paper.pdf").read_bytes().startswith(b"%PDF")
     assert (site / "preview.png").is_file()
+    assert '"og:image" content="https://example.org/paper/preview.png"' in (site / "index.html").read_text()
 
 
 @pytest.mark.parametrize("name", PAGES)
