@@ -41,7 +41,7 @@ def test_help_has_an_example_that_is_valid(name):
     ("watch nosuch", "valid are: "),
     ("estimate labels --no-measure", "trains nothing"),
     ("download --to {folder} --cases x", "give numbers and ranges such as 0-9,15"),
-    ("download --to {file} --cases 1", "{file}/"),
+    ("download --to {file} --cases 1", "{file}: File exists"),
     ("check {folder}", "holds no folder named case_XXXXX"),
     ("check {folder} --label-map 3", "must read OLD=NEW"),
     ("predict {file} --run {folder} --output {folder}/o.nii.gz", "run.json"),

@@ -62,7 +62,7 @@ def download(
     Returns what failed, sorted by case, after printing it; all else is complete, verified and stays. What arrived of
     imaging that failed stays, too, and the next call goes on from there; a label is fetched ``retries`` times more
     and starts anew. An own file that differs from the published one gets the name ``*.replaced``. Raises ValueError
-    for a case that KiTS19 lacks.
+    for a case that KiTS19 lacks, OSError where ``to`` is no folder and cannot become one.
     """
     to, console = Path(to).expanduser(), console or Console(soft_wrap=True, highlight=False)
     sources = Sources(to, labels_address, imaging_address, registry, retries)
@@ -70,6 +70,7 @@ def download(
     if unknown := [f"case_{number:05d}" for number in sorted(set(names) - set(sources.numbers))]:
         raise ValueError(f"{', '.join(unknown[:5])}: KiTS19 has labels for {len(sources.numbers)} cases, the last "
                          f"{max(sources.numbers)}; ask for these")
+    to.mkdir(parents=True, exist_ok=True)
     jobs = {name: [f"{name}/{file}" for file in (SEGMENTATION, IMAGING)[: 1 if labels_only else 2]]
             for name in (f"case_{number:05d}" for number in names)}
     jobs = {"all cases": [CLINICAL], **jobs}
