@@ -61,15 +61,15 @@ def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, a
 
     ``spacing`` holds the volume's three, in mm: which two of them the picture needs is decided here, for all figures.
     """
-    picture = np.take(volume, at, axis=across)
-    down, right = np.delete(spacing, across) * picture.shape[:2]
+    picture = np.moveaxis(volume, across, 0)[at]  # np.take would copy all of a turned volume first
+    down, right = np.delete(spacing, across) * picture.shape
     axes.set(xticks=[], yticks=[], frame_on=False)
     return axes.imshow(picture, extent=(0, right, down, 0), aspect="equal", interpolation="nearest", **options)
 
 
 def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, colour: str, across: int = 0) -> None:
     """The border of ``mask`` [D, H, W] on what ``section`` drew there."""
-    shown = np.pad(np.take(mask, at, axis=across), 1).astype(float)
+    shown = np.pad(np.moveaxis(mask, across, 0)[at], 1).astype(float)
     if shown.any():
         limits = axes.get_xlim(), axes.get_ylim()
         down, right = ((np.arange(n) - 0.5) * step for n, step in zip(shown.shape, np.delete(spacing, across)))
@@ -84,11 +84,12 @@ def layered(
     all others hold labels, which are outlined."""
     section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
     if kind == "errors":
-        table = np.array([to_rgba("white", 0), *(to_rgba(colour, 0.75) for colour in ERRORS.values())])
-        section(axes, table[layer], spacing, at, across)
+        colours = ListedColormap([to_rgba("white", 0), *(to_rgba(colour, 0.75) for colour in ERRORS.values())])
+        section(axes, layer, spacing, at, across, cmap=colours, vmin=0, vmax=len(ERRORS))
     elif layer is not None:
+        alone = np.expand_dims(np.moveaxis(layer, across, 0)[at], across)  # to compare all of a scan takes seconds
         for number, name in enumerate(("kidney", "tumour"), 1):
-            outline(axes, layer == number, spacing, at, COLOURS[name], across)
+            outline(axes, alone == number, spacing, 0, COLOURS[name], across)
 
 
 def legend_of_layers(figure: Figure, kinds: Collection[str]) -> None:
@@ -112,14 +113,13 @@ def three_views(
     rows = layers or {"CT": None}
     marked = next((layer for layer in layers.values() if layer.any()), next(iter(layers.values()), None))
     marked = np.zeros(imaging.shape, np.uint8) if marked is None else marked
-    wanted = marked == (2 if (marked == 2).any() else 1)
+    wanted = np.nonzero(marked == (2 if (marked == 2).any() else 1))
     sides = [np.delete(spacing * np.asarray(marked.shape), across) for across in range(3)]  # mm, down and right
     ratios = [right / down for down, right in sides]  # all views are equally high
     size = PAGE, len(rows) * ((PAGE - 0.3) / sum(ratios) + 0.1) + 0.7
     figure, grid = canvas(title, size, len(rows), 3, simulated=simulated, width_ratios=ratios, squeeze=False)
     for across, (column, plane) in enumerate(zip(grid.T, ("axial", "coronal", "sagittal"))):
-        area = np.moveaxis(wanted, across, 0).sum((1, 2))
-        at = int(area.argmax()) if area.any() else len(area) // 2
+        at = int(np.bincount(wanted[across]).argmax()) if wanted[0].size else marked.shape[across] // 2
         for axes, (kind, layer) in zip(column, rows.items()):
             if imaging is None:
                 colours = ListedColormap(["#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])

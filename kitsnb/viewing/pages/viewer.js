@@ -16,7 +16,7 @@ function model(id, state) {
     off(event, listener) {
       listeners[event] = listener ? (listeners[event] ?? []).filter((other) => other !== listener) : [];
     },
-    send: ({ event, data }) => ({ location_change: sayWhere, image_loaded: lookAtCentre })[event]?.(data),
+    send: ({ event, data }) => ({ location_change: sayWhere, image_loaded: () => --waiting || arrived() })[event]?.(data),
     ask: (type, ...data) => (listeners["msg:custom"] ?? []).forEach((listener) => listener({ type, data }, [])),
     save_changes() {},
     send_sync_message() {},
@@ -34,18 +34,29 @@ const viewer = model("viewer", {
   overlay_outline_width: 0, overlay_alpha_shader: 1, opts: { backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6],
     crosshairWidth: 0.5, isColorbar: false, isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: 1 },
 });
-let shown = null;
+const drawing = Boolean(document.createElement("canvas").getContext("webgl2"));
+let shown = null, queue = Promise.resolve(), waiting = 0, arrived = () => {};
 
-function open(name) {
+// niivue mixes up what is asked of it while it loads: so one thing after the other.
+const later = (job) => { queue = queue.then(job); };
+const loading = (count) => new Promise((resolve) => { waiting = count; arrived = resolve; });
+
+async function open(name) {
+  if (name !== element("case").value) return;  // another was chosen meanwhile
   shown = listing.cases.find((one) => one.name === name);
   const seen = Object.keys(shown.layers).filter((layer) => Number(element(layer).value));
-  viewer.set("volumes", []);  // else niivue draws the old ones with the new ones first
-  viewer.set("volumes", [volume("ct"), ...seen.map(volume)]);
   element("facts").textContent = `${shown.title} · ${shown.facts}`;
   element("still").src = shown.still;
   element("still").alt = shown.alt;
   for (const layer of Object.keys(listing.legends)) element(layer).disabled = !(layer in shown.layers);
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  if (!drawing) return;
+  const all = loading(1 + seen.length);
+  viewer.set("volumes", []);  // else niivue draws the old ones with the new ones first
+  viewer.set("volumes", [volume("ct"), ...seen.map(volume)]);
+  await all;
+  viewer.set("scene", { crosshairPos: shown.centre });
+  viewer.ask("draw_scene");
 }
 
 function volume(layer) {
@@ -59,21 +70,21 @@ function volume(layer) {
 }
 
 // A layer is loaded when it is first seen: each that niivue holds costs time.
-function fade(layer) {
+async function fade(layer) {
   const id = `${shown.name}-${layer}_py`;
-  if (viewer.get("volumes").includes(`IPY_MODEL_${id}`)) models[id].set("opacity", Number(element(layer).value));
-  else viewer.set("volumes", [...viewer.get("volumes"), volume(layer)]);
+  if (viewer.get("volumes").includes(`IPY_MODEL_${id}`)) {
+    models[id].set("opacity", Number(element(layer).value));
+  } else {
+    const all = loading(1);
+    viewer.set("volumes", [...viewer.get("volumes"), volume(layer)]);
+    await all;
+  }
 }
 
 function colours(legend) {
   const lut = [0, 0, 0, 0], labels = [""];
   for (const [name, rgb] of legend) { lut.push(...rgb, 255); labels.push(name); }
   return { lut, min: 0, max: legend.length, labels };
-}
-
-function lookAtCentre() {
-  viewer.set("scene", { crosshairPos: shown.centre });
-  viewer.ask("draw_scene");
 }
 
 function sayWhere(place) {
@@ -87,7 +98,10 @@ function sayWhere(place) {
 
 for (const { name, title } of listing.cases) element("case").add(new Option(title, name));
 for (const name of Object.keys(listing.windows)) element("window").add(new Option(name, name));
-element("case").onchange = () => open(element("case").value);
+element("case").onchange = () => {
+  const name = element("case").value;
+  later(() => open(name));
+};
 element("window").onchange = () => {
   const [low, high] = listing.windows[element("window").value];
   const ct = models[`${shown.name}-ct_py`];
@@ -99,10 +113,14 @@ element("view").onchange = () => {
   viewer.ask("draw_scene");
 };
 for (const layer of Object.keys(listing.legends)) {
-  element(layer).oninput = () => fade(layer);
+  element(layer).oninput = () => drawing && later(() => fade(layer));
 }
 
-if (document.createElement("canvas").getContext("webgl2")) {
+addEventListener("unhandledrejection", () => {
+  element("where").textContent = "A file of this case could not be read.";
+  arrived();
+});
+if (drawing) {
   const stage = element("stage");
   new ResizeObserver(() => viewer.set("height", stage.clientHeight)).observe(stage);
   viewer.set("height", stage.clientHeight);
@@ -123,4 +141,4 @@ if (document.createElement("canvas").getContext("webgl2")) {
 }
 const wanted = decodeURIComponent(location.hash.slice(1));
 element("case").value = listing.cases.some((one) => one.name === wanted) ? wanted : listing.cases[0].name;
-open(element("case").value);
+later(() => open(element("case").value));
