@@ -29,6 +29,7 @@ class Browser(widgets.VBox):
                            back_color=(0, 0, 0, 1), crosshair_color=(1, 1, 1, 0.6), crosshair_width=0.5,
                            is_radiological_convention=True, sagittal_nose_left=True)
         self.view.on_location_change(self._moved)
+        self.view.on_image_loaded(self._loaded)
         self.case = widgets.Dropdown(options=list(found), description="case")
         self.slice_type = widgets.Dropdown(options=list(VIEWS), description="view")
         self.slice = widgets.IntSlider(1, min=1, max=1, description="slice")
@@ -66,6 +67,7 @@ class Browser(widgets.VBox):
         seen = [kind for kind in self.scan.layers if self.opacity[kind].value]
         self.view.volumes = []  # else niivue draws the old ones with the new ones first
         self.view.volumes = [self._volume(kind) for kind in ("imaging", *seen)]
+        self.waiting, self.case.disabled = {volume.id for volume in self.view.volumes}, True
         for kind, slider in self.opacity.items():
             slider.disabled = kind not in self.scan.layers
         self._set_window()
@@ -84,6 +86,11 @@ class Browser(widgets.VBox):
             volume.opacity = self.opacity[kind].value
             volume.set_colormap_label(_colours(LEGENDS[kind]))
         return volume
+
+    def _loaded(self, volume: Volume | dict) -> None:
+        """Once all are there, another case can be chosen: niivue mixes up what it gets while it loads."""
+        self.waiting.discard(getattr(volume, "id", None))  # of one that is gone there is a mapping
+        self.case.disabled = bool(self.waiting)
 
     def _set_opacity(self, kind: str) -> None:
         shown = next((volume for volume in self.view.volumes if volume.name == f"{kind}.nii"), None)
