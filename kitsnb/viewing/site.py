@@ -89,7 +89,7 @@ def _cells(row: dict) -> list[tuple[str, object]]:
     for score in SCORES:
         here, paper = row["scores"][score], (row["paper"] or {}).get(score)
         text = f"{number(here['mean'])} [{', '.join(map(number, ends(here)))}]"
-        text += f"; paper {number(paper)}" if paper is not None else ""
+        text += f"\npaper {number(paper)}" if paper is not None else ""
         cells.append((text, -1 if here["mean"] is None else here["mean"]))
     return cells
 
@@ -118,7 +118,7 @@ def _gallery(build: Build, folder: Path, results: dict, experiment: str, simulat
         scan = read_scan(Case(cases / row.case), None, run / "predictions" / f"{row.case}.nii.gz", accept)
         chosen.append((f"{place}, tumour Dice {row.tumour:.2f}", scan))
     title = next(row["title"] for row in results["here"]["table"] if row["experiment"] == experiment)
-    figure = gallery(chosen, f"{title}, {run.name.removeprefix(f'{experiment}-')}", simulated)
+    figure = gallery(chosen, f"{title}, {run.name.removeprefix(f'{experiment}-').replace('seed', 'seed ')}", simulated)
     figure.savefig(folder / f"{experiment}.png", dpi=160)
     scans = [replace(scan, name=f"{scan.name}-{experiment}") for _, scan in chosen]
     caption = heading(f"{title}: label, prediction, and where they differ, in one axial slice of each case", simulated)
