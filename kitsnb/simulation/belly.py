@@ -22,7 +22,7 @@ COLON = np.array((
 DUODENUM = np.array(
     ((8, 34, 42), (34, 26, 40), (42, 10, 18), (40, -2, -16), (24, -4, -32), (-4, -2, -30), (-30, 4, -8)), float)
 #: Small bowel: where loops lie (low and high corner), how far apart, and the share of places that they take.
-LOOPS, STEP, FULL = ((-84, -6, -200), (84, 76, 44)), 24.0, (0.55, 0.95)
+LOOPS, STEP, FULL = ((-84, -6, -200), (84, 76, 44)), 24.0, (0.65, 1.0)
 #: What is in the colon, and in stomach and small bowel: HU, SD of its texture (HU), SD from case to case, how often.
 STOOL = ((-750, 40, 60, 0.22), (-30, 90, 40, 0.28), (40, 70, 20, 0.36), (15, 8, 8, 0.06), (260, 110, 80, 0.08))
 MEAL = ((12, 8, 8, 0.4), (40, 28, 15, 0.38), (-700, 40, 80, 0.08), (220, 40, 70, 0.14))

@@ -38,7 +38,7 @@ INSET_MM = (0.0, 1.6)
 #: Depth below the surface, in mm, where the sinus begins, so that only plump labels hold any.
 SINUS_MM = (11.0, 17.0)
 #: HU of bright calyces or vessels above the cortex's.
-BRIGHT_ABOVE = (80.0, 320.0)
+BRIGHT_ABOVE = (100.0, 420.0)
 #: Half of the body's extent with table and arms, front to back and across, in mm of a patient of size 1.
 BODY = (150.0, 215.0)
 #: How far beyond kidney and tumour distances are worked out, in mm.

@@ -80,8 +80,8 @@ PHANTOM = Tissue()
 #: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
 #: 101, SD 76.9. KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
 HYBRID = Tissue(
-    cortex=normal(170, 45, 70, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
-    sinus=uniform(-105, -30), fat_texture=8, fat_mm=log_uniform(0.8, 11), fat_spread=0.6, fat_rim=0.5,
+    cortex=normal(173, 45, 70, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
+    sinus=uniform(-100, -30), fat_texture=8, fat_mm=log_uniform(0.8, 11), fat_spread=0.6, fat_rim=0.5,
     tumour=fixed(1), tumour_above=uniform(-100, 10), tumour_texture=uniform(4, 22),
     necrosis_mm=45, necrosis_depth=uniform(0.3, 0.7),
     organ_size=uniform((0.88, 0.88, 0.88), (1.18, 1.18, 1.18)), organ_waves=3, unenhanced=0.15,

@@ -12,7 +12,7 @@ from kitsnb.simulation.scene import Ellipsoid, Scene, column, paint_tube
 #: HU (mean, SD from case to case) of fat, muscle, cortical bone and marrow.
 FAT, MUSCLE, BONE, MARROW = (-104, 6), (56, 6), (330, 60), (190, 45)
 #: Half-axes of the trunk across and from front to back, subcutaneous fat and muscles of the wall, all in mm.
-ACROSS, DEEP, SUBCUTANEOUS, WALL = (144, 170), (100, 122), (4, 26), (8, 15)
+ACROSS, DEEP, SUBCUTANEOUS, WALL = (144, 170), (100, 122), (4, 22), (8, 16)
 #: How often there is a table, and arms beside the trunk.
 TABLE, ARMS = 0.8, 0.2
 
