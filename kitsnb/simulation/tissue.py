@@ -78,8 +78,8 @@ class Tissue:
 #: Source: trial. A small network learns these contrasts from 96 cases in a minute, but not without mistakes.
 PHANTOM = Tissue()
 #: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
-#: 101, SD 76.9. Of 57 label maps, with seed 0 at 3.22 x 1.62 x 1.62 mm, it came to -88, 256, 98 and 79.3: the bright tail
-#: is short. KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
+#: 101, SD 76.9. Of 57 label maps, with seed 0 at 3.22 x 1.62 x 1.62 mm, it came to -88, 256, 98 and 79.3: the bright
+#: tail is short. KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
 HYBRID = Tissue(
     cortex=normal(173, 45, 70, 320), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.45, 0.9),
     sinus=uniform(-100, -30), fat_texture=8, fat_mm=log_uniform(0.8, 11), fat_spread=0.6, fat_rim=0.5,
