@@ -106,17 +106,23 @@ def _shown(build: Build, results: dict) -> list[str]:
 
 
 def _gallery(build: Build, folder: Path, results: dict, experiment: str, simulated: bool) -> tuple[dict, list[Scan]]:
-    """Picture and scans of the worst, the median and the best case of a row's first run, by tumour Dice."""
+    """Picture and scans of the worst, the median and the best case of a row's first run, by Dice of tumours.
+
+    By Dice of both where no held-out case has a tumour.
+    """
     run = _runs(build, experiment)[0]
-    scores = pd.read_csv(run / "scores.csv").sort_values("tumour", na_position="first").dropna(subset="tumour")
+    scores = pd.read_csv(run / "scores.csv")
+    score = "tumour" if scores.tumour.notna().any() else "kidney_and_tumour"
+    scores = scores.dropna(subset=score).sort_values(score)
     settings = read_json(build.profile)["parameters"]["data_analysis"]
     accept = Accept(settings["label_map"] or {}, bool(settings["accept_affine"]))
     cases = build.cases(settings["source"], settings["folder"])
     chosen = []
-    for place, at in zip(PLACES, (0, len(scores) // 2, len(scores) - 1)):
+    places = dict(zip((0, len(scores) // 2, len(scores) - 1), PLACES))  # of one or two cases, each is shown once
+    for at, place in places.items():
         row = scores.iloc[at]
         scan = read_scan(Case(cases / row.case), None, run / "predictions" / f"{row.case}.nii.gz", accept)
-        chosen.append((f"{place}, tumour Dice {row.tumour:.2f}", scan))
+        chosen.append((f"{place}, {NAMES[score]} Dice {row[score]:.2f}", scan))
     title = next(row["title"] for row in results["here"]["table"] if row["experiment"] == experiment)
     figure = gallery(chosen, f"{title}, {run.name.removeprefix(f'{experiment}-').replace('seed', 'seed ')}", simulated)
     figure.savefig(folder / f"{experiment}.png", dpi=160)
