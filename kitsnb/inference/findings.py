@@ -7,9 +7,9 @@ will do.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import ndimage
 
 from kitsnb.data.nifti import spacing_of, voxel_ml
 from kitsnb.metric.surface import foreground_box
@@ -88,15 +88,16 @@ def find_pieces(labels: np.ndarray, imaging: np.ndarray, affine: np.ndarray, bod
     box, unit = foreground_box(labels), voxel_ml(affine)
     if not labels[box].size:
         return [], np.zeros((0, 0, 0), np.uint32)
-    numbers = cc3d.connected_components(labels[box] > 0, connectivity=26)
-    centres = cc3d.statistics(numbers)["centroids"] + [part.start for part in box]
+    found = labels[box] > 0
+    numbers, count = ndimage.label(found, np.ones((3, 3, 3)))
+    centres = np.array(ndimage.center_of_mass(found, numbers, range(1, count + 1))) + [part.start for part in box]
     places = np.nonzero(numbers)
     number, label, hu = numbers[places], labels[box][places], imaging[box][places].astype(float)
-    voxels = [np.bincount(number, label == kind, len(centres)) for kind in (1, 2)]
+    voxels = [np.bincount(number, label == kind, count + 1) for kind in (1, 2)]
     with np.errstate(invalid="ignore"):  # no voxel, no mean
-        means = [np.bincount(number, np.where(label == kind, hu, 0), len(centres)) / voxels[kind - 1] for kind in (1, 2)]
+        means = [np.bincount(number, np.where(label == kind, hu, 0), count + 1) / voxels[kind - 1] for kind in (1, 2)]
     pieces = []
-    for n, centre in enumerate(centres[1:], 1):
+    for n, centre in enumerate(centres, 1):
         behind, right = body.place((affine @ [*centre, 1])[:3])
         deep, wide = behind / max(body.half[0], 1.0), right / max(body.half[1], 1.0)
         away = abs(wide) > SIDEWAYS or not BEHIND[0] <= deep <= BEHIND[1]

@@ -82,3 +82,14 @@ def test_the_middle_of_the_body_does_not_follow_table_or_field_of_view():
     imaging[:, 48] = 100  # a table
     cut = find_body(imaging[:, :, 6:58], AFFINE)
     assert cut.middle == pytest.approx((24.5, 24.0), abs=1) and cut.half[1] == pytest.approx(body.half[1], rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 2), (3, 3, 50), (9, 12, 11)])
+def test_noise_of_any_shape_is_counted(shape):
+    """What an untrained network says is noise, and every voxel of it belongs to one piece."""
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        labels = (random.random(shape) < 0.3).astype(np.uint8)
+        pieces, numbers = pieces_of(labels, random.normal(0, 100, shape).astype(np.float32))
+        assert sum(piece.kidney_ml for piece in pieces) == pytest.approx(labels.sum() * 0.064)
+        assert (kept_only(labels, numbers, pieces) == labels).all()
