@@ -35,7 +35,7 @@ bench: .venv/.installed  ## time and memory beside the peers, into the README's 
 	.venv/bin/python -m kitsnb run benchmarks --force $(if $(KITSNB_DATA),-p benchmarks.folder=$(KITSNB_DATA))
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
-	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_data_analysis.py
+	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start.py
 
 site: .venv/.installed  ## build/PROFILE/site: the finished build as a page to share, static files
 	.venv/bin/python -m kitsnb site $(PROFILE)
