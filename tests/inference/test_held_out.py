@@ -26,7 +26,7 @@ class Constant(torch.nn.Module):
 
 
 def test_predictions_lie_in_the_case_s_own_geometry(tmp_path):
-    cases = write_dataset(tmp_path / "data", 6, 0)
+    cases = write_dataset(tmp_path / "data", 3, 3)  # the third is stored along other axes
     preprocess_cases(cases, tmp_path / "grid", Preprocessing(spacing=(6, 5, 5), resize_in_plane=None))
     pairs = list(zip(discover(tmp_path / "grid"), cases))
     scores = predict_and_score(Constant(), pairs, tmp_path / "predictions", Window(patch_size=(16, 16, 16), overlap=(4, 4, 4)))
