@@ -73,8 +73,8 @@ def finished(name: str, stage: str) -> str:
 # ## 1. What is built
 #
 # A profile is an experiment: data, grid, training, rows of the table. `make PROFILE=quick`, in a terminal, makes the
-# one of that name; where it needs data, with `KITSNB_DATA=/folder/of/kits19` behind ([README.md](../README.md) says how to
-# get them). What is done may be out of date by now: `make why` says so.
+# one of that name; where it needs data, with `KITSNB_DATA=/folder/of/kits19` behind; [README.md](../README.md) says how
+# to get them. What is done may be out of date by now: `make why` says so.
 
 # %% jupyter={"source_hidden": true}
 stages = {stage: stage.replace("_", " ") for stage in STAGES}
