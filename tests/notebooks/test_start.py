@@ -4,7 +4,6 @@ import json
 import subprocess
 
 import pytest
-from helpers.lab_at_hand import open_notebook, run_all, shut_down
 from helpers.smoke_at_hand import CONTENT
 
 from kitsnb.files import NOTEBOOKS, ROOT
@@ -43,18 +42,6 @@ def test_what_is_missing_or_failed_is_counted(build, tmp_path):
     text = said(build, tmp_path)
     assert f">{len(training) - 1} of {len(training)}<" in text and ">1 failed<" in text
     assert f"Begun: {build.name}" in text and "goes on where it stopped" in text
-
-
-def test_its_links_open_notebooks_as_notebooks(page, lab):
-    open_notebook(page, START)
-    assert not run_all(page)["errors"]
-    page.locator(".jp-NotebookPanel:visible a", has_text="02_preprocessing.py").first.click()
-    page.wait_for_function("window.jupyterapp.shell.currentWidget?.context?.path === '02_preprocessing.py'")
-    assert page.locator(".jp-FileEditor").count() == 0, "opened as a text file"
-    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'")
-    shut_down(page)
-    page.evaluate("window.jupyterapp.commands.execute('application:close')")
-    shut_down(page)
 
 
 @pytest.mark.parametrize("user", ["0", "1000"])
