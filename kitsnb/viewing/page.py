@@ -1,12 +1,12 @@
 """A folder of static files that shows cases in any browser: niivue, taken from ipyniivue, and the NIfTI files."""
 
 import gzip
-import html
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import ipyniivue
+import jinja2
 from matplotlib.colors import to_rgb
 
 from kitsnb.drawing import alternative, heading
@@ -34,12 +34,17 @@ def write_viewer(
     write_json(folder / "cases.json", {"cases": cases, "windows": WINDOWS, "legends": legends})
     shutil.copyfile(NIIVUE, folder / "niivue.js")
     shutil.copyfile(PAGES / "viewer.js", folder / "viewer.js")
-    page = (PAGES / "viewer.html").read_text()
-    for name, content in {"title": html.escape(heading(title, simulated)), "sliders": _sliders(), "legend": _legend(),
-                          "back": f'<a href="{back}">Back to the story</a>' if back else ""}.items():
-        page = page.replace("{{ " + name + " }}", content)
-    write_atomic(folder / "index.html", page)
+    patches = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
+    write_atomic(folder / "index.html", render("viewer.html", title=heading(title, simulated), back=back,
+                                               legends=list(LEGENDS), patches=patches))
     return folder / "index.html"
+
+
+def render(template: str, **values) -> str:
+    """One of ``pages/`` with ``values`` in it, escaped; a value that is missing is an error."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
+                                     undefined=jinja2.StrictUndefined)
+    return environment.get_template(template).render(values)
 
 
 def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
@@ -55,15 +60,3 @@ def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
         "still": f"{scan.name}/still.png", "alt": alternative(still), "imaging": f"{scan.name}/imaging.nii.gz",
         "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in scan.layers},
     }
-
-
-def _sliders() -> str:
-    return "\n  ".join(
-        f'<label>{layer} <input id="{layer}" type="range" min="0" max="1" step="0.05" value="{start}"></label>'
-        for layer, start in zip(LEGENDS, (0.5, 0, 0))
-    )
-
-
-def _legend() -> str:
-    entries = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
-    return "".join(f'<span class="patch" style="background:{colour}"></span>{name}' for name, colour in entries)
