@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.network_at_hand import Constant
 
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import orientation_of, read_nifti, write_nifti
@@ -12,17 +13,6 @@ from kitsnb.inference.window import Window
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.organs import ORGANS
 from kitsnb.simulation.phantom import write_dataset
-
-
-class Constant(torch.nn.Module):
-    """Logits that depend on the voxel alone: (x, -x, 0)."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        return torch.cat([x, -x, 0 * x], 1)
 
 
 def test_predictions_lie_in_the_case_s_own_geometry(tmp_path):

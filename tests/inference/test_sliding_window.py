@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.network_at_hand import Constant
 from peers.jobs import inference, trivial
 from peers.measure import peak_bytes
 
@@ -21,17 +22,6 @@ from kitsnb.inference.window import window_starts
 
 #: Thicker than the patch, thinner along one and all axes, exactly the patch, and patches that do not fit evenly.
 SHAPES = [(20, 24, 28), (5, 24, 28), (3, 5, 7), (16, 16, 16), (17, 31, 33)]
-
-
-class Constant(torch.nn.Module):
-    """Logits that depend on the voxel alone: (x, -x, 0)."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        return torch.cat([x, -x, 0 * x], 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
