@@ -77,7 +77,7 @@ def read_case(
         return None, labels, affine
     volume, volume_affine = read_nifti(case.imaging, case.name, notes)
     check_hu(case.name, case.imaging, volume, notes)
-    _check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
+    check_pair(case, (labels.shape, affine), (volume.shape, volume_affine), accept, notes)
     _note_spacing(volume_affine, notes)
     return volume, labels, volume_affine
 
@@ -204,8 +204,11 @@ def _listed(values: np.ndarray) -> str:
     return ", ".join(f"{value:g}" for value in unique[:5]) + (", ..." if unique.size > 5 else "")
 
 
-def _check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
-    """Labels and imaging, each (shape, affine), must share one geometry; what would fit is said."""
+def check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
+    """Labels and imaging of ``case``, each (shape, affine), must share one geometry, else CaseError says what would fit.
+
+    With ``accept.affine`` another affine alone is noted.
+    """
     (shape, affine), (wanted_shape, wanted_affine) = labels, imaging
     distance = corner_distance(affine, wanted_affine, shape) if shape == wanted_shape else np.inf
     if distance <= TOLERANCE:

@@ -61,7 +61,9 @@ class Browser(widgets.VBox):
         try:
             self.scan = read_scan(case, self.label, prediction, self.accept)
         except CaseError as error:
-            self.facts.value = f"<b>{html.escape(str(error))}</b>"
+            self.facts.value = f'<b role="alert">{html.escape(str(error))}</b>'
+            for slider in (self.slice, *self.opacity.values()) if self.scan is None else ():
+                slider.disabled = True  # there is nothing to move them over
             return
         self.facts.value = f"<b>{heading(self.scan.name, self.simulated)}</b> · {html.escape(in_short(self.scan))}"
         seen = [kind for kind in self.scan.layers if self.opacity[kind].value]
@@ -71,7 +73,7 @@ class Browser(widgets.VBox):
         for kind, slider in self.opacity.items():
             slider.disabled = kind not in self.scan.layers
         self._set_window()
-        self.at, self.slice.max = self.scan.centre, len(self.scan.imaging)
+        self.at, self.slice.max, self.slice.disabled = self.scan.centre, len(self.scan.imaging), False
         self._look()
 
     def _volume(self, kind: str) -> Volume:

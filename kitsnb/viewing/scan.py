@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import TOLERANCE, Accept, read_case
-from kitsnb.data.nifti import CaseError, Finding, corner_distance, read_nifti, spacing_of, voxel_ml
+from kitsnb.data.checks import Accept, check_pair, read_case
+from kitsnb.data.nifti import Finding, read_nifti, spacing_of, voxel_ml
 from kitsnb.drawing import COLOURS, ERRORS
 from kitsnb.inference.score import find_labels
 from kitsnb.metric.score import equivalent_diameter
@@ -116,10 +116,9 @@ def read_scan(
         imaging, drawn, affine = read_case(Files(name, path, Path(label)), accept=accept, notes=notes)
         layers = {"label": drawn}
     if prediction is not None:
-        _, found, other = read_case(Files(name, path, Path(prediction)), imaging=False)
-        if found.shape != imaging.shape or corner_distance(other, affine, found.shape) > TOLERANCE:
-            reason = f"shape {found.shape} or affine differs from the CT's, whose shape is {imaging.shape}"
-            raise CaseError(name, Path(prediction).name, reason, "give the prediction of this CT", "shape")
+        files = Files(name, path, Path(prediction))
+        _, found, other = read_case(files, imaging=False)
+        check_pair(files, (found.shape, other), (imaging.shape, affine), Accept(), notes)
         layers["prediction"] = found
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)

@@ -1,5 +1,7 @@
 """What is looked at: reading a CT with its labels, the facts, the error map, and refusals."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -106,3 +108,13 @@ def test_the_browser_follows_its_controls(folder):
     (folder / "case_00007" / "imaging.nii.gz").unlink()
     widget.choose("case_00007")
     assert "imaging.nii.gz" in widget.facts.value and "missing" in widget.facts.value
+
+
+def test_a_first_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
+    shutil.copytree(folder / "case_00007", folder / "case_00006")
+    (folder / "case_00006" / "imaging.nii.gz").write_bytes(b"no CT")
+    widget = browse(folder)
+    assert "imaging.nii.gz" in widget.facts.value and widget.scan is None
+    assert widget.slice.disabled and all(slider.disabled for slider in widget.opacity.values())
+    widget.case.value = "case_00007"
+    assert widget.scan.name == "case_00007" and not widget.slice.disabled and not widget.opacity["label"].disabled
