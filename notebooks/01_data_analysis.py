@@ -55,7 +55,7 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import spacing_of
 from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
-from kitsnb.simulation import calibration, phantom
+from kitsnb.simulation import phantom
 from kitsnb.study import figures
 from kitsnb.viewing.browse import browse
 from kitsnb.viewing.scan import read_scan
@@ -65,6 +65,7 @@ from kitsnb.workflow.profile import recorded_parameters
 sys.path.append(str(NOTEBOOKS))
 from fingerprint import figures as data_figures
 from fingerprint import measure as fingerprint
+from fingerprint.surroundings import REAL, surroundings
 
 # %matplotlib inline
 figures.use_style()
@@ -217,8 +218,8 @@ else:
 # %%
 if source == "hybrid":
     first = [read_case(case, accept=accept) for case in cases[:6]]
-    around = pd.DataFrame([calibration.surroundings(*of_case, spacing_of(affine)) for *of_case, affine in first])
-    ends = pd.DataFrame(calibration.REAL, index=["real, least", "real, most"])
+    around = pd.DataFrame([surroundings(*of_case, spacing_of(affine)) for *of_case, affine in first])
+    ends = pd.DataFrame(REAL, index=["real, least", "real, most"])
     median = around.median().rename("simulated, median of six").to_frame().T
     display(pd.concat([median, ends]).style.format("{:.2f}"))
 else:

@@ -88,7 +88,7 @@ build, simulated = Build(build), given["simulated"]
 settings = Preprocessing.checked({name: given[name] for name in Preprocessing.model_fields})
 accept = Accept(given["label_map"], given["accept_affine"])
 cases = discover(build.cases(given["source"], given["folder"]))
-print(f"{len(cases)} cases in {cases[0].folder.parent}" + (", simulated CT" if simulated else ""))
+print(f"{len(cases)} cases" + (", simulated CT" if simulated else ""))
 
 # %% [markdown]
 # ## 2.1 Every case on the working grid

@@ -85,8 +85,9 @@ from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.study import figures
 from kitsnb.study.figures.results import slices, training_curves
+from kitsnb.study.published import flat
 from kitsnb.study.runs import read_stage
-from kitsnb.study.tables import number, plural
+from kitsnb.study.tables import extremes, number, plural
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.run import train
@@ -118,7 +119,18 @@ if train_now and not by_runner:  # a folder to each choice of settings, so that 
     chosen = json.dumps([settings.as_json(), data.as_json()]).encode()
     run = build.folder / "by_hand" / f"{run.name}-{hashlib.sha256(chosen).hexdigest()[:6]}"
 title, simulated = given["title"], data.simulated
-pd.Series(settings.as_json() | {"overlap": list(window.overlap)}, name="value").map(str).to_frame()
+
+
+def in_words(value):
+    """A setting as a reader says it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
+said = flat(settings.as_json() | {"overlap": list(window.overlap)})
+pd.DataFrame([{"setting": name.replace("_", " ").replace(".", ": "), "value": in_words(value)}
+              for name, value in said.items()]).style.hide()
 
 # %% [markdown]
 # ## 4.2 The cases, and what the network sees
@@ -189,12 +201,12 @@ scores.set_index("case")[shown].rename(columns=figures.NAMES).sort_values(figure
 # Reference above, prediction below: kidney blue, tumour orange.
 
 # %%
-ranked = scores.dropna(subset="tumour").sort_values("tumour").case.tolist()
-for role, name in dict(zip(("worst", "median", "best"), (ranked[0], ranked[len(ranked) // 2], ranked[-1]))).items() if ranked else ():
+by_case = scores.set_index("case")
+for place, name in extremes(by_case).items():
     imaging, reference, affine = read_case(native[name], accept=accept)
     prediction, _ = read_nifti(run / "predictions" / f"{name}.nii.gz")
-    dice = number(scores.set_index("case").tumour[name], 2)
-    heading = f"{role.capitalize()} of {len(ranked)}: {name.replace('_', ' ')}, tumour Dice {dice}"
+    dice = number(by_case.tumour[name], 2)
+    heading = f"{place.capitalize()} of {len(scores)}: {name.replace('_', ' ')}, tumour Dice {dice}"
     display(slices(imaging, reference, prediction, affine, heading, simulated))
 
 # %% [markdown]

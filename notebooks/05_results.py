@@ -62,7 +62,7 @@ from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.viewing.runs import RunBrowser, curves, follow
 from kitsnb.viewing.scan import read_scan
-from kitsnb.viewing.still import gallery
+from kitsnb.viewing.still import extreme_scans, gallery
 from kitsnb.workflow.profile import recorded_parameters
 
 # %matplotlib inline
@@ -78,6 +78,7 @@ simulated = profile["simulated"]
 seed_paper = audit.load_seed_paper()
 beside = published.read(profile["beside"]) if profile.get("beside") else None
 own, experiments = experiments, [*(beside.rows if beside else []), *experiments]
+cases, accept = build.cases(source, folder), Accept(label_map or {}, bool(accept_affine))
 
 # %% [markdown]
 # ## 5.0 Every run, side by side
@@ -90,8 +91,7 @@ own, experiments = experiments, [*(beside.rows if beside else []), *experiments]
 if by_runner:
     display(curves(follow(build, own, seeds, folds), "validation_soft_dice", simulated))
 else:
-    display(RunBrowser(build, own, seeds, build.cases(source, folder), folds=folds, simulated=simulated,
-                       accept=Accept(label_map or {}, bool(accept_affine))))
+    display(RunBrowser(build, own, seeds, cases, folds=folds, simulated=simulated, accept=accept))
 
 # %%
 runs = load_runs(build, own, seeds, folds)
@@ -147,18 +147,19 @@ keep(rows_and_ranks(found, simulated, f"{plural(len(table), 'loss', 'losses')}, 
 # All pairs: Wilcoxon's signed-rank test over cases on the means of the seeds, with Holm's correction; the paired
 # difference with its interval; the matched rank-biserial correlation; and the probability that the first is higher on a
 # new case with new seeds. A pair is told apart where the corrected p is below 5 % and the interval leaves out zero. One
-# that is not stays open: nothing here ever shows that two losses are alike.
+# that is not stays open: nothing here ever shows that two losses are alike. The table has those that are told apart; the
+# paper's tables have all.
 
 # %%
 lines = sentences(found)
 display(Markdown("\n".join(f"- {line}" for line in lines)))
+apart = [(score, pair) for score in ("composite", "tumour") for pair in found["pairs"][score] if pair["verdict"]]
 display(pd.DataFrame([
-    {"score": figures.NAMES[score], "higher mean": titles[pair["first"]], "than": titles[pair["second"]],
+    {"score": figures.NAMES[score], "higher": titles[pair["first"]], "than": titles[pair["second"]],
      "difference (95 % interval)": interval(pair), "p, Holm": f"{pair['p_holm']:.2g}",
-     "rank-biserial": number(pair["rank_biserial"], 2), "higher on a new case": number(pair["beats"], 2),
-     "told apart": "yes" if pair["verdict"] else "open"}
-    for score in ("composite", "tumour") for pair in found["pairs"][score]
-]).style.hide())
+     "rank-biserial": number(pair["rank_biserial"], 2), "higher on a new case": number(pair["beats"], 2)}
+    for score, pair in apart
+]).style.hide() if apart else Markdown("None is."))
 
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
@@ -236,26 +237,24 @@ rival = next((name for name in order if name != reference), None)
 if rival:
     pair = [tables.scores_of(scores, name) for name in (rival, reference)]
     keep(against(*pair, (titles[rival], titles[reference]), simulated), "against")
-chosen = tables.choose_case(tables.scores_of(scores, reference))
-case = Case(build.cases(source, folder) / chosen)
-imaging, truth, affine = read_case(case, accept=Accept(label_map or {}, bool(accept_affine)))
+chosen = tables.extremes(tables.scores_of(scores, reference))["median"]
+imaging, truth, affine = read_case(Case(cases / chosen), accept=accept)
 for name in dict.fromkeys([reference, *filter(None, [rival]), *new]):
     prediction, _ = read_nifti(first[name].holding_out(chosen).folder / "predictions" / f"{chosen}.nii.gz")
     keep(slices(imaging, truth, prediction, affine, f"{titles[name]}, {chosen.replace('_', ' ')}", simulated),
          f"slices_{name}")
 
 # %% [markdown]
-# And of the first row its best, median and worst case, with what it missed and invented: the slice with most tumour.
+# And of the first row its worst, median and best case, with what it missed and invented: the slice with most tumour.
 
 # %%
-dice = tables.scores_of(scores, order[0]).tumour.dropna().sort_values()
-extremes = {"best": dice.index[-1], "median": dice.index[len(dice) // 2], "worst": dice.index[0]} if len(dice) else {}
-drawn_cases = []
-for kind, name in extremes.items():
-    predicted = first[order[0]].holding_out(name).folder / "predictions" / f"{name}.nii.gz"
-    scan = read_scan(Case(build.cases(source, folder) / name), None, predicted, Accept(label_map or {}, bool(accept_affine)))
-    drawn_cases.append((f"{kind}, Dice {number(dice[name])}", scan))
-gallery(drawn_cases, titles[order[0]], simulated) if drawn_cases else Markdown("Not shown: no held-out case has a tumour.")
+def predicted(name):
+    """A case with its label and what the first row says of it."""
+    labels = first[order[0]].holding_out(name).folder / "predictions" / f"{name}.nii.gz"
+    return read_scan(Case(cases / name), None, labels, accept)
+
+
+gallery(extreme_scans(tables.scores_of(scores, order[0]), predicted), titles[order[0]], simulated)
 
 # %% [markdown]
 # ## 5.9 Which cases are hard
@@ -325,14 +324,14 @@ if far > 30:
 
 # %%
 by_row = {name: tables.scores_of(scores, name) for name in titles}
-false_ml = pd.DataFrame({titles[name]: cases.filter(like="false_ml_").mean() for name, cases in by_row.items()})
+false_ml = pd.DataFrame({titles[name]: rows.filter(like="false_ml_").mean() for name, rows in by_row.items()})
 false_ml.index = false_ml.index.str.removeprefix("false_ml_").str.replace("_", " ")
 false_ml = false_ml.loc[false_ml.mean(axis=1).sort_values(ascending=False).index]
 if len(false_ml):
     table_of_organs = false_ml[false_ml.max(axis=1) >= 0.05].rename_axis("false kidney and tumour, ml a case, in")
     display(table_of_organs.map(lambda ml: number(ml, 1)).style)
-located = {name: cases.filter(like="located_").mean().rename(lambda column: column.removeprefix("located_"))
-           for name, cases in by_row.items() if "located_kidney" in cases}
+located = {name: rows.filter(like="located_").mean().rename(lambda column: column.removeprefix("located_"))
+           for name, rows in by_row.items() if "located_kidney" in rows}
 if located:
     display(pd.DataFrame({titles[name]: {figures.NAMES[score]: f"{number(by_row[name][score].mean())}, {number(one[score])}"
                                          for score in tables.PAPER_COLUMNS} for name, one in located.items()})

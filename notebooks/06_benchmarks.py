@@ -35,7 +35,7 @@ from importlib.metadata import version
 
 import pandas as pd
 import seaborn
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib import pyplot
 
 from kitsnb.files import ROOT, Build, resolve, write_json
@@ -50,13 +50,18 @@ from peers.readme import table, table_of_steps, write_tables
 figures.use_style()
 build = Build(build)
 rows, timed = [], []
+UNITS = {"milliseconds": "time (ms)", "time_ratio": "time, ratio to the peer", "megabytes": "memory (MB)",
+         "memory_ratio": "memory, ratio to the peer"}
 
 
 def show(part, *arguments, rounds=repeats):
     """Measure and show one of `parts`, if it is asked for."""
     if part in parts:
         rows.extend(found := getattr(jobs, part)(rounds, *arguments))
-        display(pd.DataFrame(found).dropna(axis=1, how="all").round(3))
+        table_of_part = pd.DataFrame(found).dropna(axis=1, how="all").rename(columns=UNITS)
+        display(table_of_part.style.hide().format(precision=3))
+    else:
+        display(Markdown(f"Not measured: `parts` does not name “{part}”."))
 
 
 # %% [markdown]
@@ -113,7 +118,11 @@ show("losses", loss_sizes, rounds=5 * repeats)
 # %%
 if "steps" in parts:
     timed = steps.compare_steps(repeats)
-    display(pd.DataFrame(timed).assign(share=lambda found: found.floor / found.seconds).round(3))
+    taken = pd.DataFrame(timed).assign(share=lambda found: found.floor / found.seconds)
+    units = {"seconds": "a step (s)", "floor": "its arithmetic alone (s)", "share": "share of arithmetic"}
+    display(taken.rename(columns=units).style.hide().format(precision=3))
+else:
+    display(Markdown("Not measured: `parts` does not name “steps”."))
 
 # %% [markdown]
 # ## All together
@@ -140,5 +149,14 @@ if by_runner and readme:
 # %% [markdown]
 # ## What we saw
 #
-# Ratios below one are jobs that cost less here than with the peer. They hold for these sizes, on one thread; the README has
-# them as measured by `make bench`, with the machine's name.
+# Ratios hold for these sizes, on one thread; the README has them as measured by `make bench`, with the machine's name.
+
+# %%
+lines = []
+for ratio, what in (("time_ratio", "time"), ("memory_ratio", "memory")):
+    ratios = [row[ratio] for row in rows if row.get(ratio)]
+    if ratios:
+        less = sum(value < 1 for value in ratios)
+        lines.append(f"- kitsnb needs less {what} than the peer in {less} of {len(ratios)} comparisons "
+                     f"(ratios from {min(ratios):.2f} to {max(ratios):.2f}).")
+Markdown("\n".join(lines) or "Nothing was measured.")

@@ -123,11 +123,16 @@ def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
     return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
 
 
-def choose_case(scores: pd.DataFrame) -> str:
-    """The case whose tumour Dice is the (lower) median of those with a tumour: a rule, so that nobody picks one."""
+def extremes(scores: pd.DataFrame) -> dict[str, str]:
+    """The "worst", "median" and "best" case of ``scores`` (a row a case): a rule, so that nobody picks one.
+
+    By tumour Dice of those with a tumour, by kidney Dice where there is none; the median is the lower one. Of one case,
+    and of two, each is named once.
+    """
     used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
     used = used if len(used) else scores.sort_values("kidney", kind="stable")
-    return str(used.index[(len(used) - 1) // 2])
+    places = {0: "worst", len(used) - 1: "best", (len(used) - 1) // 2: "median"}
+    return {places[at]: str(used.index[at]) for at in sorted(places)}
 
 
 def describe_data(build: Build, runs: Sequence[Run]) -> dict:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import jinja2
 import nbformat
 import pandas as pd
 from latex2mathml.converter import convert
@@ -23,15 +22,14 @@ from kitsnb.study.figures import NAMES, use_style
 from kitsnb.study.findings import sentences
 from kitsnb.study.statistics import ends
 from kitsnb.study.tables import number, plural
-from kitsnb.viewing.page import PAGES, write_viewer
+from kitsnb.viewing.page import PAGES, render, write_viewer
 from kitsnb.viewing.scan import Scan, read_scan
-from kitsnb.viewing.still import gallery
+from kitsnb.viewing.still import extreme_scans, gallery
 
 #: Voxels of a case in the viewer, so that a site stays small enough to send.
 MOST = 1.5e6
 #: TeX in the text of a notebook: displayed, or within a line.
 TEX = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
-PLACES = ("worst", "median", "best")
 
 
 def write_site(build: Build, address: str = "") -> Path:
@@ -61,7 +59,7 @@ def write_site(build: Build, address: str = "") -> Path:
     shutil.copyfile(folder / galleries[0]["file"], folder / "preview.png")
     title = f"{results['profile']['title']}: which losses find kidney tumours?"
     write_viewer(folder / "viewer", scans, "Held-out cases", simulated=simulated, most=MOST, back="../index.html")
-    write_atomic(folder / "index.html", _render(
+    write_atomic(folder / "index.html", render(
         "story.html", title=title, description=results["profile"]["description"], simulated=simulated,
         findings=[_emphasis(line) for line in sentences(found)], cases=found["cases"],
         seeds=plural(found["seeds"], "seed"),
@@ -71,12 +69,6 @@ def write_site(build: Build, address: str = "") -> Path:
         address=f"{address.rstrip('/')}/" if address else "", galleries=galleries,
         notebooks=_write_notebooks(build, folder / "notebooks")))
     return folder / "index.html"
-
-
-def _render(template: str, **values) -> str:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
-                                     undefined=jinja2.StrictUndefined)
-    return environment.get_template(template).render(values)
 
 
 def _emphasis(line: str) -> Markup:
@@ -106,23 +98,13 @@ def _shown(build: Build, results: dict) -> list[str]:
 
 
 def _gallery(build: Build, folder: Path, results: dict, experiment: str, simulated: bool) -> tuple[dict, list[Scan]]:
-    """Picture and scans of the worst, the median and the best case of a row's first run, by Dice of tumours.
-
-    By Dice of both where no held-out case has a tumour.
-    """
+    """Picture and scans of the worst, the median and the best case of a row's first run."""
     run = _runs(build, experiment)[0]
-    scores = pd.read_csv(run / "scores.csv")
-    score = "tumour" if scores.tumour.notna().any() else "kidney_and_tumour"
-    scores = scores.dropna(subset=score).sort_values(score)
     settings = read_json(build.profile)["parameters"]["data_analysis"]
     accept = Accept(settings["label_map"] or {}, bool(settings["accept_affine"]))
     cases = build.cases(settings["source"], settings["folder"])
-    chosen = []
-    places = dict(zip((0, len(scores) // 2, len(scores) - 1), PLACES))  # of one or two cases, each is shown once
-    for at, place in places.items():
-        row = scores.iloc[at]
-        scan = read_scan(Case(cases / row.case), None, run / "predictions" / f"{row.case}.nii.gz", accept)
-        chosen.append((f"{place}, {NAMES[score]} Dice {row[score]:.2f}", scan))
+    chosen = extreme_scans(pd.read_csv(run / "scores.csv", index_col="case"), lambda name: read_scan(
+        Case(cases / name), None, run / "predictions" / f"{name}.nii.gz", accept))
     title = next(row["title"] for row in results["here"]["table"] if row["experiment"] == experiment)
     figure = gallery(chosen, f"{title}, {run.name.removeprefix(f'{experiment}-').replace('seed', 'seed ')}", simulated)
     figure.savefig(folder / f"{experiment}.png", dpi=160)
@@ -138,10 +120,10 @@ def _write_notebooks(build: Build, folder: Path) -> list[tuple[str, str]]:
     for path in progress(sorted(build.notebooks.glob("*.ipynb")), "notebooks"):
         notebook = nbformat.read(path, as_version=4)
         title = _title(notebook.cells, path.stem)
-        for text in _texts(notebook.cells):
-            text["holder"][text["key"]] = TEX.sub(_mathml, text["holder"][text["key"]])
+        for content, key in _texts(notebook.cells):
+            content[key] = TEX.sub(_mathml, content[key])
         body = exporter.from_notebook_node(notebook)[0].replace("<pre>", '<pre tabindex="0">')  # else no key scrolls it
-        write_atomic(folder / f"{path.stem}.html", _render("notebook.html", title=title, body=body))
+        write_atomic(folder / f"{path.stem}.html", render("notebook.html", title=title, body=body))
         written.append((f"{path.stem}.html", title))
     return written
 
@@ -153,14 +135,14 @@ def _title(cells: Sequence[dict], stem: str) -> str:
     return first.splitlines()[0].lstrip("# ") + (f" ({run})" if run else "")
 
 
-def _texts(cells: Sequence[dict]) -> Iterator[dict]:
+def _texts(cells: Sequence[dict]) -> Iterator[tuple[dict, str]]:
     """Where Markdown stands in a notebook: its own cells, and what code displayed."""
     for cell in cells:
         if cell["cell_type"] == "markdown":
-            yield {"holder": cell, "key": "source"}
+            yield cell, "source"
         for output in cell.get("outputs", []):
             if "text/markdown" in output.get("data", {}):
-                yield {"holder": output["data"], "key": "text/markdown"}
+                yield output["data"], "text/markdown"
 
 
 def _mathml(found: re.Match) -> str:

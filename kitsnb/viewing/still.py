@@ -1,17 +1,27 @@
 """Pictures that stand still: a case in three planes, and cases of a run with their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers, three_views
+from kitsnb.study.figures import NAMES
+from kitsnb.study.tables import extremes
 from kitsnb.viewing.scan import LEGENDS, Scan
 
 
 def montage(scan: Scan, simulated: bool = False) -> Figure:
     """``scan`` in three planes, a row for each of label, prediction and errors that it has."""
     return three_views(scan.imaging, scan.layers, scan.spacing, scan.name, simulated)
+
+
+def extreme_scans(scores: pd.DataFrame, read: Callable[[str], Scan]) -> list[tuple[str, Scan]]:
+    """The worst, median and best case of ``scores`` (a row a case) for ``gallery``; ``read`` gives a case's scan."""
+    score = "tumour" if scores.tumour.notna().any() else "kidney"
+    return [(f"{place}, {NAMES[score]} Dice {scores[score][case]:.2f}", read(case))
+            for place, case in extremes(scores).items()]
 
 
 def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = False, margin: float = 30.0) -> Figure:

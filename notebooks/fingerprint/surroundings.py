@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import binary_fill_holes, binary_opening, distance_transform_edt, uniform_filter
 
-#: The range of each over three real CTs, at 3.22 x 1.62 x 1.62 mm: soft tissue's share 3 to 20 mm from the kidneys, fat's
-#: share of the body, SD (HU) in flat tissue, and the median of the SD (HU) in cubes of 7 voxels.
+#: The range of each over three real CTs, at 3.22 x 1.62 x 1.62 mm: soft tissue's share 3 to 20 mm from the kidneys,
+#: fat's share of the body, SD (HU) in flat tissue, and the median of the SD (HU) in cubes of 7 voxels.
 REAL = {"contact": (0.44, 0.66), "fat": (0.32, 0.46), "noise": (6.0, 15.0), "structure": (48.0, 55.0)}
 #: HU of soft tissue and of fat; of flat tissue the mean in a cube of 3 voxels.
 SOFT, FAT, FLAT = (0, 400), (-150, -30), (20, 120)

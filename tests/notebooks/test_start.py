@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from helpers.lab_at_hand import STATE, shut_down
 from helpers.smoke_at_hand import CONTENT
 
 from kitsnb.files import NOTEBOOKS, ROOT
@@ -42,6 +43,19 @@ def test_what_is_missing_or_failed_is_counted(build, tmp_path):
     text = said(build, tmp_path)
     assert f">{len(training) - 1} of {len(training)}<" in text and ">1 failed<" in text
     assert f"Begun: {build.name}" in text and "goes on where it stopped" in text
+
+
+def test_its_links_open_notebooks_as_notebooks(browser, lab):
+    """On a page of its own, which is left as it is, so that no dialog stands in the way of other tests."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(lab.address.replace("/lab?", f"/lab/tree/{START}?"))
+    page.wait_for_function(f"({STATE})().kernel === 'idle'", timeout=120_000)
+    page.locator(".jp-NotebookPanel:visible a", has_text="02_preprocessing.py").first.click()
+    page.wait_for_function(f"({STATE})().path === '02_preprocessing.py'", timeout=120_000)
+    page.wait_for_function(f"({STATE})().kernel === 'idle'", timeout=120_000)
+    assert page.locator(".jp-FileEditor").count() == 0, "opened as a text file"
+    shut_down(page)
+    page.close()
 
 
 @pytest.mark.parametrize("user", ["0", "1000"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kitsnb.simulation.calibration import surroundings
+from fingerprint.surroundings import surroundings
 
 SPACING = np.array([3.0, 2.0, 2.0])
 

@@ -179,3 +179,12 @@ def test_numbers_are_written_for_people():
     assert tables.summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
     assert tables.summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
     assert tables.plural(1, "loss", "losses") == "1 loss" and tables.plural(2, "run") == "2 runs"
+
+
+def test_the_worst_the_median_and_the_best_case_are_found_by_a_rule():
+    scores = pd.DataFrame({"tumour": [0.5, 0.1, np.nan, 0.9, 0.7], "kidney": 0.8, "tumour_ml": [9.0, 9, 0, 9, 9]}, index=list("abcde"))
+    assert tables.extremes(scores) == {"worst": "b", "median": "a", "best": "d"}
+    assert tables.extremes(scores.loc[["a", "b"]]) == {"median": "b", "best": "a"}
+    assert tables.extremes(scores.loc[["d"]]) == {"median": "d"}
+    kidneys = scores.assign(tumour=np.nan, tumour_ml=0.0, kidney=[0.5, 0.4, 0.3, 0.2, 0.1])
+    assert tables.extremes(kidneys) == {"worst": "e", "median": "c", "best": "a"}
