@@ -1,7 +1,7 @@
 """A paper on loss functions for kidney and kidney-tumour segmentation (KiTS19) that you can run.
 
-New here? `run quick` makes the whole paper on simulated CT, in minutes and without data; `show build/quick` then shows its
-cases. With KiTS19's data the order is `download`, `check`, `estimate kits19`, `run kits19`.
+New here? `run quick` makes the whole paper on simulated CT, in minutes and without data; `show build/quick` then shows
+its cases. With KiTS19's data the order is `download`, `check`, `estimate kits19`, `run kits19`.
 
 Each command explains itself, with an example: `python -m kitsnb run --help`.
 """
@@ -227,9 +227,11 @@ def score(
 
 @app.command(rich_help_panel=LOOK)
 def show(
-    ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT (.nii.gz, .nii), a case, a folder of cases, or a build")],
+    ct: Annotated[Path, typer.Argument(metavar="CASE",
+                                       help="a CT (.nii.gz, .nii), a case, a folder of cases, or a build")],
     label: Annotated[Path | None, typer.Option(help="labels of that CT; a case brings its own")] = None,
-    prediction: Annotated[Path | None, typer.Option(help="labels by a network: a file, a folder of them, or a run")] = None,
+    prediction: Annotated[Path | None,
+                          typer.Option(help="labels by a network: a file, a folder of them, or a run")] = None,
     label_map: LabelMap = [],  # noqa: B006
     output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
@@ -251,7 +253,7 @@ def show(
 @app.command(rich_help_panel=LOOK)
 def site(
     profile: ProfileName,
-    address: Annotated[str, typer.Option(help="where it will lie, as https://my.org/paper: for previews of links")] = "",
+    address: Annotated[str, typer.Option(help="where it will lie, as https://my.org/paper, for previews")] = "",
     build: BuildFolder = None,
 ):
     """Write a finished build as a page to share: story, table, figures, notebooks, paper, a viewer of cases.

@@ -12,8 +12,9 @@ from matplotlib.patches import Patch
 
 #: Widths of one and of two columns of the paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
-#: Seaborn's "colorblind", which colour-blind readers can tell apart; all colours are from it but for greys, of which the darker
-#: can be text and is told from green by its lightness, and a purple of Okabe and Ito's, less like blue without red receptors.
+#: Seaborn's "colorblind", which colour-blind readers can tell apart; all colours are from it but for greys, of which
+#: the darker can be text and is told from green by its lightness, and a purple of Okabe and Ito's, less like blue
+#: without red receptors.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
 GREY, PALE = "#595959", "#d9d9d9"
 COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
@@ -78,7 +79,8 @@ def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, col
 
 
 def layered(
-    axes: Axes, imaging: np.ndarray, kind: str, layer: np.ndarray | None, spacing: Sequence[float], at: int, across: int = 0
+    axes: Axes, imaging: np.ndarray, kind: str, layer: np.ndarray | None, spacing: Sequence[float], at: int,
+    across: int = 0
 ) -> None:
     """A ``section`` of CT under ``layer``: where ``kind`` is "errors" its numbers are those of ERRORS, drawn as areas;
     all others hold labels, which are outlined."""
@@ -104,7 +106,8 @@ def three_views(
     imaging: np.ndarray | None, layers: Mapping[str, np.ndarray], spacing: Sequence[float], title: str,
     simulated: bool = False,
 ) -> Figure:
-    """One case from below, from the front and from the side, to scale; a row for each of ``layers``, as ``layered`` has them.
+    """One case from below, from the front and from the side, to scale; a row for each of ``layers``, as ``layered`` has
+    them.
 
     All arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU) each view
     is the section with most tumour, else with most kidney, else the middle one; without, it is the shadow of the labels

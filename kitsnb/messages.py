@@ -1,4 +1,6 @@
-"""Words for the reader of a terminal: what prints them, a bar for what takes long, the nearest valid name, a duration."""
+"""Words for the reader of a terminal: what prints them, a bar for what takes long, the nearest valid name, a
+duration.
+"""
 
 import difflib
 import json
@@ -30,7 +32,8 @@ def console(**settings):
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """``items`` one after the other, with a bar called ``what`` on a terminal, which goes when all are done.
 
-    Elsewhere, as in a notebook, nothing is printed; where the environment names a file ``PROGRESS``, that says what is done.
+    Elsewhere, as in a notebook, nothing is printed; where the environment names a file ``PROGRESS``, that says what is
+    done.
     """
     screen, file = console(), os.environ.get(PROGRESS)
     if not (screen.is_terminal or file) or not _shown.acquire(blocking=False):

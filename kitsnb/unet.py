@@ -66,7 +66,8 @@ class UNet3D(nn.Module):
         self.encoder = nn.ModuleList([outer(in_channels, base_filters), *(block(i, 2 * i) for i in filters[:-1])])
         self.pool = nn.MaxPool3d(2)
         self.up = nn.ModuleList(nn.ConvTranspose3d(2 * f, f, 2, stride=2) for f in reversed(filters[:-1]))
-        self.decoder = nn.ModuleList([*(block(2 * f, f) for f in filters[-2:0:-1]), outer(2 * base_filters, base_filters)])
+        self.decoder = nn.ModuleList([*(block(2 * f, f) for f in filters[-2:0:-1]),
+                                      outer(2 * base_filters, base_filters)])
         self.output = nn.Conv3d(base_filters, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

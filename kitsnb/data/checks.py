@@ -205,7 +205,8 @@ def _listed(values: np.ndarray) -> str:
 
 
 def check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
-    """Labels and imaging of ``case``, each (shape, affine), must share one geometry, else CaseError says what would fit.
+    """Labels and imaging of ``case``, each (shape, affine), must share one geometry, else CaseError says what would
+    fit.
 
     With ``accept.affine`` another affine alone is noted.
     """

@@ -1,7 +1,7 @@
 """What a prediction holds, as a doctor would check it: pieces, their side, volumes and HU, and what no patient has.
 
-Places are told from the middle of the body, which is found in the CT itself, so that any orientation and any field of view
-will do.
+Places are told from the middle of the body, which is found in the CT itself, so that any orientation and any field of
+view will do.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from scipy import ndimage
 from kitsnb.data.nifti import spacing_of, voxel_ml
 from kitsnb.metric.surface import foreground_box
 
-#: Where the centre of a kidney lies, as shares of half the body: sideways at most, and from front to back (0: its middle).
+#: Where the centre of a kidney lies, as shares of half the body: sideways at most, and from front to back (0: its
+#: middle).
 SIDEWAYS, BEHIND = 0.7, (-0.25, 0.85)
 #: Ml of two kidneys, at most; those of healthy adults have 310 (women) to 400 (men) on average (Cheong et al. 2007).
 MOST_ML = 600.0
@@ -52,8 +53,9 @@ def find_body(grid: np.ndarray, affine: np.ndarray) -> Body:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of kidney and tumour: its number, ml and mean HU (NaN where there is none) of both, and where its centre lies,
-    in mm behind the middle of the body and to the right of it. ``away``: where no kidney lies."""
+    """A piece of kidney and tumour: its number, ml and mean HU (NaN where there is none) of both, and where its centre
+    lies, in mm behind the middle of the body and to the right of it. ``away``: where no kidney lies.
+    """
 
     number: int
     kidney_ml: float
@@ -78,12 +80,13 @@ class Piece:
         return f"{self.side} {' with '.join(parts)}"
 
 
-def find_pieces(labels: np.ndarray, imaging: np.ndarray, affine: np.ndarray, body: Body) -> tuple[list[Piece], np.ndarray]:
-    """The pieces of the foreground of ``labels`` (3D, any orientation), the largest first, and the number of the piece of
-    each voxel in the box of the foreground.
+def find_pieces(labels: np.ndarray, imaging: np.ndarray, affine: np.ndarray, body: Body) -> tuple[list[Piece],
+                                                                                                  np.ndarray]:
+    """The pieces of the foreground of ``labels`` (3D, any orientation), the largest first, and the number of the piece
+    of each voxel in the box of the foreground.
 
-    Kidney and tumour count as one foreground, voxels that touch by a corner (26 neighbours) as one piece, so that a kidney
-    and its tumour stay together. ``imaging`` (HU) and ``labels`` lie alike.
+    Kidney and tumour count as one foreground, voxels that touch by a corner (26 neighbours) as one piece, so that a
+    kidney and its tumour stay together. ``imaging`` (HU) and ``labels`` lie alike.
     """
     box, unit = foreground_box(labels), voxel_ml(affine)
     if not labels[box].size:
@@ -136,10 +139,12 @@ def doubts(pieces: Sequence[Piece]) -> list[str]:
         found.append(f"{kidney:.0f} ml of kidney without a tumour: {MOST_ML:.0f} ml would be much")
     for piece in large:
         if not KIDNEY_HU[0] <= piece.kidney_hu <= KIDNEY_HU[1] and piece.kidney_ml >= KIDNEY_ML:
-            found.append(f"{piece.kidney_ml:.1f} ml of kidney on the {piece.side} have {piece.kidney_hu:.0f} HU, as no kidney has")
+            found.append(f"{piece.kidney_ml:.1f} ml of kidney on the {piece.side} have {piece.kidney_hu:.0f} HU, as no "
+                         "kidney has")
     for piece in pieces:
         if piece.away and piece.ml >= SPECK_ML:
             depth = f"{abs(piece.behind):.0f} mm {'behind' if piece.behind > 0 else 'in front of'} it"
-            found.append(f"{piece.ml:.1f} ml lie {abs(piece.right):.0f} mm {piece.side} of the body's middle and {depth}, "
+            found.append(f"{piece.ml:.1f} ml lie {abs(piece.right):.0f} mm {piece.side} of the body's middle and "
+                         f"{depth}, "
                          f"where no kidney lies")
     return found

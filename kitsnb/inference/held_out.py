@@ -34,15 +34,17 @@ def predict_and_score(
 ) -> pd.DataFrame:
     """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
 
-    Returns a row a case: ``case``, what ``metric.case_row`` says of prediction and label in native geometry, with ``located``
-    the scores of what lies in the box of ``locate`` as well (``located_kidney``, ...), and where the case has an organ map, ml
-    of false foreground by organ (``false_ml_liver``, ...). ``accept`` must be what the cases were prepared with. With
-    ``weights``, the network's checkpoint, predictions that are there already, whole, from the same weights, cases, settings
-    and code, are kept with their scores.
+    Returns a row a case: ``case``, what ``metric.case_row`` says of prediction and label in native geometry, with
+    ``located`` the scores of what lies in the box of ``locate`` as well (``located_kidney``, ...), and where the case
+    has an organ map, ml of false foreground by organ (``false_ml_liver``, ...). ``accept`` must be what the cases were
+    prepared with. With ``weights``, the network's checkpoint, predictions that are there already, whole, from the same
+    weights, cases, settings and code, are kept with their scores.
     """
     pairs, accept = list(pairs), accept or Accept()
-    made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept), "located": located,
-                             "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs}, "code": _code()}
+    made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept),
+                             "located": located,
+                             "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs},
+                             "code": _code()}
     if made_from and (receipt := read_receipt(folder, made_from)):
         return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()}
                              for row in receipt["rows"]])
@@ -55,7 +57,8 @@ def predict_and_score(
         probabilities = predict_probabilities(network, volume, window)
         prediction = to_native(probabilities, reference.shape, affine)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
-        row = {"case": native.name, **case_row(prediction, reference, affine), **_false_by_organ(native, prediction, reference)}
+        row = {"case": native.name, **case_row(prediction, reference, affine),
+               **_false_by_organ(native, prediction, reference)}
         if located:
             box = locate(network, volume, grid_affine(reference.shape, affine, volume.shape), window)
             part = to_native(only_in(probabilities, box), reference.shape, affine) if box else np.zeros_like(reference)

@@ -91,7 +91,8 @@ class Options:
 def made_from(trained: Trained, job: Job, options: Options) -> dict:
     """What the labels of ``job`` depend on."""
     run = [trained.checkpoint, trained.preprocessing.as_json(), trained.window.as_json()]
-    return plain({"CT": digest(job.imaging), "run": run, "--locate": options.located, "--keep-components": options.keep})
+    return plain({"CT": digest(job.imaging), "run": run, "--locate": options.located,
+                  "--keep-components": options.keep})
 
 
 def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
@@ -118,8 +119,8 @@ def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
 def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tuple[list[Piece], list[str]]:
     """Write the labels (uint8, in the geometry that the CT's header has) of one CT.
 
-    Returns the pieces of kidney and tumour in them, and what is to be said of the CT and of them. Raises CaseError where the
-    CT cannot be used.
+    Returns the pieces of kidney and tumour in them, and what is to be said of the CT and of them. Raises CaseError
+    where the CT cannot be used.
     """
     found: list[Finding] = []
     header = read_header(job.imaging, job.name)  # before all voxels are read
@@ -156,7 +157,9 @@ def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocess
 
 
 def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]:
-    """Seconds for CTs of these geometries, by one patch that is timed, and the most bytes that the process will hold."""
+    """Seconds for CTs of these geometries, by one patch that is timed, and the most bytes that the process will
+    hold.
+    """
     tile = torch.zeros(*trained.window.patch_size)
     predict_probabilities(trained.network, tile, trained.window, CLASSES)  # the first one warms up
     started = time.perf_counter()
@@ -168,7 +171,8 @@ def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     # First the CT, twice while it is unpacked; later it, probabilities, and labels twice while their axes are turned.
     reading = max(2 * n * header.dtype.itemsize for n, header in zip(voxels, headers))
-    writing = max(4 * CLASSES * np.prod(grid) + (2 + header.dtype.itemsize) * n for n, grid, header in zip(voxels, grids, headers))
+    writing = max(4 * CLASSES * np.prod(grid) + (2 + header.dtype.itemsize) * n for n, grid,
+                  header in zip(voxels, grids, headers))
     return patch * patches + SECONDS_A_MEGAVOXEL * sum(voxels) / 1e6, now + max(reading, writing)
 
 
@@ -233,7 +237,8 @@ def draw(job: Job, picture: Path) -> None:
         three_views(imaging, {"prediction": labels}, spacing_of(upright), job.name).savefig(partial, dpi=150)
 
 
-def main(imaging: Path, run: Path, output: Path, options: Options, *, force: bool = False, pictures: bool = False) -> int:
+def main(imaging: Path, run: Path, output: Path, options: Options, *, force: bool = False,
+         pictures: bool = False) -> int:
     """The command, as ``predict_all``; returns its exit status: 1 where a case was refused.
 
     Raises what ``load_run`` and ``find_jobs`` raise.

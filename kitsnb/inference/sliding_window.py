@@ -32,8 +32,8 @@ def blending_weights(side: int) -> Tensor:
 def summed_weights(weights: Tensor, starts: Sequence[int]) -> Tensor:
     """Sum of the ``weights`` of one axis over patches that begin at ``starts``, [starts[-1] + side].
 
-    Patches stand on a product grid, so what all of them add up to at a voxel is the product of these sums along the axes:
-    no map of the volume's size is needed to normalise.
+    Patches stand on a product grid, so what all of them add up to at a voxel is the product of these sums along the
+    axes: no map of the volume's size is needed to normalise.
     """
     total = torch.zeros(starts[-1] + len(weights))
     for start in starts:
@@ -47,9 +47,9 @@ def slide(
 ) -> Tensor:
     """``function`` of overlapping patches [B, 1, *patch] -> [B, classes, *patch], blended: [classes, D, H, W].
 
-    ``volume`` is [D, H, W]; thinner than the patch, it is padded with its own smallest value and the result cut back. All is
-    float32 on the CPU; beyond the result and one batch, no memory is needed. With ``box``, only what lies in that is worked
-    out, as it would be without, and the rest is of no use.
+    ``volume`` is [D, H, W]; thinner than the patch, it is padded with its own smallest value and the result cut back.
+    All is float32 on the CPU; beyond the result and one batch, no memory is needed. With ``box``, only what lies in
+    that is worked out, as it would be without, and the rest is of no use.
     """
     padded, inside = _padded(volume.float(), window.patch_size)
     starts = window.starts(padded.shape)
@@ -87,8 +87,8 @@ def predict_probabilities(
 ) -> Tensor:
     """Class probabilities [classes, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
 
-    A volume thinner than the patch is padded with its own smallest value and cut back. ``network`` is left in evaluation
-    mode; it runs on its own device. With ``box``, all outside of that is background.
+    A volume thinner than the patch is padded with its own smallest value and cut back. ``network`` is left in
+    evaluation mode; it runs on its own device. With ``box``, all outside of that is background.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -97,7 +97,8 @@ def predict_probabilities(
 
 
 def locate(network: nn.Module, volume: Tensor, affine: np.ndarray, window: Window) -> Box | None:
-    """The box of a preprocessed ``volume`` [D, H, W] (``affine``: its grid's) that holds the kidneys; None: there are none.
+    """The box of a preprocessed ``volume`` [D, H, W] (``affine``: its grid's) that holds the kidneys; None: there are
+    none.
 
     Decided by a coarse pass, of patches that do not overlap: its two largest pieces that lie where kidneys do, and
     ``MARGIN`` mm around them.

@@ -23,7 +23,8 @@ class Window(Settings):
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
         if any(o >= p for o, p in zip(self.overlap, self.patch_size)):
-            raise ValueError(f"overlap {list(self.overlap)} must be below patch_size {list(self.patch_size)} along each axis")
+            raise ValueError(f"overlap {list(self.overlap)} must be below patch_size {list(self.patch_size)} along "
+                             "each axis")
         return self
 
     def starts(self, shape: Sequence[int]) -> list[list[int]]:

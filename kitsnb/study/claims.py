@@ -1,8 +1,8 @@
 """Claims on Table 1, and what became of them: the seed paper's, and what the losses alone let one expect.
 
 Each is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except for one that
-names the lowest row. Hypotheses are written down by notebook 03 before the runs are looked at, by rules that are the same
-for every loss, so a new one gets its own, too.
+names the lowest row. Hypotheses are written down by notebook 03 before the runs are looked at, by rules that are the
+same for every loss, so a new one gets its own, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,9 @@ def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
 
 
 def decide(expected: str, difference: Mapping[str, float]) -> str:
-    """Verdict on "higher", "lower" or "same" from an interval (``statistics.settled``); where there is none, nothing is."""
+    """Verdict on "higher", "lower" or "same" from an interval (``statistics.settled``); where there is none, nothing
+    is.
+    """
     found = settled(difference)
     if expected == "same":
         return "refuted" if found else "not refuted"

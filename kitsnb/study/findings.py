@@ -14,12 +14,14 @@ from kitsnb.study.claims import check, stated
 from kitsnb.study.statistics import all_pairs, rank_shares, smallest_difference, variance_components
 
 
-def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping, hypotheses: Sequence[Mapping] = ()) -> dict:
-    """Table 1 with intervals, all pairs, ranks, variance components, what the seed paper's design needs, and all claims.
+def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping,
+             hypotheses: Sequence[Mapping] = ()) -> dict:
+    """Table 1 with intervals, all pairs, ranks, variance components, what the seed paper's design needs, and all
+    claims.
 
-    ``experiments`` are rows (``name``, ``title``, ``loss``, ``parameters``) in the order of the table. ``claims`` holds the
-    seed paper's comparisons, then ``hypotheses``, each checked (``claims.check``); the former with ``needed``, the smallest
-    difference that its design could show (``statistics.smallest_difference``).
+    ``experiments`` are rows (``name``, ``title``, ``loss``, ``parameters``) in the order of the table. ``claims`` holds
+    the seed paper's comparisons, then ``hypotheses``, each checked (``claims.check``); the former with ``needed``, the
+    smallest difference that its design could show (``statistics.smallest_difference``).
     """
     stated_design = seed_paper["claims"]["validation_cases"], 1
     by_score = {score: tables.grids(scores, score) for score in SCORES}
@@ -32,10 +34,13 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
     claims = [one | ({"needed": needed[one["score"]]} if one["kind"] == "seed paper" else {})
               for one in check([*stated(seed_paper), *hypotheses], scores)]
     return {
-        "seeds": min(row["seeds"] for row in table), "cases": int(scores.case.nunique()), "best": order[0], "worst": order[-1],
+        "seeds": min(row["seeds"] for row in table), "cases": int(scores.case.nunique()), "best": order[0],
+        "worst": order[-1],
         "runs": int(scores.groupby(["experiment", "seed"]).ngroups), "table": table, "pairs": pairs,
-        "ranks": {score: rank_shares(found) for score, found in by_score.items()}, "components": components, "needed": needed,
-        "claims": claims, "order_agreement": tables.agreement(table), "distances": tables.distances(scores, experiments),
+        "ranks": {score: rank_shares(found) for score, found in by_score.items()}, "components": components,
+        "needed": needed,
+        "claims": claims, "order_agreement": tables.agreement(table),
+        "distances": tables.distances(scores, experiments),
         "by_size": tables.by_size(scores, experiments),
     }
 
@@ -46,9 +51,12 @@ def sentences(found: Mapping, score: str = "composite") -> list[str]:
     pairs = found["pairs"][score]
     if not pairs:
         (row,) = found["table"]
-        return [f"{row['title']} is the only row, so nothing is compared; mean {score} {tables.number(row['scores'][score]['mean'])}."]
+        return [f"{row['title']} is the only row, so nothing is compared; mean {score} "
+                f"{tables.number(row['scores'][score]['mean'])}."]
     won = [pair for pair in pairs if pair["verdict"]]
-    by = "cases and seeds" if found["seeds"] > 1 else "cases alone: with one seed, what a run adds by chance is not known"
+    by = "cases and seeds"
+    if found["seeds"] == 1:
+        by = "cases alone: with one seed, what a run adds by chance is not known"
     lines = [f"Of {tables.plural(len(pairs), 'pair')} of losses, {len(won)} can be told apart in {score} (over {by})."]
     lines += [f"**{titles[pair['first']]}** is higher than **{titles[pair['second']]}** ({tables.interval(pair)}, "
               f"p = {pair['p_holm']:.2g} after Holm)." for pair in won[:5]]

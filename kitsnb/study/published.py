@@ -1,8 +1,8 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
-``scores.csv`` holds a row a run and case, ``cases.csv`` what each case is like (volumes in ml, median HU), ``study.json``
-rows, settings, software, machines, commit and seconds. Rows of a later build can be paired with a published study where
-nothing differs but the loss.
+``scores.csv`` holds a row a run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
+``study.json`` rows, settings, software, machines, commit and seconds. Rows of a later build can be paired with a
+published study where nothing differs but the loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,14 +53,16 @@ def read(name: str) -> Published:
     for file, written in info.get("digests", {}).items():
         if digest(folder / file) != written:
             raise ValueError(f"{folder / file} is not as it was published; take it back from git, or publish again")
-    return Published(name, info, pd.read_csv(folder / "scores.csv"), pd.read_csv(folder / "cases.csv", index_col="case"))
+    return Published(name, info, pd.read_csv(folder / "scores.csv"),
+                     pd.read_csv(folder / "cases.csv", index_col="case"))
 
 
 def write(name: str, scores: pd.DataFrame, cases: pd.DataFrame, info: Mapping) -> Path:
     """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits. Raises ValueError above ``LARGEST``."""
     folder = PUBLISHED / name
     cases = cases[[column for column in CASE_COLUMNS if column in cases]].rename_axis("case").reset_index()
-    texts = {f"{stem}.csv": table.to_csv(index=False, float_format="%.6g") for stem, table in (("scores", scores), ("cases", cases))}
+    texts = {f"{stem}.csv": table.to_csv(index=False, float_format="%.6g")
+             for stem, table in (("scores", scores), ("cases", cases))}
     if (size := sum(map(len, texts.values()))) > LARGEST:
         raise ValueError(f"{name} would take {size:,} bytes; a published study may take {LARGEST:,}")
     for file, text in texts.items():
@@ -91,7 +93,9 @@ def settings_apart(study: Published, settings: Mapping, apart_from: Sequence[str
 
 
 def cases_apart(study: Published, cases: pd.DataFrame) -> list[str]:
-    """In words, which ``cases`` (notebook 01's table, by name) are not those of ``study``: others, or another simulator."""
+    """In words, which ``cases`` (notebook 01's table, by name) are not those of ``study``: others, or another
+    simulator.
+    """
     if other := sorted(set(study.cases.index) ^ set(cases.index)):
         return [f"{several(other)}: only here, or only in {study.name}"]
     found, cases = [], cases.loc[study.cases.index]
@@ -114,7 +118,9 @@ def cases_of(build: Build) -> pd.DataFrame:
 
 
 def check(study: Published, runs: Sequence[Run], build: Build, apart_from: Sequence[str] = ()) -> None:
-    """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with the rows of ``study``."""
+    """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with the rows of
+    ``study``.
+    """
     refuse(study, [*settings_apart(study, settings_of(runs), apart_from), *cases_apart(study, cases_of(build))])
 
 

@@ -1,9 +1,10 @@
 """How far differences between losses can be told from chance: intervals, tests, variance components, power.
 
-A *grid* holds one score of one loss: an array [seeds, cases], NaN where the score is undefined (see ``kitsnb.metric``); the
-grids of a study share their cases. Seeds belong to their loss (nested), cases are common to all (crossed). With one seed,
-what changes from run to run cannot be estimated: what would need it is NaN or left out, never guessed. A difference counts
-as found only where the interval that holds most leaves out zero; one with zero inside never shows that two are alike.
+A *grid* holds one score of one loss: an array [seeds, cases], NaN where the score is undefined (see ``kitsnb.metric``);
+the grids of a study share their cases. Seeds belong to their loss (nested), cases are common to all (crossed). With one
+seed, what changes from run to run cannot be estimated: what would need it is NaN or left out, never guessed. A
+difference counts as found only where the interval that holds most leaves out zero; one with zero inside never shows
+that two are alike.
 """
 
 import itertools
@@ -65,7 +66,8 @@ def estimate(*grids: np.ndarray) -> dict[str, float]:
 def _tail(grids: Sequence[np.ndarray], sign: np.ndarray) -> float:
     """The share to cut from each end of resampled means: less, where few cases or seeds decide (Hesterberg 2015).
 
-    Student's t in place of the normal distribution, with Satterthwaite's degrees of freedom: 2.5 % where there are many.
+    Student's t in place of the normal distribution, with Satterthwaite's degrees of freedom: 2.5 % where there are
+    many.
     """
     cases = sign @ [np.nanmean(grid, 0) for grid in grids]
     parts = [(cases.var(ddof=1) / len(cases), len(cases) - 1)]
@@ -96,8 +98,9 @@ def all_pairs(grids: Mapping[str, np.ndarray]) -> list[dict]:
 
     ``p`` is that of Wilcoxon's signed-rank test over cases on seed means, ``p_holm`` the same after Holm's correction
     over the family of all pairs, ``rank_biserial`` the matched rank-biserial correlation (Kerby 2014), ``beats`` the
-    probability that the first is higher on a new case with new seeds (ties half). The verdict "higher" (else None) needs
-    both ``p_holm`` below 5 % and an interval without zero, since the test alone takes the trained networks for the only ones.
+    probability that the first is higher on a new case with new seeds (ties half). The verdict "higher" (else None)
+    needs both ``p_holm`` below 5 % and an interval without zero, since the test alone takes the trained networks for
+    the only ones.
     """
     from statsmodels.stats.multitest import multipletests  # a second to import, and only a whole study needs it
 
@@ -115,7 +118,8 @@ def all_pairs(grids: Mapping[str, np.ndarray]) -> list[dict]:
             "first": first, "second": second, **estimate(a, b),
             "p": float(wilcoxon(difference).pvalue) if total else 1.0,
             "rank_biserial": float(ranks @ signs / total) if total else math.nan,
-            "beats": float(np.nanmean(np.where(np.isnan(each), np.nan, (each > 0) + (each == 0) / 2))) if each.size else math.nan,
+            "beats": float(np.nanmean(np.where(np.isnan(each), np.nan, (each > 0) + (each == 0) / 2))) if each.size
+            else math.nan,
         })
     corrected = multipletests([pair["p"] for pair in pairs], LEVEL, "holm")[1] if pairs else []
     for pair, p in zip(pairs, corrected):
@@ -132,16 +136,19 @@ def rank_shares(grids: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     if not shared.any():
         return {name: [math.nan] * len(grids) for name in grids}
     ranks = rankdata(-resampled_means([grid[:, shared] for grid in grids.values()]), axis=1, method="ordinal")
-    return {name: [float((ranks[:, at] == rank + 1).mean()) for rank in range(len(grids))] for at, name in enumerate(grids)}
+    return {name: [float((ranks[:, at] == rank + 1).mean()) for rank in range(len(grids))]
+            for at, name in enumerate(grids)}
 
 
 def variance_components(grids: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, float]]:
-    """Variance of each of ``SOURCES`` by the crossed analysis of variance: ``variance``, its 95 % ``low``, ``high``, ``share``.
+    """Variance of each of ``SOURCES`` by the crossed analysis of variance: ``variance``, its 95 % ``low``, ``high``,
+    ``share``.
 
-    The model: score = mean + loss + seed within loss + case + case x loss + rest, all but the mean random. Estimates solve
-    the expected mean squares, intervals are generalized ones (Weerahandi 1995), both cut at zero; ``share`` is of the sum.
-    What cannot be told apart is left out: with one seed "seed" goes into "loss", and "rest" into "interaction"; with one
-    loss "interaction" goes into "case". Takes as many seeds as the grid with fewest, and the cases that all define.
+    The model: score = mean + loss + seed within loss + case + case x loss + rest, all but the mean random. Estimates
+    solve the expected mean squares, intervals are generalized ones (Weerahandi 1995), both cut at zero; ``share`` is of
+    the sum. What cannot be told apart is left out: with one seed "seed" goes into "loss", and "rest" into
+    "interaction"; with one loss "interaction" goes into "case". Takes as many seeds as the grid with fewest, and the
+    cases that all define.
     """
     seeds = min(map(len, grids.values()))
     cube = np.stack([grid[:seeds] for grid in grids.values()])
@@ -150,9 +157,12 @@ def variance_components(grids: Mapping[str, np.ndarray], seed: int = 0) -> dict[
     by_loss, by_run, by_case, cell = cube.mean((1, 2)), cube.mean(2), cube.mean((0, 1)), cube.mean(1)
     both = cell - by_loss[:, None] - by_case + cube.mean()
     rest = cube - by_run[..., None] - cell[:, None] + by_loss[:, None, None]
-    squares = np.array([seeds * cases * ((by_loss - cube.mean()) ** 2).sum(), cases * ((by_run - by_loss[:, None]) ** 2).sum(),
-                        losses * seeds * ((by_case - cube.mean()) ** 2).sum(), seeds * (both**2).sum(), (rest**2).sum()])
-    freedom = np.array([losses - 1, losses * (seeds - 1), cases - 1, (losses - 1) * (cases - 1), losses * (seeds - 1) * (cases - 1)])
+    squares = np.array([seeds * cases * ((by_loss - cube.mean()) ** 2).sum(),
+                        cases * ((by_run - by_loss[:, None]) ** 2).sum(),
+                        losses * seeds * ((by_case - cube.mean()) ** 2).sum(), seeds * (both**2).sum(),
+                        (rest**2).sum()])
+    freedom = np.array([losses - 1, losses * (seeds - 1), cases - 1, (losses - 1) * (cases - 1),
+                        losses * (seeds - 1) * (cases - 1)])
     # Expected mean square of each source (rows) from the variances (columns).
     expected = np.array([[seeds * cases, cases, 0, seeds, 1], [0, cases, 0, 0, 1], [0, 0, losses * seeds, seeds, 1],
                          [0, 0, 0, seeds, 1], [0, 0, 0, 0, 1]], float)
@@ -171,8 +181,8 @@ def variance_components(grids: Mapping[str, np.ndarray], seed: int = 0) -> dict[
 def smallest_difference(components: Mapping[str, Mapping[str, float]], cases: int, seeds: int) -> float:
     """The smallest true difference of two losses that ``cases`` and ``seeds`` show with power .8 (two-sided, 5 %).
 
-    ``components`` are those of ``variance_components``, taken as known. Where they come from one seed, what seeds add is
-    missing: the difference needed is then at least what is returned. NaN where they do not hold case x loss.
+    ``components`` are those of ``variance_components``, taken as known. Where they come from one seed, what seeds add
+    is missing: the difference needed is then at least what is returned. NaN where they do not hold case x loss.
     """
     found = {source: components[source]["variance"] if source in components else 0.0 for source in SOURCES}
     if "interaction" not in components:

@@ -1,8 +1,8 @@
 """From scores to results: Table 1 and the other tables of the paper.
 
-``scores`` is always the tidy table of a study, a row a run and case (``runs.all_scores``, or the CSV of a published study).
-Scores are Dice coefficients in [0, 1], NaN where undefined (see ``kitsnb.metric``). Seeds are averaged per case for what is
-said of cases; intervals and tests are those of ``kitsnb.study.statistics``.
+``scores`` is always the tidy table of a study, a row a run and case (``runs.all_scores``, or the CSV of a published
+study). Scores are Dice coefficients in [0, 1], NaN where undefined (see ``kitsnb.metric``). Seeds are averaged per case
+for what is said of cases; intervals and tests are those of ``kitsnb.study.statistics``.
 """
 
 import math
@@ -22,7 +22,8 @@ from kitsnb.study.statistics import ends, estimate, order_agreement
 
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
-SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "statsmodels", "pandas", "papermill", "typst")
+SOFTWARE = ("torch", "torchio", "pytorch-lightning", "nibabel", "numpy", "scipy", "statsmodels", "pandas", "papermill",
+            "typst")
 
 
 def scores_of(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
@@ -46,9 +47,9 @@ def compare(scores: pd.DataFrame, first: str, second: str, score: str) -> dict[s
 def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping, pairs: Mapping) -> list[dict]:
     """Table 1: one row an experiment.
 
-    Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), the intervals of
-    ``statistics.estimate``, and whether it is among the best (``leaders`` of ``pairs``, by score). ``paper`` is the seed
-    paper's row or None.
+    Per score: mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), the
+    intervals of ``statistics.estimate``, and whether it is among the best (``leaders`` of ``pairs``, by score).
+    ``paper`` is the seed paper's row or None.
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
     by_score = {name: grids(scores, name) for name in SCORES}
@@ -57,7 +58,8 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper:
     for row in experiments:
         cases, key = scores_of(scores, row["name"]), row["name"]
         table.append({
-            "experiment": key, "title": row["title"], "loss": row["loss"], "loss_parameters": row.get("parameters") or {},
+            "experiment": key, "title": row["title"], "loss": row["loss"],
+            "loss_parameters": row.get("parameters") or {},
             "seeds": len(by_score[SCORES[0]][key]), "paper": published.get(key),
             "scores": {name: estimate(by_score[name][key]) | summarise(cases[name]) | {"best": key in best[name]}
                        for name in SCORES},
@@ -69,7 +71,8 @@ def leaders(pairs: Sequence[Mapping]) -> set[str]:
     """The losses that no other is above by the verdicts of ``statistics.all_pairs``; none where no pair is settled."""
     if not any(pair["verdict"] for pair in pairs):
         return set()
-    return {pair[side] for pair in pairs for side in ("first", "second")} - {pair["second"] for pair in pairs if pair["verdict"]}
+    return {pair[side] for pair in pairs for side in ("first", "second")} - {pair["second"] for pair in pairs
+                                                                             if pair["verdict"]}
 
 
 def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
@@ -168,7 +171,7 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
 
 
 def interval(difference: Mapping[str, float], digits: int = 3) -> str:
-    """A paired difference with the interval that claims rest on (``statistics.ends``), "+0.029 (−0.013 to +0.066)"."""
+    """A paired difference with the interval that claims rest on (``ends``), "+0.029 (−0.013 to +0.066)"."""
     mean, low, high = (number(value, digits, signed=True) for value in (difference["mean"], *ends(difference)))
     return f"{mean} ({low} to {high})"
 

@@ -1,4 +1,6 @@
-"""Checkpoints: written whole or not at all, by one process at a time, and gone on from only by the run they belong to."""
+"""Checkpoints: written whole or not at all, by one process at a time, and gone on from only by the run they belong
+to.
+"""
 
 import json
 import os
@@ -25,7 +27,8 @@ RUN = "kitsnb"
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the checkpoint, then renames: who is killed on the way leaves the former checkpoint as it was.
 
-    Lightning's own moves a file from the folder for temporary files, mostly another file system, where a move is a copy.
+    Lightning's own moves a file from the folder for temporary files, mostly another file system, where a move is a
+    copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -38,9 +41,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Saves ``best.ckpt`` (lowest validation loss), then ``last.ckpt``, when all of an epoch is done.
 
-    Lightning's ModelCheckpoint saves while validation ends, before the learning rate is lowered, so a run that goes on from
-    there has missed that; it also forgets which epoch was best when the folder has been moved. The order of the two matters:
-    a run killed between them goes on from the older last.ckpt, and comes to the same best.ckpt again.
+    Lightning's ModelCheckpoint saves while validation ends, before the learning rate is lowered, so a run that goes on
+    from there has missed that; it also forgets which epoch was best when the folder has been moved. The order of the
+    two matters: a run killed between them goes on from the older last.ckpt, and comes to the same best.ckpt again.
     """
 
     def __init__(self, folder: Path, history: History, belongs: dict, facts: dict):
@@ -62,8 +65,8 @@ def read_checkpoint(path: Path) -> dict:
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RuntimeError(
-            f"{path} is damaged ({reason}). Put a copy of best.ckpt in its place to go on from the best epoch, or move the "
-            f"run's folder away to train anew") from error
+            f"{path} is damaged ({reason}). Put a copy of best.ckpt in its place to go on from the best epoch, or move "
+            f"the run's folder away to train anew") from error
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
@@ -86,12 +89,15 @@ def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
     different = [f"{key}: {_short(run['belongs'].get(key))} there, {_short(belongs[key])} now"
                  for key in belongs if run["belongs"].get(key) != belongs[key]]
     if different:
-        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(different)}); move it away to train anew")
+        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(different)}); move it away to train "
+                         "anew")
     return run
 
 
 def belongs_to(settings: dict, training: list[str], validation: list[str]) -> dict:
-    """What a checkpoint must share with a run to be its own: the settings and the names of the cases, as JSON keeps them."""
+    """What a checkpoint must share with a run to be its own: the settings and the names of the cases, as JSON keeps
+    them.
+    """
     return json.loads(json.dumps(settings | {"training_cases": training, "validation_cases": validation}))
 
 
@@ -127,9 +133,12 @@ def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
 
 
 def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:
-    """The network of a run with ``settings``, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
+    """The network of a run with ``settings``, with the weights of its ``best`` (or ``last``) checkpoint, ready to
+    predict.
+    """
     network = UNet3D(**settings.network.model_dump())
-    state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu",
+                       weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return network.to(device, memory_format=torch.channels_last_3d).eval()

@@ -1,7 +1,7 @@
 """The processes that train one network together: who starts them, how they find each other, and how they agree.
 
-One process a device, by torchrun's conventions: started by torchrun, by SLURM's srun, or, for the devices of one machine, by
-``launch``, which is torchrun with its output filtered.
+One process a device, by torchrun's conventions: started by torchrun, by SLURM's srun, or, for the devices of one
+machine, by ``launch``, which is torchrun with its output filtered.
 """
 
 import os
@@ -41,7 +41,9 @@ GRACE = 10.0
 
 @dataclass(frozen=True)
 class Ranks:
-    """``size`` processes, one a device, on ``nodes`` machines; this one is number ``rank``. A process alone is 0 of 1."""
+    """``size`` processes, one a device, on ``nodes`` machines; this one is number ``rank``. A process alone is 0 of
+    1.
+    """
 
     environment: ClusterEnvironment | None = None
     size: int = 1
@@ -50,7 +52,9 @@ class Ranks:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """The processes connected, by NCCL where there are GPUs, else by gloo. Inside another ``joined``, nothing happens."""
+        """The processes connected, by NCCL where there are GPUs, else by gloo. Inside another ``joined``, nothing
+        happens.
+        """
         if self.size == 1 or dist.is_initialized():
             yield
             return
@@ -67,7 +71,9 @@ class Ranks:
                 dist.destroy_process_group()
 
     def first(self, function: Callable[[], Any]) -> Any:
-        """What ``function`` returns or raises on the first process, on all of them: none waits for one that has failed."""
+        """What ``function`` returns or raises on the first process, on all of them: none waits for one that has
+        failed.
+        """
         result, error = None, None
         if self.rank == 0:
             try:
@@ -94,7 +100,8 @@ class Ranks:
     def pooled(statistics: RegionStatistics) -> RegionStatistics:
         """``statistics`` summed over the batches of all processes, [1, C], with the gradient of the whole.
 
-        Each process gets the gradient of the sum of all their losses, which are equal; DDP then takes the mean over processes.
+        Each process gets the gradient of the sum of all their losses, which are equal; DDP then takes the mean over
+        processes.
         """
         return RegionStatistics(*all_reduce(torch.stack(statistics.pooled())))
 
@@ -110,18 +117,22 @@ def find_ranks(devices: int) -> Ranks:
     """The processes of a run on ``devices`` devices. ValueError where torchrun or srun started another number."""
     elastic = TorchElasticEnvironment.detect()
     if devices == 1 and not (elastic and not is_alone()):
-        # Named, so that Lightning looks for no other: a job of a cluster that trains on one device is no part of a group.
+        # Named, so that Lightning looks for no other: a job of a cluster that trains on one device is no part of a
+        # group.
         return Ranks(LightningEnvironment())
     if is_alone():
-        raise ValueError(f"devices is {devices}, but this process was started alone; start {devices} with torchrun or srun")
+        raise ValueError(f"devices is {devices}, but this process was started alone; start {devices} with torchrun or "
+                         "srun")
     if elastic:
         environment = TorchElasticEnvironment()
         nodes = environment.world_size() // int(os.environ.get("LOCAL_WORLD_SIZE", environment.world_size()))
     else:
-        environment = SLURMEnvironment(auto_requeue=False)  # it would save in the middle of an epoch, and resubmit on its own
+        # Else it would save in the middle of an epoch, and resubmit on its own.
+        environment = SLURMEnvironment(auto_requeue=False)
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1)
     if environment.world_size() != devices:
-        raise ValueError(f"devices is {devices}, but {environment.world_size()} processes were started; make the two equal")
+        raise ValueError(f"devices is {devices}, but {environment.world_size()} processes were started; make the two "
+                         "equal")
     return Ranks(environment, devices, environment.global_rank(), nodes)
 
 
@@ -140,18 +151,22 @@ def launch(settings: Training, training: list[Case], validation: list[Case], fol
         write_json(task, {"settings": settings.as_json(), "folder": folder.absolute(),
                           "training": [case.folder.absolute() for case in training],
                           "validation": [case.folder.absolute() for case in validation]})
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(settings.devices)]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+                   str(settings.devices)]
         status, said = _listen([*command, "-m", "kitsnb.training.run", str(task)])
     if status:
         causes = re.findall(r"^(?:\[\w+\]: *)?(\w+(?:Error|Exception): .*)", "\n".join(said), re.MULTILINE)
-        raise RuntimeError(causes[0] if causes else "a process of the run died; the end of what it said:\n" + "\n".join(said)[-4000:])
+        raise RuntimeError(causes[0] if causes
+                           else "a process of the run died; the end of what it said:\n" + "\n".join(said)[-4000:])
 
 
 def _listen(command: list[str]) -> tuple[int, list[str]]:
     """Run ``command``, print its lines of epochs, and return its exit status and the last of its other lines."""
-    environment = os.environ | {WATCHED: "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {WATCHED: "1",
+                                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     said: deque[str] = deque(maxlen=400)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True,
                                env=environment, cwd=ROOT, start_new_session=True)
     try:
         for line in process.stdout:
@@ -174,7 +189,9 @@ def _listen(command: list[str]) -> tuple[int, list[str]]:
 
 
 def end_with_parent() -> None:
-    """Where ``launch`` started this process: end it when its standard input closes, which happens however the parent dies."""
+    """Where ``launch`` started this process: end it when its standard input closes, which happens however the parent
+    dies.
+    """
     def watch() -> None:
         while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
             pass

@@ -24,10 +24,11 @@ TIMING = ("seconds", "patches_per_second", "data_share", "validation_share")
 
 
 class PooledScores:
-    """A row of sums a batch: statistics of all patches are pooled before Dice, so a patch without tumour distorts nothing.
+    """A row of sums a batch: statistics of all patches are pooled before Dice, so a patch without tumour distorts
+    nothing.
 
-    Rows are kept on the device, so that no step waits, and are summed in the order of their index, whoever computed them:
-    the sum is the same on one device and on many.
+    Rows are kept on the device, so that no step waits, and are summed in the order of their index, whoever computed
+    them: the sum is the same on one device and on many.
     """
 
     def __init__(self):
@@ -55,8 +56,8 @@ class PooledScores:
 class Clock:
     """Seconds of an epoch: of training, of these waiting for data, and of validation.
 
-    On a GPU the wait is measured between two events in its stream, which takes no step's time: the stretch is what the GPU
-    does for the patches, or spends idle until they are asked for.
+    On a GPU the wait is measured between two events in its stream, which takes no step's time: the stretch is what the
+    GPU does for the patches, or spends idle until they are asked for.
     """
 
     def __init__(self):
@@ -94,7 +95,9 @@ class Clock:
 
 
 class History(Callback):
-    """Keeps a row an epoch, writes history.csv whole after each, prints one line, and stops the run without improvement."""
+    """Keeps a row an epoch, writes history.csv whole after each, prints one line, and stops the run without
+    improvement.
+    """
 
     def __init__(self, path: Path, ranks: Ranks, patches: int, patience: int, rows: list[dict], peak: float = 0.0):
         self.path, self.ranks, self.patches, self.patience, self.rows = path, ranks, patches, patience, rows
@@ -147,7 +150,8 @@ def performance(rows: list[dict], patches: int) -> dict[str, float]:
     seconds = sum(row["seconds"] for row in rows)
     validation = sum(row["validation_share"] * row["seconds"] for row in rows)
     return {"seconds": round(seconds, 1), "patches_per_second": round(patches * len(rows) / sum(training), 2),
-            "data_share": round(waited / sum(training), 4), "validation_share": round(validation / max(seconds, 1e-9), 4)}
+            "data_share": round(waited / sum(training), 4),
+            "validation_share": round(validation / max(seconds, 1e-9), 4)}
 
 
 def peak_memory() -> float:
@@ -156,5 +160,6 @@ def peak_memory() -> float:
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
     if status.exists():  # what the parent held before exec is not counted here, as it is by getrusage
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in status.read_text().splitlines()
+                    if line.startswith("VmHWM"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

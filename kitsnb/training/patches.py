@@ -1,10 +1,11 @@
 """Training patches, cut and augmented in one resampling, on the device that trains.
 
-Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once, straight
-from the volume; HU of organs drawn anew, brightness, contrast, gamma and noise follow. There are no worker processes, queues or pickles.
+Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once,
+straight from the volume; HU of organs drawn anew, brightness, contrast, gamma and noise follow. There are no worker
+processes, queues or pickles.
 
-Wherever a volume is kept (on the GPU, in a mapped file), a patch is made in one way: its few control points are drawn on the
-CPU, from which follows the box of voxels that it needs; the box goes to the device, and all else happens there.
+Wherever a volume is kept (on the GPU, in a mapped file), a patch is made in one way: its few control points are drawn
+on the CPU, from which follows the box of voxels that it needs; the box goes to the device, and all else happens there.
 Nothing on the way asks the device for a value, so a GPU is never waited for.
 """
 
@@ -21,13 +22,14 @@ from kitsnb.training.volumes import Volume
 
 
 class PatchSampler:
-    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch] uint8.
+    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch]
+    uint8.
 
-    A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a case
-    that lacks the class falls back to the other, then to a random place. Of the other patches, a share ``body`` is centred in
-    the body, where volumes were loaded with that. Both are on ``device``, wherever the volumes are kept.
-    Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices sees
-    others. ``augmentation=None`` cuts patches without changing them.
+    A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a
+    case that lacks the class falls back to the other, then to a random place. Of the other patches, a share ``body`` is
+    centred in the body, where volumes were loaded with that. Both are on ``device``, wherever the volumes are kept.
+    Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices
+    sees others. ``augmentation=None`` cuts patches without changing them.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class PatchSampler:
         return imaging, segmentation
 
     def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Centre [3] of a patch in voxels, drawn, then moved inwards so that the patch lies inside the volume where it fits."""
+        """Centre [3] of a patch in voxels, drawn, then moved inwards so that the patch lies inside the volume where it
+        fits.
+        """
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(self.patch_size) / 2
         centre = torch.rand(3, generator=random) * shape
@@ -94,7 +98,8 @@ def _uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator) -> Tensor:
+def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None,
+                   random: torch.Generator) -> Tensor:
     """Voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, elastic and mirror.
 
     They span the patch from its first voxel to its last along each axis, and ``spread`` interpolates between them: the
@@ -156,8 +161,8 @@ def rotation_matrix(degrees: Sequence[float]) -> Tensor:
 def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
 
-    What lies between control points is a mean of them, so they bound it; a voxel more on each side makes rounding harmless.
-    Never empty: of a patch outside the volume, the nearest voxels.
+    What lies between control points is a mean of them, so they bound it; a voxel more on each side makes rounding
+    harmless. Never empty: of a patch outside the volume, the nearest voxels.
     """
     last = torch.tensor(shape) - 1
     low, high = points.amin((0, 1, 2)).floor().long() - 1, points.amax((0, 1, 2)).ceil().long() + 1
@@ -168,8 +173,8 @@ def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
 def sample(
     volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu", organs: bool = False
 ) -> tuple[Tensor, ...]:
-    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest) uint8,
-    and with ``organs`` their map, too. Outside the volume the imaging's border is continued, and labels are 0.
+    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest)
+    uint8, and with ``organs`` their map, too. Outside the volume the imaging's border is continued, and labels are 0.
     """
     first, stop = box_of(points, volume.imaging.shape)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
@@ -195,15 +200,16 @@ def draw_anew(
 ) -> Tensor:
     """``imaging`` with the mean HU of each of its ``organs`` drawn anew from ``HU_RANGES``; texture and noise stay.
 
-    So what is learnt is shape and place, beside HU: SynthSeg (Billot et al. 2023). ``scale``: ``arrays.hu_scale``. Borders
-    between organs are softened over a voxel, as a scanner does.
+    So what is learnt is shape and place, beside HU: SynthSeg (Billot et al. 2023). ``scale``: ``arrays.hu_scale``.
+    Borders between organs are softened over a voxel, as a scanner does.
     """
     mean, sd, low, high = scale
     drawn, inside = torch.full((max(HU_RANGES) + 1,), math.nan), organs.long()
     for organ, ends in HU_RANGES.items():
         drawn[organ] = min(max(_uniform(*ends, random), low), high)
     zeros = torch.zeros(len(drawn), device=imaging.device)
-    sums, counts = (zeros.index_add(0, inside.flatten(), part.flatten()) for part in (imaging, torch.ones_like(imaging)))
+    sums, counts = (zeros.index_add(0, inside.flatten(), part.flatten())
+                    for part in (imaging, torch.ones_like(imaging)))
     shift = (_move((drawn - mean) / sd, imaging.device) - sums / counts.clamp(min=1)).nan_to_num()[inside]
     shift = F.avg_pool3d(shift[None], 3, stride=1, padding=1, count_include_pad=False)[0]
     return (imaging + shift).clamp((low - mean) / sd, (high - mean) / sd)
@@ -233,7 +239,9 @@ def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.
 def fixed_patches(
     volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> list[tuple[Tensor, Tensor]]:
-    """The validation batches on ``device``: one patch a case on its foreground, without augmentation, always the same."""
+    """The validation batches on ``device``: one patch a case on its foreground, without augmentation, always the
+    same.
+    """
     patches = []
     for volume in volumes:
         sampler = PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device)

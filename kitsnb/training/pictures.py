@@ -1,6 +1,7 @@
 """Pictures in a run's TensorBoard: now and then one slice of a validation patch, with its label and its prediction.
 
-They show what validation has worked out anyway and draw no random number, so that the run stays the same to the last bit.
+They show what validation has worked out anyway and draw no random number, so that the run stays the same to the last
+bit.
 """
 
 import numpy as np
@@ -17,14 +18,17 @@ ENLARGED = 4
 
 
 class Pictures(Callback):
-    """The first validation patch, which lies on the first held-out case's tumour: CT, CT with label, with prediction."""
+    """The first validation patch, which lies on the first held-out case's tumour: CT, CT with label, with
+    prediction.
+    """
 
     def on_validation_batch_end(self, trainer, module, logits: Tensor, batch, batch_index: int) -> None:
         epoch = trainer.current_epoch + 1
         if batch_index == 0 and module.ranks.rank == 0 and (epoch == 1 or epoch % EVERY == 0):
             imaging, label = (part[0].cpu().numpy() for part in module.validation[0])
             shown = draw(imaging[0], label, logits[0].argmax(0).cpu().numpy())
-            trainer.logger.experiment.add_image("validation: CT, label, prediction", shown, trainer.global_step, dataformats="HWC")
+            trainer.logger.experiment.add_image("validation: CT, label, prediction", shown, trainer.global_step,
+                                                dataformats="HWC")
 
 
 def draw(imaging: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:

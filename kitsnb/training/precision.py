@@ -1,6 +1,7 @@
 """In which arithmetic a run is trained: asked of the GPU, or tried on the CPU.
 
-No list of processors: bfloat16 is 2.6 times faster than float32 on a CPU with AMX, and 17 times slower on one with AVX2 alone.
+No list of processors: bfloat16 is 2.6 times faster than float32 on a CPU with AMX, and 17 times slower on one with AVX2
+alone.
 """
 
 import os
@@ -26,11 +27,12 @@ WIDTH, DEPTH = 16, 3
 
 
 def choose_precision(settings: Training, folder: Path) -> str:
-    """Lightning's name of the precision for a run with ``settings``: what they name, or for "auto" what is fastest here.
+    """Lightning's name of the precision for a run with ``settings``: what they name, or for "auto" what is fastest
+    here.
 
-    A GPU computes in bfloat16 where it has that, else in float16. On a CPU, some steps of the run's own network decide; the
-    answer is kept in ``folder/precision.json``, so that all runs of a build on one machine take the same.
-    Raises ValueError for what the device lacks.
+    A GPU computes in bfloat16 where it has that, else in float16. On a CPU, some steps of the run's own network decide;
+    the answer is kept in ``folder/precision.json``, so that all runs of a build on one machine take the same. Raises
+    ValueError for what the device lacks.
     """
     check_precision(settings.precision)
     if settings.precision != "auto":
@@ -64,14 +66,16 @@ def check_precision(name: str) -> None:
 def machine() -> str:
     """What decides how fast a CPU is at either: its name, what oneDNN may use of it, and torch."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+                platform.processor())
     return f"{name}, {os.environ.get('ONEDNN_MAX_CPU_ISA', 'all')}, torch {torch.__version__}"
 
 
 def try_out(settings: Training) -> dict[str, float]:
     """Processor seconds of a step forward and backward, the best of some, by turns; about ``SECONDS`` in all."""
     with torch.random.fork_rng(devices=[]):
-        own = settings.network  # narrower where it is wide: bfloat16 can take minutes where the processor does not have it
+        # Narrower where it is wide: bfloat16 can take minutes where the processor does not have it.
+        own = settings.network
         own = own.changed(base_filters=min(own.base_filters, WIDTH), depth=min(own.depth, DEPTH))
         network = UNet3D(**own.model_dump()).to(memory_format=torch.channels_last_3d)
         sides, least = list(settings.patch_size), 2**own.depth

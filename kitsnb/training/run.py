@@ -36,10 +36,10 @@ NOTHING = {"rows": (), "device": None, "peak": 0.0, "threads": None, "precision"
 def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict:
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; returns the run's summary.
 
-    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log with pictures.
-    Interrupted at any moment, the same call ends as an uninterrupted one. With ``settings.devices`` above 1, each of the
-    processes that torchrun or srun started makes this call; a process alone starts them.
-    Raises ValueError where the folder holds another run, FloatingPointError that names the step where the loss is not finite.
+    Writes ``history.csv``, ``checkpoints/best.ckpt`` (lowest validation loss) and ``last.ckpt``, and a TensorBoard log
+    with pictures. Interrupted at any moment, the same call ends as an uninterrupted one. With ``settings.devices``
+    above 1, each of the processes that torchrun or srun started makes this call; a process alone starts them. Raises
+    ValueError where the folder holds another run, FloatingPointError that names the step where the loss is not finite.
     """
     quiet()
     given, (training, validation) = (training, validation), parts(settings, training, validation)
@@ -65,7 +65,9 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
 
 
 def parts(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """The cases to learn from, and those on which the weights are chosen: the held-out, or every n-th of ``training``."""
+    """The cases to learn from, and those on which the weights are chosen: the held-out, or every n-th of
+    ``training``.
+    """
     if not settings.selection:
         return training, validation
     every = round(1 / settings.selection)
@@ -80,7 +82,9 @@ def finished(settings: Training, belongs: dict, folder: Path) -> dict | None:
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """Torch on ``number`` threads, if given: on another worker as on the first, since their number decides the last bits."""
+    """Torch on ``number`` threads, if given: on another worker as on the first, since their number decides the last
+    bits.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -102,8 +106,10 @@ def _fit(settings: Training, training: list[Case], validation: list[Case], folde
     pl.seed_everything(settings.seed, verbose=False)
     device = device_of(ranks)
     volumes = load_volumes([*training, *validation], device, **settings.volumes)
-    sampler = PatchSampler(volumes[: len(training)], settings.patch_size, settings.batch_size, foreground=settings.foreground,
-                           tumour=settings.tumour, body=settings.body, augmentation=settings.augmentation, seed=settings.seed, device=device,
+    sampler = PatchSampler(volumes[: len(training)], settings.patch_size, settings.batch_size,
+                           foreground=settings.foreground,
+                           tumour=settings.tumour, body=settings.body, augmentation=settings.augmentation,
+                           seed=settings.seed, device=device,
                            rank=ranks.rank)
     patches = fixed_patches(volumes[len(training) :], settings.patch_size, settings.batch_size, device=device)
     module = SegmentationModule(settings, sampler, patches, ranks)
@@ -117,7 +123,8 @@ def _fit(settings: Training, training: list[Case], validation: list[Case], folde
         enable_model_summary=False, log_every_n_steps=1,
     )
     # A batch is drawn on the device, by its number.
-    numbers = [DataLoader(range(n), batch_size=None) for n in (settings.steps_of_a_rank, -(-len(patches) // ranks.size))]
+    numbers = [DataLoader(range(n), batch_size=None)
+               for n in (settings.steps_of_a_rank, -(-len(patches) // ranks.size))]
     last = folder / "checkpoints" / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")  # numbers need none

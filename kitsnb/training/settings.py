@@ -43,7 +43,7 @@ class Augmentation(Settings):
     contrast: Factors = (0.3, 3.0)  # factor about the patch's mean
     gamma: Factors = (0.7, 1.5)  # exponent on the patch's range
     noise: Annotated[float, Field(ge=0)] = 0.05  # largest variance of Gaussian noise
-    randomise: Share = 0.0  # of patches in which each organ's HU are drawn anew; for simulated cases, which have organ maps
+    randomise: Share = 0.0  # of patches in which organs' HU are drawn anew; needs organ maps, as simulated cases have
 
 
 class Training(Settings):
@@ -63,7 +63,7 @@ class Training(Settings):
     plateau_patience: Annotated[int, Field(ge=0)] = 5  # epochs, only with "plateau"
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
     stop_patience: AtLeastOne = 20
-    selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of training cases that choose weights; 0: held-out do
+    selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # of training cases, to choose weights; 0: held-out do
     foreground: Share = 0.0
     tumour: Share = 0.5
     body: Share = 0.0  # of the other patches: those centred in the body, and not on a place that may be air around it
@@ -113,7 +113,8 @@ class Training(Settings):
             logits = torch.randn(1, self.network.num_classes, *shape[1:], generator=random).requires_grad_()
             value = loss(logits, target)
             if not value.requires_grad:
-                raise ValueError(f"the loss {self.loss} has no gradient: it does not depend on the logits, or was detached")
+                raise ValueError(f"the loss {self.loss} has no gradient: it does not depend on the logits, or was "
+                                 "detached")
             value.backward()
             if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
                 raise ValueError(f"the loss {self.loss} or its gradient is not finite on a patch {where}")

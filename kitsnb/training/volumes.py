@@ -11,7 +11,8 @@ from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_array
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096
-#: Left free on a GPU for the training step: one of the paper's network, in float32, on a patch of 80 x 80 x 80, rounded up.
+#: Left free on a GPU for the training step: one of the paper's network, in float32, on a patch of 80 x 80 x 80, rounded
+#: up.
 RESERVE = 4 << 30
 
 
@@ -19,9 +20,9 @@ RESERVE = 4 << 30
 class Volume:
     """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label.
 
-    The first two are on the GPU or mapped. Centres (voxels, int16) are always on the CPU, so that a place is drawn without
-    waiting for the device. Where HU are to be drawn anew, there are ``organs``, as segmentation, and ``hu_scale``, as
-    ``arrays.hu_scale`` has it.
+    The first two are on the GPU or mapped. Centres (voxels, int16) are always on the CPU, so that a place is drawn
+    without waiting for the device. Where HU are to be drawn anew, there are ``organs``, as segmentation, and
+    ``hu_scale``, as ``arrays.hu_scale`` has it.
     """
 
     name: str
@@ -39,14 +40,16 @@ class Volume:
 
 
 def load_volumes(
-    cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0, *, organs: bool = False, body: bool = False
+    cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0, *, organs: bool = False,
+    body: bool = False
 ) -> list[Volume]:
-    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` foreground coordinates a class, drawn from ``seed``; with
-    ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and fat.
+    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` foreground coordinates a class, drawn from
+    ``seed``; with ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and
+    fat.
 
-    Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE`` (at most half of what
-    is free), they are moved there; otherwise it is said that patches are moved one by one. With ``organs``, their maps, too.
-    Raises CaseError for a file that cannot be used.
+    Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE`` (at most half of
+    what is free), they are moved there; otherwise it is said that patches are moved one by one. With ``organs``, their
+    maps, too. Raises CaseError for a file that cannot be used.
     """
     device, volumes = torch.device(device), []
     for case in cases:

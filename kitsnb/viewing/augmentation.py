@@ -18,14 +18,17 @@ SIDE, SHARE, PATCHES = 80, 0.6, 5
 
 
 def with_strength(augmentation: Augmentation, strength: float) -> Augmentation:
-    """``augmentation`` applied always, ``strength`` times as strong: 0 changes nothing, 1 is as it is. Nothing is mirrored."""
+    """``augmentation`` applied always, ``strength`` times as strong: 0 changes nothing, 1 is as it is. Nothing is
+    mirrored.
+    """
     changed = {name: tuple(end**strength for end in getattr(augmentation, name)) for name in POWERS}
     changed |= {name: min(getattr(augmentation, name) * strength, 180) for name in SIZES}
     return augmentation.changed(probability=1.0, mirror=False, **changed)
 
 
 def augmented(
-    volume: Volume, spacing: Sequence[float], simulated: bool, strength: float = 1.0, augmentation: Augmentation | None = None
+    volume: Volume, spacing: Sequence[float], simulated: bool, strength: float = 1.0,
+    augmentation: Augmentation | None = None
 ) -> Figure:
     """Patches on the tumour as they are (above) and augmented (below), in axial slices, to scale.
 
@@ -53,7 +56,8 @@ class StrengthSlider(widgets.VBox):
     def __init__(
         self, volume: Volume, spacing: Sequence[float], simulated: bool, augmentation: Augmentation | None = None
     ):
-        self.strength = widgets.FloatSlider(1.0, min=0, max=2, step=0.1, description="strength", layout={"width": "420px"})
+        self.strength = widgets.FloatSlider(1.0, min=0, max=2, step=0.1, description="strength",
+                                            layout={"width": "420px"})
         self.picture, self.drawn = widgets.HTML(), (volume, spacing, simulated, augmentation)
         self.strength.observe(lambda _: self.draw(), "value")
         super().__init__([self.strength, self.picture])

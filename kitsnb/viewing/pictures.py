@@ -41,7 +41,8 @@ class Picture:
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "png", compress_level=1)
         data = base64.b64encode(stream.getbuffer()).decode()
-        return f'<img style="max-width:100%" alt="{html.escape(alt or alternative(figure))}" src="data:image/png;base64,{data}">'
+        said = html.escape(alt or alternative(figure))
+        return f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data}">'
 
 
 def columns(controls: Sequence[widgets.Widget], described: str = "125px") -> widgets.GridBox:

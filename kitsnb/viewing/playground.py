@@ -104,11 +104,13 @@ class Curves:
             for name, (value, gradient) in lines.items():
                 found = [_value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
                 value.set_data(self.shares, [one / lost if lost else np.nan for one, _ in found])
-                gradient.set_data(self.shares, [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
+                gradient.set_data(self.shares,
+                                  [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
         for axes in self.axes[:2]:
             axes.relim()
             axes.autoscale_view(scalex=False)
-        # Round and wide limits stay as they are for most movements, which lets the eye compare, and is quicker (see Picture).
+        # Round and wide limits stay as they are for most movements, which lets the eye compare, and is quicker (see
+        # Picture).
         low, high = 5 * np.asarray(self.axes[0].get_ylim())
         self.axes[0].set_ylim(min(0, np.floor(low + 0.5) / 5), max(1, np.ceil(high) / 5), auto=True)
         low, high = np.log10(self.axes[1].get_ylim())
@@ -142,7 +144,7 @@ class Playground(widgets.VBox):
         self.loss = widgets.Dropdown(options={name.replace("_", " "): name for name in LOSSES}, value=loss,
                                      description="loss")
         self.own = widgets.Text(placeholder="my_loss.py:my_loss", description="or your own", continuous_update=False,
-                                tooltip="a file and a function of it, from the repository's root; empty: the one chosen")
+                                tooltip="a file and a function, from the repository's root; empty: the one chosen")
         self.sliders = {name: _slider(name, START[name], *limits) for name, limits in RANGES.items()}
         self.sliders["smooth"] = widgets.FloatLogSlider(START["smooth"], min=SMOOTH[0], max=SMOOTH[1], step=SMOOTH[2],
                                                         description="smooth", readout_format=".0e")
@@ -196,8 +198,8 @@ class Playground(widgets.VBox):
         self.message.value = ""
         given = ", ".join(f"{name} {value}" for name, value in self.given.items())
         self.picture.value = self.drawn.html(
-            f"{self.name.replace('_', ' ')}, {given}: value and size of the gradient along five errors, and a map of the "
-            f"gradient on the {self.path.value}")
+            f"{self.name.replace('_', ' ')}, {given}: value and size of the gradient along five errors, and a map of "
+            f"the gradient on the {self.path.value}")
 
     def _refuse(self, error: Exception) -> None:
         """Say what is wrong with the loss; the picture of the one before stays."""

@@ -27,12 +27,14 @@ from kitsnb.viewing.still import gallery
 
 #: What can be followed, by the column of ``history.csv``.
 MEASURES = {f"{part}, {said}": f"{part}_{name}" for part in ("validation", "training") for name, said in
-            {"soft_dice": "soft Dice", "tumour": "tumour soft Dice", "kidney": "kidney soft Dice", "loss": "loss"}.items()}
+            {"soft_dice": "soft Dice", "tumour": "tumour soft Dice", "kidney": "kidney soft Dice",
+             "loss": "loss"}.items()}
 #: Columns of the table of cases: of ``scores.csv``, what they are called, and their decimals.
 SHOWN = {"tumour": ("tumour Dice", 3), "kidney": ("kidney Dice", 3), "kidney_and_tumour": ("Dice of both", 3),
          "tumour_ml": ("tumour (ml)", 1), "predicted_tumour_ml": ("predicted (ml)", 1)}
 #: How the table is shown: one row can be chosen, whole, and the case has room below.
-TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 6, "lengthMenu": [6, 20, 100], "order": [],
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 6, "lengthMenu": [6, 20, 100],
+         "order": [],
          "classes": "display compact", "style": "width:100%", "autoWidth": False}
 #: So many runs have a line each in the legend; of more, each loss has.
 NAMED = 14
@@ -109,7 +111,8 @@ def points(scores: pd.DataFrame, score: str, simulated: bool) -> Figure:
 
 def table_of_cases(followed: Sequence[Followed]) -> pd.DataFrame:
     """Every case of every ended run, the lowest tumour Dice first; the index is (place in ``followed``, case)."""
-    ended = {n: one.scores[list(SHOWN)].assign(run=one.name) for n, one in enumerate(followed) if one.scores is not None}
+    ended = {n: one.scores[list(SHOWN)].assign(run=one.name)
+             for n, one in enumerate(followed) if one.scores is not None}
     if not ended:
         return pd.DataFrame(columns=["run", "case", *(said for said, _ in SHOWN.values())])
     table = pd.concat(ended).sort_values("tumour", kind="stable")
@@ -126,14 +129,17 @@ class RunBrowser(widgets.VBox):
     """
 
     def __init__(
-        self, build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], cases: Path, *, folds: int | None = None,
+        self, build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], cases: Path, *,
+        folds: int | None = None,
         simulated: bool = False, accept: Accept | None = None,
     ):
-        self.source, self.cases, self.simulated, self.accept = (build, experiments, seeds, folds), cases, simulated, accept
+        self.source, self.cases, self.simulated, self.accept = (build, experiments, seeds,
+                                                                folds), cases, simulated, accept
         self.again = widgets.Button(description="Refresh", icon="refresh", tooltip="read histories and scores anew")
         self.chosen = widgets.SelectMultiple(description="runs", rows=5, layout={"width": "min(560px, 100%)"})
         self.measure = widgets.Dropdown(options=MEASURES, description="curve of")
-        self.score = widgets.Dropdown(options={NAMES[name]: name for name in SCORES}, value="tumour", description="Dice of")
+        self.score = widgets.Dropdown(options={NAMES[name]: name for name in SCORES}, value="tumour",
+                                      description="Dice of")
         self.first, self.second = (widgets.Dropdown(description=said) for said in ("higher?", "than"))
         self.pictures = {name: widgets.HTML() for name in ("curves", "scores", "pairs")}
         self.heading, self.picture, self.viewer = widgets.HTML("Choose a row."), widgets.HTML(), widgets.VBox()
@@ -151,7 +157,8 @@ class RunBrowser(widgets.VBox):
         self.table.observe(self._open, "selected_rows")
         self.deeper.on_click(self._browse)
         self.refresh()
-        for one, draw in ((self.chosen, self._draw_chosen), (self.measure, self._draw_curves), (self.score, self._draw_scores),
+        for one, draw in ((self.chosen, self._draw_chosen), (self.measure, self._draw_curves),
+                          (self.score, self._draw_scores),
                           (self.first, self._draw_pairs), (self.second, self._draw_pairs)):
             one.observe(draw, "value")
 

@@ -21,20 +21,24 @@ def publish(profile: Profile) -> Path:
     Raises ValueError that names every job that is not up to date, and every file that differs from the commit.
     """
     if profile.beside:
-        raise ValueError(f"{profile.name} has rows beside {profile.beside}, so its study is not its own; publish one without `beside`")
+        raise ValueError(f"{profile.name} has rows beside {profile.beside}, so its study is not its own; publish one "
+                         "without `beside`")
     if found := [*unfinished(profile), *uncommitted()]:
         raise ValueError(f"{profile.name} is not published:\n" + "\n".join(f"  {line}" for line in found))
     rows = [experiment.model_dump() for experiment in profile.experiments]
     runs = load_runs(profile.build, rows, profile.seeds, profile.folds)
     costs = ("experiment", "seed", "fold", "machine", "threads", *COSTS)
     info = {
-        "title": profile.title, "simulated": profile.simulated, "deviations": profile.summary["deviations"], "experiments": rows,
+        "title": profile.title, "simulated": profile.simulated, "deviations": profile.summary["deviations"],
+        "experiments": rows,
         "settings": {key: value for key, value in published.settings_of(runs).items() if key not in published.PLACES},
-        "data_analysis": {key: value for key, value in profile.parameters["data_analysis"].items() if key not in published.PLACES},
+        "data_analysis": {key: value
+                          for key, value in profile.parameters["data_analysis"].items() if key not in published.PLACES},
         "hypotheses": read_json(profile.build.losses / "summary.json")["hypotheses"], "software": software(),
         "training_cases": min(run.info["training_cases"] for run in trainings(runs)),
         "commit": git("rev-parse", "HEAD").strip(), "seconds": sum(run.info["seconds"] for run in trainings(runs)),
-        "trainings": [{key: run.info[key] for key in costs if run.info.get(key) is not None} for run in trainings(runs)],
+        "trainings": [{key: run.info[key] for key in costs if run.info.get(key) is not None}
+                      for run in trainings(runs)],
     }
     return published.write(profile.name, all_scores(runs), published.cases_of(profile.build), info)
 
@@ -62,7 +66,8 @@ def git(*arguments: str) -> str:
 
 
 def why_not_beside(profile: Profile) -> list[str]:
-    """Why rows of ``profile`` cannot be paired with the study that it names in ``beside``: all that differs as far as is known.
+    """Why rows of ``profile`` cannot be paired with the study that it names in ``beside``: all that differs as far as
+    is known.
 
     Settings are known at once, cases once notebook 01 has written their table.
     """
@@ -70,8 +75,10 @@ def why_not_beside(profile: Profile) -> list[str]:
         return [f"that study is not published yet: run {profile.beside}, then publish it"]
     study, given = published.read(profile.beside), profile.parameters
     known = {**given["training"], "folds": profile.folds, "preprocessing": given["preprocessing"]}
-    known["preprocessing"] = {name: known["preprocessing"].get(name) for name in study.info["settings"]["preprocessing"] or {}}
-    found = published.settings_apart(study, {name: known.get(name, value) for name, value in study.info["settings"].items()},
+    known["preprocessing"] = {name: known["preprocessing"].get(name) for name in study.info["settings"]["preprocessing"]
+                              or {}}
+    found = published.settings_apart(study, {name: known.get(name, value)
+                                             for name, value in study.info["settings"].items()},
                                      profile.apart_from)
     found += [f"{row.name} is a row there already; give it another name" for row in profile.experiments
               if row.name in [there["name"] for there in study.rows]]

@@ -22,7 +22,8 @@ from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE
 from kitsnb.drawing import alternative, canvas, heading, outline, section, three_views
 from kitsnb.files import write_atomic
 
-__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "heading", "legend_below", "outline",
+__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "heading", "legend_below",
+           "outline",
            "plain_log", "save", "section", "three_views", "use_style", "whole_numbers"]
 #: What a score, a class or a distance is called in text.
 NAMES = {
@@ -44,7 +45,9 @@ def use_style() -> None:
 
 
 def _picture(figure: Figure) -> tuple[str, dict[str, str]]:
-    """As IPython shows a figure, in 256 colours, a third of the bytes, with the text that nbconvert takes for ``alt``."""
+    """As IPython shows a figure, in 256 colours, a third of the bytes, with the text that nbconvert takes for
+    ``alt``.
+    """
     whole, small = io.BytesIO(print_figure(figure, fmt="png", bbox_inches="tight")), io.BytesIO()
     Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return b64encode(small.getvalue()).decode(), {"alt": alternative(figure)}

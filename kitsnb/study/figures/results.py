@@ -33,10 +33,11 @@ def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epo
 def training_panels(
     runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: str, simulated: bool
 ) -> Figure:
-    """Loss and soft Dice per class against the epoch, training dashed, validation solid: two runs a row, by their titles.
+    """Loss and soft Dice per class against the epoch, training dashed, validation solid: two runs a row, by their
+    titles.
 
-    ``runs`` holds ``history.csv`` and the epoch of the checkpoint that is evaluated (dotted), None for that of the lowest
-    validation loss; epochs without validation are bridged.
+    ``runs`` holds ``history.csv`` and the epoch of the checkpoint that is evaluated (dotted), None for that of the
+    lowest validation loss; epochs without validation are bridged.
     """
     rows, pairs = -(-len(runs) // 2), min(2, len(runs))
     figure, grid = canvas(title, (PAGE, 0.95 + 1.4 * rows), rows, 2 * pairs, simulated=simulated, squeeze=False)
@@ -48,8 +49,10 @@ def training_panels(
     for unused in places[len(runs):].ravel():
         unused.set_axis_off()
     handles = [Line2D([], [], color=COLOURS[name], label=NAMES[name]) for name in CLASSES]
-    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part) for part, dashes in DASHES.items()]
-    legend_below(figure, [*handles, Line2D([], [], color=GREY, linestyle=":", linewidth=0.9, label="epoch of the checkpoint")])
+    handles += [Line2D([], [], color="black", dashes=dashes or (None, None), label=part)
+                for part, dashes in DASHES.items()]
+    legend_below(figure, [*handles,
+                          Line2D([], [], color=GREY, linestyle=":", linewidth=0.9, label="epoch of the checkpoint")])
     return figure
 
 
@@ -74,7 +77,8 @@ def _curves(loss: Axes, dice: Axes, history: pd.DataFrame, best: int | None) -> 
 
 
 def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
-    """Kidney and tumour Dice of every case, sorted by tumour Dice, with the means as lines: a panel a loss, three a row.
+    """Kidney and tumour Dice of every case, sorted by tumour Dice, with the means as lines: a panel a loss, three a
+    row.
 
     ``scores`` by title, each indexed by case. Cases without a defined tumour score stand at the right, without a tumour
     dot, and are counted.
@@ -92,8 +96,10 @@ def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
             if np.isfinite(mean):
                 axes.axhline(mean, color=COLOURS[name], linewidth=0.9, linestyle="--", zorder=0)
             said.append(f"{mean:.3f}" + (f" ({undefined} undefined)" if undefined else ""))
-        axes.set_title(f"{textwrap.fill(title, 34, break_on_hyphens=False)}\nmeans {' and '.join(said)}", fontsize="small")
-        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3), xticks=[], xlabel=f"{len(ordered)} cases, by tumour Dice")
+        axes.set_title(f"{textwrap.fill(title, 34, break_on_hyphens=False)}\nmeans {' and '.join(said)}",
+                       fontsize="small")
+        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, len(ordered) - 0.3), xticks=[],
+                 xlabel=f"{len(ordered)} cases, by tumour Dice")
     for unused in list(grid.flat)[len(scores):]:
         unused.set_axis_off()
     for axes in grid[:, 0]:
@@ -104,10 +110,11 @@ def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
 
 
 def against(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], simulated: bool) -> Figure:
-    """Kidney and tumour Dice of every case under two losses, joined by a line that is coloured where ``first`` is higher.
+    """Kidney and tumour Dice of every case under two losses, joined by a line that is coloured where ``first`` is
+    higher.
 
-    Tables are indexed by case, ``names`` are titles in this order; cases are sorted by the second's score. Cases that are
-    undefined in either are left out, and counted.
+    Tables are indexed by case, ``names`` are titles in this order; cases are sorted by the second's score. Cases that
+    are undefined in either are left out, and counted.
     """
     title = textwrap.fill(f"{names[0]} against {names[1]}", 100, break_on_hyphens=False)
     figure, panels = canvas(title, (PAGE, 2.3), 1, 2, simulated=simulated, sharey=True)
@@ -122,11 +129,13 @@ def against(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], s
         rises, left_out = int((paired["first"] > paired.second).sum()), len(pairs) - len(paired)
         undefined = f", {left_out} undefined" if left_out else ""
         axes.set_title(f"{NAMES[column]}: higher in {rises} of {len(paired)} cases{undefined}", fontsize="medium")
-        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, max(len(paired), 1) - 0.3), xticks=[], xlabel=f"{len(paired)} cases, by {names[1]}")
+        axes.set(ylim=(-0.02, 1.02), xlim=(-0.7, max(len(paired), 1) - 0.3), xticks=[],
+                 xlabel=f"{len(paired)} cases, by {names[1]}")
     panels[0].set_ylabel("Dice")
     legend_below(figure, [Line2D([], [], color="black", markerfacecolor="white", label=names[1], **DOT),
                           Line2D([], [], color="black", label=names[0], **DOT),
-                          *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher") for column in ("kidney", "tumour")),
+                          *(Line2D([], [], color=COLOURS[column], label=f"{NAMES[column]}: higher")
+                            for column in ("kidney", "tumour")),
                           Line2D([], [], color=GREY, label="lower")])
     return figure
 

@@ -24,8 +24,8 @@ def rows_and_ranks(found: Mapping, simulated: bool, title: str, reference: str |
     """Each loss, best composite on top: mean Dice, its paired difference to the row ``reference``, and its ranks.
 
     Thick: 95 % interval over cases, thin: over cases and seeds. Hollow diamonds are the seed paper's values, on its own
-    data. Areas in the last panel are the shares of resampled studies in which a loss has that rank by the composite. With
-    one row, the means stand alone.
+    data. Areas in the last panel are the shares of resampled studies in which a loss has that rank by the composite.
+    With one row, the means stand alone.
     """
     rows = {row["experiment"]: row for row in found["table"]}
     order, many = ranked(found["table"]), len(rows) > 1
@@ -35,13 +35,15 @@ def rows_and_ranks(found: Mapping, simulated: bool, title: str, reference: str |
         if panel == "ranks":
             _ranks(axes, [found["ranks"]["composite"][name] for name in order])
         elif panel == "difference":
-            _intervals(axes, [_difference(found["pairs"]["tumour"], name, reference) for name in order], COLOURS["tumour"])
+            _intervals(axes, [_difference(found["pairs"]["tumour"], name, reference) for name in order],
+                       COLOURS["tumour"])
             axes.axvline(0, color=GREY, linewidth=0.7, zorder=0)
             axes.set(title=f"tumour, less that of\n{rows[reference]['title']}", xlabel="difference in Dice")
         else:
             _intervals(axes, [rows[name]["scores"][panel] for name in order], COLOURS[panel])
             paper = [rows[name]["paper"][panel] if rows[name]["paper"] else np.nan for name in order]
-            axes.plot(paper, range(len(order)), "D", color="black", markerfacecolor="none", markersize=4, markeredgewidth=0.8)
+            axes.plot(paper, range(len(order)), "D", color="black", markerfacecolor="none", markersize=4,
+                      markeredgewidth=0.8)
             axes.set(title=NAMES[panel], xlabel="Dice")
         axes.title.set_fontsize("medium")
     grid[0].set(ylim=(len(order) - 0.5, -0.5))
@@ -51,7 +53,8 @@ def rows_and_ranks(found: Mapping, simulated: bool, title: str, reference: str |
     if found["seeds"] > 1:
         handles.append(Line2D([], [], linewidth=0.9, label="95 % over cases and seeds", **dot))
     if any(row["paper"] for row in found["table"]):
-        handles.append(Line2D([], [], marker="D", linestyle="", markerfacecolor="none", label="seed paper, its own data", **dot))
+        handles.append(Line2D([], [], marker="D", linestyle="", markerfacecolor="none",
+                              label="seed paper, its own data", **dot))
     legend_below(figure, handles)
     return figure
 
@@ -67,18 +70,21 @@ def _difference(pairs: Sequence[Mapping], name: str, reference: str) -> Mapping:
 
 def _intervals(axes: Axes, found: Sequence[Mapping], colour: str) -> None:
     for place, one in enumerate(found):
-        axes.plot([one["low"], one["high"]], [place, place], color=colour, linewidth=3, alpha=0.5, solid_capstyle="butt")
+        axes.plot([one["low"], one["high"]], [place, place], color=colour, linewidth=3, alpha=0.5,
+                  solid_capstyle="butt")
         axes.plot([one["crossed_low"], one["crossed_high"]], [place, place], color=colour, linewidth=0.9)
         axes.plot(one["mean"], place, "o", color=colour, markersize=4)
 
 
 def _ranks(axes: Axes, shares: Sequence[Sequence[float]]) -> None:
     for place, row in enumerate(shares):
-        axes.scatter(np.arange(1, len(row) + 1), [place] * len(row), s=110 * np.asarray(row), color=COLOURS["composite"], linewidth=0)
+        axes.scatter(np.arange(1, len(row) + 1), [place] * len(row), s=110 * np.asarray(row),
+                     color=COLOURS["composite"], linewidth=0)
     axes.set(title="rank by composite", xlabel="rank", xlim=(0.4, len(shares) + 0.6), xticks=range(1, len(shares) + 1))
 
 
-def what_it_takes(found: Mapping, seed_paper: Mapping, simulated: bool, title: str, score: str = "tumour") -> Figure | None:
+def what_it_takes(found: Mapping, seed_paper: Mapping, simulated: bool, title: str,
+                  score: str = "tumour") -> Figure | None:
     """The smallest difference in ``score`` that a number of cases and seeds shows with power .8. Column width.
 
     Black: the seed paper's design; diamonds: the differences that it claims, hollow below what its design can show. One
@@ -101,7 +107,8 @@ def what_it_takes(found: Mapping, seed_paper: Mapping, simulated: bool, title: s
         axes.plot(design, difference, "D", color="black", markersize=4.5, markeredgewidth=0.8,
                   zorder=3, markerfacecolor="black" if difference >= found["needed"][score] else "white")
     axes.plot(design, found["needed"][score], "o", color=COLOURS[score], markersize=7, zorder=2)
-    handles += [Line2D([], [], marker="o", color=COLOURS[score], linestyle="", label=f"seed paper's design: {design} cases, 1 seed"),
+    handles += [Line2D([], [], marker="o", color=COLOURS[score], linestyle="",
+                       label=f"seed paper's design: {design} cases, 1 seed"),
                 Line2D([], [], marker="D", color="black", markerfacecolor="white", linestyle="", markersize=4.5,
                        label="its claims (hollow: too small to be shown)")]
     top = 1.15 * max(smallest_difference(components, cases[0], 1), *claimed)
