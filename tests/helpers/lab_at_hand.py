@@ -41,5 +41,9 @@ def run_all(page) -> dict:
 
 
 def shut_down(page) -> None:
-    """End the kernel of the notebook in front, which frees its memory."""
-    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    """End the kernel of the notebook in front, which frees its memory, and close it, so that no other test finds it."""
+    page.evaluate("""async () => {
+        const notebook = window.jupyterapp.shell.currentWidget;
+        await notebook.sessionContext.shutdown();
+        notebook.dispose();
+    }""")

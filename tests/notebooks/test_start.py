@@ -49,7 +49,7 @@ def test_its_links_open_notebooks_as_notebooks(browser, lab):
     """On a page of its own, which is left as it is, so that no dialog stands in the way of other tests."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(lab.address.replace("/lab?", f"/lab/tree/{START}?"))
-    page.wait_for_function(f"({STATE})().kernel === 'idle'", timeout=120_000)
+    page.wait_for_selector(".jp-NotebookPanel:visible .jp-MarkdownOutput", timeout=120_000)
     page.locator(".jp-NotebookPanel:visible a", has_text="02_preprocessing.py").first.click()
     page.wait_for_function(f"({STATE})().path === '02_preprocessing.py'", timeout=120_000)
     page.wait_for_function(f"({STATE})().kernel === 'idle'", timeout=120_000)
