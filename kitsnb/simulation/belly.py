@@ -32,7 +32,7 @@ def paint_belly(scene: Scene, tissue: Tissue, phase: Phase) -> None:
     """All organs of the abdomen but kidneys and the fat around them."""
     paint_small_bowel(scene, phase)
     paint_organs(scene, tissue, phase)
-    paint_vessels(scene, phase)
+    paint_vessels(scene, tissue, phase)
     paint_colon(scene)
 
 
@@ -134,7 +134,7 @@ def paint_organs(scene: Scene, tissue: Tissue, phase: Phase) -> None:
     paint_hollow(scene, stretches, phase.bowel, MEAL, ("stomach", "stomach"), 4.5, 3)
 
 
-def paint_vessels(scene: Scene, phase: Phase) -> None:
+def paint_vessels(scene: Scene, tissue: Tissue, phase: Phase) -> None:
     """Aorta, cava and what leaves them: iliac, renal, mesenteric, splenic and portal vessels, and the mesentery's."""
     rng, artery, vein, portal = scene.rng, phase.aorta, phase.cava, phase.portal
     for side in (-1, 1):  # the diaphragm's crura
@@ -160,6 +160,8 @@ def paint_vessels(scene: Scene, phase: Phase) -> None:
             ([(15, -12, rng.uniform(-4, 8)), (side * 28, -8 if side < 0 else -16, 2), gate], 4.5, vein, "vessel"),
             ([gate, (side * 38, -32, -60), (side * 34, -34, -110), (side * 26, -12, -190)], 2.2, phase.ureter, "calyx"),
         ]
+        if tissue.stents and rng.random() < tissue.stents:
+            trees.append((trees[-1][0], 1.3, 1500.0, "stone"))
     for points, radius, hu, name in trees:
         paint_tube(scene, points, radius, hu, name)
     if rng.random() < 0.3:  # plaques

@@ -31,10 +31,14 @@ SPACING = (3.22, 1.62, 1.62)
 POINT_SPREAD = ((1.3, 0.6, 0.6), (2.4, 1.2, 1.2))
 #: Noise: lowest and highest SD in HU, and its correlation (sigma in mm).
 NOISE, NOISE_MM = (6.0, 15.0), (1.6, 1.0, 1.0)
+#: How often there are streaks, and their SD in HU.
+STREAKED, STREAKS = 0.15, (4.0, 10.0)
+#: How often a kidney holds a stone, its radius in mm and its HU.
+STONES, STONE_MM, STONE_HU = 0.04, (2.0, 6.0), (300.0, 1200.0)
 #: Width in mm of a painted surface; the point spread softens it further.
 SOFTNESS = 0.5
 #: How far inside the label the organ's surface lies, in mm: annotators draw generously, hence the foreground's fat.
-INSET_MM = (0.0, 1.6)
+INSET_MM = (0.0, 0.8)
 #: Depth below the surface, in mm, where the sinus begins, so that only plump labels hold any.
 SINUS_MM = (11.0, 17.0)
 #: HU of bright calyces or vessels above the cortex's.
@@ -75,7 +79,8 @@ def simulate_imaging(
     for box in groups(labels[body], painted.axes[2], spacing):
         _paint_group(painted, box, labels[body][box], spacing, inset, phase)
     imaging, organs = np.full(labels.shape, -1000, np.int16), np.zeros(labels.shape, np.uint8)
-    imaging[body] = scan(painted, rng.uniform(*POINT_SPREAD) / spacing, NOISE_MM / spacing, NOISE)
+    streaks = STREAKS if rng.random() < STREAKED else None
+    imaging[body] = scan(painted, rng.uniform(*POINT_SPREAD) / spacing, NOISE_MM / spacing, NOISE, streaks)
     organs[body] = painted.organs
     turned = (reorient(part, upright, orientation_of(affine))[0] for part in (imaging, organs))
     return tuple(np.ascontiguousarray(part) for part in turned)
@@ -109,15 +114,22 @@ def _paint_group(
     beyond = signed_distance(tumour, spacing) if tumour.any() else np.full(labels.shape, REACH, np.float32)
     places = np.argwhere(labels == KIDNEY)
     for _ in range(rng.poisson(tissue.CYSTS) if len(places) else 0):
-        place = places[rng.integers(len(places))]
-        centre = np.array([axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True)])
-        ball = scene.distance(Ellipsoid(centre[::-1], np.full(3, rng.uniform(*tissue.CYST_MM))), box)
-        inside = np.maximum.reduce([ball, surface, 1 - beyond])  # in the kidney, out of the tumour
-        scene.paint(inside, tissue.FLUID, box, organ=NUMBER["cyst"])
+        inside = np.maximum.reduce([_ball(scene, box, places, tissue.CYST_MM), surface, 1 - beyond])
+        scene.paint(inside, tissue.FLUID, box, organ=NUMBER["cyst"])  # in the kidney, out of the tumour
+    if len(places) and rng.random() < STONES:
+        stone = np.maximum(_ball(scene, box, places, STONE_MM), surface + 3)
+        scene.paint(stone, rng.uniform(*STONE_HU), box, organ=NUMBER["stone"])
     if tumour.any():
         radius = (3 * tumour.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
         inside = np.maximum(beyond, surface)
         tissue.paint_tumour(scene, tissue.HYBRID, box, inside, radius, -float(inside.min()), phase)
+
+
+def _ball(scene: Scene, box: Box, places: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
+    """Distance to a ball at one of ``places`` (voxels of ``box``), its radius between the two of ``radii`` (mm)."""
+    place = places[scene.rng.integers(len(places))]
+    centre = np.array([axis[part][index] for axis, part, index in zip(scene.axes, box, place, strict=True)])
+    return scene.distance(Ellipsoid(centre[::-1], np.full(3, scene.rng.uniform(*radii))), box)
 
 
 def _check(labels: np.ndarray) -> None:

@@ -180,11 +180,19 @@ def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
 
 
-def scan(scene: Scene, point_spread: Sequence[float], grain: Sequence[float], noise: tuple[float, float]) -> np.ndarray:
+def scan(
+    scene: Scene, point_spread: Sequence[float], grain: Sequence[float], noise: tuple[float, float],
+    streaks: tuple[float, float] | None = None,
+) -> np.ndarray:
     """What a scanner sees of ``scene`` (int16): blurred by ``point_spread``, with noise correlated by ``grain``.
 
     Both are sigmas in voxels along (slice, row, column). The noise's SD is between the two of ``noise``, in HU.
+    ``streaks``: the same for streaks from side to side, as where arms and hips leave few photons (None: there are none).
     """
-    field = gaussian_filter(scene.rng.standard_normal(scene.shape, dtype=np.float32), grain)
-    scanned = gaussian_filter(scene.hu, point_spread) + field * (scene.rng.uniform(*noise) / field.std())
+    rng = scene.rng
+    scanned = gaussian_filter(scene.hu, point_spread)
+    fields = [(grain, noise)] + ([((0, 0.7, 15.0), streaks)] if streaks else [])
+    for sigma, ends in fields:
+        field = gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), sigma)
+        scanned += field * (rng.uniform(*ends) / field.std())
     return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
