@@ -89,9 +89,12 @@ class Profile(Content):
 
     @property
     def runs(self) -> list[tuple[Experiment, int, int | None]]:
-        """Every training run: experiment, seed and fold (None without folds)."""
+        """Every training run: experiment, seed and fold (None without folds), all rows of a seed before the next.
+
+        So a grid that is cut short has whole seeds.
+        """
         folds = [None] if self.folds is None else range(self.folds)
-        return [(experiment, seed, fold) for experiment in self.experiments for seed in self.seeds for fold in folds]
+        return [(experiment, seed, fold) for seed in self.seeds for experiment in self.experiments for fold in folds]
 
     @property
     def rows(self) -> list[dict]:
