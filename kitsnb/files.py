@@ -6,7 +6,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write ``content`` as ``path``, whole or not at all; text in UTF-8."""
     with replaced(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_between(path: Path, begin: str, end: str, parts: Sequence[str]) -> None:
+    """Replace what stands between the lines ``begin`` and ``end`` of a text by ``parts``, an empty line between them.
+
+    Raises ValueError where a line is missing.
+    """
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path}: the lines {begin!r} and {end!r} mark a place that is written; put them back")
+    write_atomic(path, "\n\n".join([before + begin, *parts, end + after]))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -38,13 +38,13 @@ import seaborn
 from IPython.display import Markdown, display
 from matplotlib import pyplot
 
-from kitsnb.files import ROOT, Build, resolve, write_json
+from kitsnb.files import ROOT, Build, resolve, write_between, write_json
 from kitsnb.study import figures
 from kitsnb.training.precision import machine
 
 sys.path.append(str(ROOT / "notebooks"))
 from peers import jobs, steps
-from peers.readme import table, table_of_steps, write_tables
+from peers.readme import BEGIN, END, table, table_of_steps
 
 # %matplotlib inline
 figures.use_style()
@@ -144,7 +144,8 @@ note = f"Medians of one thread's CPU time, {repeats} rounds, on {machine()}; {pa
 if by_runner:
     write_json(build.benchmarks, {"rows": rows, "steps": timed, "note": note})
 if by_runner and readme:
-    write_tables([table(rows), note, *([table_of_steps(timed)] if timed else [])], ROOT / "README.md")
+    parts = [table(rows), note, *([table_of_steps(timed)] if timed else [])]
+    write_between(ROOT / "README.md", BEGIN, END, parts)
 
 # %% [markdown]
 # ## What we saw

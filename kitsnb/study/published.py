@@ -19,6 +19,8 @@ from kitsnb.study.runs import Run, shared_settings
 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
 CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
+#: The study that the README is about, and the paper unless notebook 05 is told another.
+MAIN = "hybrid"
 #: Settings that say where, not what.
 PLACES = ("folder", "build")
 #: Bytes that a study may take in the repository.

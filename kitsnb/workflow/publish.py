@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from kitsnb.files import PUBLISHED, ROOT, read_json
-from kitsnb.study import published
+from kitsnb.study import front_page, published
 from kitsnb.study.runs import COSTS, all_scores, load_runs, trainings
 from kitsnb.study.tables import software
 from kitsnb.workflow.jobs import build_jobs
@@ -16,7 +16,7 @@ NEEDED = ("data_analysis", "preprocessing", "losses", "training")
 
 
 def publish(profile: Profile) -> Path:
-    """Write ``paper/published/<name>/`` from the runs of ``profile``.
+    """Write ``paper/published/<name>/`` from the runs of ``profile``; the main study's figure and finding go into README.
 
     Raises ValueError that names every job that is not up to date, and every file that differs from the commit.
     """
@@ -40,7 +40,10 @@ def publish(profile: Profile) -> Path:
         "trainings": [{key: run.info[key] for key in costs if run.info.get(key) is not None}
                       for run in trainings(runs)],
     }
-    return published.write(profile.name, all_scores(runs), published.cases_of(profile.build), info)
+    folder = published.write(profile.name, all_scores(runs), published.cases_of(profile.build), info)
+    if profile.name == published.MAIN:
+        front_page.write(published.read(profile.name))
+    return folder
 
 
 def unfinished(profile: Profile) -> list[str]:

@@ -1,7 +1,6 @@
-"""The tables of benchmarks in the README, rewritten from what was measured."""
+"""The tables of benchmarks in the README."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 BEGIN, END = "<!-- benchmarks: written by make bench -->", "<!-- end of benchmarks -->"
 
@@ -23,13 +22,3 @@ def table_of_steps(rows: Sequence[Mapping]) -> str:
     names = ("network", "precision", "layout")
     lines += [f"| {' | '.join(row[name] for name in names)} | {row['seconds']:.3g} | {row['floor']:.2g} |" for row in rows]
     return "\n".join(lines)
-
-
-def write_tables(tables: Sequence[str], path: Path) -> None:
-    """Replace what stands between the markers of ``path`` by ``tables``. ValueError where a marker is missing."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{path}: the lines {BEGIN!r} and {END!r} mark where the table goes; put them back")
-    path.write_text("\n\n".join([before + BEGIN, *tables, END + after]), encoding="utf-8")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from peers import jobs, measure, steps
-from peers.readme import BEGIN, END, table, table_of_steps, write_tables
+from peers.readme import BEGIN, END, table, table_of_steps
 
+from kitsnb.files import write_between
 from kitsnb.data.nifti import read_nifti
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training.settings import Training
@@ -133,7 +134,7 @@ def test_the_tables_go_between_the_markers(tmp_path, timed):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):
-        write_tables([table(ROWS), "One machine.", table_of_steps(timed)], readme)
+        write_between(readme, BEGIN, END, [table(ROWS), "One machine.", table_of_steps(timed)])
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert text.count("One machine.") == 1
@@ -141,4 +142,4 @@ def test_the_tables_go_between_the_markers(tmp_path, timed):
     assert text.count("| tiny | bf16-mixed | channels last |") == 1
     readme.write_text("no markers")
     with pytest.raises(ValueError, match="put them back"):
-        write_tables([], readme)
+        write_between(readme, BEGIN, END, [])

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from helpers.study_at_hand import ROWS, made_up_scores
 
-from kitsnb.study import published, statistics
+from kitsnb.files import ROOT
+from kitsnb.study import front_page, published, statistics
 from kitsnb.study.audit import load_seed_paper
 from kitsnb.study.findings import describe
 
@@ -88,3 +89,23 @@ def test_every_published_study_is_whole_and_small():
         study = published.read(name)
         assert published.describe(study, load_seed_paper())["runs"] == len(study.info["experiments"]) * study.scores.seed.nunique()
         assert sum(path.stat().st_size for path in (published.PUBLISHED / name).iterdir()) < published.LARGEST
+
+
+def test_the_readme_says_what_the_main_study_found(study, tmp_path, monkeypatch):
+    text = front_page.finding(published.describe(study, load_seed_paper()))
+    assert "Of 3 pairs of losses, " in text and "3 seeds" in text
+    monkeypatch.setattr(front_page, "ROOT", tmp_path)
+    monkeypatch.setattr(front_page, "PUBLISHED", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# kitsnb\n\n{front_page.BEGIN}\nyesterday\n{front_page.END}\n\nafter\n")
+    study.info.update(simulated=True)
+    front_page.write(study)
+    written = readme.read_text()
+    assert "yesterday" not in written and text in written and "](made_up/rows.svg)" in written and written.endswith("after\n")
+    assert "Simulated CT" in written and (tmp_path / "made_up" / "rows.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.skipif(published.MAIN not in published.names(), reason="the main study is not published")
+def test_the_readme_is_that_of_the_published_study():
+    found = published.describe(published.read(published.MAIN), load_seed_paper())
+    assert front_page.finding(found) in (ROOT / "README.md").read_text()
