@@ -81,7 +81,7 @@ output, accept = Build(build), Accept(label_map or {}, bool(accept_affine))
 # ## 1.1 The cases
 #
 # They are phantoms, whose anatomy is procedural; or hybrids, real label maps with a simulated CT painted around and
-# inside them, cropped to the kidneys' surroundings; or a folder of cases as it is.
+# inside them, in the whole field of view of their file; or a folder of cases as it is.
 
 # %%
 data, unpainted = output.cases(source, folder), {}

@@ -84,7 +84,7 @@ class Tissue:
 #: Source: trial. A small network learns these contrasts from 96 cases in a minute, but not without mistakes.
 PHANTOM = Tissue()
 #: Source: the foreground that nnU-Net measured on the real CT of KiTS19, 0.5 and 99.5 percentile -79 and 304 HU, mean
-#: 101, SD 76.9.
+#: 101, SD 76.9. Of all 210 label maps, with seed 0 at 3.22 x 1.62 x 1.62 mm, it came to -83, 311, 99 and 74.0.
 #: KiTS19 has no unenhanced CT; what one is given to predict may be, so that a share of the cases is.
 HYBRID = Tissue(
     cortex=log_normal(133, 0.41, 80, 295), cortex_texture=4, cortex_mm=uniform(5, 9), medulla=uniform(0.5, 0.95),
