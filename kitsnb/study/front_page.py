@@ -22,8 +22,8 @@ def finding(found: Mapping) -> str:
     basis = f"cases and {found['seeds']} seeds" if found["seeds"] > 1 else "cases, with one seed"
     first = f"Of {plural(len(pairs), 'pair')} of losses, {len(apart)} can be told apart over {basis}"
     if apart:
-        first += (f", the most of all {titles[apart[0]['first']]} above {titles[apart[0]['second']]} by "
-                  f"{interval(apart[0])} of composite Dice")
+        first += (f"; the largest difference of composite Dice is {interval(apart[0])}, of {titles[apart[0]['first']]} "
+                  f"over {titles[apart[0]['second']]}")
     rest = "The others stay open, which does not show that these losses are alike" if len(apart) < len(pairs) else ""
     if (needed := found["needed"]["tumour"]) is not None:
         takes = (f"with the seed paper's design of {design} cases and one seed, a difference in tumour Dice below "
