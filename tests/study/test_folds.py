@@ -75,7 +75,8 @@ def profile(folder: Path, **changes):
 def test_a_run_is_an_experiment_with_a_seed_and_a_fold(tmp_path):
     jobs = [job for job in build_jobs(profile(tmp_path, folds=3, seeds=[0, 4])) if job.stage == "training"]
     assert len(jobs) == len({job.output for job in jobs}) == len({job.run for job in jobs}) == len(SMOKE["experiments"]) * 2 * 3
-    job = jobs[4]
+    assert [job.parameters["seed"] for job in jobs] == [0] * (half := len(jobs) // 2) + [4] * half, "a seed after the other"
+    job = jobs[half + 1]
     assert (job.name, job.title, job.run.name) == ("training-dice-seed4-fold1", "training dice seed 4 fold 1", "dice-seed4-fold1")
     assert job.parameters["fold"] == 1 and job.parameters["folds"] == 3
     results_job = next(job for job in build_jobs(profile(tmp_path, folds=3)) if job.stage == "results")
