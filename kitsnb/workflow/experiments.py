@@ -51,6 +51,13 @@ def with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
     return experiment.model_copy(update={"parameters": own | experiment.parameters})
 
 
+def shared_problems(parameters: dict) -> list[str]:
+    """Names in ``loss_parameters`` that no loss of the library has; that a profile's own rows have none is no fault."""
+    taken = sorted({name for loss in LOSSES.values() for name in inspect.signature(loss).parameters})
+    return [f"loss_parameters: no loss of the library has a parameter {name!r}; {nearest(name, taken)}"
+            for name in parameters if name not in taken]
+
+
 def name_problems(experiments: list[Experiment], parameters: dict) -> list[str]:
     """Parameters that name a loss or a row of Table 1, the profile's or the seed paper's, which is not there."""
     rows = [experiment.name for experiment in experiments]

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, create_model, field_validator
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
-from kitsnb.workflow.experiments import Experiment, Title, loss_problems, name_problems, with_parameters
+from kitsnb.workflow.experiments import Experiment, Title, loss_problems, name_problems, shared_problems, with_parameters
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
@@ -144,9 +144,7 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     parameters = _parameters(checked, cells, found)
     found += [problem for experiment in experiments for problem in loss_problems(experiment)]
     found += name_problems(experiments, parameters)
-    taken = {name for experiment in experiments for name in experiment.parameters}
-    found += [f"loss_parameters: no loss of an experiment has a parameter {name!r}"
-              for name in checked.loss_parameters if name not in taken]
+    found += shared_problems(checked.loss_parameters)
     if "training" in checked.stages and not content.get("experiments"):
         found.append("experiments: the stage training needs at least one")
     if found:

@@ -193,8 +193,14 @@ def test_loss_parameters_reach_every_loss_of_the_library_that_has_them(tmp_path)
             {"name": "c", "loss": "focal"}, {"name": "d", "loss": "OWN:whole"}]
     path = written(tmp_path, {"loss_parameters": {"batch": True}, "experiments": rows})
     assert [row.parameters for row in load(path).experiments] == [{"batch": True}, {"batch": False}, {}, {}]
-    with pytest.raises(ProfileError, match="no loss of an experiment has a parameter 'bach'"):
+    with pytest.raises(ProfileError, match="no loss of the library has a parameter 'bach'.*'batch'"):
         load(written(tmp_path, {"loss_parameters": {"bach": True}}))
+
+
+def test_own_losses_alone_may_inherit_parameters_of_those_of_the_library(tmp_path):
+    for loss in ("OWN:whole", "focal"):
+        (row,) = load(written(tmp_path, {"loss_parameters": {"batch": True}, "experiments": [{"name": "a", "loss": loss}]})).experiments
+        assert row.parameters == {}
 
 
 def test_overrides_are_typed_and_reach_within():
