@@ -14,7 +14,14 @@ from pydantic import Field, ValidationError, create_model, field_validator
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
-from kitsnb.workflow.experiments import Experiment, Title, loss_problems, name_problems, shared_problems, with_parameters
+from kitsnb.workflow.experiments import (
+    Experiment,
+    Title,
+    loss_problems,
+    name_problems,
+    shared_problems,
+    with_parameters,
+)
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 

@@ -16,7 +16,7 @@ NEEDED = ("data_analysis", "preprocessing", "losses", "training")
 
 
 def publish(profile: Profile) -> Path:
-    """Write ``paper/published/<name>/`` from the runs of ``profile``; the main study's figure and finding go into README.
+    """Write ``paper/published/<name>/`` from the runs of ``profile``; of the main study, the README's first screen, too.
 
     Raises ValueError that names every job that is not up to date, and every file that differs from the commit.
     """
