@@ -187,7 +187,7 @@ def scan(
     """What a scanner sees of ``scene`` (int16): blurred by ``point_spread``, with noise correlated by ``grain``.
 
     Both are sigmas in voxels along (slice, row, column). The noise's SD is between the two of ``noise``, in HU.
-    ``streaks``: the same for streaks from side to side, as where arms and hips leave few photons (None: there are none).
+    ``streaks``: the same for streaks from side to side, as where arms and hips leave few photons (None: no streaks).
     """
     rng = scene.rng
     scanned = gaussian_filter(scene.hu, point_spread)

@@ -16,7 +16,7 @@ NEEDED = ("data_analysis", "preprocessing", "losses", "training")
 
 
 def publish(profile: Profile) -> Path:
-    """Write ``paper/published/<name>/`` from the runs of ``profile``; of the main study, the README's first screen, too.
+    """Write ``paper/published/<name>/`` from the runs of ``profile``; for the main study, the README's first screen.
 
     Raises ValueError that names every job that is not up to date, and every file that differs from the commit.
     """
