@@ -10,8 +10,8 @@ from helpers.canvas_at_hand import settled
 from helpers.smoke_at_hand import CONTENT
 
 from kitsnb.files import Build
-from kitsnb.viewing.site import write_site
 from kitsnb.study import published
+from kitsnb.viewing.site import write_site
 
 PAGES = ["", "viewer/index.html", "notebooks/01_data_analysis.html", "notebooks/03_losses.html",
          "notebooks/05_results.html"]
