@@ -160,7 +160,7 @@ def paint_vessels(scene: Scene, tissue: Tissue, phase: Phase) -> None:
             ([(15, -12, rng.uniform(-4, 8)), (side * 28, -8 if side < 0 else -16, 2), gate], 4.5, vein, "vessel"),
             ([gate, (side * 38, -32, -60), (side * 34, -34, -110), (side * 26, -12, -190)], 2.2, phase.ureter, "calyx"),
         ]
-        if tissue.stents and rng.random() < tissue.stents:
+        if tissue.stents and rng.random() < tissue.stents:  # nothing is drawn for phantoms, which stay as they were
             trees.append((trees[-1][0], 1.3, 1500.0, "stone"))
     for points, radius, hu, name in trees:
         paint_tube(scene, points, radius, hu, name)

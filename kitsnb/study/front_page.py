@@ -32,11 +32,11 @@ def finding(found: Mapping) -> str:
     return f"{first}. {rest}." if rest else f"{first}."
 
 
-def write(study: published.Published, name: str = "rows.svg") -> None:
+def write(study: published.Published) -> None:
     """Draw the central figure into the study's folder, and put it with ``finding`` into the README."""
     found = published.describe(study, load_seed_paper())
     figure = rows_and_ranks(found, found["simulated"], f"Published study “{study.name}”", "log_cosh_dice")
-    path = PUBLISHED / study.name / name
+    path = PUBLISHED / study.name / "rows.svg"
     save(figure, path)
     data = "Simulated CT around real KiTS19 label maps" if found["simulated"] else "KiTS19 CT"
     size = f"{plural(found['runs'], 'run')} of {len(found['table'])} losses, {plural(found['cases'], 'held-out case')}"

@@ -8,8 +8,8 @@ import torch
 from peers import jobs, measure, steps
 from peers.readme import BEGIN, END, table, table_of_steps
 
-from kitsnb.files import write_between
 from kitsnb.data.nifti import read_nifti
+from kitsnb.files import write_between
 from kitsnb.simulation.phantom import write_dataset
 from kitsnb.training.settings import Training
 

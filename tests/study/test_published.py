@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 from helpers.study_at_hand import ROWS, made_up_scores
 
-from kitsnb.files import ROOT
+from kitsnb.files import NOTEBOOKS, ROOT
 from kitsnb.study import front_page, published, statistics
 from kitsnb.study.audit import load_seed_paper
 from kitsnb.study.findings import describe
+from kitsnb.workflow.parameters import read_parameters
 
 SETTINGS = {"learning_rate": 0.01, "network": {"depth": 3, "normalization": "batch"}, "folder": "/there", "preprocessing": {"spacing": [3, 2, 2]}}
 HYPOTHESIS = {"kind": "tumour", "experiment": "weighted_dice", "reference": "dice", "score": "tumour", "expected": "higher",
@@ -108,4 +109,7 @@ def test_the_readme_says_what_the_main_study_found(study, tmp_path, monkeypatch)
 @pytest.mark.skipif(published.MAIN not in published.names(), reason="the main study is not published")
 def test_the_readme_is_that_of_the_published_study():
     found = published.describe(published.read(published.MAIN), load_seed_paper())
-    assert front_page.finding(found) in (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert front_page.finding(found) in readme and f"](paper/published/{published.MAIN}/rows.svg)" in readme
+    assert (published.PUBLISHED / published.MAIN / "rows.svg").is_file()
+    assert read_parameters(NOTEBOOKS / "05_results.py")["study"].default == published.MAIN, "the paper is about the same"
