@@ -213,12 +213,14 @@ def test_a_paper_of_one_row_compares_nothing(tmp_path, results):
 def test_a_published_study_is_what_the_paper_is_about_and_the_build_stands_apart(tmp_path, results):
     other = made_up_results(ROWS[:3], seeds=2)["here"]
     results |= {"main": "hybrid", "published": {"hybrid": other | {
-        "simulated": True, "commit": "0123456789abcdef", "seconds": 7200.0, "title": "Hybrid"}}}
+        "simulated": True, "commit": "0123456789abcdef", "seconds": 7200.0, "title": "Hybrid", "training_cases": 160,
+        "deviations": [{"setting": "grid", "paper": "fine", "here": "coarse indeed", "why": "CPU time"}]}}}
     text = paper(tmp_path / "both", results)
     assert "Three losses for kidney tumour segmentation" in text and "from commit 01234567" in text
     assert re.search(r"6 What this build measured The profile “madeup” trained 7 runs", text)
     assert text.count("Each loss, highest composite on top") == 2 and text.count("mean ± standard deviation over cases") == 2
     assert "published study “hybrid”" in text and "Simulated CT, profile “madeup”" in text
+    assert "trained on 160 cases each" in text and "coarse indeed" in text, "the study's own settings, not the build's alone"
 
 
 def test_rows_that_were_not_made_alike_are_said(tmp_path, made, results):
