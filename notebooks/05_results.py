@@ -312,7 +312,7 @@ display(pd.DataFrame({
 if far > 30:
     display(Markdown(
         f"A mean tumour HD95 of {number(far, 0)} mm does not mean borders that are so far off: the farthest 5 % of the "
-        "surface set it, so one false piece of tumour far away, such as in the other kidney, is enough."
+        "surface set it, so one false piece far away, in the other kidney or in another organ, is enough."
     ))
 
 # %% [markdown]
