@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kitsnb.simulation.organs import HU_RANGES
+from kitsnb.simulation.organs import HU_RANGES, ORGANS
 from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume
 
@@ -204,7 +204,7 @@ def draw_anew(
     Borders between organs are softened over a voxel, as a scanner does.
     """
     mean, sd, low, high = scale
-    drawn, inside = torch.full((max(HU_RANGES) + 1,), math.nan), organs.long()
+    drawn, inside = torch.full((len(ORGANS),), math.nan), organs.long()
     for organ, ends in HU_RANGES.items():
         drawn[organ] = min(max(_uniform(*ends, random), low), high)
     zeros = torch.zeros(len(drawn), device=imaging.device)

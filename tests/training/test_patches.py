@@ -21,7 +21,7 @@ from kitsnb.training.patches import (
 )
 from kitsnb.data.cases import Case
 from kitsnb.preprocessing.arrays import write_array
-from kitsnb.simulation.organs import HU_RANGES
+from kitsnb.simulation.organs import HU_RANGES, ORGANS
 from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume, load_volumes
 
@@ -187,6 +187,13 @@ def test_hu_of_each_organ_are_drawn_anew_and_texture_stays():
         assert low - 5 <= min(values) and max(values) <= high + 5 and max(values) - min(values) > 0.7 * (high - low)
     inside = draw_anew(imaging, organs, SCALE, torch.Generator().manual_seed(1))[:, 12:] - imaging[:, 12:]
     assert float(inside.std()) < 0.02 * float(imaging.std())  # shifted as one
+
+
+@pytest.mark.parametrize("organ", sorted(ORGANS.keys() - HU_RANGES.keys()))
+def test_what_has_no_range_stays_as_it_is(organ):
+    imaging, organs = organs_of()
+    anew = draw_anew(imaging, torch.full_like(organs, organ), SCALE, torch.Generator().manual_seed(0))
+    assert torch.allclose(anew, imaging, atol=1e-6)
 
 
 def test_without_randomise_patches_are_those_of_before():
