@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from kitsnb.simulation.organs import NUMBER
@@ -162,9 +162,19 @@ def rotation(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     return Rotation.from_euler("xyz", (x, y, z)).as_matrix()
 
 
+def hypot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Numpy's, which guards against overflow, takes four times as long."""
+    return np.sqrt(a * a + b * b)
+
+
+def modulo(values: np.ndarray, period: float) -> np.ndarray:
+    """``values`` modulo ``period``; numpy's ``%`` takes ten times as long."""
+    return values - period * np.floor(values / period)
+
+
 def column(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
     """Distance to an elliptical column along z."""
-    return (np.hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
+    return (hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
 
 
 def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
@@ -175,8 +185,10 @@ def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """
     padded = np.pad(mask, 2, mode="edge")
     half = 0.5 * min(spacing)
-    inside, outside = (distance_transform_edt(part, spacing).astype(np.float32) for part in (padded, ~padded))
-    distance = np.where(padded, half - inside, outside - half)
+    distance = distance_transform_edt(~padded, spacing).astype(np.float32) - half
+    box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in find_objects(padded.view(np.uint8))[0])
+    inside = padded[box]  # what lies inside is nowhere farther from the surface than the box is wide
+    distance[box][inside] = half - distance_transform_edt(inside, spacing)[inside]
     return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
 
 

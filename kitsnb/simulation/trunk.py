@@ -7,7 +7,7 @@ lumbar vertebra with its disc 30-38, 48 across (Gilad and Nissan 1986); HU of bo
 import numpy as np
 
 from kitsnb.simulation.organs import NUMBER
-from kitsnb.simulation.scene import Ellipsoid, Scene, column, paint_tube
+from kitsnb.simulation.scene import Ellipsoid, Scene, column, hypot, modulo, paint_tube
 
 #: HU (mean, SD from case to case) of fat, muscle, cortical bone and marrow.
 FAT, MUSCLE, BONE, MARROW = (-104, 6), (56, 6), (330, 60), (190, 45)
@@ -43,7 +43,7 @@ def paint_wall(scene: Scene) -> None:
     outside[back] += 12 * np.exp(-((x[back] / 18) ** 2))  # the furrow over the spine
     if rng.random() < TABLE:
         low = scene.between((-1e4, -1e4, -1e4), (1e4, 20, 1e4))
-        table = np.abs(np.hypot(x[low] / 1.6, y[low] - 300 + depth + rng.uniform(0, 14)) - 300) - 2.5
+        table = np.abs(hypot(x[low] / 1.6, y[low] - 300 + depth + rng.uniform(0, 14)) - 300) - 2.5
         scene.paint(table, rng.uniform(-500, 0), low, organ=NUMBER["table"])
     if rng.random() < ARMS:
         for side in (-1, 1):
@@ -71,7 +71,7 @@ def paint_ribs(scene: Scene, ring: np.ndarray, wall: float) -> None:
     rise = z + 45 * angle - rng.uniform(0, 30)
     low = 8 - 25 * np.sin(angle) + 110 * np.clip((angle - 1.6) / 1.2, 0, 1) - z
     rib = np.full(scene.shape, 10, np.float32)
-    rib[ring] = np.maximum(np.hypot(scene.cavity[ring] + wall / 2 - 1, (rise % 32) - 16) - 5, low)
+    rib[ring] = np.maximum(hypot(scene.cavity[ring] + wall / 2 - 1, modulo(rise, 32) - 16) - 5, low)
     scene.paint(rib, rng.normal(*BONE), organ=NUMBER["bone"])
     scene.paint(rib + 2.5, rng.normal(*MARROW), organ=NUMBER["marrow"])
 
@@ -88,11 +88,11 @@ def paint_spine(scene: Scene) -> None:
             belly = np.maximum(column(x, y, side * cx, cy, rx, ry), scene.cavity[box] - 22)
             scene.paint(belly + septa, grain, box, organ=NUMBER["muscle"])
         thick, away = 11 + 0.085 * np.clip(60 - z, 0, 190), 33 + 0.14 * np.clip(-30 - z, 0, 140)  # grows downwards, and
-        psoas = np.hypot((x - side * away) * 1.15, y + 40 - 0.1 * np.clip(-60 - z, 0, 200)) - thick  # leaves the spine
+        psoas = hypot((x - side * away) * 1.15, y + 40 - 0.1 * np.clip(-60 - z, 0, 200)) - thick  # leaves the spine
         scene.paint(psoas + 0.5 * septa, grain, box, organ=NUMBER["muscle"])
     scene.spine = np.full(scene.shape, 400.0, np.float32)
     period = rng.uniform(30, 38)
-    level = (z + rng.uniform(0, period)) % period - period / 2
+    level = modulo(z + rng.uniform(0, period), period) - period / 2
     waist = 2.5 * np.cos(2 * np.pi * level / period)  # a vertebra is narrow at half its height
     scene.spine[box] = spine = np.maximum(column(x, y, 0, -44, 24, 18) + 2 + waist, -58 - y)
     scene.paint(spine, rng.normal(*BONE), box, organ=NUMBER["bone"])
@@ -101,9 +101,9 @@ def paint_spine(scene: Scene) -> None:
     scene.paint(spine + 2.5, np.where(disc, 85.0, marrow), box, organ=NUMBER["marrow"])
     bone = rng.normal(*BONE)
     arch = np.maximum(column(x, y, 0, -69, 17, 14), np.abs(level) - period * 0.36)
-    transverse = np.maximum(np.hypot(level * 0.8, y + 62 + 0.08 * np.abs(x)) - 4, np.abs(x) - rng.uniform(36, 46))
-    facet = np.hypot(np.hypot(np.abs(x) - 17, y + 74), 0.5 * (np.abs(level) - period / 2)) - 7
-    spinous = np.maximum(np.hypot(x, level * 0.35) - 4, np.abs(y + 86) - 17)
+    transverse = np.maximum(hypot(level * 0.8, y + 62 + 0.08 * np.abs(x)) - 4, np.abs(x) - rng.uniform(36, 46))
+    facet = hypot(hypot(np.abs(x) - 17, y + 74), 0.5 * (np.abs(level) - period / 2)) - 7
+    spinous = np.maximum(hypot(x, level * 0.35) - 4, np.abs(y + 86) - 17)
     scene.paint(np.minimum.reduce([arch, transverse, spinous, facet]), bone, box, organ=NUMBER["bone"])
     scene.paint(column(x, y, 0, -69, 9.5, 8), 28.0, box, organ=NUMBER["muscle"])
 
@@ -115,7 +115,7 @@ def paint_pelvis(scene: Scene) -> None:
     if any(part.start >= part.stop for part in box):
         return
     x, y, z = scene.x[box], scene.y[box], scene.z[box]
-    ring = np.hypot(x / 1.15, y + 20) - (98 - 0.25 * np.clip(brim - z, 0, 130))
+    ring = hypot(x / 1.15, y + 20) - (98 - 0.25 * np.clip(brim - z, 0, 130))
     low = z - brim - 25 + 0.004 * (y - 20) ** 2
     grain = scene.muscle + 8 * scene.fine[box] - 40 * np.maximum(0, shuffled(scene, box) - 1)
     scene.paint(np.maximum.reduce([scene.cavity[box] - 6, low + 12, -ring - 16]), grain, box, organ=NUMBER["muscle"])
@@ -140,7 +140,7 @@ def paint_chest(scene: Scene, blood: float) -> None:
     top = rng.uniform(85, 120)
     dome = top + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2) - ((y - 12) / 75) ** 2)
     dome += 35 * np.clip((y + 15) / 60, -1.3, 0)
-    lungs = np.maximum.reduce([scene.cavity[box] + 1, dome - z, 24 - np.hypot(x, (y + 25) / 1.8)])
+    lungs = np.maximum.reduce([scene.cavity[box] + 1, dome - z, 24 - hypot(x, (y + 25) / 1.8)])
     scene.paint(np.maximum(lungs - 4, scene.cavity[box]), scene.muscle, box, organ=NUMBER["muscle"])
     vessels = 700 * np.clip(shuffled(scene, box) - 1.6, 0, 1)
     scene.paint(lungs, rng.uniform(-880, -780) + vessels, box, organ=NUMBER["lung"])
