@@ -1,6 +1,8 @@
 """One training step and one validation step: network, loss and optimizer as a Lightning module."""
 
 import math
+import time
+from collections.abc import Callable, Sequence
 
 import pytorch_lightning as pl
 import torch
@@ -105,6 +107,36 @@ class SegmentationModule(pl.LightningModule):
             return min(1.0, (step + 1) / max(1, s.warm_up)) * max(0.0, 1 - step / total) ** 0.9
 
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, poly), "interval": "step"}}
+
+
+class TimedStep:
+    """A step of training outside of a run, to be timed: network, loss, gradients and Adam, on random patches."""
+
+    def __init__(self, settings: Training, device: str, precision: str, layout: torch.memory_format | None = None):
+        self.module = SegmentationModule(settings, None, [], Ranks())
+        self.module.layout = layout or self.module.layout
+        self.module.to(device).network.to(memory_format=self.module.layout)
+        self.optimizer = self.module.configure_optimizers()["optimizer"]
+        self.dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
+
+    def seconds(self, sides: Sequence[int], clock: Callable[[], float] = time.perf_counter) -> float:
+        """How long a step takes by ``clock``, on a batch of patches of ``sides``."""
+        device, shape = self.module.device, (self.module.settings.batch_size, *sides)
+        labels = torch.randint(0, 3, shape, dtype=torch.uint8, device=device)
+        imaging, began = torch.randn(shape, device=device)[:, None], self._now(clock)
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype is not None), trust_labels():
+            loss, _ = self.module.step(imaging, labels)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self._now(clock) - began
+
+    def _now(self, clock: Callable[[], float]) -> float:
+        if self.module.device.type == "cuda":
+            torch.cuda.synchronize(self.module.device)
+        return clock()
 
 
 def pool_over_ranks(loss: nn.Module, ranks: Ranks) -> None:

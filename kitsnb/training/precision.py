@@ -4,19 +4,17 @@ No list of processors: bfloat16 is 2.6 times faster than float32 on a CPU with A
 alone.
 """
 
+import math
 import os
 import platform
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
 
 from kitsnb.files import read_json, write_json
 from kitsnb.training.settings import Training
-from kitsnb.unet import UNet3D
 
 #: bfloat16 is taken where it needs less than this share of float32's time: in doubt, float32.
 CLEARLY_FASTER = 0.95
@@ -72,33 +70,24 @@ def machine() -> str:
 
 
 def try_out(settings: Training) -> dict[str, float]:
-    """Processor seconds of a step forward and backward, the best of some, by turns; about ``SECONDS`` in all."""
+    """Processor seconds of a step, the best of some, by turns; about ``SECONDS`` in all."""
+    from kitsnb.training.module import TimedStep  # Lightning takes seconds to import
+
+    # Narrower where it is wide: bfloat16 can take minutes where the processor does not have it.
+    own, sides = settings.network, list(settings.patch_size)
+    own = own.changed(base_filters=min(own.base_filters, WIDTH), depth=min(own.depth, DEPTH))
+    least = 2**own.depth
+    while math.prod(sides) > VOXELS and max(sides) >= 2 * least:
+        longest = sides.index(max(sides))
+        sides[longest] = max(least, sides[longest] // 2 // least * least)
+    batch = min(settings.batch_size, 2)  # one patch takes another way through oneDNN than two
+    tried, clock = Training(network=own, batch_size=batch), time.process_time  # other processes do not count
     with torch.random.fork_rng(devices=[]):
-        # Narrower where it is wide: bfloat16 can take minutes where the processor does not have it.
-        own = settings.network
-        own = own.changed(base_filters=min(own.base_filters, WIDTH), depth=min(own.depth, DEPTH))
-        network = UNet3D(**own.model_dump()).to(memory_format=torch.channels_last_3d)
-        sides, least = list(settings.patch_size), 2**own.depth
-        while sides[0] * sides[1] * sides[2] > VOXELS and max(sides) >= 2 * least:
-            longest = sides.index(max(sides))
-            sides[longest] = max(least, sides[longest] // 2 // least * least)
-        batch = min(settings.batch_size, 2)  # one patch takes another way through oneDNN than two
-        small, patch = (torch.randn(batch, 1, *size).to(memory_format=torch.channels_last_3d)
-                        for size in ([2 * least] * 3, sides))
-    times: dict[str, list[float]] = {"32-true": [], "bf16-mixed": []}
-    warm = {name: [_seconds(network, small, name) for _ in range(2)][-1] for name in times}
-    if warm["bf16-mixed"] > 3 * warm["32-true"]:  # plain already, and a whole patch might take a minute
-        return warm
-    ends = time.perf_counter() + SECONDS
-    while len(times["bf16-mixed"]) < 2 or time.perf_counter() < ends:
-        for name, found in times.items():
-            found.append(_seconds(network, patch, name))
-    return {name: min(found[1:]) for name, found in times.items()}
-
-
-def _seconds(network: nn.Module, patch: Tensor, precision: str) -> float:
-    began = time.process_time()  # of all threads: other processes on the machine do not count
-    with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-mixed" else nullcontext():
-        logits = network(patch)
-    logits.float().square().mean().backward()
-    return time.process_time() - began
+        steps = {name: TimedStep(tried, "cpu", name) for name in ("32-true", "bf16-mixed")}
+        warm = {name: [step.seconds([2 * least] * 3, clock) for _ in range(2)][-1] for name, step in steps.items()}
+        if warm["bf16-mixed"] > 3 * warm["32-true"]:  # plain already, and a whole patch might take a minute
+            return warm
+        times, ends = [], time.perf_counter() + SECONDS
+        while len(times) < 2 or time.perf_counter() < ends:
+            times.append([step.seconds(sides, clock) for step in steps.values()])
+    return dict(zip(steps, map(min, zip(*times[1:]))))

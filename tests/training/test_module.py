@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kitsnb.files import ROOT
 from kitsnb.training.devices import Ranks
 from kitsnb.training.history import PooledScores
-from kitsnb.training.module import SegmentationModule
+from kitsnb.training.module import SegmentationModule, TimedStep
 from kitsnb.training.settings import Training
 
 TINY = Training(network={"base_filters": 2, "depth": 1, "normalization": "instance"}, patch_size=(8, 8, 8), batch_size=2)
@@ -66,6 +66,16 @@ def test_no_step_waits_for_the_device(loss, parameters):
             with torch.no_grad():
                 module.validation_step(0, 0)
     assert calls.waiting == [] and Calls.counts_what_waits()
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("layout", [None, torch.contiguous_format])
+def test_a_step_outside_of_a_run_is_timed_and_changes_the_weights(precision, layout):
+    step, ticks = TimedStep(TINY, "cpu", precision, layout), iter([2.0, 5.0])
+    before = [p.clone() for p in step.module.parameters()]
+    assert step.seconds(TINY.patch_size, lambda: next(ticks)) == 3.0
+    changed = [bool((a != b).any()) for a, b in zip(before, step.module.parameters())]
+    assert any(changed) and all(p.isfinite().all() and p.dtype == torch.float32 for p in step.module.parameters())
 
 
 RANK = """
