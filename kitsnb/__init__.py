@@ -17,9 +17,7 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str):
-    """The losses, the network and the score are imported when they are asked for: commands that compute nothing stay
-    fast.
-    """
+    """Losses, network and score are imported when they are asked for: commands that compute nothing stay fast."""
     if name not in _HOME:
         raise AttributeError(f"module 'kitsnb' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -54,11 +54,9 @@ def load(name: str) -> Callable:
 
 
 def _execute(path: Path) -> ModuleType:
-    """A reader's file as a module: run anew each time, for it is edited between two cells of a notebook; else as Python
-    would.
+    """A reader's file as a module, run anew each time, for it is edited between two cells of a notebook.
 
-    It is found in ``sys.modules`` (dataclasses, pickle), and imports files beside it, as ``import other`` or ``from
-    .other``.
+    It is found in ``sys.modules`` (dataclasses, pickle), and imports files beside it (``import``, ``from .``).
     """
     folder = str(path.parent.resolve())
     package = ModuleType("own_loss_" + hashlib.sha256(folder.encode()).hexdigest()[:8])

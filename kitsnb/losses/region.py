@@ -21,11 +21,10 @@ from kitsnb.losses.statistics import (
 
 @settings
 class RegionLoss(Loss):
-    """A loss over region statistics, per sample or (``batch=True``) of the batch as one; ``smooth`` keeps fractions
-    defined.
+    """A loss over region statistics, per sample or (``batch=True``) of the batch as one.
 
-    It can be differentiated twice, and by ``torch.func.grad``, which then takes more memory. ``smooth=0`` makes 0/0
-    one.
+    ``smooth`` keeps fractions defined; with 0, 0/0 is one. The loss can be differentiated twice, and by
+    ``torch.func.grad``, which then takes more memory.
     """
 
     batch: bool = False
@@ -92,8 +91,7 @@ class GeneralizedDiceLoss(RegionLoss):
 
 @settings
 class TwoTermDiceLoss(RegionLoss):
-    """Eq. 8 as printed: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s); two classes
-    only.
+    """Eq. 8, for two classes: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s).
 
     Without ``smooth`` this is the two-class ``DiceLoss``. With it, a fraction is 1 rather than 1/2 where a class is
     absent from target and prediction, so that the loss falls to -1/2: ``DiceLoss`` has the smoothing that is meant.
@@ -108,9 +106,7 @@ class TwoTermDiceLoss(RegionLoss):
 
 @settings
 class TverskyLoss(RegionLoss):
-    """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha`` on false negatives, ``beta`` on false
-    positives.
-    """
+    """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha``, ``beta``: ``tversky_index``."""
 
     alpha: float = 0.7
     beta: float = 0.3

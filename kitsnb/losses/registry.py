@@ -40,8 +40,7 @@ LOSSES |= {LOG_COSH + name: _log_cosh_of(loss) for name, loss in LOSSES.items()}
 
 
 def build_loss(name: str, **parameters) -> nn.Module:
-    """The loss called ``name`` in ``LOSSES``, or ``"file.py:name"`` of a reader's file (path from the repository's
-    root).
+    """The loss called ``name`` in ``LOSSES``, or ``"file.py:name"`` of a reader's file, from the repository's root.
 
     In a file, ``name`` is a function of (logits, target, **parameters), a module or ``partial`` that is called like
     one, or a class that ``parameters`` make one of. Raises ``ValueError`` for an unknown name or parameter, naming the

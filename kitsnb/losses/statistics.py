@@ -1,5 +1,4 @@
-"""What losses are made of: settings, checked input, region statistics, the indices over them, and what is written only
-once.
+"""What losses are made of: settings, checked input, region statistics, and the indices over them.
 
 Softmax and sums are taken in float32 at least (float64 stays): an 80^3 patch has 512,000 voxels, more than float16
 counts.
@@ -28,9 +27,7 @@ _trusted = ContextVar("labels are trusted", default=False)
 
 @settings
 class Loss(nn.Module):
-    """``ValueError`` for a setting that is none of its ``Literal``, a number that is negative or not finite, bad
-    weights.
-    """
+    """``ValueError`` for a setting that is none of its ``Literal``, a negative or infinite number, bad weights."""
 
     def __post_init__(self):
         super().__init__()
@@ -62,9 +59,7 @@ class RegionStatistics(NamedTuple):
 
 @contextmanager
 def trust_labels() -> Iterator[None]:
-    """Inside, losses do not look whether a target lies in its range, for which a GPU would have to wait: who enters,
-    has.
-    """
+    """Inside, losses trust that targets lie in their range, since a GPU would have to wait for a look at them."""
     token = _trusted.set(True)
     try:
         yield
@@ -82,9 +77,7 @@ def check_range(values: Tensor, low: float, high: float, what: str) -> None:
 
 
 def check_logits(logits: Tensor) -> None:
-    """``ValueError`` or ``TypeError`` unless ``logits`` are floating point, [B, C, *spatial], 2D or 3D, C >= 2, not
-    empty.
-    """
+    """``ValueError`` or ``TypeError`` unless ``logits`` are as every loss takes them, and not empty."""
     if logits.ndim not in (4, 5) or logits.shape[1] < 2 or not logits.numel():
         raise ValueError(f"logits must be [B, C, *spatial], 2D or 3D, C >= 2, not empty, got {tuple(logits.shape)}")
     if not logits.is_floating_point():
@@ -127,8 +120,7 @@ def taint(logits: Tensor) -> Tensor:
 
 
 class _VoxelSums(torch.autograd.Function):
-    """Of softmax p of ``logits`` [B, C, N]: sums over voxels of p_c where the label is c, of p_c, and of the label, [B,
-    C] each.
+    """Of softmax p of ``logits`` [B, C, N], [B, C] each: sums over voxels of p_c where the label is c, p_c, the label.
 
     Plain autograd would keep a one-hot target and more arrays of the logits' size; this keeps p, which is an output so
     that it can be differentiated again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c]
@@ -224,9 +216,7 @@ def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
 
 
 def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tensor:
-    """``weights`` as a tensor [C] of the type and on the device of ``like``; ``ValueError`` unless there is one a
-    class.
-    """
+    """``weights`` as a tensor [C] like ``like``; ``ValueError`` unless there is one a class."""
     if len(weights) != classes:
         raise ValueError(f"weights must hold one value a class ({classes}), got {len(weights)}: {list(weights)}")
     return torch.tensor(weights, dtype=like.dtype, device=like.device)

@@ -24,10 +24,9 @@ from kitsnb.losses.statistics import (
 
 @settings
 class WeightedCrossEntropyLoss(Loss):
-    """sum over voxels of w_y (-log p_y) / number of voxels: eq. 2 for C classes, whose ``weights`` are (1 - lambda,
-    lambda) for two.
+    """sum over voxels of w_y (-log p_y) / number of voxels: eq. 2 for C classes.
 
-    torch's ``cross_entropy(weight=...)`` divides by the sum of the voxels' weights instead.
+    For two, ``weights`` are (1 - lambda, lambda). torch's ``cross_entropy(weight=...)`` divides by the sum of weights.
     """
 
     weights: Sequence[float]
@@ -51,10 +50,9 @@ class FocalLoss(Loss):
 
 @settings
 class QualityFocalLoss(Loss):
-    """|y - p|^beta times binary cross-entropy, p the sigmoid of each class, mean over voxels and classes (eq. 4; Li et
-    al. 2020).
+    """|y - p|^beta times binary cross-entropy, p the sigmoid of each class, mean over voxels and classes.
 
-    ``target`` holds integer labels, or soft labels y in [0, 1] as floating point [B, C, *spatial].
+    Eq. 4; Li et al. 2020. ``target`` holds integer labels, or soft labels in [0, 1] as floating point [B, C, *spatial].
     """
 
     beta: float = 2.0

@@ -89,8 +89,7 @@ def lesion_size(tumour_ml: float) -> str:
 
 
 def case_row(prediction: ArrayLike, reference: ArrayLike, affine: ArrayLike) -> dict[str, float | str]:
-    """All that a table says of one case: two label arrays [D, H, W] in native geometry, ``affine`` (4 x 4) from voxel
-    to mm.
+    """All that a table says of one case: two label arrays [D, H, W], ``affine`` (4 x 4) from their voxels to mm.
 
     The scores of ``kits19_score``; ``hd95_*`` and ``nsd_*`` of ``surface.surface_scores``, NaN where the voxels' axes
     are not at right angles; the volumes of ``volumes_of``; and ``size``, the class of the reference's tumour

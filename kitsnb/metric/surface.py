@@ -31,8 +31,7 @@ def surface_scores(
     spacing: Sequence[float],
     tolerances: Mapping[str, float] = TOLERANCES_MM,
 ) -> dict[str, float]:
-    """``hd95_*`` (mm) and ``nsd_*`` (0 to 1) of each of ``REGIONS`` in two label arrays [D, H, W], voxels of
-    ``spacing`` mm.
+    """``hd95_*`` (mm) and ``nsd_*`` (0 to 1) of ``REGIONS`` in two label arrays [D, H, W], voxels of ``spacing`` mm.
 
     ``hd95``: the larger of the two directed 95th percentiles, each the distance within which 95 % of one surface's
     area lies of the other surface. NaN, undefined, when the region is empty in either array. ``nsd``: the share of
