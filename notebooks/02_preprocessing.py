@@ -65,11 +65,11 @@ from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import number, plural
 from kitsnb.training.volumes import load_volumes
-from kitsnb.viewing.augmentation import StrengthSlider, augmented
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from fingerprint.figures import clipping
+from interactive.augmentation import StrengthSlider, augmented
 
 # %matplotlib inline
 figures.use_style()

@@ -41,6 +41,7 @@ shares = [0.9915, 0.0068, 0.0017]  # of background, kidney, tumour in all 210 Ki
 steps = 13  # on each error path
 
 # %%
+import sys
 import time
 from collections import Counter
 
@@ -55,12 +56,15 @@ from kitsnb import losses as library
 from kitsnb.data.cases import discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.files import Build, resolve, write_json
-from kitsnb.study import claims, figures, probes
-from kitsnb.study.figures import losses as loss_figures
+from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
+from kitsnb.study import claims, figures
 from kitsnb.study.tables import number
-from kitsnb.viewing.playground import Curves, Playground
 from kitsnb.workflow.profile import recorded_parameters
+
+sys.path.append(str(NOTEBOOKS))
+from interactive.playground import Curves, Playground
+from probing import figures as loss_figures
+from probing import probes
 
 # %matplotlib inline
 figures.use_style()

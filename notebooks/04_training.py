@@ -67,6 +67,7 @@ folds: int | None = None  # the cases of both ranges are cut into so many groups
 import hashlib
 import json
 import os
+import sys
 
 import pandas as pd
 import torch
@@ -77,14 +78,13 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
-from kitsnb.files import Build
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.inference.held_out import predict_and_score
 from kitsnb.inference.trained import write_run
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.study import figures
-from kitsnb.study.figures.results import slices, training_curves
 from kitsnb.study.published import flat
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import extremes, number, plural
@@ -94,6 +94,9 @@ from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
 from kitsnb.workflow.profile import recorded_run
+
+sys.path.append(str(NOTEBOOKS))
+from results.figures import slices, training_curves
 
 # %matplotlib inline
 figures.use_style()

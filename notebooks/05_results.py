@@ -41,6 +41,7 @@ accept_affine: bool | None = None  # take imaging's affine where the segmentatio
 
 # %%
 import math
+import sys
 from collections import Counter
 
 import pandas as pd
@@ -51,19 +52,22 @@ from matplotlib.lines import Line2D
 from kitsnb.data.cases import EXCLUDED, Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
-from kitsnb.files import Build, write_json
-from kitsnb.study import audit, figures, published, tables
-from kitsnb.study.figures.results import against, case_panels, slices, training_panels
-from kitsnb.study.figures.study import rows_and_ranks, what_it_takes
+from kitsnb.files import NOTEBOOKS, Build, write_json
+from kitsnb.study import figures, published, tables
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe, sentences
 from kitsnb.study.runs import SURFACES, all_scores, costs, load_runs, read_stage, shared_settings, trainings, unlike
 from kitsnb.study.statistics import SOURCES, rank_correlation
 from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
-from kitsnb.viewing.runs import RunBrowser, curves, follow
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import extreme_scans, gallery
 from kitsnb.workflow.profile import recorded_parameters
+
+sys.path.append(str(NOTEBOOKS))
+from interactive.run_browser import RunBrowser, curves, follow
+from results import audit
+from results.figures import against, case_panels, slices, training_panels, what_it_takes
 
 # %matplotlib inline
 figures.use_style()
@@ -75,7 +79,7 @@ if not by_runner:
     label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
 build = Build(build)
 simulated = profile["simulated"]
-seed_paper = audit.load_seed_paper()
+seed_paper = load_seed_paper()
 beside = published.read(profile["beside"]) if profile.get("beside") else None
 own, experiments = experiments, [*(beside.rows if beside else []), *experiments]
 cases, accept = build.cases(source, folder), Accept(label_map or {}, bool(accept_affine))
@@ -138,7 +142,7 @@ pd.DataFrame({
 }).rename_axis("Dice: mean ± sd over cases").style
 
 # %%
-keep(rows_and_ranks(found, simulated, f"{plural(len(table), 'loss', 'losses')}, profile “{profile['name']}”", baseline),
+keep(figures.rows_and_ranks(found, simulated, f"{plural(len(table), 'loss', 'losses')}, profile “{profile['name']}”", baseline),
      "rows")
 
 # %% [markdown]
@@ -367,7 +371,7 @@ for name, one in others.items():
                      f"commit `{one['commit'][:8]}`\n" + "\n".join(f"- {line}" for line in sentences(one))))
 if main:
     shown = f"Published study “{main}”"
-    keep(rows_and_ranks(others[main], others[main]["simulated"], shown, baseline), "study_rows")
+    keep(figures.rows_and_ranks(others[main], others[main]["simulated"], shown, baseline), "study_rows")
     if takes := what_it_takes(others[main], seed_paper, others[main]["simulated"], "What it takes"):
         keep(takes, "study_takes")
 elif not others:

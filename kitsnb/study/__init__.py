@@ -1,6 +1,5 @@
-"""From runs to claims: losses, finished runs and the seed paper's own numbers come in; tables, figures and the PDF go
-out.
+"""From runs to claims: finished runs and the seed paper's own numbers come in; tables, figures and the PDF go out.
 
-Probes say what the losses alone let one expect, and hypotheses check it against the runs. Every verdict follows the
+Hypotheses, which notebook 03 makes from the losses alone, are checked against the runs. Every verdict follows the
 interval of a paired difference, never means alone.
 """

@@ -6,9 +6,12 @@ same for every loss, so a new one gets its own, too.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
+from kitsnb.files import PAPER
 from kitsnb.study.statistics import settled
 from kitsnb.study.tables import compare
 
@@ -47,6 +50,11 @@ def expect(experiments: Sequence[str], gradient: pd.DataFrame, price: pd.Series,
         made.append({"kind": "lowest", "experiment": str(fall.idxmin()), "reference": None, "score": "composite",
                      "expected": "lowest", "measure": FALL, "ratio": float(fall.min())})
     return made
+
+
+def load_seed_paper(path: Path = PAPER / "seed_paper.yml") -> dict:
+    """The seed paper's table, comparisons and settings, as they are printed there."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def stated(seed_paper: Mapping) -> list[dict]:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from kitsnb.drawing import alternative
 from kitsnb.files import PUBLISHED, ROOT, write_between
 from kitsnb.study import published
-from kitsnb.study.audit import load_seed_paper
-from kitsnb.study.figures import save
-from kitsnb.study.figures.study import rows_and_ranks
+from kitsnb.study.claims import load_seed_paper
+from kitsnb.study.figures import rows_and_ranks, save
 from kitsnb.study.tables import interval, number, plural
 
 #: What stands between these lines of the README is written by ``publish``.

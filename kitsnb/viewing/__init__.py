@@ -1,5 +1,5 @@
-"""Looking at cases and runs: pictures that stand still, widgets for JupyterLab, and a page for any browser.
+"""Looking at cases: pictures that stand still, a widget for JupyterLab, and pages for any browser.
 
-In flow NIfTI files, as they are, and what a build holds: predictions, scores, histories. Out flow figures, widgets, and
-folders of static files; nothing here changes a result.
+In flow NIfTI files, as they are, and what a build holds. Out flow figures, the widget, and folders of static files;
+nothing here changes a result.
 """

@@ -1,6 +1,7 @@
 """The case browser of JupyterLab: a CT in three planes and 3D, and what an expert and a network drew on it."""
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -12,7 +13,6 @@ from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import heading
-from kitsnb.viewing.pictures import columns
 from kitsnb.viewing.scan import LEGENDS, WINDOWS, as_nifti, find_scans, in_short, read_scan, thinned
 
 VIEWS = {"planes and 3D": SliceType.MULTIPLANAR, "axial": SliceType.AXIAL, "coronal": SliceType.CORONAL,
@@ -156,3 +156,10 @@ def _colours(legend: dict[int, tuple[str, str]]) -> dict:
     red, green, blue = ([0, *channel] for channel in zip(*rgb))
     return {"R": red, "G": green, "B": blue, "A": [0, *(255 for _ in rgb)], "I": [0, *legend],
             "labels": ["", *(name for name, _ in legend.values())]}
+
+
+def columns(controls: Sequence[widgets.Widget], described: str = "125px") -> widgets.GridBox:
+    """``controls`` side by side, in as many columns as there is room for; their descriptions are ``described`` wide."""
+    for one in controls:
+        one.layout.width, one.style.description_width = "auto", described
+    return widgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, minmax(265px, 1fr))"})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kitsnb.study.audit import load_seed_paper
+from kitsnb.study.claims import load_seed_paper
 
 #: The rows of the seed paper, as an experiment each.
 ROWS = [{"name": row["experiment"], "title": row["title"], "loss": row["experiment"], "parameters": {}}

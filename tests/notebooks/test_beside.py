@@ -6,7 +6,7 @@ from helpers.smoke_at_hand import CONTENT, SMOKE, finished, kitsnb, pages, write
 
 from kitsnb.files import plain, read_json
 from kitsnb.study import published
-from kitsnb.study.audit import load_seed_paper
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.workflow import publish
 from kitsnb.workflow.profile import load
 

@@ -8,17 +8,21 @@ CELLS = '''# %% [markdown]
 # Widgets
 
 # %%
+import sys
+
 from kitsnb.data.cases import Case
-from kitsnb.files import Build
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.study import figures
-from kitsnb.study.probes import phantom_geometry
 from kitsnb.study.runs import read_stage
 from kitsnb.training.volumes import load_volumes
-from kitsnb.viewing.augmentation import StrengthSlider
 from kitsnb.viewing.browse import browse
-from kitsnb.viewing.playground import Playground
-from kitsnb.viewing.runs import RunBrowser
 from kitsnb.workflow.profile import recorded_parameters
+
+sys.path.append(str(NOTEBOOKS))
+from interactive.augmentation import StrengthSlider
+from interactive.playground import Playground
+from interactive.run_browser import RunBrowser
+from probing.probes import phantom_geometry
 
 build = Build(BUILD)
 given = recorded_parameters(build.folder, "results")

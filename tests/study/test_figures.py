@@ -3,19 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from fingerprint.figures import clipping
 from helpers.study_at_hand import ROWS, made_up_scores
+from matplotlib.figure import Figure
+from probing.figures import error_paths, gradient_shares
+from probing.probes import PATHS, Geometry, build_losses
+from probing.probes import gradient_shares as measure_shares
+from results.figures import against, case_panels, slices, training_curves, training_panels, what_it_takes
 from study.test_tables import history
 
 from kitsnb.study import figures
-from fingerprint.figures import clipping
-from kitsnb.study.figures.losses import error_paths, gradient_shares, line_styles
-from kitsnb.study.figures.results import against, case_panels, slices, training_curves, training_panels
-from kitsnb.study.audit import load_seed_paper
-from kitsnb.study.figures.study import rows_and_ranks, what_it_takes
+from kitsnb.study.claims import load_seed_paper
+from kitsnb.study.figures import line_styles, rows_and_ranks
 from kitsnb.study.findings import describe
-from kitsnb.study.probes import PATHS, Geometry, build_losses
-from kitsnb.study.probes import gradient_shares as measure_shares
 
 SPACING = (5.0, 0.8, 1.6)
 SEED = load_seed_paper()

@@ -14,7 +14,8 @@ from study.test_tables import history
 
 from kitsnb.data.cases import Case, cut_into_folds, select
 from kitsnb.files import ROOT, Build
-from kitsnb.study import audit, tables
+from kitsnb.study import tables
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.runs import SURFACES, VOLUMES, all_scores, costs, load_runs, shared_settings
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import ProfileError, load
@@ -129,7 +130,7 @@ def build(tmp_path) -> Build:
 def test_folds_become_one_row_by_hand(build):
     runs = load_runs(build, [EXPERIMENT], [0, 1], 3)
     assert [(run.experiment, run.seed, len(run.scores), len(run.trained)) for run in runs] == [("dice", 0, 5, 3), ("dice", 1, 5, 3)]
-    (row,) = tables.make_table(all_scores(runs), [EXPERIMENT], audit.load_seed_paper(), dict.fromkeys(tables.SCORES, []))
+    (row,) = tables.make_table(all_scores(runs), [EXPERIMENT], load_seed_paper(), dict.fromkeys(tables.SCORES, []))
     tumour = row["scores"]["tumour"]
     assert (tumour["n"], tumour["undefined"]) == (4, 1)
     assert tumour["mean"] == pytest.approx(0.6)  # 0.3, 0.5, 0.7, 0.9

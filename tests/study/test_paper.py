@@ -7,10 +7,11 @@ import re
 import pypdf
 import pytest
 from helpers.study_at_hand import ROWS, made_up_scores
+from results.audit import audit
 
 from kitsnb import files as paths
 from kitsnb.study import statistics
-from kitsnb.study.audit import audit, load_seed_paper
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe
 from kitsnb.study.paper import PaperError, build
 

@@ -6,7 +6,7 @@ from helpers.study_at_hand import ROWS, made_up_scores
 
 from kitsnb.files import NOTEBOOKS, ROOT
 from kitsnb.study import front_page, published, statistics
-from kitsnb.study.audit import load_seed_paper
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe
 from kitsnb.workflow.parameters import read_parameters
 

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from results import audit
 
 from kitsnb.files import Build
-from kitsnb.study import audit, claims, findings, statistics, tables
+from kitsnb.study import claims, findings, statistics, tables
 from kitsnb.study.runs import all_scores, load_runs, read_stage, unlike
 from kitsnb.training.history import MEASURES
 
@@ -63,7 +64,7 @@ def scores(runs):
 
 @pytest.fixture
 def table(scores):
-    return tables.make_table(scores, EXPERIMENTS, audit.load_seed_paper(), dict.fromkeys(tables.SCORES, []))
+    return tables.make_table(scores, EXPERIMENTS, claims.load_seed_paper(), dict.fromkeys(tables.SCORES, []))
 
 
 def test_table_1_by_hand(table):
@@ -93,20 +94,20 @@ def test_bold_follows_verdicts_not_means():
 
 def test_a_study_is_described_from_its_scores_alone(scores, monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 200)
-    found = findings.describe(scores, EXPERIMENTS, audit.load_seed_paper())
+    found = findings.describe(scores, EXPERIMENTS, claims.load_seed_paper())
     assert (found["seeds"], found["cases"], found["runs"], found["best"], found["worst"]) == (2, 3, 6, "dice", "mine")
     assert [one["verdict"] for one in found["claims"]][:2] == ["undecided", "held"]
     assert all(one["verdict"] == "not run" for one in found["claims"][2:])
     assert found["claims"][1]["needed"] == found["needed"]["tumour"] > 0
     assert "none" not in " ".join(findings.sentences(found)) and "0 can be told apart" in findings.sentences(found)[0]
-    alone = findings.describe(scores[scores.experiment == "mine"], EXPERIMENTS[2:], audit.load_seed_paper())
+    alone = findings.describe(scores[scores.experiment == "mine"], EXPERIMENTS[2:], claims.load_seed_paper())
     assert "only row" in findings.sentences(alone)[0] and math.isnan(alone["needed"]["tumour"])
 
 
 def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 200)
-    found = findings.describe(scores, EXPERIMENTS, audit.load_seed_paper())
-    checked = audit.audit(audit.load_seed_paper(), None, found)
+    found = findings.describe(scores, EXPERIMENTS, claims.load_seed_paper())
+    checked = audit.audit(claims.load_seed_paper(), None, found)
     assert len(checked) >= 12 and all(all(row.values()) for row in checked)
     by_claim = {row["claim"]: row for row in checked}
     assert by_claim["The score sums 38 cases"]["verdict"] == audit.FAILS
@@ -114,7 +115,7 @@ def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
     labels = {"cases": 210, "not_512": ["case_00160"], "slices": {"mean": 216.3, "median": 108.0, "min": 29, "max": 1059},
               "slice_spacing_mm": {"min": 0.5, "median": 3.0, "max": 5.0},
               "shares_percent": {"background": 99.1, "kidney": 0.7, "tumour": 0.2}}
-    measured = audit.audit(audit.load_seed_paper(), labels, found)[-4:]
+    measured = audit.audit(claims.load_seed_paper(), labels, found)[-4:]
     assert [row["verdict"] for row in measured] == [audit.FAILS, audit.FAILS, audit.HOLDS, audit.HOLDS]
     assert "case 00160" in measured[0]["evidence"]
 
@@ -126,7 +127,7 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(ValueError, match="train it again"):
         load_runs(build, changed, [0])
     with pytest.raises(ValueError, match="log_cosh_dice"):
-        tables.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], audit.load_seed_paper())
+        tables.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], claims.load_seed_paper())
 
 
 def test_distances_and_sizes_by_hand(scores):
@@ -139,13 +140,13 @@ def test_distances_and_sizes_by_hand(scores):
 
 
 def test_the_network_has_the_seed_papers_parameters():
-    stated, counted = audit.load_seed_paper()["claims"], audit.count_network()
+    stated, counted = claims.load_seed_paper()["claims"], audit.count_network()
     assert counted["paper_trainable"] == stated["trainable_parameters"] == 22_581_283
     assert sum(counted.values()) == stated["total_parameters"] == 22_587_171
 
 
 def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(scores):
-    seed_paper = audit.load_seed_paper()
+    seed_paper = claims.load_seed_paper()
     rows = {row["experiment"]: row for row in seed_paper["table"]}
     assert all(rows[one["higher"]][one["score"]] > rows[one["lower"]][one["score"]] for one in seed_paper["comparisons"])
     assert set(seed_paper["figures"]["training"]) | set(seed_paper["figures"]["scores"]) <= set(rows)

@@ -154,7 +154,7 @@ def test_a_stray_case_is_noted_and_trains_nothing(tmp_path, played, capfd):
 
 
 def test_a_colour_executes_notebooks_that_draw_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
-    drawing = ROOT / "kitsnb" / "study" / "figures" / "__init__.py"
+    drawing = ROOT / "kitsnb" / "study" / "figures.py"
     work = {name: "from kitsnb.study import figures" for name in ("04_training.py", "05_results.py")}
     monkeypatch.setattr(sys.modules[__name__], "make", lambda folder, **profile: make_with(folder, work, **profile))
     run(tmp_path, played)
@@ -164,8 +164,8 @@ def test_a_colour_executes_notebooks_that_draw_and_trains_nothing(tmp_path, play
     profile = load(path, notebooks=notebooks, build=str(tmp_path / "build"))
     assert runner.run_profile(profile, dry=True) == 0
     why = capfd.readouterr().out
-    assert "training a seed 0: kitsnb/study/figures/__init__.py changed; trained already, so only executed again" in why
-    assert "results: kitsnb/study/figures/__init__.py changed" in why and "paper: only if results will have changed" in why
+    assert "training a seed 0: kitsnb/study/figures.py changed; trained already, so only executed again" in why
+    assert "results: kitsnb/study/figures.py changed" in why and "paper: only if results will have changed" in why
     assert "data analysis: up to date" in why and "preprocessing: up to date" in why
     assert run(tmp_path, played) == ["training-a-seed0", "training-b-seed0", "results"] and len(played.trained) == 2
 

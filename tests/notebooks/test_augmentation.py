@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from helpers.volumes_at_hand import simulated_volume
+from interactive.augmentation import StrengthSlider, augmented, with_strength
 
 from kitsnb.training.settings import Augmentation
-from kitsnb.viewing.augmentation import StrengthSlider, augmented, with_strength
 
 SPACING = (4.0, 3.0, 3.0)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from interactive.playground import START, Curves, Playground, parameters_of, thinned
+from probing.probes import PATHS, Geometry, along_paths, phantom_geometry
 
 from kitsnb.losses import DiceLoss, FocalTverskyLoss, WeightedDiceLoss
-from kitsnb.study.probes import PATHS, Geometry, along_paths, phantom_geometry
-from kitsnb.viewing.playground import START, Curves, Playground, parameters_of, thinned
 
 OWN = """
 def loss(logits, target, power=2.0, weights=(1, 1, 1), mode="mean"):

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from interactive.run_browser import RunBrowser, curves, follow, merged, points, table_of_cases
 
 from kitsnb.files import Build
-from kitsnb.viewing.runs import RunBrowser, curves, follow, merged, points, table_of_cases
 
 ROWS = [{"name": "dice", "title": "Dice loss", "loss": "dice"}, {"name": "focal", "title": "Focal loss", "loss": "focal"}]
 AFFINE = np.array([[0, 0, -8.0, 40], [0, -8.0, 0, 30], [-9.0, 0, 0, 60], [0, 0, 0, 1]])  # KiTS19's IPL

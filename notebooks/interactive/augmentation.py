@@ -9,7 +9,8 @@ from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.settings import Augmentation
 from kitsnb.training.volumes import Volume
-from kitsnb.viewing.pictures import Picture
+
+from interactive.picture import Picture
 
 #: Fields of ``Augmentation`` that grow with its strength: ranges about one, by a power, and sizes, by a factor.
 POWERS, SIZES = ("scaling", "brightness", "contrast", "gamma"), ("rotation", "elastic", "noise")

@@ -18,10 +18,13 @@ from matplotlib.lines import Line2D
 
 from kitsnb.drawing import WINDOW, letters
 from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
-from kitsnb.study.figures import canvas, legend_below, outline, section, whole_numbers
+from kitsnb.study.figures import canvas, legend_below, outline, plain_log, section, whole_numbers
+from kitsnb.study.statistics import smallest_difference
 
 CLASSES = ("background", "kidney", "tumour")
 DASHES = {"training": (3, 1.5), "validation": ""}
+#: Seeds of the curves of ``what_it_takes``, and their dashes.
+SEEDS = {1: "-", 3: "--", 10: ":"}
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
 
 
@@ -205,3 +208,38 @@ def _crop(marked: np.ndarray, shown: Sequence[int], margin: np.ndarray) -> tuple
         found = np.flatnonzero(flat.any(axis=1 - axis))
         bounds.append(slice(max(0, found[0] - pad), min(flat.shape[axis], found[-1] + pad + 1)))
     return tuple(bounds)
+
+
+def what_it_takes(found: Mapping, seed_paper: Mapping, simulated: bool, title: str,
+                  score: str = "tumour") -> Figure | None:
+    """The smallest difference in ``score`` that a number of cases and seeds shows with power .8. Column width.
+
+    Black: the seed paper's design; diamonds: the differences that it claims, hollow below what its design can show. One
+    curve where components come from one seed: the least that is needed. None where components lack case x loss.
+    """
+    components, design = found["components"][score], seed_paper["claims"]["validation_cases"]
+    if "interaction" not in components:
+        return None
+    figure, axes = canvas(title, (COLUMN, 2.9), simulated=simulated)
+    cases = np.geomspace(10, 500, 60)
+    known = "seed" in components
+    handles = []
+    for seeds, dashes in SEEDS.items() if known else [(1, "-")]:
+        label = f"{seeds} seed{'s' * (seeds > 1)} a loss" if known else "cases alone (seeds add to it)"
+        handles += axes.plot(cases, [smallest_difference(components, n, seeds) for n in cases], color=COLOURS[score],
+                             linestyle=dashes, linewidth=1.3, label=label)
+    claimed = [one["stated"] for one in found["claims"] if one["kind"] == "seed paper" and one["score"] == score]
+    axes.axvline(design, color=GREY, linewidth=0.7, zorder=0)
+    for difference in claimed:
+        axes.plot(design, difference, "D", color="black", markersize=4.5, markeredgewidth=0.8,
+                  zorder=3, markerfacecolor="black" if difference >= found["needed"][score] else "white")
+    axes.plot(design, found["needed"][score], "o", color=COLOURS[score], markersize=7, zorder=2)
+    handles += [Line2D([], [], marker="o", color=COLOURS[score], linestyle="",
+                       label=f"seed paper's design: {design} cases, 1 seed"),
+                Line2D([], [], marker="D", color="black", markerfacecolor="white", linestyle="", markersize=4.5,
+                       label="its claims (hollow: too small to be shown)")]
+    top = 1.15 * max(smallest_difference(components, cases[0], 1), *claimed)
+    axes.set(xlabel="cases", ylabel=f"smallest difference\nin {NAMES[score]} Dice", ylim=(0, top))
+    plain_log(axes.xaxis, 10, 500)
+    legend_below(figure, handles, columns=1)
+    return figure

@@ -17,13 +17,13 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas
 from kitsnb.files import Build
 from kitsnb.metric.score import SCORES
-from kitsnb.study.figures import NAMES, whole_numbers
-from kitsnb.study.figures.losses import line_styles
-from kitsnb.study.figures.results import against
-from kitsnb.viewing.browse import browse
-from kitsnb.viewing.pictures import Picture, columns
+from kitsnb.study.figures import NAMES, line_styles, whole_numbers
+from kitsnb.viewing.browse import browse, columns
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import gallery
+
+from interactive.picture import Picture
+from results.figures import against
 
 #: What can be followed, by the column of ``history.csv``.
 MEASURES = {f"{part}, {said}": f"{part}_{name}" for part in ("validation", "training") for name, said in

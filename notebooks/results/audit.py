@@ -9,20 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import yaml
 
-from kitsnb.files import PAPER, read_json, resolve
+from kitsnb.files import read_json, resolve
 from kitsnb.study.tables import number
 from kitsnb.unet import UNet3D, count_parameters
 
 HOLDS, PARTLY, FAILS, OPEN, UNCHECKED = "holds", "holds in part", "does not hold", "cannot be told", "not checked"
 #: What makes the evidence of a claim: notebook 05 of any build, or the profile that measures the real labels.
 HERE, LABELS = "run quick --only results", "run labels"
-
-
-def load_seed_paper(path: Path = PAPER / "seed_paper.yml") -> dict:
-    """The seed paper's table, comparisons and settings, as they are printed there."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def count_network() -> dict[str, int]:

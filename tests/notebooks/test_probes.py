@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from probing import probes
+from probing.probes import PATHS, Geometry, crop, phantom_geometry, real_geometry, soft_logits
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.losses import DiceLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss
 from kitsnb.metric.score import kits19_score
-from kitsnb.study import probes
-from kitsnb.study.probes import PATHS, Geometry, crop, phantom_geometry, real_geometry, soft_logits
 
 SHARES = (0.9, 0.07, 0.03)
 PLAIN = {"dice": DiceLoss(), "log_cosh": LogCosh(DiceLoss()), "entropy": WeightedCrossEntropyLoss(weights=[1, 1, 1])}
