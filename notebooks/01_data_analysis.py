@@ -53,19 +53,19 @@ from IPython.display import Markdown, display
 from kitsnb.data.cases import EXCLUDED, discover, select
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import spacing_of
+from kitsnb.drawing import three_views
 from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import phantom
 from kitsnb.study import figures
-from kitsnb.viewing.browse import browse
 from kitsnb.viewing.scan import read_scan
-from kitsnb.viewing.still import montage
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from fingerprint import figures as data_figures
 from fingerprint import measure as fingerprint
 from fingerprint.surroundings import REAL, surroundings
+from interactive.browse import browse
 
 # %matplotlib inline
 figures.use_style()
@@ -177,12 +177,13 @@ else:
     shown = f"case_{case:05d}"
 one = next(other for other in cases if other.name == shown)
 if imaging:
-    picture = montage(read_scan(one, accept=accept), simulated)
+    scan = read_scan(one, accept=accept)
+    volumes = scan.imaging, scan.layers, scan.spacing
 else:
     _, segmentation, affine = read_case(one, False, accept)
     segmentation, affine = reorient(segmentation, affine)
-    picture = figures.three_views(None, {"label": segmentation}, spacing_of(affine), shown, simulated)
-picture
+    volumes = None, {"label": segmentation}, spacing_of(affine)
+three_views(*volumes, shown, simulated)
 
 # %% [markdown]
 # ### All of them, to look at

@@ -56,6 +56,7 @@ from kitsnb import losses as library
 from kitsnb.data.cases import discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
+from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
 from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.study import claims, figures
 from kitsnb.study.tables import number
@@ -111,13 +112,13 @@ def error_slices(geometry):
     truth = geometry.segmentation == 2
     panels = {"label": geometry.segmentation}
     panels |= {name: path.make(geometry, path.most(geometry) / 2) for name, path in probes.PATHS.items()}
-    colours = ListedColormap(["#ededed", *(figures.COLOURS[name] for name in probes.CLASSES[1:])])
-    figure, row = figures.canvas(f"Errors at half their way ({geometry})", (figures.PAGE, 1.75), 1, len(panels))
+    colours = ListedColormap(["#ededed", *(COLOURS[name] for name in probes.CLASSES[1:])])
+    figure, row = canvas(f"Errors at half their way ({geometry})", (PAGE, 1.75), 1, len(panels))
     for axes, (title, labels) in zip(row, panels.items()):
         seen = (labels == 2) != truth if title.endswith("tumour") else truth  # an invented tumour lies elsewhere
         at = int(seen.sum((1, 2)).argmax())
-        figures.section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
-        figures.outline(axes, geometry.segmentation > 0, geometry.spacing, at, "black")
+        section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
+        outline(axes, geometry.segmentation > 0, geometry.spacing, at, "black")
         axes.set_title(title, fontsize="small")
     return figure
 
@@ -202,10 +203,10 @@ table.rename(titles).rename(columns=said).map(lambda value: f"{value:.3g}").styl
 # keeps falling; with 0.75 it grows without bound, and is cut where 1 - TI is below a millionth.
 
 # %%
-figure, (left, right) = figures.canvas("What shapes a loss", (figures.PAGE, 2.5), 1, 2)
+figure, (left, right) = canvas("What shapes a loss", (PAGE, 2.5), 1, 2)
 loss, index = np.linspace(0, 3, 200), np.linspace(0, 0.999, 400)
-sns.lineplot(x=loss, y=np.tanh(loss), color=figures.COLOURS["composite"], ax=left)
-left.axhline(1, color=figures.GREY, linestyle=":", linewidth=0.9)
+sns.lineplot(x=loss, y=np.tanh(loss), color=COLOURS["composite"], ax=left)
+left.axhline(1, color=GREY, linestyle=":", linewidth=0.9)
 left.set(xlabel="loss", ylabel="factor on its gradient", ylim=(0, 1.05), title="log-cosh: tanh of the loss")
 for exponent in (0.75, 1.0, 5.0):
     sns.lineplot(x=index, y=exponent * (1 - index) ** (exponent - 1), label=f"exponent {exponent:g}", ax=right)

@@ -52,12 +52,13 @@ from matplotlib.lines import Line2D
 from kitsnb.data.cases import EXCLUDED, Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
+from kitsnb.drawing import COLOURS, COLUMN, canvas
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.study import figures, published, tables
 from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe, sentences
-from kitsnb.study.runs import SURFACES, all_scores, costs, load_runs, read_stage, shared_settings, trainings, unlike
-from kitsnb.study.statistics import SOURCES, rank_correlation
+from kitsnb.study.runs import SURFACES, all_scores, load_runs, read_stage, shared_settings, trainings
+from kitsnb.study.statistics import SOURCES
 from kitsnb.study.tables import interval, number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.viewing.scan import read_scan
@@ -68,6 +69,7 @@ sys.path.append(str(NOTEBOOKS))
 from interactive.run_browser import RunBrowser, curves, follow
 from results import audit
 from results.figures import against, case_panels, slices, training_panels, what_it_takes
+from results.tables import costs, describe_cases, describe_data, find_baseline, unlike
 
 # %matplotlib inline
 figures.use_style()
@@ -235,7 +237,7 @@ keep(case_panels({titles[name]: tables.scores_of(scores, name) for name in drawn
 
 # %%
 order = [name for name in tables.ranked(table) if name in first]
-own_baseline = tables.find_baseline(baseline, table, seed_paper)
+own_baseline = find_baseline(baseline, table, seed_paper)
 reference = own_baseline if own_baseline in first else order[-1]
 rival = next((name for name in order if name != reference), None)
 if rival:
@@ -266,9 +268,9 @@ gallery(extreme_scans(tables.scores_of(scores, order[0]), predicted), titles[ord
 # Is it the small tumours? The rank correlation says how far size explains the score.
 
 # %%
-hard = tables.describe_cases(scores)
+hard = describe_cases(scores)
 with_tumour = hard[hard.tumour_ml > 0]
-correlation = rank_correlation(with_tumour.tumour_ml, with_tumour.tumour)
+correlation = float(with_tumour[["tumour_ml", "tumour"]].corr("spearman", min_periods=3).iloc[0, 1])
 print(f"Spearman's rho between tumour volume and tumour Dice: {number(correlation, 2)} (n = {len(with_tumour)})")
 hardest = hard.head(5).rename(lambda name: name.replace("_", " ")).rename_axis("hardest cases: mean over the losses")
 pd.DataFrame({
@@ -278,8 +280,8 @@ pd.DataFrame({
 }).style
 
 # %%
-figure, axes = figures.canvas("Tumour Dice by size", (figures.COLUMN, 2.3), simulated=simulated)
-colour = figures.COLOURS["tumour"]
+figure, axes = canvas("Tumour Dice by size", (COLUMN, 2.3), simulated=simulated)
+colour = COLOURS["tumour"]
 dots = with_tumour.dropna(subset=["tumour"])
 axes.vlines(dots.tumour_ml, dots.tumour_low, dots.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
 sns.scatterplot(dots, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
@@ -400,7 +402,7 @@ Markdown("\n".join(f"- {line}" for line in saw))
 trainable, _ = count_parameters(UNet3D(**settings["network"]))
 results = {
     "profile": profile,
-    "data": tables.describe_data(build, runs),
+    "data": describe_data(build, runs),
     "settings": settings,
     "network": {"trainable": trainable, **audit.count_network()},
     "here": found,  # what this build's runs show, beside published rows where the profile asks for that

@@ -38,6 +38,7 @@ import seaborn
 from IPython.display import Markdown, display
 from matplotlib import pyplot
 
+from kitsnb.drawing import PAGE
 from kitsnb.files import ROOT, Build, resolve, write_between, write_json
 from kitsnb.study import figures
 from kitsnb.training.precision import machine
@@ -131,7 +132,7 @@ else:
 if rows:
     found = pd.DataFrame(rows).rename(columns={"time_ratio": "time", "memory_ratio": "memory"})
     found = found.assign(name=found.job + " (" + found.peer + ")").melt("name", ["time", "memory"], "cost", "ratio").dropna()
-    figure, axes = pyplot.subplots(figsize=(figures.PAGE, 0.9 + 0.25 * found.name.nunique()), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(PAGE, 0.9 + 0.25 * found.name.nunique()), layout="constrained")
     seaborn.scatterplot(found, x="ratio", y="name", hue="cost", style="cost", ax=axes)
     axes.axvline(1, color="#9a9a9a", linestyle=":", linewidth=0.9)
     axes.set(xscale="log", xlabel="ratio to the peer (below one: kitsnb needs less)", ylabel="")

@@ -6,7 +6,6 @@ same for every loss, so a new one gets its own, too.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -52,9 +51,9 @@ def expect(experiments: Sequence[str], gradient: pd.DataFrame, price: pd.Series,
     return made
 
 
-def load_seed_paper(path: Path = PAPER / "seed_paper.yml") -> dict:
+def load_seed_paper() -> dict:
     """The seed paper's table, comparisons and settings, as they are printed there."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load((PAPER / "seed_paper.yml").read_text(encoding="utf-8"))
 
 
 def stated(seed_paper: Mapping) -> list[dict]:

@@ -21,15 +21,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, PALETTE
-from kitsnb.drawing import alternative, canvas, heading, outline, section, three_views
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, alternative, canvas
 from kitsnb.files import write_atomic
-from kitsnb.losses.registry import LOG_COSH
 from kitsnb.study.tables import ranked
 
-__all__ = ["COLOURS", "COLUMN", "GREY", "NAMES", "PAGE", "PALE", "PALETTE", "canvas", "heading", "legend_below",
-           "outline",
-           "plain_log", "save", "section", "three_views", "use_style", "whole_numbers"]
 #: Scores with a panel of their own in ``rows_and_ranks``: those that the seed paper has, too.
 SHOWN = ("kidney_and_tumour", "tumour")
 #: What a score, a class or a distance is called in text.
@@ -92,27 +87,6 @@ def plain_log(axis: Axis, low: float, high: float) -> None:
     ticks = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
-
-
-#: A mark to each base loss, so that no reader needs the colours.
-MARKS = "osD^vPX*<>"
-
-
-def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
-    """Colour, mark and dashes of each row of Table 1 (``name``, ``loss``, ``parameters``), by its name.
-
-    The base of a row is its loss without log-cosh, with the parameters that shape it.
-    """
-    bases, styles = [], {}
-    for row in rows:
-        parameters = {key: value for key, value in (row.get("parameters") or {}).items() if key != "batch"}
-        base = (row["loss"].removeprefix(LOG_COSH), str(sorted(parameters.items())))
-        bases += [] if base in bases else [base]
-        number = bases.index(base)
-        styles[row["name"]] = {
-            "color": (*PALETTE, *sns.color_palette("dark").as_hex())[number % 20], "marker": MARKS[number % len(MARKS)],
-            "markersize": 3, "markevery": 0.2, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
-    return styles
 
 
 def rows_and_ranks(found: Mapping, simulated: bool, title: str, reference: str | None = None) -> Figure:

@@ -18,8 +18,6 @@ SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "n
 PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
 #: What a run cost, where ``run.json`` says so; older runs lack some.
 COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
-#: What rows of one table should share beside their settings; ``run.json`` says it, where it was recorded.
-CONDITIONS = ("precision", "device", "machine", "threads")
 
 
 @dataclass(frozen=True)
@@ -147,16 +145,3 @@ def shared_settings(runs: Sequence[Run]) -> dict:
             pair = f"{run.folder.name} and {first.folder.name}"
             raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
     return settings
-
-
-def unlike(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Those of ``CONDITIONS`` in which trainings differ, each with all its values; empty where rows compare fairly."""
-    found = {name: sorted({str(run.info[name]) for run in trainings(runs) if run.info.get(name) is not None})
-             for name in CONDITIONS}
-    return {name: values for name, values in found.items() if len(values) > 1}
-
-
-def costs(runs: Sequence[Run]) -> pd.DataFrame:
-    """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
-    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for run in trainings(runs)}
-    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")

@@ -12,8 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-from scipy.stats import kendalltau, norm, rankdata, spearmanr, t, wilcoxon
+from scipy.stats import norm, rankdata, t, wilcoxon
 
 RESAMPLES, LEVEL, POWER = 10_000, 0.05, 0.8
 #: Sources of variance in the order of the analysis; "interaction" is case x loss, "seed" is that within a loss.
@@ -189,20 +188,3 @@ def smallest_difference(components: Mapping[str, Mapping[str, float]], cases: in
         return math.nan
     variance = found["seed"] / seeds + found["interaction"] / cases + found["rest"] / (cases * seeds)
     return float((norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * math.sqrt(2 * variance))
-
-
-def order_agreement(measured: Sequence[float], published: Sequence[float]) -> float:
-    """Kendall's tau (b) over the pairs whose measured value is defined; 1: the same order, -1: the reverse.
-
-    NaN with fewer than two pairs or where all values are tied.
-    """
-    pairs = [pair for pair in zip(measured, published, strict=True) if not math.isnan(pair[0])]
-    return float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
-
-
-def rank_correlation(first: pd.Series, second: pd.Series) -> float:
-    """Spearman's rho over what both define; NaN below three pairs or where either is constant."""
-    pairs = pd.concat([first, second], axis=1).dropna()
-    if len(pairs) < 3 or (pairs.nunique() < 2).any():
-        return math.nan
-    return float(spearmanr(*pairs.to_numpy().T).statistic)

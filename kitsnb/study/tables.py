@@ -13,12 +13,10 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from kitsnb.files import Build
-from kitsnb.messages import nearest
 from kitsnb.metric.score import SCORES, lesion_size, summarise
 from kitsnb.metric.score import SIZES as LESIONS
-from kitsnb.study.runs import SURFACES, Run, read_stage, trainings
-from kitsnb.study.statistics import ends, estimate, order_agreement
+from kitsnb.study.runs import SURFACES
+from kitsnb.study.statistics import ends, estimate
 
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
@@ -81,21 +79,15 @@ def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
     return sorted(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name], reverse=True)
 
 
-def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> str | None:
-    """``name`` where the profile has it, None where only the seed paper has. Raises ValueError for any other name."""
-    experiments = [row["experiment"] for row in table]
-    if name in experiments:
-        return name
-    if name in (row["experiment"] for row in seed_paper["table"]):
-        return None
-    raise ValueError(f"baseline {name!r} is no experiment of this profile; {nearest(name, experiments)}")
-
-
 def agreement(table: Sequence[Mapping]) -> dict[str, float]:
-    """``statistics.order_agreement`` of the measured and the seed paper's means, per column, over the rows of both."""
+    """Kendall's tau (b) of the measured and the seed paper's means, per column, over the rows of both.
+
+    1: the same order, -1: the reverse. NaN where fewer than two means are defined, or where all are tied.
+    """
     both = [row for row in table if row["paper"]]
-    return {name: order_agreement([row["scores"][name]["mean"] for row in both], [row["paper"][name] for row in both])
-            for name in PAPER_COLUMNS}
+    here, there = (pd.DataFrame(rows, columns=PAPER_COLUMNS, dtype=float) for rows in (
+        [{name: row["scores"][name]["mean"] for name in PAPER_COLUMNS} for row in both], [row["paper"] for row in both]))
+    return {name: float(here[name].corr(there[name], "kendall", min_periods=2)) for name in PAPER_COLUMNS}
 
 
 def distances(scores: pd.DataFrame, experiments: Sequence[Mapping]) -> list[dict]:
@@ -118,14 +110,6 @@ def by_size(scores: pd.DataFrame, experiments: Sequence[Mapping]) -> list[dict]:
     return table
 
 
-def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
-    """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
-    by_case = pd.concat([scores_of(scores, name) for name in scores.experiment.unique()]).groupby(level="case")
-    described = by_case[["tumour_ml", *SCORES]].mean()
-    described["tumour_low"], described["tumour_high"] = by_case.tumour.min(), by_case.tumour.max()
-    return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
-
-
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
     """The "worst", "median" and "best" case of ``scores`` (a row a case): a rule, so that nobody picks one.
 
@@ -136,23 +120,6 @@ def extremes(scores: pd.DataFrame) -> dict[str, str]:
     used = used if len(used) else scores.sort_values("kidney", kind="stable")
     places = {0: "worst", len(used) - 1: "best", (len(used) - 1) // 2: "median"}
     return {places[at]: str(used.index[at]) for at in sorted(places)}
-
-
-def describe_data(build: Build, runs: Sequence[Run]) -> dict:
-    """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason.
-
-    ``training`` and ``validation`` are numbers of cases. With ``folds`` (else None), ``validation`` counts all cases,
-    since each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most``
-    the largest.
-    """
-    found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
-    prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
-    learned = [run.info["training_cases"] for run in trainings(runs[:1])]
-    return {
-        "simulated": found["simulated"], "training": min(learned), "training_most": max(learned),
-        "folds": len(runs[0].folds) or None, "validation": len(runs[0].scores), "spacing": prepared["spacing"],
-        "shares_percent": found["shares_percent"], "refused": found["refused"] | prepared["refused"],
-    }
 
 
 def software() -> dict[str, str]:

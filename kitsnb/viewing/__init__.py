@@ -1,5 +1,5 @@
-"""Looking at cases: pictures that stand still, a widget for JupyterLab, and pages for any browser.
+"""Looking at cases: pictures that stand still, and pages for any browser; widgets for JupyterLab are built upon it.
 
-In flow NIfTI files, as they are, and what a build holds. Out flow figures, the widget, and folders of static files;
-nothing here changes a result.
+In flow NIfTI files, as they are, and what a build holds. Out flow figures and folders of static files; nothing here
+changes a result.
 """

@@ -9,10 +9,9 @@ import ipyniivue
 import jinja2
 from matplotlib.colors import to_rgb
 
-from kitsnb.drawing import alternative, heading
+from kitsnb.drawing import alternative, heading, three_views
 from kitsnb.files import write_atomic, write_json
 from kitsnb.viewing.scan import LEGENDS, MOST, WINDOWS, Scan, as_nifti, in_short, thinned
-from kitsnb.viewing.still import montage
 
 PAGES = Path(__file__).parent / "pages"
 NIIVUE = Path(ipyniivue.__file__).parent / "static" / "widget.js"
@@ -52,7 +51,7 @@ def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
     for kind in ("imaging", *scan.layers):
         content = gzip.compress(as_nifti(*thinned(scan, kind, most)), 6, mtime=0)
         write_atomic(folder / scan.name / f"{kind}.nii.gz", content)
-    still = montage(scan, simulated)
+    still = three_views(scan.imaging, scan.layers, scan.spacing, scan.name, simulated)
     still.savefig(folder / scan.name / "still.png", dpi=100)
     title = heading(scan.name, simulated)
     return {

@@ -1,4 +1,4 @@
-"""Pictures that stand still: a case in three planes, and cases of a run with their errors."""
+"""Pictures that stand still: cases of a run with their errors."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,15 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers, three_views
+from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers
 from kitsnb.study.figures import NAMES
 from kitsnb.study.tables import extremes
 from kitsnb.viewing.scan import LEGENDS, Scan
-
-
-def montage(scan: Scan, simulated: bool = False) -> Figure:
-    """``scan`` in three planes, a row for each of label, prediction and errors that it has."""
-    return three_views(scan.imaging, scan.layers, scan.spacing, scan.name, simulated)
 
 
 def extreme_scans(scores: pd.DataFrame, read: Callable[[str], Scan]) -> list[tuple[str, Scan]]:

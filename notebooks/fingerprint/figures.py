@@ -10,7 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALETTE, canvas, plain_log, section, whole_numbers
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALETTE, canvas, section
+from kitsnb.study.figures import NAMES, plain_log, whole_numbers
 
 CLASSES = ("background", "kidney", "tumour")
 #: What happens to a case, and its colour in ``split``.

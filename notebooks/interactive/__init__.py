@@ -1,1 +1,1 @@
-"""Widgets to play with: how strong augmentation is (notebook 02), what a loss makes of errors (03), and all runs (05)."""
+"""Widgets to play with: any case (notebook 01), augmentation (02), what a loss makes of errors (03), all runs (05)."""

@@ -15,10 +15,10 @@ from kitsnb.drawing import COLOURS, PALETTE, canvas, outline, section
 from kitsnb.losses import build_loss, trust_labels
 from kitsnb.losses.own import load
 from kitsnb.losses.registry import LOSSES
-from kitsnb.study.figures import MARKS
-from kitsnb.viewing.browse import columns
 
+from interactive.browse import columns
 from interactive.picture import Picture
+from probing.figures import MARKS
 from probing.probes import CLASSES, PATHS, Geometry, soft_logits
 
 #: So many voxels a prediction and so many steps a path are measured between two movements of a slider.

@@ -17,12 +17,13 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas
 from kitsnb.files import Build
 from kitsnb.metric.score import SCORES
-from kitsnb.study.figures import NAMES, line_styles, whole_numbers
-from kitsnb.viewing.browse import browse, columns
+from kitsnb.study.figures import NAMES, whole_numbers
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import gallery
 
+from interactive.browse import browse, columns
 from interactive.picture import Picture
+from probing.figures import line_styles
 from results.figures import against
 
 #: What can be followed, by the column of ``history.csv``.

@@ -1,4 +1,7 @@
-"""Figures of the losses: value and gradient along error paths, and who gets the gradient."""
+"""Figures of the losses: value and gradient along error paths, and who gets the gradient.
+
+Losses keep their colour and their mark: one of each a base loss, dashed for its log-cosh form.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,9 +11,31 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kitsnb.study.figures import COLOURS, NAMES, PAGE, PALE, canvas, legend_below, line_styles
+from kitsnb.drawing import COLOURS, PAGE, PALE, PALETTE, canvas
+from kitsnb.losses.registry import LOG_COSH
+from kitsnb.study.figures import NAMES, legend_below
 
 from probing.probes import PATHS, STAGES, Geometry
+
+#: A mark to each base loss, so that no reader needs the colours.
+MARKS = "osD^vPX*<>"
+
+
+def line_styles(rows: Sequence[Mapping]) -> dict[str, dict]:
+    """Colour, mark and dashes of each row of Table 1 (``name``, ``loss``, ``parameters``), by its name.
+
+    The base of a row is its loss without log-cosh, with the parameters that shape it.
+    """
+    bases, styles = [], {}
+    for row in rows:
+        parameters = {key: value for key, value in (row.get("parameters") or {}).items() if key != "batch"}
+        base = (row["loss"].removeprefix(LOG_COSH), str(sorted(parameters.items())))
+        bases += [] if base in bases else [base]
+        number = bases.index(base)
+        styles[row["name"]] = {
+            "color": (*PALETTE, *sns.color_palette("dark").as_hex())[number % 20], "marker": MARKS[number % len(MARKS)],
+            "markersize": 3, "markevery": 0.2, "linestyle": "--" if row["loss"].startswith(LOG_COSH) else "-"}
+    return styles
 
 
 def error_paths(table: pd.DataFrame, rows: Sequence[Mapping], geometry: Geometry) -> Figure:

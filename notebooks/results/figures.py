@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kitsnb.drawing import WINDOW, letters
-from kitsnb.study.figures import COLOURS, COLUMN, GREY, NAMES, PAGE, PALE
-from kitsnb.study.figures import canvas, legend_below, outline, plain_log, section, whole_numbers
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, WINDOW, canvas, letters, outline, section
+from kitsnb.study.figures import NAMES, legend_below, plain_log, whole_numbers
 from kitsnb.study.statistics import smallest_difference
 
 CLASSES = ("background", "kidney", "tumour")

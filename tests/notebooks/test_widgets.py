@@ -15,11 +15,11 @@ from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.training.volumes import load_volumes
-from kitsnb.viewing.browse import browse
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from interactive.augmentation import StrengthSlider
+from interactive.browse import browse
 from interactive.playground import Playground
 from interactive.run_browser import RunBrowser
 from probing.probes import phantom_geometry

@@ -6,7 +6,7 @@ import pytest
 from fingerprint.figures import clipping
 from helpers.study_at_hand import ROWS, made_up_scores
 from matplotlib.figure import Figure
-from probing.figures import error_paths, gradient_shares
+from probing.figures import error_paths, gradient_shares, line_styles
 from probing.probes import PATHS, Geometry, build_losses
 from probing.probes import gradient_shares as measure_shares
 from results.figures import against, case_panels, slices, training_curves, training_panels, what_it_takes
@@ -14,7 +14,7 @@ from study.test_tables import history
 
 from kitsnb.study import figures
 from kitsnb.study.claims import load_seed_paper
-from kitsnb.study.figures import line_styles, rows_and_ranks
+from kitsnb.study.figures import rows_and_ranks
 from kitsnb.study.findings import describe
 
 SPACING = (5.0, 0.8, 1.6)

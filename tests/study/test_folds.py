@@ -10,13 +10,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from results.tables import costs, describe_data
 from study.test_tables import history
 
 from kitsnb.data.cases import Case, cut_into_folds, select
 from kitsnb.files import ROOT, Build
 from kitsnb.study import tables
 from kitsnb.study.claims import load_seed_paper
-from kitsnb.study.runs import SURFACES, VOLUMES, all_scores, costs, load_runs, shared_settings
+from kitsnb.study.runs import SURFACES, VOLUMES, all_scores, load_runs, shared_settings
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import ProfileError, load
 
@@ -145,7 +146,7 @@ def test_data_are_described_as_folds(build):
                           (build.preprocessed / "report.json", {"spacing": [1, 1, 1], "refused": {}})):
         path.parent.mkdir()
         path.write_text(json.dumps(content))
-    data = tables.describe_data(build, load_runs(build, [EXPERIMENT], [0], 3))
+    data = describe_data(build, load_runs(build, [EXPERIMENT], [0], 3))
     assert (data["folds"], data["validation"], data["training"], data["training_most"]) == (3, 5, 3, 4)
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from results import audit
+from results.tables import find_baseline, unlike
 
 from kitsnb.files import Build
 from kitsnb.study import claims, findings, statistics, tables
-from kitsnb.study.runs import all_scores, load_runs, read_stage, unlike
+from kitsnb.study.runs import all_scores, load_runs, read_stage
 from kitsnb.training.history import MEASURES
 
 EXPERIMENTS = [
@@ -120,6 +121,16 @@ def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
     assert "case 00160" in measured[0]["evidence"]
 
 
+def test_agreement_of_orders():
+    def rows(here, there):
+        return [{"scores": dict.fromkeys(tables.PAPER_COLUMNS, {"mean": mean}),
+                 "paper": value and dict.fromkeys(tables.PAPER_COLUMNS, value)} for mean, value in zip(here, there)]
+
+    for expected, here, there in ((1, [1, 2, math.nan], [1, 2, 0.5]), (-1, [1, 2, 3], [2, 1, None]), (math.nan, [1], [2]),
+                                  (math.nan, [1, 2], [None, None]), (math.nan, [1, 2], [3, 3])):
+        assert tables.agreement(rows(here, there))["tumour"] == pytest.approx(expected, nan_ok=True)
+
+
 def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(FileNotFoundError, match="dice-seed7"):
         load_runs(build, EXPERIMENTS, [0, 7])
@@ -127,7 +138,7 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
     with pytest.raises(ValueError, match="train it again"):
         load_runs(build, changed, [0])
     with pytest.raises(ValueError, match="log_cosh_dice"):
-        tables.find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], claims.load_seed_paper())
+        find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], claims.load_seed_paper())
 
 
 def test_distances_and_sizes_by_hand(scores):

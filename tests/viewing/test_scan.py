@@ -1,15 +1,13 @@
 """What is looked at: reading a CT with its labels, the facts, the error map, and refusals."""
 
-import shutil
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.browse import browse
-from kitsnb.viewing.scan import WINDOWS, as_nifti, find_scans, in_short, read_scan, thinned
-from kitsnb.viewing.still import gallery, montage
+from kitsnb.drawing import three_views
+from kitsnb.viewing.scan import as_nifti, find_scans, in_short, read_scan, thinned
+from kitsnb.viewing.still import gallery
 
 AFFINE = np.array([[0, 0, -8.0, 40], [0, -8.0, 0, 30], [-9.0, 0, 0, 60], [0, 0, 0, 1]])  # KiTS19's IPL
 
@@ -48,7 +46,7 @@ def test_a_ct_of_ones_own_needs_no_label(folder):
     ((own, prediction),) = find_scans(path).values()
     scan = read_scan(own, None, prediction)
     assert scan.layers == {} and scan.name == "imaging"
-    assert montage(scan).axes
+    assert three_views(scan.imaging, scan.layers, scan.spacing, scan.name).axes
 
 
 def test_a_label_of_another_ct_is_refused_by_name(folder):
@@ -77,7 +75,7 @@ def test_what_goes_to_the_browser_keeps_hu_places_and_size(folder):
 def test_stills_draw_every_layer(folder):
     ((case, prediction),) = find_scans(folder, folder / "predictions").values()
     scan = read_scan(case, None, prediction)
-    assert len(montage(scan, simulated=True).axes) == 9
+    assert len(three_views(scan.imaging, scan.layers, scan.spacing, scan.name, simulated=True).axes) == 9
     figure = gallery([("worst", scan), ("best", scan)], "Two cases", simulated=True)
     assert len(figure.axes) == 6 and "simulated" in figure.get_suptitle()
 
@@ -91,30 +89,3 @@ def test_predictions_are_found_in_a_run_by_number_and_as_one_file(folder):
     (folder / "case_00008").mkdir()
     with pytest.raises(ValueError, match="holds 2"):
         find_scans(folder, named)
-
-
-def test_the_browser_follows_its_controls(folder):
-    """What the widgets hold, without a browser to draw it."""
-    widget = browse(folder, prediction=folder / "predictions", simulated=True)
-    assert "case_00007 (simulated CT)" in widget.facts.value
-    assert [volume.name for volume in widget.view.volumes] == ["imaging.nii", "label.nii"]
-    assert "label: tumour" in widget.where.value and widget.slice.max == 12
-    widget.opacity["errors"].value = 0.7
-    assert widget.view.volumes[-1].name == "errors.nii" and widget.view.volumes[-1].opacity == 0.7
-    widget.preset.value = "bone"
-    assert (widget.view.volumes[0].cal_min, widget.view.volumes[0].cal_max) == widget.window.value == WINDOWS["bone"]
-    widget.slice.value = 1
-    assert widget.at[0] == 0 and "-1000 HU" in widget.where.value
-    (folder / "case_00007" / "imaging.nii.gz").unlink()
-    widget.choose("case_00007")
-    assert "imaging.nii.gz" in widget.facts.value and "missing" in widget.facts.value
-
-
-def test_a_first_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
-    shutil.copytree(folder / "case_00007", folder / "case_00006")
-    (folder / "case_00006" / "imaging.nii.gz").write_bytes(b"no CT")
-    widget = browse(folder)
-    assert "imaging.nii.gz" in widget.facts.value and widget.scan is None
-    assert widget.slice.disabled and all(slider.disabled for slider in widget.opacity.values())
-    widget.case.value = "case_00007"
-    assert widget.scan.name == "case_00007" and not widget.slice.disabled and not widget.opacity["label"].disabled

@@ -1,0 +1,62 @@
+"""Tables that notebook 05 shows beside Table 1: what the runs were made from and cost, and which cases are hard."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from kitsnb.files import Build
+from kitsnb.messages import nearest
+from kitsnb.metric.score import SCORES
+from kitsnb.study.runs import COSTS, Run, read_stage, trainings
+from kitsnb.study.tables import scores_of
+
+#: What rows of one table should share beside their settings; ``run.json`` says it, where it was recorded.
+CONDITIONS = ("precision", "device", "machine", "threads")
+
+
+def find_baseline(name: str, table: Sequence[Mapping], seed_paper: Mapping) -> str | None:
+    """``name`` where the profile has it, None where only the seed paper has. Raises ValueError for any other name."""
+    experiments = [row["experiment"] for row in table]
+    if name in experiments:
+        return name
+    if name in (row["experiment"] for row in seed_paper["table"]):
+        return None
+    raise ValueError(f"baseline {name!r} is no experiment of this profile; {nearest(name, experiments)}")
+
+
+def describe_data(build: Build, runs: Sequence[Run]) -> dict:
+    """What the runs learned from and were scored on; ``refused``: the cases that 01 or 02 refused, with the reason.
+
+    ``training`` and ``validation`` are numbers of cases. With ``folds`` (else None), ``validation`` counts all cases,
+    since each is held out once, and ``training`` those that the smallest fold leaves to learn from, ``training_most``
+    the largest.
+    """
+    found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
+    prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
+    learned = [run.info["training_cases"] for run in trainings(runs[:1])]
+    return {
+        "simulated": found["simulated"], "training": min(learned), "training_most": max(learned),
+        "folds": len(runs[0].folds) or None, "validation": len(runs[0].scores), "spacing": prepared["spacing"],
+        "shares_percent": found["shares_percent"], "refused": found["refused"] | prepared["refused"],
+    }
+
+
+def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
+    """Per case, hardest first: tumour volume (ml), mean of each score and range of tumour Dice over the experiments."""
+    by_case = pd.concat([scores_of(scores, name) for name in scores.experiment.unique()]).groupby(level="case")
+    described = by_case[["tumour_ml", *SCORES]].mean()
+    described["tumour_low"], described["tumour_high"] = by_case.tumour.min(), by_case.tumour.max()
+    return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
+
+
+def unlike(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Those of ``CONDITIONS`` in which trainings differ, each with all its values; empty where rows compare fairly."""
+    found = {name: sorted({str(run.info[name]) for run in trainings(runs) if run.info.get(name) is not None})
+             for name in CONDITIONS}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def costs(runs: Sequence[Run]) -> pd.DataFrame:
+    """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
+    rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for run in trainings(runs)}
+    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")
