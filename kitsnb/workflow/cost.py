@@ -142,47 +142,26 @@ def measure_step(settings: Training, folder: Path, threads: int, seconds: float)
 
     Or why that was not measured. ``folder`` is where the choice of a precision is kept.
     """
-    from kitsnb.training.devices import Ranks
-    from kitsnb.training.module import SegmentationModule  # Lightning takes seconds to import
+    from kitsnb.training.module import TimedStep  # Lightning takes seconds to import
 
     device, before = "cuda" if torch.cuda.is_available() else "cpu", torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         precision = choose_precision(settings, folder)
-        module = SegmentationModule(settings, None, [], Ranks()).to(device)
-        optimizer = module.configure_optimizers()["optimizer"]
-
-        def step(sides: Sequence[int]) -> float:
-            return _timed(module, optimizer, precision, (settings.batch_size, *sides))
-
+        step = TimedStep(settings, device, precision)
         small = [min(side, 2 ** (settings.network.depth + 1)) for side in settings.patch_size]
-        guess = min(step(small), step(small)) * math.prod(settings.patch_size) / math.prod(small)
+        guess = min(step.seconds(small), step.seconds(small)) * math.prod(settings.patch_size) / math.prod(small)
         if 3 * guess > seconds:
             return f"three steps would take about {guess * 3:.0f} s"
         times, ends = [], time.perf_counter() + seconds
         while len(times) < 2 or (len(times) < 20 and time.perf_counter() < ends):  # the first one warms up
-            times.append(step(settings.patch_size))
+            times.append(step.seconds(settings.patch_size))
     except torch.OutOfMemoryError:
         return "a step needs more memory than this GPU has"
     finally:
         torch.set_num_threads(before)
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {plural(threads, 'thread')}"
     return median(times[1:]), f"{plural(len(times) - 1, 'step')} on {where}, {precision}"
-
-
-def _timed(module, optimizer: torch.optim.Optimizer, precision: str, shape: tuple[int, ...]) -> float:
-    """Seconds of a step on labels of ``shape`` [B, D, H, W]."""
-    labels = torch.randint(0, 3, shape, dtype=torch.uint8, device=module.device)
-    imaging, began = torch.randn(shape, device=module.device)[:, None], time.perf_counter()
-    kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
-    with torch.autocast(module.device.type, kind, precision != "32-true"):
-        loss, _ = module.step(imaging, labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    if module.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def estimate(profile: Profile, *, workers: int | None = None, runs: int | None = None, tflops: float | None = None,
@@ -199,16 +178,13 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     training = Training(**{name: value for name, value in given.items() if name in Training.model_fields})
     cases, bits = count_cases(profile), "32" if training.precision == "32-true" else "16"
     work = count_arithmetic(training.network.model_dump(), training.patch_size, bits == "16")
-    # A patch a held-out case and epoch, then whole cases.
-    checking = (training.epochs + cases.windows) * cases.held_out * work.forward
-    steps, patches = training.epochs * training.steps_per_epoch, training.epochs * training.patches_of_an_epoch
-    total, rate = patches * work.training + checking, tflops or ASSUMED_SHARE * PEAK[bits]
-    hours = max(0.01, total / (rate * 1e12) / 3600)
     grid = {"experiment": len(profile.experiments), "seed": len(profile.seeds), "fold": profile.folds}
     grid = " x ".join(plural(count, word) for word, count in grid.items() if count is not None)
-    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
-    # Weights, gradients and Adam's two moments, four bytes each.
-    network, activations = 16 * work.parameters, training.batch_size * work.activations
+    steps, patches = training.epochs * training.steps_per_epoch, training.epochs * training.patches_of_an_epoch
+    # Of validation and prediction: a patch a held-out case and epoch, then whole cases.
+    checking = (training.epochs + cases.windows) * cases.held_out * work.forward
+    total, rate = patches * work.training + checking, tflops or ASSUMED_SHARE * PEAK[bits]
+    hours = max(0.01, total / (rate * 1e12) / 3600)
     rows = [
         ("grid", f"{grid} = {plural(number, 'run')}" + (f", {runs} of them to train now" if runs else ""), "profile"),
         ("a run", f"at most {plural(training.epochs, 'epoch')} of {plural(training.steps_per_epoch, 'step')}: "
@@ -219,12 +195,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
          "the rate is given" if tflops else f"the rate is assumed: {ASSUMED_SHARE:.0%} of an A100's data sheet"),
         *_time_here(profile, training, total / (training.batch_size * work.training), workers or cores(),
                     runs or number, seconds),
-        ("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: "
-                    f"{volumes / 1e9:.2f} GB", cases.known),
-        ("network", f"{work.parameters / 1e6:.1f} M parameters with gradients and Adam {network / 1e9:.2f} GB, "
-                    f"activations {activations / 1e9:.2f} GB", "computed"),
-        ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run, beside what the libraries need",
-         "sum of these"),
+        *_memory(training, cases, work),
     ]
     patience = plural(training.stop_patience, "epoch")
     head = f"{profile.title}: upper limits, since a run stops after {patience} without improvement"
@@ -242,6 +213,17 @@ def _time_here(profile: Profile, training: Training, steps: float, workers: int,
     return [("a step here", f"{step:.3g} s: network, loss and Adam, without drawing patches", f"measured, {measured}"),
             ("time here", f"at most {duration(run)} (h:mm:ss) a run, {duration(rounds * run)} for "
                           f"{plural(runs, 'run')}, {workers} at a time", "computed from that step")]
+
+
+def _memory(training: Training, cases: Cases, work: Arithmetic) -> list:
+    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
+    # Weights, gradients and Adam's two moments, four bytes each.
+    network, activations = 16 * work.parameters, training.batch_size * work.activations
+    return [("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: "
+                        f"{volumes / 1e9:.2f} GB", cases.known),
+            ("memory", f"{(volumes + network + activations) / 1e9:.2f} GB a run beside what the libraries need: these "
+                       f"volumes, {work.parameters / 1e6:.1f} M parameters with gradients and Adam "
+                       f"{network / 1e9:.2f}, activations {activations / 1e9:.2f}", "computed")]
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:

@@ -7,12 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 
 from kitsnb.files import NOTEBOOKS
-from kitsnb.losses import trust_labels
-from kitsnb.training.devices import Ranks
-from kitsnb.training.module import SegmentationModule
+from kitsnb.training.module import TimedStep
 from kitsnb.training.settings import Training
 from kitsnb.workflow.cost import count_arithmetic
 from kitsnb.workflow.profile import read
@@ -20,31 +17,11 @@ from peers.measure import one_thread
 
 #: Profiles whose network and patch are timed.
 PROFILES = {"quick": "quick.yml", "hybrid": "hybrid.yml", "the paper's": "kits19.yml"}
-#: Autocast's type of each precision that a device knows; None computes in float32.
-PRECISIONS = {"cpu": {"32-true": None, "bf16-mixed": torch.bfloat16},
-              "cuda": {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}}
+#: Precisions that each kind of device knows, and the type of their products.
+PRECISIONS = {"cpu": {"32-true": torch.float32, "bf16-mixed": torch.bfloat16},
+              "cuda": {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}}
+CLOCKS = {"cpu": time.thread_time, "cuda": time.perf_counter}
 LAYOUTS = {"channels last": torch.channels_last_3d, "contiguous": torch.contiguous_format}
-
-
-class Step:
-    """Training's own step; called with a batch, it makes one of network, loss and optimizer on ``device``."""
-
-    def __init__(self, settings: Training, device: torch.device, precision: str, layout: str):
-        torch.manual_seed(0)
-        self.kind = PRECISIONS[device.type][precision]
-        self.module = SegmentationModule(settings, None, [], Ranks())
-        self.module.layout = LAYOUTS[layout]
-        self.module.to(device).network.to(memory_format=LAYOUTS[layout])
-        self.optimizer = self.module.configure_optimizers()["optimizer"]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.kind == torch.float16)
-
-    def __call__(self, imaging: Tensor, segmentation: Tensor) -> None:
-        self.optimizer.zero_grad()
-        with torch.autocast(imaging.device.type, self.kind, enabled=self.kind is not None), trust_labels():
-            loss, _ = self.module.step(imaging, segmentation)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
 
 
 def settings_of(file: str) -> Training:
@@ -70,38 +47,38 @@ def compare_steps(repeats: int, device: str | None = None, networks: Mapping[str
 
 
 def _rows(name: str, settings: Training, place: torch.device, peaks: dict[str, float], repeats: int) -> list[dict]:
-    shape = settings.batch_size, *settings.patch_size
-    imaging = torch.randn(shape, device=place)[:, None]
-    segmentation = torch.randint(0, 3, shape, dtype=torch.uint8, device=place)
     operations = settings.batch_size * count_arithmetic(settings.network.model_dump(), settings.patch_size).training
     rows = []
     for precision, peak in peaks.items():
         for layout in LAYOUTS:
-            step = Step(settings, place, precision, layout)
-            seconds = _seconds(lambda step=step: step(imaging, segmentation), place, repeats)
+            step = TimedStep(settings, place.type, precision, LAYOUTS[layout])
+            seconds = _least(lambda step=step: step.seconds(settings.patch_size, CLOCKS[place.type]), repeats)
             rows.append({"network": name, "precision": precision, "layout": layout,
                          "seconds": seconds, "floor": operations / peak})
     return rows
 
 
-def _peak(place: torch.device, kind: torch.dtype | None, side: int) -> float:
+def _peak(place: torch.device, kind: torch.dtype, side: int) -> float:
     """Operations a second of products of square matrices: what this device can do, measured and not typed."""
-    a, b = torch.randn(2, side, side, device=place, dtype=kind or torch.float32).unbind()
-    return 2 * side**3 / _seconds(lambda: a @ b, place, 5)
+    a, b = torch.randn(2, side, side, device=place, dtype=kind).unbind()
+
+    def product() -> float:
+        began = _now(place)
+        a @ b
+        return _now(place) - began
+
+    return 2 * side**3 / _least(product, 5)
 
 
-def _seconds(function: Callable[[], object], place: torch.device, repeats: int) -> float:
+def _least(timed: Callable[[], float], repeats: int) -> float:
     """The least of ``repeats`` times; a first call warms up, and is all where it takes more than a minute."""
     times = []
     while len(times) <= repeats and (not times or times[0] < 60):
-        started = _now(place)
-        function()
-        times.append(_now(place) - started)
+        times.append(timed())
     return min(times[1:] or times)
 
 
 def _now(place: torch.device) -> float:
-    if place.type == "cpu":
-        return time.thread_time()
-    torch.cuda.synchronize(place)
-    return time.perf_counter()
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    return CLOCKS[place.type]()

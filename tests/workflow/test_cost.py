@@ -11,6 +11,7 @@ import torch
 from kitsnb.data.nifti import write_nifti
 from kitsnb.files import NOTEBOOKS, ROOT
 from kitsnb.preprocessing.prepare import Preprocessing, to_grid
+from kitsnb.training.module import TimedStep
 from kitsnb.workflow import cost
 from kitsnb.workflow.profile import load
 
@@ -114,7 +115,7 @@ def test_a_network_too_large_to_measure_is_left_to_arithmetic(kits19, monkeypatc
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(cost, "_timed", full)
+    monkeypatch.setattr(TimedStep, "seconds", full)
     assert "not measured: a step needs more memory" in cost.estimate(kits19, seconds=60)
 
 
