@@ -24,6 +24,11 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ValueError("; ".join(problems(error, cls))) from None
 
+    @classmethod
+    def among(cls, values: dict[str, Any]) -> Self:
+        """The model of those of ``values`` that are settings of it, as ``checked``."""
+        return cls.checked({name: values[name] for name in cls.model_fields if name in values})
+
     def changed(self, **values: Any) -> Self:
         """These settings with other ``values``, checked again."""
         return type(self)(**self.model_dump() | values)
@@ -81,6 +86,8 @@ def _fields(model: type[BaseModel], path) -> list[str]:
     for part in path:
         if isinstance(part, int):  # of a list of models
             continue
-        kinds = (model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation))
+        kinds = [model.model_fields[part].annotation]
+        for kind in kinds:  # also those within
+            kinds += get_args(kind)
         model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(model.model_fields)

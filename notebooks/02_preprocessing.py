@@ -85,7 +85,7 @@ given = {name: value for name, value in globals().items() if name in names}
 if not by_runner:
     given = recorded_parameters(build, "preprocessing") | {name: value for name, value in given.items() if value is not None}
 build, simulated = Build(build), given["simulated"]
-settings = Preprocessing.checked({name: given[name] for name in Preprocessing.model_fields})
+settings = Preprocessing.among(given)
 accept = Accept(given["label_map"], given["accept_affine"])
 cases = discover(build.cases(given["source"], given["folder"]))
 print(f"{len(cases)} cases" + (", simulated CT" if simulated else ""))

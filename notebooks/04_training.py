@@ -115,8 +115,8 @@ if not by_runner:  # what the build has, and of that run, or what the reader wan
     wanted = {name: value for name, value in given.items() if value is not None}
     given = recorded_run(build, experiment) | (wanted if train_now else read_stage(run / "run.json", "04_training")["settings"])
 build = Build(build)
-settings = Training.checked({name: given[name] for name in Training.model_fields})
-data = DataSettings.checked({name: given[name] for name in DataSettings.model_fields})
+settings = Training.among(given)
+data = DataSettings.among(given)
 window = Window.checked({"patch_size": given["patch_size"], "overlap": given["overlap"]})
 if train_now and not by_runner:  # a folder to each choice of settings, so that none is in another's way
     chosen = json.dumps([settings.as_json(), data.as_json()]).encode()

@@ -55,7 +55,7 @@ def load_run(folder: Path) -> Trained:
         settings = record["settings"]
         preprocessing = Preprocessing.checked(record["preprocessing"])
         window = Window.checked({key: settings[key] for key in ("patch_size", "overlap")})
-        training = Training.checked({key: settings[key] for key in Training.model_fields if key in settings})
+        training = Training.among(settings)
     except KeyError as error:
         raise CaseError(folder.name, "run.json", f"does not say {error}", ANEW) from error
     except (TypeError, ValueError) as error:

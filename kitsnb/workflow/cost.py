@@ -107,8 +107,8 @@ def count_cases(profile: Profile) -> Cases:
 
 def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
     """Shapes on the working grid by the case's number, and how they are known."""
-    given, shapes, made = profile.parameters["training"], {}, profile.parameters["preprocessing"]
-    settings = Preprocessing(**{name: made[name] for name in Preprocessing.model_fields})
+    given, shapes = profile.parameters["training"], {}
+    settings = Preprocessing.among(profile.parameters["preprocessing"])
     folders = [profile.build.data] if given["source"] in SIMULATED_SOURCES else []
     folders += [resolve(given["folder"])] if given["folder"] else []
     for case in discover(folder) if (folder := next(filter(Path.is_dir, folders), None)) else ():
@@ -175,7 +175,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
     if "training" not in profile.stages:
         raise ValueError(f"{profile.name} trains nothing, so there is nothing to estimate")
     given, number = profile.parameters["training"], len(profile.runs)
-    training = Training(**{name: value for name, value in given.items() if name in Training.model_fields})
+    training = Training.among(given)
     cases, bits = count_cases(profile), "32" if training.precision == "32-true" else "16"
     work = count_arithmetic(training.network.model_dump(), training.patch_size, bits == "16")
     grid = {"experiment": len(profile.experiments), "seed": len(profile.seeds), "fold": profile.folds}

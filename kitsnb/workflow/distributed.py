@@ -27,7 +27,7 @@ def train_task(parameters: dict) -> None:
     from kitsnb.training.run import train
     from kitsnb.training.settings import Training
 
-    settings = Training.checked({name: parameters[name] for name in Training.model_fields if name in parameters})
+    settings = Training.among(parameters)
     if settings.devices != (size := find_task()[1]):
         raise ValueError(f"the launch command starts {size} tasks a run, but the run has devices {settings.devices}; "
                          f"make them equal")

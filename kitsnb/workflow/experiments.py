@@ -4,7 +4,7 @@ import inspect
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from kitsnb.files import PAPER
 from kitsnb.losses import LOSSES
@@ -44,18 +44,29 @@ class Experiment(Settings):
         return {"title": row.get("name"), **row} if isinstance(row, dict) else row
 
 
-def with_parameters(experiment: Experiment, parameters: dict) -> Experiment:
-    """``experiment`` with those of ``parameters`` that its loss has and it does not set itself."""
-    taken = inspect.signature(LOSSES[experiment.loss]).parameters if experiment.loss in LOSSES else ()
-    own = {name: value for name, value in parameters.items() if name in taken}
-    return experiment.model_copy(update={"parameters": own | experiment.parameters})
+def trainable(row: Experiment, info: ValidationInfo) -> Experiment:
+    """``row`` with those of the profile's ``loss_parameters`` that its loss has and it does not set itself.
+
+    Raises ValueError where the loss cannot be trained with.
+    """
+    taken = inspect.signature(LOSSES[row.loss]).parameters if row.loss in LOSSES else ()
+    shared = {name: value for name, value in info.data.get("loss_parameters", {}).items() if name in taken}
+    row = row.model_copy(update={"parameters": shared | row.parameters})
+    try:
+        Training.checked({"loss": row.loss, "loss_parameters": row.parameters}).check_loss()
+    except (Exception, SystemExit) as error:  # a reader's own file may raise anything
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{row.name}: {kind}{error}") from error
+    return row
 
 
-def shared_problems(parameters: dict) -> list[str]:
-    """Names in ``loss_parameters`` that no loss of the library has; that a profile's own rows have none is no fault."""
+def shared_by_losses(parameters: dict) -> dict:
+    """``parameters`` if losses of the library have them; that a profile's own rows have none of these is no fault."""
     taken = sorted({name for loss in LOSSES.values() for name in inspect.signature(loss).parameters})
-    return [f"loss_parameters: no loss of the library has a parameter {name!r}; {nearest(name, taken)}"
-            for name in parameters if name not in taken]
+    if unknown := [f"no loss of the library has a parameter {name!r}; {nearest(name, taken)}"
+                   for name in parameters if name not in taken]:
+        raise ValueError("; ".join(unknown))
+    return parameters
 
 
 def name_problems(experiments: list[Experiment], parameters: dict) -> list[str]:
@@ -67,13 +78,3 @@ def name_problems(experiments: list[Experiment], parameters: dict) -> list[str]:
     named += [("losses.others", name, LOSSES) for name in losses.get("others") or [] if ":" not in name]
     return [f"{place}: there is no {name!r}; {nearest(name, valid)}" for place, name, valid in named
             if isinstance(name, str) and name not in valid]
-
-
-def loss_problems(experiment: Experiment) -> list[str]:
-    """Why the loss of ``experiment`` cannot be trained with."""
-    try:
-        Training.checked({"loss": experiment.loss, "loss_parameters": experiment.parameters}).check_loss()
-    except (Exception, SystemExit) as error:  # a reader's own file may raise anything
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return [f"experiment {experiment.name}: {kind}{error}"]
-    return []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kitsnb.data.cases import EXCLUDED
 from kitsnb.files import PAPER, PUBLISHED, files_below, resolve
-from kitsnb.workflow.profile import GIVEN, GIVEN_FOLDS, STAGES, Experiment, Profile
+from kitsnb.workflow.profile import GIVEN, STAGES, Experiment, Profile
 
 Names = tuple[str, ...]
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
@@ -72,11 +72,10 @@ def build_jobs(profile: Profile) -> list[Job]:
 def _other(profile: Profile, stage: str, needs: Names) -> Job:
     """The job of a stage that is no training."""
     build, rows = profile.build, [experiment.model_dump() for experiment in profile.experiments]
-    parameters = {"build": profile.build_parameter, **profile.parameters.get(stage, {})}
-    given = {"experiments": profile.rows if stage == "losses" else rows, "seeds": list(profile.seeds),
-             "profile": profile.summary, "folds": profile.folds}
-    taken = (*GIVEN[stage], *(GIVEN_FOLDS.get(stage, ()) if profile.folds is not None else ()))
-    parameters |= {name: value for name, value in given.items() if name in taken}
+    given = {"build": profile.build_parameter, "by_runner": True, "seeds": list(profile.seeds),
+             "experiments": profile.rows if stage == "losses" else rows, "profile": profile.summary,
+             "folds": profile.folds}
+    parameters = profile.parameters.get(stage, {}) | {name: given[name] for name in GIVEN[stage]}
     makes = {"data_analysis": (build.data_analysis, build.data), "preprocessing": (build.preprocessed,),
              "losses": (build.losses,), "results": (build.results,), "benchmarks": (build.benchmarks,)}
     reads, notebook = (), STAGES[stage] and profile.notebooks / STAGES[stage]
@@ -97,9 +96,10 @@ def _other(profile: Profile, stage: str, needs: Names) -> Job:
 
 def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | None, needs: Names, after: Names) -> Job:
     build, notebook = profile.build, profile.notebooks / STAGES["training"]
-    parameters = {"build": profile.build_parameter, **profile.parameters["training"], "experiment": experiment.name,
-                  "title": experiment.title, "loss": experiment.loss, "loss_parameters": experiment.parameters}
-    parameters |= {"seed": seed} | ({} if fold is None else {"fold": fold, "folds": profile.folds})
+    parameters = profile.parameters["training"] | {
+        "build": profile.build_parameter, "by_runner": True, "experiment": experiment.name, "title": experiment.title,
+        "loss": experiment.loss, "loss_parameters": experiment.parameters, "seed": seed, "fold": fold,
+        "folds": profile.folds}
     run = build.run(experiment.name, seed, fold)
     title = f"training {experiment.name} seed {seed}" + ("" if fold is None else f" fold {fold}")
     return Job(f"training-{run.name}", title, "training", needs, after, notebook, parameters,

@@ -5,6 +5,7 @@ papermill only warns about an unknown parameter, and takes a value of any type; 
 
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal, NamedTuple, Self
@@ -16,6 +17,7 @@ from kitsnb.inference.window import Window
 from kitsnb.preprocessing.settings import Preprocessing, Spacing
 from kitsnb.settings import Settings, problems
 from kitsnb.training.settings import AtLeastOne, Training
+from kitsnb.workflow.profile_files import ProfileError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Triple = Annotated[list[Spacing], Field(min_length=3, max_length=3)]
@@ -59,23 +61,26 @@ class Parameter(NamedTuple):
     default: object
 
 
-def read_parameters(notebook: Path) -> dict[str, Parameter]:
+def read_parameters(notebook: Path, given: Sequence[str] = ()) -> dict[str, Parameter]:
     """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
 
-    Raises ValueError where the notebook is missing, holds not exactly one such cell, or one that cannot be executed.
+    Raises ``ProfileError`` where the notebook is missing, holds not exactly one such cell, one that cannot be
+    executed, or one that lacks a name in ``given``.
     """
     if not notebook.is_file():
-        raise ValueError(f"notebook {notebook} does not exist")
+        raise ProfileError(notebook, ["does not exist"])
     text = notebook.read_text("utf-8")  # jupytext would read it as well, but takes a second and a half to import
     cells = re.findall(r'(?ms)^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', text)
     if len(cells) != 1:
-        raise ValueError(f'notebook {notebook}: {len(cells)} cells are tagged "parameters"; it needs exactly one')
+        raise ProfileError(notebook, [f'{len(cells)} cells are tagged "parameters"; it needs exactly one'])
     cell = ModuleType("parameters")
     try:
         exec(cells[0], vars(cell))
     except Exception as error:
-        raise ValueError(f"notebook {notebook}: parameters cell: {type(error).__name__}: {error}") from error
+        raise ProfileError(notebook, [f"parameters cell: {type(error).__name__}: {error}"]) from error
     values = {name: value for name, value in vars(cell).items() if not name.startswith("__")}
+    if lacking := [f"its parameters cell must declare {name!r}" for name in given if name not in values]:
+        raise ProfileError(notebook, lacking)
     kinds = {name: object if value is None else type(value) for name, value in values.items()}
     kinds |= inspect.get_annotations(cell)
     return {name: Parameter(kinds[name], value) for name, value in values.items()}

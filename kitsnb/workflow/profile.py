@@ -9,19 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, create_model, field_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator
 
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
-from kitsnb.workflow.experiments import (
-    Experiment,
-    Title,
-    loss_problems,
-    name_problems,
-    shared_problems,
-    with_parameters,
-)
+from kitsnb.workflow.experiments import Experiment, Title, name_problems, shared_by_losses, trainable
 from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
@@ -39,14 +32,15 @@ STAGES = {
 DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
 #: Keys of a profile that hold parameters, of one notebook or of all that declare them.
 SECTIONS = ("common", *(stage for stage, notebook in STAGES.items() if notebook))
+#: Keys that notebook 05 is given.
+SAID = ("name", "title", "description", "simulated", "deviations", "beside", "apart_from")
 #: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
-GIVEN = dict.fromkeys(STAGES, ("build", "by_runner")) | {
-    "losses": ("build", "by_runner", "experiments"),
-    "training": ("build", "by_runner", "experiment", "title", "loss", "loss_parameters", "seed"),
-    "results": ("build", "by_runner", "experiments", "seeds", "profile"),
-}
-#: What it gives besides where the profile asks for folds; other profiles run with notebooks that do not know them.
-GIVEN_FOLDS = {"data_analysis": ("folds",), "training": ("fold", "folds"), "results": ("folds",)}
+GIVEN = {stage: ("build", "by_runner", *more) for stage, more in (dict.fromkeys(STAGES, ()) | {
+    "data_analysis": ("folds",),
+    "losses": ("experiments",),
+    "training": ("experiment", "title", "loss", "loss_parameters", "seed", "fold", "folds"),
+    "results": ("experiments", "seeds", "profile", "folds"),
+}).items()}
 
 
 class Deviation(Settings):
@@ -66,8 +60,9 @@ class Content(Settings):
     simulated: bool = False
     stages: list[Literal[*STAGES]] = list(DEFAULT_STAGES)
     folds: Annotated[int, Field(ge=2)] | None = None  # None: the split by ranges
-    experiments: list[Experiment] = []
-    loss_parameters: dict[str, Any] = {}  # of every experiment whose loss is the library's and has them
+    #: Of every experiment whose loss is the library's and has them.
+    loss_parameters: Annotated[dict[str, Any], AfterValidator(shared_by_losses)] = {}
+    experiments: list[Annotated[Experiment, AfterValidator(trainable)]] = []
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     deviations: list[Deviation] = []
     beside: str | None = None  # a published study whose rows stand beside these, without being trained again
@@ -114,8 +109,7 @@ class Profile(Content):
     @property
     def summary(self) -> dict:
         """What notebook 05 is given of the profile."""
-        said = {"name", "title", "description", "simulated", "deviations", "beside", "apart_from"}
-        return self.model_dump(include=said)
+        return self.model_dump(include=set(SAID))
 
     def save(self) -> None:
         """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""
@@ -138,27 +132,30 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
     path, found = find(path), []
     content = read(path)
     for text in overrides:
-        content = merged(content, override(text, found))
+        content = merged(content, override(text))
     content = {"title": path.stem} | {key: value for key, value in content.items() if value is not None}
     unset = set()
     for key in {*SECTIONS, "experiments"} & set(content):
         content[key] = expand(content[key], unset)
     if not data_free:
         found += [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
-    checked = _checked(content, found)
-    experiments = [with_parameters(experiment, checked.loss_parameters) for experiment in checked.experiments]
-    cells = _cells(notebooks, checked, found)
+    wrong = set()
+    try:
+        checked = _File.model_validate(content)
+    except ValidationError as error:  # the other keys are looked at all the same
+        found += problems(error, _File)
+        wrong = {one["loc"][0] for one in error.errors()}
+        checked = _File.model_validate({"title": "-"} | {key: content[key] for key in content if key not in wrong})
+    cells = {stage: read_parameters(notebooks / STAGES[stage], GIVEN[stage])
+             for stage in checked.stages if STAGES[stage]}
     parameters = _parameters(checked, cells, found)
-    found += [problem for experiment in experiments for problem in loss_problems(experiment)]
-    found += name_problems(experiments, parameters)
-    found += shared_problems(checked.loss_parameters)
+    if "experiments" not in wrong:
+        found += name_problems(checked.experiments, parameters)
     if "training" in checked.stages and not content.get("experiments"):
         found.append("experiments: the stage training needs at least one")
     if found:
         raise ProfileError(path, found)
-    own = {key: getattr(checked, key) for key in Content.model_fields}
-    own |= {"experiments": experiments, "parameters": parameters,
-            "stages": [stage for stage in STAGES if stage in checked.stages]}
+    own = dict(checked) | {"stages": [stage for stage in STAGES if stage in checked.stages], "parameters": parameters}
     return Profile.model_construct(**own, name=path.stem, notebooks=notebooks,
                                    build_parameter=build or f"build/{path.stem}")
 
@@ -173,12 +170,10 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"nothing is built in {build} yet: run make")
     saved = json.loads(path.read_text())
-    parameters = saved.pop("parameters")
-    if stage not in parameters:
-        raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, parameters)}")
-    parameters[stage].pop("by_runner", None)
-    everywhere = {key: saved.pop(key) for key in ("experiments", "seeds", "folds")}
-    return parameters[stage] | everywhere | {"profile": {key: value for key, value in saved.items() if key != "stages"}}
+    if stage not in saved["parameters"]:
+        raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, saved['parameters'])}")
+    everywhere = {key: saved[key] for key in ("experiments", "seeds", "folds")}
+    return saved["parameters"][stage] | everywhere | {"profile": {key: saved[key] for key in SAID}}
 
 
 def recorded_run(build: str | Path, experiment: str) -> dict:
@@ -194,58 +189,23 @@ def recorded_run(build: str | Path, experiment: str) -> dict:
     return recorded | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
 
 
-def _checked(content: dict, found: list[str]) -> Content:
-    """``content`` as a model, without what is wrong with it, which is noted."""
-    try:
-        return _File.model_validate(content)
-    except ValidationError as error:
-        found += problems(error, _File)
-        places = [one["loc"] for one in error.errors()]
-    rows = {place[1] for place in places if place[0] == "experiments" and len(place) > 1}
-    kept = {"title": "-"} | {key: value for key, value in content.items() if key not in {place[0] for place in places}}
-    if rows:
-        kept["experiments"] = [row for number, row in enumerate(content["experiments"]) if number not in rows]
-    return _checked(kept, [])
-
-
-def _cells(notebooks: Path, checked: Content, found: list[str]) -> dict[str, dict[str, Parameter]]:
-    """Parameters that the notebook of each stage declares; notes what the runner gives and a notebook does not take."""
-    cells = {}
-    for stage in checked.stages:
-        if not STAGES[stage]:
-            continue
-        try:
-            cells[stage] = read_parameters(notebooks / STAGES[stage])
-        except ValueError as error:
-            found.append(str(error))
-            continue
-        must = GIVEN[stage] + (GIVEN_FOLDS.get(stage, ()) if checked.folds else ())
-        found += [f"notebook {notebooks / STAGES[stage]}: its parameters cell must declare {name!r}"
-                  for name in must if name not in cells[stage]]
-    return cells
-
-
-def _parameters(checked: Content, cells: dict, found: list[str]) -> dict[str, dict]:
+def _parameters(checked: Content, cells: dict[str, dict[str, Parameter]], found: list[str]) -> dict[str, dict]:
     """By stage, every parameter of its notebook but those that the runner gives to each job."""
     common, result, everywhere = checked.common, {}, set()
     for stage, cell in cells.items():
-        section, given = getattr(checked, stage), GIVEN[stage] + GIVEN_FOLDS.get(stage, ())
-        free = {name: kind for name, kind in cell.items() if name not in given}
+        section = getattr(checked, stage)
+        free = {name: kind for name, kind in cell.items() if name not in GIVEN[stage]}
         everywhere |= set(free)
-        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it"
-                  for name in section if name in given]
-        found += [f"{stage}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}"
-                  for name in section if name not in (*free, *given)]
+        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it" if name in cell else
+                  f"{stage}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}"
+                  for name in section if name not in free]
         values = {name: value for name, value in {**common, **section}.items() if name in free}
         if values.get("simulated", checked.simulated) != checked.simulated:
             found.append(f"{stage}.simulated: the profile's own is {checked.simulated}; make them equal")
-        known = {"simulated": checked.simulated} | ({"folds": checked.folds} if "folds" in given else {})
-        result[stage], wrong = check(stage, free, known | values)
+        result[stage], wrong = check(stage, free, {"simulated": checked.simulated, "folds": checked.folds} | values)
         for line in wrong:  # each begins with the name of a parameter
             name = re.match(r"\w*", line)[0]
-            where = "common: " if name in common else "" if name in known else f"{stage}: "
-            found.append((f"{stage}: " if name in section else where) + line)
-        result[stage]["by_runner"] = True
+            found.append(f"{stage}: {line}" if name in section else f"common: {line}" if name in common else line)
     found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}"
               for name in common if name not in everywhere]
     return result

@@ -13,7 +13,7 @@ from kitsnb.messages import nearest
 class ProfileError(ValueError):
     """Everything that is wrong with a profile: ``problems`` holds one line each."""
 
-    def __init__(self, path: Path, problems: list[str]):
+    def __init__(self, path: Path | str, problems: list[str]):
         self.path, self.problems = path, list(dict.fromkeys(problems))
         count = f"{len(self.problems)} problem" + "s" * (len(self.problems) > 1)
         super().__init__("\n".join([f"{path}: {count}", *(f"  - {line}" for line in self.problems)]))
@@ -71,16 +71,15 @@ def merged(below: dict, above: dict) -> dict:
     return below | above | both
 
 
-def override(text: str, found: list[str]) -> dict:
-    """{"training": {"epochs": 3}} of "training.epochs=3"."""
+def override(text: str) -> dict:
+    """{"training": {"epochs": 3}} of "training.epochs=3". Raises ``ProfileError``."""
     target, equals, value = text.partition("=")
     try:
         if not equals or "." not in target:
             raise ValueError("must read section.name=value")
         content = yaml.load(value, _StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        found.append(f"-p {text}: {error}")
-        return {}
+        raise ProfileError(f"-p {text}", [str(error)]) from error
     for key in reversed(target.split(".")):
         content = {key: content}
     return content

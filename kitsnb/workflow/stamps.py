@@ -102,11 +102,10 @@ def trained_from(job: Job, digests: Digests) -> dict[str, dict]:
     """What the training of ``job`` is made from: settings, split, volumes of its cases, and the code that computes."""
     from kitsnb.training.settings import Training
 
-    settings = {name: job.parameters[name] for name in Training.model_fields if name in job.parameters}
     modules = [PACKAGE / room for room in COMPUTING]
     code = [path for path in files_below(*modules) if path.suffix == ".py" and not str(path).endswith(KEEPING)]
     return {
-        "parameter": plain(Training.checked(settings).as_json() | {name: job.parameters.get(name) for name in SPLIT}),
+        "parameter": plain(Training.among(job.parameters).as_json() | {name: job.parameters.get(name) for name in SPLIT}),
         "module": {short(path): meaning(path) for path in (*code, *job.code)},
         "input": digests.of(job.own_files((Build(job.parameters["build"]).preprocessed,))),
     }

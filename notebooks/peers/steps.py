@@ -26,8 +26,7 @@ LAYOUTS = {"channels last": torch.channels_last_3d, "contiguous": torch.contiguo
 
 def settings_of(file: str) -> Training:
     """What a profile says of its training, by the file's name below ``notebooks/profiles``."""
-    section = read(NOTEBOOKS / "profiles" / file)["training"]
-    return Training(**{name: value for name, value in section.items() if name in Training.model_fields})
+    return Training.among(read(NOTEBOOKS / "profiles" / file)["training"])
 
 
 def compare_steps(repeats: int, device: str | None = None, networks: Mapping[str, Training] | None = None,

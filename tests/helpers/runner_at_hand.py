@@ -15,11 +15,11 @@ from kitsnb.files import ROOT, read_json
 
 HEADER = (ROOT / "notebooks" / "04_training.py").read_text().partition("# %%")[0]
 PARAMETERS = {
-    "01_data_analysis.py": "",
+    "01_data_analysis.py": "folds = None",
     "02_preprocessing.py": "",
     "03_losses.py": "experiments = []",
-    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\n',
-    "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}",
+    "04_training.py": 'experiment = ""\ntitle = ""\nloss = ""\nloss_parameters = {}\nseed = 0\nfold = folds = None\n',
+    "05_results.py": "experiments = []\nseeds = [0]\nprofile = {}\nfolds = None",
 }
 #: Parameters of notebook 04 beside what the runner gives.
 SETTINGS = {"epochs": 8, "overlap": [8, 8, 8], "source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4],
