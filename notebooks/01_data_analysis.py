@@ -70,11 +70,9 @@ from interactive.browse import browse
 # %matplotlib inline
 figures.use_style()
 started = time.perf_counter()
-if not by_runner:
+if not by_runner:  # what is None above is as the build has it
     recorded = recorded_parameters(build, "data_analysis")
-    source, folder, simulated, folds = (recorded[name] for name in ("source", "folder", "simulated", "folds"))
-    training, validation, excluded = (recorded[name] for name in ("training", "validation", "excluded"))
-    label_map, accept_affine = recorded["label_map"], recorded["accept_affine"]
+    globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
 output, accept = Build(build), Accept(label_map or {}, bool(accept_affine))
 
 # %% [markdown]
@@ -171,10 +169,8 @@ display(Markdown(f"""
 # "slice" means head to foot in every file, whichever axis holds it. One case, turned to IPL and drawn to scale:
 
 # %%
-if case is None:
-    shown = table.case[table.tumour_ml.sort_values().index[len(table) // 2]]
-else:
-    shown = f"case_{case:05d}"
+median = table.case[table.tumour_ml.sort_values().index[len(table) // 2]]
+shown = median if case is None else f"case_{case:05d}"
 one = next(other for other in cases if other.name == shown)
 if imaging:
     scan = read_scan(one, accept=accept)

@@ -70,10 +70,9 @@ from probing import probes
 # %matplotlib inline
 figures.use_style()
 started = time.perf_counter()
-if not by_runner:
+if not by_runner:  # what is None above is as the build has it
     recorded = recorded_parameters(build, "losses")
-    experiments, folder = experiments or recorded["experiments"], folder or recorded["folder"]
-    label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
+    globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
 build = Build(build)
 library_rows = [
     {"name": name, "title": name.replace("_", " "), "loss": name}

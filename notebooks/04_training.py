@@ -96,7 +96,7 @@ from kitsnb.training.volumes import load_volumes
 from kitsnb.workflow.profile import recorded_run
 
 sys.path.append(str(NOTEBOOKS))
-from results.figures import slices, training_curves
+from results.figures import slices, training_panels
 
 # %matplotlib inline
 figures.use_style()
@@ -178,7 +178,7 @@ pd.Series({
 
 # %%
 history = pd.read_csv(run / "history.csv")
-training_curves(history, title, simulated, facts["best_epoch"])
+training_panels({title: (history, facts["best_epoch"])}, title, simulated)
 
 # %% [markdown]
 # ## 4.4 Held-out cases, in native geometry

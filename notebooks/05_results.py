@@ -45,14 +45,11 @@ import sys
 from collections import Counter
 
 import pandas as pd
-import seaborn as sns
 from IPython.display import Markdown, display
-from matplotlib.lines import Line2D
 
 from kitsnb.data.cases import EXCLUDED, Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
-from kitsnb.drawing import COLOURS, COLUMN, canvas
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.study import figures, published, tables
 from kitsnb.study.claims import load_seed_paper
@@ -68,17 +65,14 @@ from kitsnb.workflow.profile import recorded_parameters
 sys.path.append(str(NOTEBOOKS))
 from interactive.run_browser import RunBrowser, curves, follow
 from results import audit
-from results.figures import against, case_panels, slices, training_panels, what_it_takes
-from results.tables import costs, describe_cases, describe_data, find_baseline, unlike
+from results.figures import against, case_panels, dice_by_size, slices, training_panels, what_it_takes
+from results.tables import costs, describe_cases, describe_data, false_by_organ, find_baseline, located_scores, unlike
 
 # %matplotlib inline
 figures.use_style()
-if not by_runner:
+if not by_runner:  # what is None above is as the build has it
     recorded = recorded_parameters(build, "results")
-    experiments, seeds = experiments or recorded["experiments"], seeds or recorded["seeds"]
-    folds, profile = folds or recorded["folds"], profile or recorded["profile"]
-    source, folder = source or recorded["source"], folder or recorded["folder"]
-    label_map, accept_affine = label_map or recorded["label_map"], accept_affine or recorded["accept_affine"]
+    globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
 build = Build(build)
 simulated = profile["simulated"]
 seed_paper = load_seed_paper()
@@ -280,17 +274,8 @@ pd.DataFrame({
 }).style
 
 # %%
-figure, axes = canvas("Tumour Dice by size", (COLUMN, 2.3), simulated=simulated)
-colour = COLOURS["tumour"]
-dots = with_tumour.dropna(subset=["tumour"])
-axes.vlines(dots.tumour_ml, dots.tumour_low, dots.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
-sns.scatterplot(dots, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
-axes.set(xlabel="tumour volume (ml)", ylabel="tumour Dice", ylim=(-0.02, 1.02))
-if len(dots):
-    figures.plain_log(axes.xaxis, 0.8 * dots.tumour_ml.min(), 1.25 * dots.tumour_ml.max())
-said = "mean and range over " + plural(len(titles), "loss", "losses") if len(titles) > 1 else titles[experiments[0]["name"]]
-figures.legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4, label=said)])
-keep(figure, "size")
+said = f"mean and range over {len(titles)} losses" if len(titles) > 1 else experiments[0]["title"]
+keep(dice_by_size(with_tumour, said, simulated), "size")
 
 # %% [markdown]
 # The same by the size of the lesion (equivalent diameter, cut-offs of the T stages): mean tumour Dice and number of
@@ -329,19 +314,16 @@ if far > 30:
 # coarse pass found (`predict --locate`).
 
 # %%
-by_row = {name: tables.scores_of(scores, name) for name in titles}
-false_ml = pd.DataFrame({titles[name]: rows.filter(like="false_ml_").mean() for name, rows in by_row.items()})
-false_ml.index = false_ml.index.str.removeprefix("false_ml_").str.replace("_", " ")
-false_ml = false_ml.loc[false_ml.mean(axis=1).sort_values(ascending=False).index]
+false_ml, located = false_by_organ(scores, titles), located_scores(scores)
 if len(false_ml):
-    table_of_organs = false_ml[false_ml.max(axis=1) >= 0.05].rename_axis("false kidney and tumour, ml a case, in")
-    display(table_of_organs.map(lambda ml: number(ml, 1)).style)
-located = {name: rows.filter(like="located_").mean().rename(lambda column: column.removeprefix("located_"))
-           for name, rows in by_row.items() if "located_kidney" in rows}
+    often = false_ml[false_ml.max(axis=1) >= 0.05].rename_axis("false kidney and tumour, ml a case, in")
+    display(often.map(lambda ml: number(ml, 1)).style)
 if located:
-    display(pd.DataFrame({titles[name]: {figures.NAMES[score]: f"{number(by_row[name][score].mean())}, {number(one[score])}"
-                                         for score in tables.PAPER_COLUMNS} for name, one in located.items()})
-            .T.rename_axis("mean Dice: all, and located").style)
+    display(pd.DataFrame({
+        row["title"]: {figures.NAMES[score]: f"{number(row['scores'][score]['mean'])}, {number(one[score])}"
+                       for score in tables.PAPER_COLUMNS}
+        for row in table if (one := located.get(row["experiment"]))
+    }).T.rename_axis("mean Dice: all, and located").style)
 
 # %% [markdown]
 # ## 5.12 What the runs cost
@@ -353,10 +335,8 @@ cost = costs(runs)
 print(f"{plural(len(cost), 'run')}, {number(cost.seconds.sum() / 60, 1)} minutes of training in sum")
 units = {"seconds": "training (s)", "peak_memory_mb": "peak memory (MB)", "patches_per_second": "patches a second",
          "data_share": "waiting for patches (share of time)"}
-for name, digits in {"seconds": 0, "peak_memory_mb": 0, "patches_per_second": 1, "data_share": 3}.items():
-    if name in cost:
-        cost[name] = [number(value, digits) for value in cost[name]]
-cost.rename(columns=units).rename_axis("run").style
+digits = dict(zip(units.values(), ("{:.0f}", "{:.0f}", "{:.1f}", "{:.3f}")))
+cost.rename(columns=units).rename_axis("run").style.format(digits, na_rep="–")
 
 # %% [markdown]
 # ## 5.13 The published studies
@@ -410,7 +390,7 @@ results = {
     "main": main,  # the published study that the paper is about; null: this build
     "reference": reference,  # the baseline, or the row that stands in for it
     "false_ml": false_ml.to_dict(),  # a case, by experiment and organ
-    "located": {name: one.to_dict() for name, one in located.items()},
+    "located": located,
     "rival": rival,  # the best of the others
     "size_correlation": correlation,
     "losses": probed,

@@ -46,6 +46,15 @@ class Run:
         return next(run for run in self.trained if case in run.scores.index)
 
 
+def planned(
+    build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None
+) -> list[tuple[Mapping, int, int | None, Path]]:
+    """Row, seed, fold (None without) and folder of every training that a profile asks for, in order."""
+    numbers = [None] if folds is None else range(folds)
+    return [(row, seed, fold, build.run(row["name"], seed, fold))
+            for row in experiments for seed in seeds for fold in numbers]
+
+
 def load_runs(
     build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None
 ) -> list[Run]:
@@ -56,18 +65,15 @@ def load_runs(
     """
     if not experiments or not seeds:
         raise ValueError("there is nothing to load: give at least one experiment and one seed")
-    numbers = [None] if folds is None else range(folds)
-    folders = [build.run(row["name"], seed, fold) for row in experiments for seed in seeds for fold in numbers]
-    missing = [f"{folder.name} (no {name})" for folder in folders for name in ("run.json", "history.csv", "scores.csv")
-               if not (folder / name).is_file()]
+    wanted = planned(build, experiments, seeds, folds)
+    missing = [f"{folder.name} (no {name})" for *_, folder in wanted
+               for name in ("run.json", "history.csv", "scores.csv") if not (folder / name).is_file()]
     if missing:
         advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
         raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
-    runs = []
-    for row in experiments:
-        for seed in seeds:
-            parts = [_load_run(build.run(row["name"], seed, fold), row, seed, fold, folds) for fold in numbers]
-            runs.append(parts[0] if folds is None else _merge(parts))
+    runs = [_load_run(folder, row, seed, fold, folds) for row, seed, fold, folder in wanted]
+    if folds is not None:
+        runs = [_merge(runs[first : first + folds]) for first in range(0, len(runs), folds)]
     for run in runs[1:]:
         if odd := sorted(set(run.scores.index) ^ set(runs[0].scores.index)):
             pair = f"{run.folder.name} and {runs[0].folder.name}"

@@ -18,6 +18,7 @@ from kitsnb.drawing import COLOURS, GREY, PAGE, canvas
 from kitsnb.files import Build
 from kitsnb.metric.score import SCORES
 from kitsnb.study.figures import NAMES, whole_numbers
+from kitsnb.study.runs import planned
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import gallery
 
@@ -59,15 +60,12 @@ class Followed:
 def follow(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None) -> list[Followed]:
     """The trainings of ``experiments`` x ``seeds`` (x ``folds``) that have written an epoch, as they are now."""
     found = []
-    for row in experiments:
-        for seed in seeds:
-            for fold in [None] if folds is None else range(folds):
-                folder = build.run(row["name"], seed, fold)
-                if (folder / "history.csv").is_file():
-                    name = ", ".join([row["title"], f"seed {seed}"] + ([] if fold is None else [f"fold {fold}"]))
-                    done = (folder / "run.json").is_file()  # written last
-                    scores = pd.read_csv(folder / "scores.csv", index_col="case") if done else None
-                    found.append(Followed(row, name, folder, pd.read_csv(folder / "history.csv"), scores))
+    for row, seed, fold, folder in planned(build, experiments, seeds, folds):
+        if (folder / "history.csv").is_file():
+            name = ", ".join([row["title"], f"seed {seed}"] + ([] if fold is None else [f"fold {fold}"]))
+            done = (folder / "run.json").is_file()  # written last
+            scores = pd.read_csv(folder / "scores.csv", index_col="case") if done else None
+            found.append(Followed(row, name, folder, pd.read_csv(folder / "history.csv"), scores))
     return found
 
 

@@ -8,7 +8,6 @@ heading.
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -16,20 +15,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kitsnb.data.nifti import spacing_of
 from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, WINDOW, canvas, letters, outline, section
+from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import NAMES, legend_below, plain_log, whole_numbers
 from kitsnb.study.statistics import smallest_difference
 
 CLASSES = ("background", "kidney", "tumour")
 DASHES = {"training": (3, 1.5), "validation": ""}
+#: mm around what ``slices`` shows.
+MARGIN = 25.0
 #: Seeds of the curves of ``what_it_takes``, and their dashes.
 SEEDS = {1: "-", 3: "--", 10: ":"}
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
-
-
-def training_curves(history: pd.DataFrame, title: str, simulated: bool, best_epoch: int | None = None) -> Figure:
-    """``training_panels`` of one run, whose ``history`` is its ``history.csv``, evaluated at ``best_epoch``."""
-    return training_panels({title: (history, best_epoch)}, title, simulated)
 
 
 def training_panels(
@@ -143,25 +141,25 @@ def against(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], s
 
 
 def slices(
-    imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, affine: np.ndarray, title: str, simulated: bool,
-    window: tuple[float, float] = WINDOW, margin: float = 25.0,
+    imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, affine: np.ndarray, title: str, simulated: bool
 ) -> Figure:
     """Three axial slices through the tumour: CT with the reference's contours (top) and the prediction's (bottom).
 
     The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees
-    them, patient's left on the right and anterior up, to scale. ``window`` is in HU. The view is cropped to what
-    either segmentation marks on the slices shown, and ``margin`` mm around it. Above each: mm from the middle one.
+    them, patient's left on the right and anterior up, to scale. The view is cropped to what either segmentation marks on
+    the slices shown, and ``MARGIN`` around it. Above each: mm from the middle one.
     """
-    (imaging, reference, prediction), spacing = to_radiological((imaging, reference, prediction), affine)
+    turned = [reorient(array, affine, "SPL") for array in (imaging, reference, prediction)]
+    (imaging, reference, prediction), spacing = [array for array, _ in turned], spacing_of(turned[0][1])
     shown = tumour_slices(reference)
-    box = (slice(None), *_crop((reference > 0) | (prediction > 0), shown, margin / spacing[1:]))
+    box = (slice(None), *_crop((reference > 0) | (prediction > 0), shown, MARGIN / spacing[1:]))
     imaging, reference, prediction = (volume[box] for volume in (imaging, reference, prediction))
     height, width = imaging.shape[1] * spacing[1], imaging.shape[2] * spacing[2]
     tall = min((PAGE - 0.6) / 3 * height / width, 2.6)
     figure, grid = canvas(title, (PAGE, 2 * tall + 0.85), 2, 3, simulated=simulated)
     for row, (name, labels) in zip(grid, {"reference": reference, "prediction": prediction}.items()):
         for axes, at in zip(row, shown):
-            section(axes, imaging, spacing, at, cmap="gray", vmin=window[0], vmax=window[1])
+            section(axes, imaging, spacing, at, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
             for label in (1, 2):
                 outline(axes, labels == label, spacing, at, COLOURS[CLASSES[label]])
         row[0].set_ylabel(name)
@@ -171,17 +169,6 @@ def slices(
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
     legend_below(figure, [Line2D([], [], color=COLOURS[name], label=name) for name in CLASSES[1:]])
     return figure
-
-
-def to_radiological(arrays: Sequence[np.ndarray], affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """``arrays`` (three axes each) with axes pointing superior, posterior, left, and the spacing of these in mm.
-
-    Only permutes and flips, so an oblique volume is shown in the nearest such orientation.
-    """
-    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt("SPL"))
-    turned = [nib.orientations.apply_orientation(array, turn) for array in arrays]
-    back = nib.orientations.inv_ornt_aff(turn, arrays[0].shape)
-    return turned, np.asarray(nib.affines.voxel_sizes(affine @ back))
 
 
 def tumour_slices(reference: np.ndarray) -> list[int]:
@@ -241,4 +228,17 @@ def what_it_takes(found: Mapping, seed_paper: Mapping, simulated: bool, title: s
     axes.set(xlabel="cases", ylabel=f"smallest difference\nin {NAMES[score]} Dice", ylim=(0, top))
     plain_log(axes.xaxis, 10, 500)
     legend_below(figure, handles, columns=1)
+    return figure
+
+
+def dice_by_size(cases: pd.DataFrame, said: str, simulated: bool) -> Figure:
+    """Tumour Dice of every case, as ``said``, over its tumour's volume; ``cases`` as ``tables.describe_cases``."""
+    figure, axes = canvas("Tumour Dice by size", (COLUMN, 2.3), simulated=simulated)
+    dots, colour = cases.dropna(subset=["tumour"]), COLOURS["tumour"]
+    axes.vlines(dots.tumour_ml, dots.tumour_low, dots.tumour_high, color=colour, linewidth=1.4, alpha=0.35)
+    sns.scatterplot(dots, x="tumour_ml", y="tumour", color=colour, s=16, ax=axes, clip_on=False)
+    axes.set(xlabel="tumour volume (ml)", ylabel="tumour Dice", ylim=(-0.02, 1.02))
+    if len(dots):
+        plain_log(axes.xaxis, 0.8 * dots.tumour_ml.min(), 1.25 * dots.tumour_ml.max())
+    legend_below(figure, [Line2D([], [], color=colour, marker="o", markersize=4, label=said)])
     return figure

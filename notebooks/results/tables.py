@@ -60,3 +60,21 @@ def costs(runs: Sequence[Run]) -> pd.DataFrame:
     """``COSTS`` of every training, a row each, by the name of its folder; what no run recorded is left out."""
     rows = {run.folder.name: {name: run.info.get(name) for name in COSTS} for run in trainings(runs)}
     return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")
+
+
+def false_by_organ(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Mean ml a case of false kidney and tumour in each organ, most first, a column a row of Table 1.
+
+    Empty where no case has a map of its organs.
+    """
+    found = pd.DataFrame({title: scores_of(scores, name).filter(like="false_ml_").mean()
+                          for name, title in titles.items()})
+    found.index = found.index.str.removeprefix("false_ml_").str.replace("_", " ")
+    return found.loc[found.mean(axis=1).sort_values(ascending=False).index]
+
+
+def located_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """By experiment, mean scores of what lies around the kidneys that a coarse pass found, where there was one."""
+    means = {name: scores_of(scores, name).filter(like="located_").mean() for name in scores.experiment.unique()}
+    return {name: found.rename(lambda column: column.removeprefix("located_")).to_dict()
+            for name, found in means.items() if found.notna().any()}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from probing.figures import error_paths, gradient_shares, line_styles
 from probing.probes import PATHS, Geometry, build_losses
 from probing.probes import gradient_shares as measure_shares
-from results.figures import against, case_panels, slices, training_curves, training_panels, what_it_takes
+from results.figures import against, case_panels, slices, training_panels, what_it_takes
 from study.test_tables import history
 
 from kitsnb.study import figures
@@ -43,7 +43,7 @@ def labels() -> np.ndarray:
 
 
 DRAWINGS = {
-    "curves": lambda: training_curves(history(), "Dice loss", True),
+    "curves": lambda: training_panels({"Dice loss": (history(), None)}, "Dice loss", True),
     "panels": lambda: training_panels(dict.fromkeys("abc", (history(), None)), "Training", True),
     "cases": lambda: case_panels({"Dice loss": scores([0.7, np.nan, 0.3]), "none": scores(np.nan)}, True),
     "pair": lambda: against(scores([0.7, np.nan, 0.3]), scores([0.1, np.nan, 0.4]), ("Dice loss", "My loss"), True),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from results import audit
-from results.tables import find_baseline, unlike
+from results.tables import false_by_organ, find_baseline, located_scores, unlike
 
 from kitsnb.files import Build
 from kitsnb.study import claims, findings, statistics, tables
@@ -148,6 +148,17 @@ def test_distances_and_sizes_by_hand(scores):
     (sizes, *_) = tables.by_size(scores, EXPERIMENTS)
     assert list(sizes["sizes"]) == ["up to 4 cm", "4-7 cm"]  # 10 and 40 ml; the case without tumour has no class
     assert sizes["sizes"]["up to 4 cm"]["mean"] == pytest.approx(0.7) and sizes["sizes"]["4-7 cm"]["mean"] == pytest.approx(0.3)
+
+
+def test_false_pieces_and_located_scores_are_means_a_case_by_row():
+    names = {"a": "One", "b": "Other"}
+    made = pd.DataFrame({"experiment": list("aabb"), "seed": 0, "case": ["c1", "c2"] * 2, "false_ml_small_bowel": [1.0, 3, 0, 0],
+                         "false_ml_liver": [9.0, np.nan, 1, 1], "located_tumour": [0.5, 0.7, np.nan, np.nan]})
+    false_ml = false_by_organ(made, names)
+    assert false_ml.to_dict("index") == {"liver": {"One": 9.0, "Other": 1.0}, "small bowel": {"One": 2.0, "Other": 0.0}}
+    assert located_scores(made) == {"a": {"tumour": pytest.approx(0.6)}}
+    plain = made[["experiment", "seed", "case"]]
+    assert false_by_organ(plain, names).empty and located_scores(plain) == {}
 
 
 def test_the_network_has_the_seed_papers_parameters():
