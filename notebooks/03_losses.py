@@ -58,14 +58,14 @@ from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
 from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
-from kitsnb.study import claims, figures
+from kitsnb.study import figures
 from kitsnb.study.tables import number
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from interactive.playground import Curves, Playground
 from probing import figures as loss_figures
-from probing import probes
+from probing import hypotheses, probes
 
 # %matplotlib inline
 figures.use_style()
@@ -264,7 +264,7 @@ bare.rename(titles).rename(columns=names).style.format("{:.1e}").set_caption(str
 expected = []
 if len(experiments) > 1:
     names = [row["name"] for row in experiments]
-    expected = claims.expect(names, gradient, price, reference if reference in names else names[0])
+    expected = hypotheses.expect(names, gradient, price, reference if reference in names else names[0])
     display(pd.DataFrame([
         {"loss": titles[one["experiment"]], "score": figures.NAMES[one["score"]], "expected": one["expected"],
          "against": titles[one["reference"]] if one["reference"] else "all rows", "because of": one["measure"],

@@ -66,7 +66,8 @@ sys.path.append(str(NOTEBOOKS))
 from interactive.run_browser import RunBrowser, curves, follow
 from results import audit
 from results.figures import against, case_panels, dice_by_size, slices, training_panels, what_it_takes
-from results.tables import costs, describe_cases, describe_data, false_by_organ, find_baseline, located_scores, unlike
+from results.tables import costs, describe_cases, describe_data, false_by_organ, find_baseline, located_scores
+from results.tables import summary, unlike
 
 # %matplotlib inline
 figures.use_style()
@@ -133,7 +134,7 @@ def keep(figure, file):
 found = describe(scores, experiments, seed_paper, probed["hypotheses"])
 table = found["table"]
 pd.DataFrame({
-    figures.NAMES[score]: {row["title"]: tables.summary(row["scores"][score]) for row in table}
+    figures.NAMES[score]: {row["title"]: summary(row["scores"][score]) for row in table}
     for score in tables.SCORES
 }).rename_axis("Dice: mean ± sd over cases").style
 
@@ -202,7 +203,8 @@ pd.DataFrame([
 # Each command begins with `python -m kitsnb`.
 
 # %%
-audited = audit.audit(seed_paper, audit.load_labels(labels_summary), found)
+labels = audit.load_labels(labels_summary)
+audited = audit.audit(seed_paper, labels, found)
 pd.DataFrame(audited).rename(columns={"where": "its section"}).style.hide()
 
 # %% [markdown]
@@ -297,7 +299,7 @@ pd.DataFrame({
 # %%
 far = max((row["hd95_tumour"]["mean"] for row in found["distances"] if row["hd95_tumour"]["n"]), default=0.0)
 display(pd.DataFrame({
-    row["title"]: {figures.NAMES[name]: tables.summary(row[name], 1 if "hd95" in name else 3) for name in SURFACES}
+    row["title"]: {figures.NAMES[name]: summary(row[name], 1 if "hd95" in name else 3) for name in SURFACES}
     for row in found["distances"]
 }).T.style)
 if far > 30:
@@ -394,8 +396,8 @@ results = {
     "rival": rival,  # the best of the others
     "size_correlation": correlation,
     "losses": probed,
-    "audit": audit.audit(seed_paper, audit.load_labels(labels_summary), others[main]) if main else audited,
-    "labels": bool(audit.load_labels(labels_summary)),
+    "audit": audit.audit(seed_paper, labels, others[main]) if main else audited,
+    "labels": bool(labels),
     "runs": [{key: value for key, value in run.info.items() if key != "settings"} for run in trained],
     "unlike": unlike(runs),
     "figures": made,

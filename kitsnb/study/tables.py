@@ -143,12 +143,5 @@ def interval(difference: Mapping[str, float], digits: int = 3) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def summary(found: Mapping, digits: int = 3) -> str:
-    """A summary over cases, "0.912 ± 0.020 (n = 20)", with the number of undefined ones where there are any."""
-    spread = f" ± {number(found['sd'], digits)}" if found["n"] > 1 else ""
-    undefined = f", {found['undefined']} undefined" if found["undefined"] else ""
-    return f"{number(found['mean'], digits)}{spread} (n = {found['n']}{undefined})"
-
-
 def plural(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"

@@ -1,1 +1,1 @@
-"""Losses without training, which notebook 03 shows: ``probes`` measures them on controlled errors, ``figures`` draws that."""
+"""Losses without training, for notebook 03: ``probes`` on controlled errors, ``figures`` of them, and ``hypotheses``."""

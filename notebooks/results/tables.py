@@ -8,7 +8,7 @@ from kitsnb.files import Build
 from kitsnb.messages import nearest
 from kitsnb.metric.score import SCORES
 from kitsnb.study.runs import COSTS, Run, read_stage, trainings
-from kitsnb.study.tables import scores_of
+from kitsnb.study.tables import number, scores_of
 
 #: What rows of one table should share beside their settings; ``run.json`` says it, where it was recorded.
 CONDITIONS = ("precision", "device", "machine", "threads")
@@ -78,3 +78,10 @@ def located_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
     means = {name: scores_of(scores, name).filter(like="located_").mean() for name in scores.experiment.unique()}
     return {name: found.rename(lambda column: column.removeprefix("located_")).to_dict()
             for name, found in means.items() if found.notna().any()}
+
+
+def summary(found: Mapping, digits: int = 3) -> str:
+    """A summary over cases, "0.912 ± 0.020 (n = 20)", with the number of undefined ones where there are any."""
+    spread = f" ± {number(found['sd'], digits)}" if found["n"] > 1 else ""
+    undefined = f", {found['undefined']} undefined" if found["undefined"] else ""
+    return f"{number(found['mean'], digits)}{spread} (n = {found['n']}{undefined})"

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from probing.hypotheses import expect
 
 from kitsnb.study import claims
 from kitsnb.study.runs import Run, all_scores
@@ -16,16 +17,16 @@ def shares_table() -> pd.DataFrame:
 
 def test_hypotheses_by_hand():
     price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
-    made = claims.expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
+    made = expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
     found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
     assert found == {
         ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
         ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
         ("lowest", "less"): ("lowest", 0.01),
     }
-    assert claims.expect(["dice"], shares_table(), price, "dice") == []
+    assert expect(["dice"], shares_table(), price, "dice") == []
     with pytest.raises(KeyError, match="none of the experiments dice"):
-        claims.expect(["dice"], shares_table(), price, "other")
+        expect(["dice"], shares_table(), price, "other")
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from results import audit
-from results.tables import false_by_organ, find_baseline, located_scores, unlike
+from results.tables import false_by_organ, find_baseline, located_scores, summary, unlike
 
 from kitsnb.files import Build
 from kitsnb.study import claims, findings, statistics, tables
@@ -199,8 +199,8 @@ def test_numbers_are_written_for_people():
     alone = {"mean": 0.1, "low": -0.02, "high": 0.2, "crossed_low": math.nan, "crossed_high": math.nan}
     assert tables.interval(alone) == "+0.100 (−0.020 to +0.200)"
     assert tables.interval(alone | {"crossed_low": -0.05, "crossed_high": 0.3}) == "+0.100 (−0.050 to +0.300)"
-    assert tables.summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
-    assert tables.summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
+    assert summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
+    assert summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
     assert tables.plural(1, "loss", "losses") == "1 loss" and tables.plural(2, "run") == "2 runs"
 
 
