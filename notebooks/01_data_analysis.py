@@ -65,7 +65,7 @@ sys.path.append(str(NOTEBOOKS))
 from fingerprint import figures as data_figures
 from fingerprint import measure as fingerprint
 from fingerprint.surroundings import REAL, surroundings
-from interactive.browse import browse
+from interactive.case_browser import CaseBrowser
 
 # %matplotlib inline
 figures.use_style()
@@ -185,12 +185,12 @@ three_views(*volumes, shown, simulated)
 # ### All of them, to look at
 #
 # Opened by hand, the notebook shows the case browser here: any case in three planes and 3D, under any window, with its
-# label. It takes a CT of your own, too: `browse("ct.nii.gz", label="labels.nii.gz")`, or in a terminal
+# label. It takes a CT of your own, too: `CaseBrowser("ct.nii.gz", label="labels.nii.gz")`, or in a terminal
 # `python -m kitsnb show ct.nii.gz`.
 
 # %%
 if imaging and not by_runner:
-    display(browse(sorted(cases, key=lambda other: other != one), simulated=simulated, accept=accept))
+    display(CaseBrowser(sorted(cases, key=lambda other: other != one), simulated=simulated, accept=accept))
 
 # %% [markdown]
 # ## 1.3 HU within each label

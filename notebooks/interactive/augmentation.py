@@ -27,20 +27,17 @@ def with_strength(augmentation: Augmentation, strength: float) -> Augmentation:
     return augmentation.changed(probability=1.0, mirror=False, **changed)
 
 
-def augmented(
-    volume: Volume, spacing: Sequence[float], simulated: bool, strength: float = 1.0,
-    augmentation: Augmentation | None = None
-) -> Figure:
+def augmented(volume: Volume, spacing: Sequence[float], simulated: bool, strength: float = 1.0) -> Figure:
     """Patches on the tumour as they are (above) and augmented (below), in axial slices, to scale.
 
     The random numbers are those of the patch and stay; ``strength`` multiplies what they do. ``spacing`` in mm.
     """
     size = [min(SIDE, round(SHARE * side)) for side in volume.imaging.shape]
-    usual = augmentation or Augmentation()
     title = f"Patches as they are, and augmented at {strength:g} times the usual strength"
     figure, grid = canvas(title, (PAGE, 2.9), 2, PATCHES, simulated=simulated)
     for row, (name, much) in zip(grid, {"as it is": 0.0, "augmented": strength}.items()):
-        sampler = PatchSampler([volume], size, 1, foreground=1.0, tumour=1.0, augmentation=with_strength(usual, much))
+        augmentation = with_strength(Augmentation(), much)
+        sampler = PatchSampler([volume], size, 1, foreground=1.0, tumour=1.0, augmentation=augmentation)
         row[0].set_ylabel(name)
         for step, axes in enumerate(row):
             imaging, labels = (part.reshape(size).numpy() for part in sampler.batch(step))
@@ -54,17 +51,13 @@ def augmented(
 class StrengthSlider(widgets.VBox):
     """``augmented`` with a slider from none to twice the usual strength."""
 
-    def __init__(
-        self, volume: Volume, spacing: Sequence[float], simulated: bool, augmentation: Augmentation | None = None
-    ):
+    def __init__(self, volume: Volume, spacing: Sequence[float], simulated: bool):
         self.strength = widgets.FloatSlider(1.0, min=0, max=2, step=0.1, description="strength",
                                             layout={"width": "420px"})
-        self.picture, self.drawn = widgets.HTML(), (volume, spacing, simulated, augmentation)
+        self.picture, self.drawn = widgets.HTML(), (volume, spacing, simulated)
         self.strength.observe(lambda _: self.draw(), "value")
         super().__init__([self.strength, self.picture])
         self.draw()
 
     def draw(self) -> None:
-        volume, spacing, simulated, augmentation = self.drawn
-        figure = augmented(volume, spacing, simulated, self.strength.value, augmentation)
-        self.picture.value = Picture(figure).html()
+        self.picture.value = Picture(augmented(*self.drawn, self.strength.value)).html()

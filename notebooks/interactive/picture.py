@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Sequence
 
+import ipywidgets as widgets
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,3 +43,10 @@ class Picture:
         data = base64.b64encode(stream.getbuffer()).decode()
         said = html.escape(alt or alternative(figure))
         return f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data}">'
+
+
+def columns(controls: Sequence[widgets.Widget], described: str = "125px") -> widgets.GridBox:
+    """``controls`` side by side, in as many columns as there is room for; their descriptions are ``described`` wide."""
+    for one in controls:
+        one.layout.width, one.style.description_width = "auto", described
+    return widgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, minmax(265px, 1fr))"})

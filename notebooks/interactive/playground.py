@@ -16,8 +16,7 @@ from kitsnb.losses import build_loss, trust_labels
 from kitsnb.losses.own import load
 from kitsnb.losses.registry import LOSSES
 
-from interactive.browse import columns
-from interactive.picture import Picture
+from interactive.picture import Picture, columns
 from probing.figures import MARKS
 from probing.probes import CLASSES, PATHS, Geometry, soft_logits
 

@@ -22,8 +22,8 @@ from kitsnb.study.runs import planned
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import gallery
 
-from interactive.browse import browse, columns
-from interactive.picture import Picture
+from interactive.case_browser import CaseBrowser
+from interactive.picture import Picture, columns
 from probing.figures import line_styles
 from results.figures import against
 
@@ -220,4 +220,4 @@ class RunBrowser(widgets.VBox):
 
     def _browse(self, _) -> None:
         case, prediction = self.opened
-        self.viewer.children = [browse(case, prediction=prediction, simulated=self.simulated, accept=self.accept)]
+        self.viewer.children = [CaseBrowser(case, prediction=prediction, simulated=self.simulated, accept=self.accept)]

@@ -19,7 +19,7 @@ from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from interactive.augmentation import StrengthSlider
-from interactive.browse import browse
+from interactive.case_browser import CaseBrowser
 from interactive.playground import Playground
 from interactive.run_browser import RunBrowser
 from probing.probes import phantom_geometry
@@ -39,7 +39,7 @@ case = sorted(build.preprocessed.glob("case_*"))[0]
 StrengthSlider(load_volumes([Case(case)])[0], read_stage(build.preprocessed / "report.json", "02")["spacing"], simulated=True)
 
 # %%
-browse(build.data, prediction=build.run("dice", 0), simulated=True)
+CaseBrowser(build.data, prediction=build.run("dice", 0), simulated=True)
 '''
 #: The mean of the pixels that a picture shows, none where it is not loaded.
 PIXELS = """async (image) => {

@@ -1,7 +1,6 @@
 """The case browser of JupyterLab: a CT in three planes and 3D, and what an expert and a network drew on it."""
 
 import html
-from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -15,22 +14,34 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.drawing import heading
 from kitsnb.viewing.scan import LEGENDS, WINDOWS, as_nifti, find_scans, in_short, read_scan, thinned
 
+from interactive.picture import columns
+
 VIEWS = {"planes and 3D": SliceType.MULTIPLANAR, "axial": SliceType.AXIAL, "coronal": SliceType.CORONAL,
          "sagittal": SliceType.SAGITTAL, "3D": SliceType.RENDER}
 KEYS = "Click: cross-hair. Wheel: slices. Keys: arrows on any slider; H, L, J, K on the picture once it was clicked."
 
 
-class Browser(widgets.VBox):
-    """See ``browse``. ``scan`` is what is shown now, ``at`` the voxel of the cross-hair."""
+class CaseBrowser(widgets.VBox):
+    """A widget that shows ``cases``: a case, a list or a folder of them, or a CT of your own as NIfTI.
 
-    def __init__(self, found: dict, label: str | Path | None, simulated: bool, accept: Accept | None, height: int):
-        self.found, self.label, self.simulated, self.accept, self.scan = found, label, simulated, accept, None
-        self.view = NiiVue(height=height, multiplanar_show_render=ShowRender.ALWAYS, is_colorbar=False,
+    ``label`` and ``prediction`` are NIfTI files of that CT; for a folder of cases, whose labels lie beside the CT,
+    ``prediction`` is a folder of files ``case_XXXXX.nii.gz``. ``simulated`` is said beside the name. Raises
+    FileNotFoundError where there is nothing to show; a case that cannot be read is named in the widget. ``scan`` is
+    what is shown now, ``at`` the voxel of the cross-hair.
+    """
+
+    def __init__(
+        self, cases: Case | str | Path | list[Case], label: str | Path | None = None,
+        prediction: str | Path | None = None, *, simulated: bool = False, accept: Accept | None = None,
+    ):
+        self.found, self.label, self.simulated, self.accept = find_scans(cases, prediction), label, simulated, accept
+        self.scan = None
+        self.view = NiiVue(height=420, multiplanar_show_render=ShowRender.ALWAYS, is_colorbar=False,
                            back_color=(0, 0, 0, 1), crosshair_color=(1, 1, 1, 0.6), crosshair_width=0.5,
                            is_radiological_convention=True, sagittal_nose_left=True)
         self.view.on_location_change(self._moved)
         self.view.on_image_loaded(self._loaded)
-        self.case = widgets.Dropdown(options=list(found), description="case")
+        self.case = widgets.Dropdown(options=list(self.found), description="case")
         self.slice_type = widgets.Dropdown(options=list(VIEWS), description="view")
         self.slice = widgets.IntSlider(1, min=1, max=1, description="slice")
         self.window = widgets.IntRangeSlider(value=WINDOWS["soft tissue"], min=-1024, max=2000, readout=False)
@@ -132,34 +143,9 @@ class Browser(widgets.VBox):
         self.where.value = f"At the cross-hair: {' · '.join(said)}"
 
 
-def browse(
-    case: Case | str | Path | list[Case],
-    label: str | Path | None = None,
-    prediction: str | Path | None = None,
-    *,
-    simulated: bool = False,
-    accept: Accept | None = None,
-    height: int = 420,
-) -> Browser:
-    """A widget that shows ``case``: a case, a list or a folder of them, or a CT of your own as NIfTI.
-
-    ``label`` and ``prediction`` are NIfTI files of that CT; for a folder of cases, whose labels lie beside the CT,
-    ``prediction`` is a folder of files ``case_XXXXX.nii.gz``. ``simulated`` is said beside the name. ``height`` is in
-    pixels. Raises FileNotFoundError where there is nothing to show; a case that cannot be read is named in the widget.
-    """
-    return Browser(find_scans(case, prediction), label, simulated, accept, height)
-
-
 def _colours(legend: dict[int, tuple[str, str]]) -> dict:
     """A table of colours as niivue wants it; 0 is transparent."""
     rgb = [[round(255 * part) for part in to_rgb(colour)] for _, colour in legend.values()]
     red, green, blue = ([0, *channel] for channel in zip(*rgb))
     return {"R": red, "G": green, "B": blue, "A": [0, *(255 for _ in rgb)], "I": [0, *legend],
             "labels": ["", *(name for name, _ in legend.values())]}
-
-
-def columns(controls: Sequence[widgets.Widget], described: str = "125px") -> widgets.GridBox:
-    """``controls`` side by side, in as many columns as there is room for; their descriptions are ``described`` wide."""
-    for one in controls:
-        one.layout.width, one.style.description_width = "auto", described
-    return widgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, minmax(265px, 1fr))"})

@@ -2,14 +2,14 @@
 
 import shutil
 
-from interactive.browse import browse
+from interactive.case_browser import CaseBrowser
 from viewing.test_scan import folder  # noqa: F401, a fixture
 
 from kitsnb.viewing.scan import WINDOWS
 
 
 def test_the_browser_follows_its_controls(folder):
-    widget = browse(folder, prediction=folder / "predictions", simulated=True)
+    widget = CaseBrowser(folder, prediction=folder / "predictions", simulated=True)
     assert "case_00007 (simulated CT)" in widget.facts.value
     assert [volume.name for volume in widget.view.volumes] == ["imaging.nii", "label.nii"]
     assert "label: tumour" in widget.where.value and widget.slice.max == 12
@@ -27,7 +27,7 @@ def test_the_browser_follows_its_controls(folder):
 def test_a_first_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
     shutil.copytree(folder / "case_00007", folder / "case_00006")
     (folder / "case_00006" / "imaging.nii.gz").write_bytes(b"no CT")
-    widget = browse(folder)
+    widget = CaseBrowser(folder)
     assert "imaging.nii.gz" in widget.facts.value and widget.scan is None
     assert widget.slice.disabled and all(slider.disabled for slider in widget.opacity.values())
     widget.case.value = "case_00007"
