@@ -55,8 +55,7 @@ from kitsnb.study import figures, published, tables
 from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe, sentences
 from kitsnb.study.runs import SURFACES, all_scores, load_runs, read_stage, shared_settings, trainings
-from kitsnb.study.statistics import SOURCES
-from kitsnb.study.tables import interval, number, plural
+from kitsnb.study.tables import number, plural
 from kitsnb.unet import UNet3D, count_parameters
 from kitsnb.viewing.scan import read_scan
 from kitsnb.viewing.still import extreme_scans, gallery
@@ -66,8 +65,8 @@ sys.path.append(str(NOTEBOOKS))
 from interactive.run_browser import RunBrowser, curves, follow
 from results import audit
 from results.figures import against, case_panels, dice_by_size, slices, training_panels, what_it_takes
-from results.tables import costs, describe_cases, describe_data, false_by_organ, find_baseline, located_scores
-from results.tables import summary, unlike
+from results.tables import claims_in_words, costs, describe_cases, describe_data, false_by_organ, find_baseline
+from results.tables import located_scores, pairs_apart, spread, summary, unlike
 
 # %matplotlib inline
 figures.use_style()
@@ -154,13 +153,8 @@ keep(figures.rows_and_ranks(found, simulated, f"{plural(len(table), 'loss', 'los
 # %%
 lines = sentences(found)
 display(Markdown("\n".join(f"- {line}" for line in lines)))
-apart = [(score, pair) for score in ("composite", "tumour") for pair in found["pairs"][score] if pair["verdict"]]
-display(pd.DataFrame([
-    {"score": figures.NAMES[score], "higher": titles[pair["first"]], "than": titles[pair["second"]],
-     "difference (95 % interval)": interval(pair), "p, Holm": f"{pair['p_holm']:.2g}",
-     "rank-biserial": number(pair["rank_biserial"], 2), "higher on a new case": number(pair["beats"], 2)}
-    for score, pair in apart
-]).style.hide() if apart else Markdown("None is."))
+apart = pairs_apart(found, titles)
+display(apart.style.hide() if len(apart) else Markdown("None is."))
 
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
@@ -170,12 +164,7 @@ display(pd.DataFrame([
 # interplay. From these follows the smallest difference that a design can show.
 
 # %%
-display(pd.DataFrame({
-    figures.NAMES[score]: {source: f"{number(math.sqrt(part['variance']))} ({number(math.sqrt(part['low']))} to "
-                                   f"{number(math.sqrt(part['high']))})" for source, part in parts.items()}
-    for score, parts in found["components"].items()
-}).reindex([source for source in SOURCES if source in found["components"]["tumour"]])
-    .rename_axis("standard deviation of Dice from").style)
+display(spread(found).style)
 if takes := what_it_takes(found, seed_paper, simulated, "What it takes"):
     keep(takes, "takes")
 
@@ -188,13 +177,7 @@ if takes := what_it_takes(found, seed_paper, simulated, "What it takes"):
 
 # %%
 claims = [one for one in found["claims"] if one["verdict"] != "not run"]
-pd.DataFrame([
-    {"from": "seed paper" if one["kind"] == "seed paper" else "losses alone", "loss": titles[one["experiment"]],
-     "against": titles.get(one["reference"], "all rows"), "score": figures.NAMES[one["score"]], "expected": one["expected"],
-     "difference (95 % interval)": interval(one["difference"], 1 if one["kind"] == "volume" else 3)
-     if one["difference"] else "–", "verdict": one["verdict"]}
-    for one in claims
-]).style.hide() if claims else print("Claims compare rows of Table 1; this build has none of their pairs.")
+claims_in_words(claims, titles).style.hide() if claims else print("Claims compare rows; this build has none of their pairs.")
 
 # %% [markdown]
 # ## 5.5 The seed paper, audited

@@ -85,9 +85,11 @@ def agreement(table: Sequence[Mapping]) -> dict[str, float]:
     1: the same order, -1: the reverse. NaN where fewer than two means are defined, or where all are tied.
     """
     both = [row for row in table if row["paper"]]
-    here, there = (pd.DataFrame(rows, columns=PAPER_COLUMNS, dtype=float) for rows in (
-        [{name: row["scores"][name]["mean"] for name in PAPER_COLUMNS} for row in both], [row["paper"] for row in both]))
-    return {name: float(here[name].corr(there[name], "kendall", min_periods=2)) for name in PAPER_COLUMNS}
+    found = {}
+    for name in PAPER_COLUMNS:
+        here = pd.Series([row["scores"][name]["mean"] for row in both], dtype=float)
+        found[name] = float(here.corr(pd.Series([row["paper"][name] for row in both], dtype=float), "kendall", 2))
+    return found
 
 
 def distances(scores: pd.DataFrame, experiments: Sequence[Mapping]) -> list[dict]:

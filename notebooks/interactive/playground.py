@@ -18,7 +18,7 @@ from kitsnb.losses.registry import LOSSES
 
 from interactive.picture import Picture, columns
 from probing.figures import MARKS
-from probing.probes import CLASSES, PATHS, Geometry, soft_logits
+from probing.probes import CLASSES, PATHS, Geometry, soft_logits, value_and_gradient
 
 #: So many voxels a prediction and so many steps a path are measured between two movements of a slider.
 VOXELS, STEPS = 64_000, 7
@@ -67,9 +67,11 @@ class Curves:
         title = f"What a loss makes of errors, and where it pushes ({geometry})"
         self.figure, self.axes = canvas(title, (9.4, 3.5), 1, 3, width_ratios=(1, 1, 0.9))
         styles = {"dice": {"linestyle": ":", "linewidth": 0.9, "alpha": 0.7}, "loss": {"markersize": 3.5}}
+        ways = [f"{name}, to {self.most[name]:.0f} {path.unit}" for name, path in PATHS.items()]
         self.lines = {kind: {name: [axes.plot([], [], color=colour, marker=mark if kind == "loss" else None,
-                                              label=self._way(name), **style)[0] for axes in self.axes[:2]]
-                             for name, colour, mark in zip(PATHS, PALETTE, MARKS)} for kind, style in styles.items()}
+                                              label=way, **style)[0] for axes in self.axes[:2]]
+                             for name, way, colour, mark in zip(PATHS, ways, PALETTE, MARKS)}
+                      for kind, style in styles.items()}
         for axes, said in zip(self.axes, ("loss over that of finding nothing", "size of the gradient")):
             axes.set(xlabel="share of the error's way", ylabel=said, xlim=(0, 1))
         self.axes[0].set_ymargin(0.02)
@@ -80,9 +82,6 @@ class Curves:
         self._measure(build_loss("dice"), self.lines["dice"])
         self.seen, self.map, self.at = None, None, None
 
-    def _way(self, name: str) -> str:
-        return f"{name}, to {self.most[name]:.0f} {PATHS[name].unit}"
-
     def predicted(self, path: str, share: float) -> Tensor:
         """Logits of the error ``path`` at ``share`` of its way."""
         return soft_logits(PATHS[path].make(self.geometry, share * self.most[path]), self.geometry.spacing)
@@ -92,7 +91,7 @@ class Curves:
         self._measure(loss, self.lines["loss"])
         if (path, share) != self.seen:
             self._look_at(path, share)
-        push = -_value_and_gradient(loss, self.wrong, self.target)[1][0, CLASSES.index("tumour")].numpy()
+        push = -value_and_gradient(loss, self.wrong, self.target)[1][0, CLASSES.index("tumour")].numpy()
         most = float(np.abs(push).max())
         self.map.set(data=push[self.at], clim=(-most, most))
         self.axes[2].set_title(f"{path}, {share * self.most[path]:.0f} {PATHS[path].unit}: tumour is pushed\n"
@@ -103,7 +102,7 @@ class Curves:
         with trust_labels():
             lost = float(loss(self.nothing, self.target))
             for name, (value, gradient) in lines.items():
-                found = [_value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
+                found = [value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
                 value.set_data(self.shares, [one / lost if lost else np.nan for one, _ in found])
                 gradient.set_data(self.shares,
                                   [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
@@ -127,12 +126,6 @@ class Curves:
         self.map = section(self.axes[2], np.zeros(labels.shape), self.geometry.spacing, self.at, cmap="PuOr_r")
         for label, name in ((1, "kidney"), (2, "tumour")):
             outline(self.axes[2], self.geometry.segmentation == label, self.geometry.spacing, self.at, COLOURS[name])
-
-
-def _value_and_gradient(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
-    logits = logits.detach().requires_grad_()
-    value = loss(logits, target)
-    return float(value.detach()), torch.autograd.grad(value, logits)[0]
 
 
 class Playground(widgets.VBox):

@@ -1,1 +1,1 @@
-"""Losses without training, for notebook 03: ``probes`` on controlled errors, ``figures`` of them, and ``hypotheses``."""
+"""Losses without training (notebook 03): ``probes`` on controlled errors, ``figures`` of them, ``hypotheses``."""

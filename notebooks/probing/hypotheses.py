@@ -1,4 +1,4 @@
-"""What the losses alone let one expect of Table 1, by rules that are the same for every loss, so a new one gets its own.
+"""What the losses alone let one expect of Table 1, by rules that are the same for every loss: a new one has its own.
 
 ``kitsnb.study.claims`` checks it against the runs.
 """

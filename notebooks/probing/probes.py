@@ -188,15 +188,20 @@ def build_losses(rows: Sequence[Mapping]) -> dict[str, nn.Module]:
     return {row["name"]: build_loss(row["loss"], **row.get("parameters") or {}) for row in rows}
 
 
-def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]:
-    """``value`` of the loss, size of its ``gradient``, and the share of that size on voxels of each of ``CLASSES``."""
+def value_and_gradient(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
     logits = logits.detach().requires_grad_()
     value = loss(logits, target)
-    size = torch.autograd.grad(value, logits)[0].double().abs().sum(1)
+    return float(value.detach()), torch.autograd.grad(value, logits)[0]
+
+
+def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]:
+    """``value`` of the loss, size of its ``gradient``, and the share of that size on voxels of each of ``CLASSES``."""
+    value, gradient = value_and_gradient(loss, logits, target)
+    size = gradient.double().abs().sum(1)
     on = torch.bincount(target.flatten(), size.flatten(), len(CLASSES))
     total = float(on.sum())
     shares = {name: float(part) / total if total else np.nan for name, part in zip(CLASSES, on)}
-    return {"value": float(value.detach()), "gradient": total, **shares}
+    return {"value": value, "gradient": total, **shares}
 
 
 def along_paths(losses: Mapping[str, nn.Module], geometry: Geometry, steps: int = 7) -> pd.DataFrame:
@@ -267,6 +272,6 @@ def without_tumour(losses: Mapping[str, nn.Module], geometry: Geometry, false_ml
     for name, loss in losses.items():
         rows[name] = {"clean": float(loss(clean, target)), "false": float(loss(wrong, target))}
         for column, logits, labels in (("push", wrong, target), ("pooled", torch.cat([wrong, other]), both)):
-            logits = logits.detach().requires_grad_()
-            rows[name][column] = float(torch.autograd.grad(loss(logits, labels), logits)[0][0, :, mask].abs().sum())
+            gradient = value_and_gradient(loss, logits, labels)[1]
+            rows[name][column] = float(gradient[0, :, mask].abs().sum())
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,1 +1,1 @@
-"""What the runs show, for notebooks 04 and 05: ``figures`` and ``tables`` of them, and the ``audit`` of the seed paper."""
+"""What the runs show (notebooks 04 and 05): ``figures`` and ``tables`` of them, ``audit`` of the seed paper."""

@@ -146,8 +146,8 @@ def slices(
     """Three axial slices through the tumour: CT with the reference's contours (top) and the prediction's (bottom).
 
     The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees
-    them, patient's left on the right and anterior up, to scale. The view is cropped to what either segmentation marks on
-    the slices shown, and ``MARGIN`` around it. Above each: mm from the middle one.
+    them, patient's left on the right and anterior up, to scale. The view is cropped to what either segmentation marks
+    on the slices shown, and ``MARGIN`` around it. Above each: mm from the middle one.
     """
     turned = [reorient(array, affine, "SPL") for array in (imaging, reference, prediction)]
     (imaging, reference, prediction), spacing = [array for array, _ in turned], spacing_of(turned[0][1])

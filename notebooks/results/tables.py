@@ -1,5 +1,6 @@
-"""Tables that notebook 05 shows beside Table 1: what the runs were made from and cost, and which cases are hard."""
+"""Tables that notebook 05 shows beside Table 1: pairs, claims, what runs were made from and cost, hard cases."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -7,8 +8,10 @@ import pandas as pd
 from kitsnb.files import Build
 from kitsnb.messages import nearest
 from kitsnb.metric.score import SCORES
+from kitsnb.study.figures import NAMES
 from kitsnb.study.runs import COSTS, Run, read_stage, trainings
-from kitsnb.study.tables import number, scores_of
+from kitsnb.study.statistics import SOURCES
+from kitsnb.study.tables import interval, number, scores_of
 
 #: What rows of one table should share beside their settings; ``run.json`` says it, where it was recorded.
 CONDITIONS = ("precision", "device", "machine", "threads")
@@ -85,3 +88,38 @@ def summary(found: Mapping, digits: int = 3) -> str:
     spread = f" ± {number(found['sd'], digits)}" if found["n"] > 1 else ""
     undefined = f", {found['undefined']} undefined" if found["undefined"] else ""
     return f"{number(found['mean'], digits)}{spread} (n = {found['n']}{undefined})"
+
+
+def pairs_apart(found: Mapping, titles: Mapping[str, str]) -> pd.DataFrame:
+    """The pairs of ``findings.describe`` that can be told apart, by composite and by tumour Dice, as text."""
+    return pd.DataFrame([
+        {"score": NAMES[score], "higher": titles[pair["first"]], "than": titles[pair["second"]],
+         "difference (95 % interval)": interval(pair), "p, Holm": f"{pair['p_holm']:.2g}",
+         "rank-biserial": number(pair["rank_biserial"], 2), "higher on a new case": number(pair["beats"], 2)}
+        for score in ("composite", "tumour") for pair in found["pairs"][score] if pair["verdict"]
+    ])
+
+
+def spread(found: Mapping) -> pd.DataFrame:
+    """Standard deviation of each score by its source, with its interval, as text."""
+
+    def said(part: Mapping[str, float]) -> str:
+        sd, low, high = (number(math.sqrt(part[name])) for name in ("variance", "low", "high"))
+        return f"{sd} ({low} to {high})"
+
+    table = pd.DataFrame({NAMES[score]: {source: said(part) for source, part in parts.items()}
+                          for score, parts in found["components"].items()})
+    order = [source for source in SOURCES if source in found["components"]["tumour"]]
+    return table.reindex(order).rename_axis("standard deviation of Dice from")
+
+
+def claims_in_words(claims: Sequence[Mapping], titles: Mapping[str, str]) -> pd.DataFrame:
+    """Claims that ``claims.check`` decided, a row each, as text."""
+    return pd.DataFrame([
+        {"from": "seed paper" if one["kind"] == "seed paper" else "losses alone", "loss": titles[one["experiment"]],
+         "against": titles.get(one["reference"], "all rows"), "score": NAMES[one["score"]],
+         "expected": one["expected"],
+         "difference (95 % interval)": interval(one["difference"], 1 if one["kind"] == "volume" else 3)
+         if one["difference"] else "–", "verdict": one["verdict"]}
+        for one in claims
+    ])
