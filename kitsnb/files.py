@@ -93,6 +93,16 @@ def plain(content: object) -> object:
     return str(content) if isinstance(content, Path) else content
 
 
+def flat(content: object, name: str = "") -> dict[str, object]:
+    """{"network.depth": 3} of {"network": {"depth": 3}}: single values by their path; rows of a list go by names."""
+    if isinstance(content, list) and content and all(isinstance(row, dict) and "name" in row for row in content):
+        content = {row["name"]: row for row in content}
+    if not isinstance(content, Mapping):
+        return {name: content}
+    return {path: value for key, inner in content.items()
+            for path, value in flat(inner, f"{name}.{key}".removeprefix(".")).items()}
+
+
 def read_json(path: Path) -> dict:
     """The mapping in ``path``; {} where there is none, or where the file is damaged."""
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.table import Table
 
-from kitsnb.files import files_below, plain, read_json, read_receipt, replaced, write_atomic, write_json, write_receipt
+from kitsnb.files import files_below, flat, plain, read_json, read_receipt, replaced, write_atomic, write_json, write_receipt
 from kitsnb.messages import console, duration, nearest
 
 
@@ -33,6 +33,12 @@ def test_json_is_strict_and_an_undefined_number_is_null(tmp_path):
     with pytest.raises(ValueError, match="infinity"):
         write_json(path, {"loss": float("inf")})
     assert read_json(path)["n"] == 3 and plain((1, np.True_)) == [1, True]
+
+
+def test_settings_are_told_by_their_paths():
+    settings = {"network": {"depth": 3, "sides": [1, 2]}, "rows": [{"name": "a", "loss": "dice"}], "none": {}}
+    assert flat(settings) == {"network.depth": 3, "network.sides": [1, 2], "rows.a.name": "a", "rows.a.loss": "dice"}
+    assert flat(3) == {"": 3}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"null"])

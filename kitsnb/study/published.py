@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kitsnb.files import PUBLISHED, Build, digest, plain, read_json, write_atomic, write_json
+from kitsnb.files import PUBLISHED, Build, digest, flat, plain, read_json, write_atomic, write_json
 from kitsnb.messages import nearest, several
 from kitsnb.study import findings
 from kitsnb.study.runs import Run, shared_settings
@@ -71,14 +71,6 @@ def write(name: str, scores: pd.DataFrame, cases: pd.DataFrame, info: Mapping) -
         write_atomic(folder / file, text)
     write_json(folder / "study.json", {**info, "digests": {file: digest(folder / file) for file in texts}})
     return folder
-
-
-def flat(settings: Mapping, prefix: str = "") -> dict[str, object]:
-    """{"network.depth": 3} of {"network": {"depth": 3}}."""
-    found = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def settings_apart(study: Published, settings: Mapping, apart_from: Sequence[str] = ()) -> list[str]:

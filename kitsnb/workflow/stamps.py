@@ -8,13 +8,13 @@ executes the notebook again, and the notebook finds its training done.
 import ast
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from kitsnb.files import (
-    NOTEBOOKS, RECEIPT, ROOT, Build, digest, file_state, files_below, meaning, plain, read_json, resolve, write_json,
+    NOTEBOOKS, RECEIPT, ROOT, Build, digest, file_state, files_below, flat, meaning, plain, read_json, resolve, write_json,
 )
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
@@ -111,36 +111,24 @@ def trained_from(job: Job, digests: Digests) -> dict[str, dict]:
     }
 
 
-def differences(old: object, new: dict[str, dict]) -> list[str]:
-    """In words what differs between two keys; all of it where ``old`` is no key."""
+def differences(old: dict[str, dict], new: dict[str, dict]) -> list[str]:
+    """In words what differs between two keys; all of it where ``old`` is none."""
     found = []
     for part, values in new.items():
-        before = old.get(part) if isinstance(old, dict) else None
-        before = before if isinstance(before, dict) else {}
+        before = old.get(part) or {}
         names = [name for name in {**before, **values} if before.get(name) != values.get(name)]
         if part == "parameter":
-            changes = {name: "; ".join(_change(before.get(name), values.get(name))) for name in names}
-            found += [f"parameter {name} changed: {change}" for name, change in changes.items()]
+            found += [f"parameter {name} changed: {_change(before.get(name), values.get(name))}" for name in names]
         elif names:
             found.append(f"{several(names)} changed")
     return found
 
 
-def _change(old: object, new: object, name: str = "") -> Iterator[str]:
-    """What is another in ``new``, down to the single values; rows of a list go by their names."""
-    old, new = (_by_name(value) for value in (old, new))
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in {**old, **new}:
-            if old.get(key) != new.get(key):
-                yield from _change(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    else:
-        yield f"{name} {_brief(old)} -> {_brief(new)}".strip()
-
-
-def _by_name(value: object) -> object:
-    if isinstance(value, list) and value and all(isinstance(row, dict) and "name" in row for row in value):
-        return {row["name"]: row for row in value}
-    return value
+def _change(old: object, new: object) -> str:
+    """In words, which single values are others in ``new``."""
+    was, now = flat(old), flat(new)
+    return "; ".join(f"{name} {_brief(was.get(name))} -> {_brief(now.get(name))}".strip()
+                     for name in {**was, **now} if was.get(name) != now.get(name))
 
 
 def _brief(value: object) -> str:
@@ -171,7 +159,6 @@ def reason_to_train(job: Job, digests: Digests) -> str | None:
     """Why what lies in the folder of the run ``job`` cannot be gone on with; None where it can, or where nothing is."""
     if not job.run.exists():
         return None
-    before = read_json(job.run / RECEIPT).get("made_from")
-    if not before:
+    if not isinstance(before := read_json(job.run / RECEIPT).get("made_from"), dict):
         return "what it was trained from is not known"
     return next(iter(differences(before, trained_from(job, digests))), None)

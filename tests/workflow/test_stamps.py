@@ -227,7 +227,7 @@ def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(t
 def test_a_change_is_said_briefly():
     rows = [{"name": f"row{number}", "loss": "dice"} for number in range(9)]
     [text] = differences({"parameter": {"experiments": rows}}, {"parameter": {"experiments": [*rows, {"name": "mine", "loss": "my.py:f"}]}})
-    assert text == "parameter experiments changed: mine none -> {'name': 'mine', 'loss': 'my.py:f'}"
+    assert text == "parameter experiments changed: mine.name none -> mine; mine.loss none -> my.py:f"
     [text] = differences({"parameter": {"a": list(range(100))}}, {"parameter": {"a": 1}})
     assert len(text) < 100 and text.endswith("... -> 1")
-    assert differences(None, {"module": {"m.py": "1", "n.py": "2"}}) == ["m.py and 1 more changed"]
+    assert differences({}, {"module": {"m.py": "1", "n.py": "2"}}) == ["m.py and 1 more changed"]
