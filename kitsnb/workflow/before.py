@@ -12,6 +12,7 @@ from kitsnb.data.cases import Case
 from kitsnb.files import Build, read_json, resolve, write_json
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job, in_split
+from kitsnb.workflow.launch import LaunchError
 from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.stamps import short
 
@@ -19,13 +20,9 @@ from kitsnb.workflow.stamps import short
 OLD = 3600
 
 
-class NotOurs(RuntimeError):
-    """A build folder in which we cannot work: another process does, or nothing can be written; the message says."""
-
-
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own, until it dies. ``NotOurs`` where another has it, or nothing can be written."""
+    """``build`` as this process's own, until it dies. ``LaunchError`` where another has it, or nothing can be written."""
     who = build.folder / ".at_work.json"
     with ExitStack() as stack:
         try:
@@ -34,11 +31,11 @@ def alone(build: Build) -> Iterator[None]:
             write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": since})
         except Timeout:
             other = read_json(who)
-            raise NotOurs(f"process {other.get('process')} on {other.get('host')} is at work in {short(build.folder)} "
-                          f"since {other.get('since')}; wait for it, or end it") from None
+            raise LaunchError(f"process {other.get('process')} on {other.get('host')} is at work in "
+                              f"{short(build.folder)} since {other.get('since')}; wait for it, or end it") from None
         except OSError as error:
-            raise NotOurs(f"{build.folder} cannot be written: {error.strerror or error}; "
-                          "free it, or give another (--build)") from error
+            raise LaunchError(f"{build.folder} cannot be written: {error.strerror or error}; "
+                              "free it, or give another (--build)") from error
         for path in build.folder.rglob(".*"):
             if re.fullmatch(r"\.\d+-\d+-.+", path.name) and time.time() - path.stat().st_mtime > OLD:
                 path.unlink(missing_ok=True)

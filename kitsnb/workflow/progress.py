@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
@@ -39,14 +40,13 @@ class State:
     job: Job
     status: str
     epochs: int | None
-    history: list[dict[str, float]] = field(default_factory=list)
-    mark: dict = field(default_factory=dict)
+    history: list[dict[str, float]]
+    mark: dict
 
     @property
     def pace(self) -> float | None:
         """Seconds an epoch, mean of the last ten."""
-        last = [row["seconds"] for row in self.history[-10:]]
-        return sum(last) / len(last) if last else None
+        return fmean(row["seconds"] for row in self.history[-10:]) if self.history else None
 
     def left(self, usual: float | None = None) -> float | None:
         """Seconds of training that are left at most, at its own pace or else the ``usual`` one. None is unknown."""
@@ -58,8 +58,8 @@ class State:
     @property
     def where(self) -> str:
         """Process or job, and its machine; the attempt, where it is not the first."""
-        attempt = self.mark.get("attempt", 1)
-        return f"{self.mark['where']}{'' if attempt == 1 else f', attempt {attempt}'}" if "where" in self.mark else ""
+        again = f", attempt {attempt}" if (attempt := self.mark.get("attempt", 1)) > 1 else ""
+        return self.mark.get("where", "") + again
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
@@ -77,20 +77,22 @@ def read_state(job: Job, stamps: Path) -> State:
     history, file = read_history(job.run), job.path(stamps, "mark")
     epochs, mark = read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs")), read_json(file)
     if job.path(stamps, "json").exists():
-        return State(job, DONE, epochs, history)
-    if job.path(stamps, "failed").exists():
-        return State(job, FAILED, epochs, history)
-    if not mark:
-        return State(job, WAITING, epochs, history)
-    silent = time.time() - file.stat().st_mtime > SILENCE
-    status = INTERRUPTED if silent else SCORING if epochs and len(history) >= epochs else RUNNING
+        status = DONE
+    elif job.path(stamps, "failed").exists():
+        status = FAILED
+    elif not mark:
+        status = WAITING
+    elif time.time() - file.stat().st_mtime > SILENCE:
+        status = INTERRUPTED
+    else:
+        status = SCORING if epochs and len(history) >= epochs else RUNNING
     return State(job, status, epochs, history, mark)
 
 
 def total_left(states: list[State]) -> float | None:
     """Seconds until all are trained, with as many at a time as now; None while nothing is known."""
     paces = [state.pace for state in states if state.pace]
-    lefts = [state.left(sum(paces) / len(paces) if paces else None) for state in states]
+    lefts = [state.left(fmean(paces) if paces else None) for state in states]
     if None in lefts:
         return None
     beside = max(1, sum(state.status == RUNNING for state in states))
@@ -124,33 +126,25 @@ def epoch_line(state: State, row: dict[str, float]) -> str:
     return f"  {state.job.title}: {epoch}: {measures}; {row['seconds']:.1f} s{left}"
 
 
-class Display:
-    """The live table on a terminal, a line an epoch elsewhere. ``tick`` shows what is new; ``say`` prints beside it."""
+@contextmanager
+def table_of(jobs: list[Job], stamps: Path, console: Console) -> Iterator[Callable[[], list[State]]]:
+    """The live table on a terminal, a line an epoch elsewhere; yields what looks anew."""
+    seen = {job.name: len(read_history(job.run)) for job in jobs}
 
-    def __init__(self, jobs: list[Job], stamps: Path, console: Console):
-        self.jobs, self.stamps, self.say = jobs, stamps, console.print
-        self.shown = {job.name: len(read_history(job.run)) for job in jobs}
-        self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> "Display":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.tick()
-        if self.live:
-            self.live.stop()
-
-    def tick(self) -> list[State]:
-        states = [read_state(job, self.stamps) for job in self.jobs]
-        if self.live:
-            self.live.update(grid_table(states), refresh=True)
-        for state in states:
-            for row in state.history[self.shown[state.job.name]:] if not self.live else ():
-                self.say(epoch_line(state, row))
-            self.shown[state.job.name] = len(state.history)
+    def tick() -> list[State]:
+        states = [read_state(job, stamps) for job in jobs]
+        live.update(grid_table(states), refresh=True)
+        for state in states if not console.is_terminal else ():
+            for row in state.history[seen[state.job.name]:]:
+                console.print(epoch_line(state, row))
+            seen[state.job.name] = len(state.history)
         return states
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        try:
+            yield tick
+        finally:
+            tick()
 
 
 @contextmanager
@@ -167,8 +161,8 @@ def watch(profile: Profile, *, once: bool = False, console: Console | None = Non
     console = console or messages.console(soft_wrap=False)
     jobs, stamps = [job for job in build_jobs(profile) if job.stage == "training"], profile.build.stamps
     if not once:
-        with suppress(KeyboardInterrupt), Display(jobs, stamps, console) as display:
-            while not all(state.status in (DONE, FAILED) for state in display.tick()):
+        with suppress(KeyboardInterrupt), table_of(jobs, stamps, console) as tick:
+            while not all(state.status in (DONE, FAILED) for state in tick()):
                 time.sleep(seconds)
     table = grid_table(read_state(job, stamps) for job in jobs)
     console.print(table, width=None if console.is_terminal else 130)

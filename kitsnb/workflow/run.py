@@ -2,9 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +14,12 @@ from rich.text import Text
 from kitsnb import messages
 from kitsnb.files import RECEIPT, Build, file_state, files_below, read_json, resolve, write_json
 from kitsnb.messages import several
-from kitsnb.workflow.before import NotOurs, alone, strays, what_is_lacking
+from kitsnb.workflow.before import alone, strays, what_is_lacking
 from kitsnb.workflow.execute import Failure
 from kitsnb.workflow.jobs import Job, build_jobs
 from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.progress import Display, bar, read_history
+from kitsnb.workflow.progress import bar, read_history, table_of
 from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
 
 DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
@@ -58,8 +58,12 @@ class Run:
         reason = "forced" if self.force else reason_to_run(job, self.stamps, self.digests)
         if reason and job.run:
             return self._of_training(job, reason)
-        late = [self.outcomes[need].job.title for need in job.needs if self.outcomes[need].status == WAITING]
+        late = self.among(job.needs, WAITING)
         return reason or (f"only if {several(late)} will have changed what it reads" if late else None)
+
+    def among(self, names: Iterable[str], *statuses: str) -> list[str]:
+        """Titles of the jobs among ``names`` that have one of ``statuses``."""
+        return [one.job.title for name in names if (one := self.outcomes.get(name)) and one.status in statuses]
 
     def _of_training(self, job: Job, reason: str) -> str:
         """``reason`` with what it means for a run: whether it is trained anew, goes on, or is only executed again."""
@@ -75,9 +79,8 @@ class Run:
 
     def due(self, job: Job) -> str | None:
         """Why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
-        bad = [one for name in (*job.needs, *job.after) if (one := self.outcomes[name]).status in (FAILED, SKIPPED)]
-        if bad:
-            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several([one.job.title for one in bad])}")
+        if bad := self.among((*job.needs, *job.after), FAILED, SKIPPED):
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several(bad)}")
             return None
         reason = self.reason(job)
         if reason and not self.dry:
@@ -144,10 +147,10 @@ class Run:
         self.console.print(before_start(self.profile, places.at_a_time, len(waiting), here=not places.command))
         keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
         todo = [job for job, _ in waiting]
-        with Display(todo, self.stamps, self.console) as display:
-            with closing(Launcher(self.stamps, places, display.say, display.tick).run(todo)) as ended:
+        with table_of(todo, self.stamps, self.console) as tick:
+            with closing(Launcher(self.stamps, places, self.console.print, tick).run(todo)) as ended:
                 for job, failure, seconds in ended:
-                    display.tick()
+                    tick()
                     self.finish(job, keys[job.name], seconds, failure)
 
 
@@ -181,7 +184,7 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
             if not dry:
                 profile.save()
             return run_jobs(run, only)
-    except (LaunchError, NotOurs) as error:
+    except LaunchError as error:
         out.print(str(error), style="red")
         return BAD
     except KeyboardInterrupt:
@@ -193,9 +196,6 @@ def run_jobs(run: Run, only: str | None) -> int:
     """Run the jobs of the stage ``only``, or all; returns the exit status."""
     began = time.monotonic()
     jobs = [job for job in build_jobs(run.profile) if only in (None, job.stage)]
-    known = {job.name for job in jobs}
-    jobs = [replace(job, needs=tuple(name for name in job.needs if name in known),
-                    after=tuple(name for name in job.after if name in known)) for job in jobs]
     training = [job for job in jobs if job.stage == "training"]
     for note in strays(jobs):
         run.console.print(note)
