@@ -27,10 +27,9 @@ RECEIPT = ".made_from.json"
 
 
 def resolve(path: str | Path) -> Path:
-    """Absolute path of ``path``; relative ones are taken from the repository's root, not from the working folder.
+    """Absolute path of ``path``; relative ones are taken from the repository's root.
 
-    Notebooks run with different working folders (JupyterLab: ``notebooks/``, the runner: the root); this makes a
-    parameter such as ``build/quick`` mean the same in both.
+    So ``build/quick`` means the same in JupyterLab, which works in ``notebooks/``, and for the runner.
     """
     path = Path(path).expanduser()
     return path if path.is_absolute() else ROOT / path

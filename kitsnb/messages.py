@@ -1,6 +1,4 @@
-"""Words for the reader of a terminal: what prints them, a bar for what takes long, the nearest valid name, a
-duration.
-"""
+"""Words for the reader of a terminal: what prints them, a bar for what takes long, the nearest valid name."""
 
 import difflib
 import json
@@ -19,10 +17,9 @@ _shown = threading.Lock()
 
 
 def console(**settings):
-    """The rich console that prints everything: square brackets and colons are text as it stands, in tables too.
+    """The rich console that prints everything: no path or message that others wrote is taken for markup.
 
-    So no path or message that others wrote is taken for markup; our own words are coloured by ``style=`` or by rich's
-    ``Text``. Long lines are left to the terminal.
+    Our own words are coloured by ``style=`` or by rich's ``Text``. Long lines are left to the terminal.
     """
     from rich.console import Console
 
@@ -32,8 +29,7 @@ def console(**settings):
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """``items`` one after the other, with a bar called ``what`` on a terminal, which goes when all are done.
 
-    Elsewhere, as in a notebook, nothing is printed; where the environment names a file ``PROGRESS``, that says what is
-    done.
+    Elsewhere nothing is printed; a file that ``PROGRESS`` names in the environment says what is done.
     """
     screen, file = console(), os.environ.get(PROGRESS)
     if not (screen.is_terminal or file) or not _shown.acquire(blocking=False):

@@ -92,7 +92,7 @@ from kitsnb.training.patches import PatchSampler
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
-from kitsnb.workflow.profile import recorded_run
+from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from results.figures import slices, training_panels
@@ -112,7 +112,8 @@ given = {name: value for name, value in globals().items() if name in names}
 run = Build(build).run(experiment, seed, fold)
 if not by_runner:  # what the build has, and of that run, or what the reader wants
     wanted = {name: value for name, value in given.items() if value is not None}
-    given = recorded_run(build, experiment) | (wanted if train_now else read_stage(run / "run.json", "04_training")["settings"])
+    recorded = recorded_parameters(build, "training", experiment)
+    given = recorded | (wanted if train_now else read_stage(run / "run.json", "04_training")["settings"])
 build = Build(build)
 settings = Training.among(given)
 data = DataSettings.among(given)

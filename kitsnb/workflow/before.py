@@ -22,7 +22,7 @@ OLD = 3600
 
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
-    """``build`` as this process's own, until it dies. ``LaunchError`` where another has it, or nothing can be written."""
+    """``build`` as this process's own, until it dies. ``LaunchError`` where another has it, or it cannot be written."""
     who = build.folder / ".at_work.json"
     with ExitStack() as stack:
         try:

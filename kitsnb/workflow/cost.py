@@ -1,8 +1,7 @@
 """What a profile will cost, said before anything is trained: runs, steps, time, GPU-hours, memory.
 
 Every line says where its number comes from: "profile" is written there, "computed" follows from it, "measured" was
-timed on this machine just now, "assumed" is a guess that can be changed. Costs are upper limits, as early stopping may
-end a run. Shapes come from headers, and arithmetic from PyTorch's meta device, which needs no memory.
+timed on this machine just now, "assumed" is a guess that can be changed.
 """
 
 import math
@@ -39,8 +38,6 @@ ASSUMED_SHARE, PEAK = 0.1, {"32": 156.0, "16": 312.0}
 LONG, SHORT = 12.0, 1.0
 #: Mean working grid of the real KiTS19 cases under the paper's settings, for where no data are at hand.
 PAPER_GRID = (128, 247, 247)
-#: Phantoms that are simulated to know the size of all.
-SAMPLE = 3
 
 
 class Cases(NamedTuple):
@@ -48,8 +45,7 @@ class Cases(NamedTuple):
 
     number: int
     held_out: float
-    grid: tuple[int, ...]  # typical shape, for people
-    voxels: float
+    grid: tuple[int, ...]
     windows: float  # patches in prediction
     known: str
 
@@ -64,10 +60,7 @@ class Arithmetic(NamedTuple):
 
 
 def count_arithmetic(network: dict, patch_size, half: bool = False) -> Arithmetic:
-    """FLOPs and kept activations of one patch through ``UNet3D(**network)``, counted without computing anything.
-
-    ``half``: activations in 16 bits, as under autocast.
-    """
+    """One patch through ``UNet3D(**network)``, counted without computing anything; ``half``: as under autocast."""
     dtype, kept = torch.bfloat16 if half else torch.float32, {}
     with torch.device("meta"):
         model, patch = UNet3D(**network).to(dtype), torch.empty(1, 1, *patch_size, dtype=dtype)
@@ -87,9 +80,9 @@ def count_arithmetic(network: dict, patch_size, half: bool = False) -> Arithmeti
 
 
 def count_cases(profile: Profile) -> Cases:
-    """The cases that ``profile`` trains on and holds out, from what is at hand: their files, phantoms, or the paper.
+    """The cases that ``profile`` trains on and holds out, from what is at hand: their files, a phantom, or the paper.
 
-    Reads headers at most, except where phantoms must be simulated. Raises ValueError where the ranges hold no case.
+    Raises ValueError where the ranges hold no case.
     """
     given = profile.parameters["training"]
     shapes, known = _shapes(profile)
@@ -101,8 +94,7 @@ def count_cases(profile: Profile) -> Cases:
     window = Window(patch_size=given["patch_size"], overlap=given["overlap"])
     windows = np.mean([math.prod(map(len, window.starts(shape))) for shape in found])
     held_out = len(found) / profile.folds if profile.folds else len(split.validation)
-    grid = tuple(np.mean(found, 0).round().astype(int).tolist())
-    return Cases(len(found), held_out, grid, float(np.prod(found, 1).mean()), float(windows), known)
+    return Cases(len(found), held_out, tuple(np.mean(found, 0).round().astype(int).tolist()), float(windows), known)
 
 
 def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
@@ -123,9 +115,9 @@ def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
     if given["source"] == "phantom":
         from kitsnb.simulation.phantom import simulate_case
 
-        made = [simulate_case(profile.parameters["data_analysis"]["phantom_seed"], number) for number in range(SAMPLE)]
-        sizes = [working_grid(one.imaging.shape, one.affine, settings) for one in made]
-        return {n: sizes[n % SAMPLE] for n in numbers}, f"{SAMPLE} simulated cases stand for all"
+        one = simulate_case(profile.parameters["data_analysis"]["phantom_seed"], 0)
+        size = working_grid(one.imaging.shape, one.affine, settings)
+        return dict.fromkeys(numbers, size), "a simulated case stands for all"
     # At another spacing, the paper's grid has so many voxels more or fewer.
     scaled = tuple(round(n * p / s) for n, p, s in zip(PAPER_GRID, Preprocessing().spacing, settings.spacing))
     return dict.fromkeys(numbers, scaled), "no data at hand: the known mean of KiTS19, all cases of the ranges"
@@ -168,9 +160,8 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
              seconds: float = LONG) -> str:
     """The cost of ``profile``, a line each item, with where it comes from in brackets.
 
-    ``runs``: how many are to be trained now, None for all of them. ``tflops`` replaces the assumed rate; steps are
-    measured for about ``seconds``, with 0 not at all. Raises ValueError for a profile that trains nothing, and where
-    its ranges hold no case.
+    ``runs`` are to be trained now (None: all). ``tflops`` replaces the assumed rate; steps are measured for about
+    ``seconds``. Raises ValueError for a profile that trains nothing, and where its ranges hold no case.
     """
     if "training" not in profile.stages:
         raise ValueError(f"{profile.name} trains nothing, so there is nothing to estimate")
@@ -216,7 +207,7 @@ def _time_here(profile: Profile, training: Training, steps: float, workers: int,
 
 
 def _memory(training: Training, cases: Cases, work: Arithmetic) -> list:
-    volumes = cases.number * cases.voxels * BYTES_A_VOXEL
+    volumes = cases.number * math.prod(cases.grid) * BYTES_A_VOXEL
     # Weights, gradients and Adam's two moments, four bytes each.
     network, activations = 16 * work.parameters, training.batch_size * work.activations
     return [("volumes", f"{cases.number} cases of about {_by(cases.grid)} voxels, {BYTES_A_VOXEL} bytes each: "
@@ -227,10 +218,9 @@ def _memory(training: Training, cases: Cases, work: Arithmetic) -> list:
 
 
 def before_start(profile: Profile, workers: int, runs: int, here: bool = True) -> str:
-    """The estimate in short, for ``runs`` that are about to start: steps are timed only where that takes a moment.
+    """The estimate for ``runs`` that are about to start, or why there is none: no run must fail for want of it.
 
-    Never on a GPU, where this process would keep memory that the runs need, and not where they are trained elsewhere
-    (``here`` is False). A message where no estimate can be made: a run must not fail for want of one.
+    Steps are timed only where that takes a moment: not elsewhere, nor on a GPU, whose memory the runs need.
     """
     seconds = SHORT if here and not torch.cuda.is_available() else 0
     try:

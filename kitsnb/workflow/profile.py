@@ -91,10 +91,7 @@ class Profile(Content):
 
     @property
     def runs(self) -> list[tuple[Experiment, int, int | None]]:
-        """Every training run: experiment, seed and fold (None without folds), all rows of a seed before the next.
-
-        So a grid that is cut short has whole seeds.
-        """
+        """Every training: experiment, seed, fold (None without). A grid that is cut short has whole seeds."""
         folds = [None] if self.folds is None else range(self.folds)
         return [(experiment, seed, fold) for seed in self.seeds for experiment in self.experiments for fold in folds]
 
@@ -160,11 +157,11 @@ def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOK
                                    build_parameter=build or f"build/{path.stem}")
 
 
-def recorded_parameters(build: str | Path, stage: str) -> dict:
-    """What the runner gave to the notebook of ``stage`` when ``build`` was made.
+def recorded_parameters(build: str | Path, stage: str, experiment: str | None = None) -> dict:
+    """What the runner gave to the notebook of ``stage`` of ``build``, with experiments, seeds, folds and profile.
 
-    With ``experiments``, ``seeds``, ``folds`` and ``profile`` (title, deviations, ...) for every stage. Raises
-    FileNotFoundError where nothing was run yet, and KeyError for a stage that the profile does not have.
+    For a training also what it gave for the row ``experiment``. Raises FileNotFoundError where nothing was run yet,
+    KeyError for a stage that the profile does not have, and ValueError for such a row.
     """
     path = Build(build).profile
     if not path.is_file():
@@ -172,21 +169,15 @@ def recorded_parameters(build: str | Path, stage: str) -> dict:
     saved = json.loads(path.read_text())
     if stage not in saved["parameters"]:
         raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, saved['parameters'])}")
-    everywhere = {key: saved[key] for key in ("experiments", "seeds", "folds")}
-    return saved["parameters"][stage] | everywhere | {"profile": {key: saved[key] for key in SAID}}
-
-
-def recorded_run(build: str | Path, experiment: str) -> dict:
-    """What the runner gave to the notebook of training for the row ``experiment`` of ``build``, the seed apart.
-
-    Raises as ``recorded_parameters``, and ValueError for a row that the build does not have.
-    """
-    recorded = recorded_parameters(build, "training")
-    rows = {row["name"]: row for row in recorded["experiments"]}
+    given = saved["parameters"][stage] | {key: saved[key] for key in ("experiments", "seeds", "folds")}
+    given["profile"] = {key: saved[key] for key in SAID}
+    if experiment is None:
+        return given
+    rows = {row["name"]: row for row in given["experiments"]}
     if experiment not in rows:
         raise ValueError(f"{build} has no experiment {experiment!r}; {nearest(experiment, rows)}")
     row = rows[experiment]
-    return recorded | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
+    return given | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
 
 
 def _parameters(checked: Content, cells: dict[str, dict[str, Parameter]], found: list[str]) -> dict[str, dict]:

@@ -69,20 +69,17 @@ def git(*arguments: str) -> str:
 
 
 def why_not_beside(profile: Profile) -> list[str]:
-    """Why rows of ``profile`` cannot be paired with the study that it names in ``beside``: all that differs as far as
-    is known.
+    """Why rows of ``profile`` cannot be paired with the study that it names in ``beside``.
 
     Settings are known at once, cases once notebook 01 has written their table.
     """
     if profile.beside not in published.names():
         return [f"that study is not published yet: run {profile.beside}, then publish it"]
     study, given = published.read(profile.beside), profile.parameters
-    known = {**given["training"], "folds": profile.folds, "preprocessing": given["preprocessing"]}
-    known["preprocessing"] = {name: known["preprocessing"].get(name) for name in study.info["settings"]["preprocessing"]
-                              or {}}
-    found = published.settings_apart(study, {name: known.get(name, value)
-                                             for name, value in study.info["settings"].items()},
-                                     profile.apart_from)
+    there, known = study.info["settings"], given["training"] | {"folds": profile.folds}
+    grid = {name: given["preprocessing"].get(name) for name in there["preprocessing"] or {}}
+    settings = {name: known.get(name, value) for name, value in there.items()} | {"preprocessing": grid}
+    found = published.settings_apart(study, settings, profile.apart_from)
     found += [f"{row.name} is a row there already; give it another name" for row in profile.experiments
               if row.name in [there["name"] for there in study.rows]]
     if (profile.build.data_analysis / "cases.csv").is_file():

@@ -167,10 +167,7 @@ def compile_paper(job: Job) -> Failure | None:
 
 def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None,
                 only: str | None = None, force=False, dry=False) -> int:
-    """Bring all that ``profile`` makes up to date, or the stage ``only``; returns the exit status.
-
-    ``launch`` is the command behind which training runs start: see ``launch``.
-    """
+    """Bring all that ``profile`` makes up to date, or the stage ``only``; returns the exit status."""
     out = messages.console()
     try:
         command = read_launch(launch)

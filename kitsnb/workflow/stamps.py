@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from kitsnb.files import (
-    NOTEBOOKS, RECEIPT, ROOT, Build, digest, file_state, files_below, flat, meaning, plain, read_json, resolve, write_json,
+    NOTEBOOKS, RECEIPT, ROOT, Build, digest, file_state, files_below, flat, meaning, plain, read_json, resolve,
+    write_json,
 )
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job
@@ -104,8 +105,9 @@ def trained_from(job: Job, digests: Digests) -> dict[str, dict]:
 
     modules = [PACKAGE / room for room in COMPUTING]
     code = [path for path in files_below(*modules) if path.suffix == ".py" and not str(path).endswith(KEEPING)]
+    settings = Training.among(job.parameters).as_json()
     return {
-        "parameter": plain(Training.among(job.parameters).as_json() | {name: job.parameters.get(name) for name in SPLIT}),
+        "parameter": plain(settings | {name: job.parameters.get(name) for name in SPLIT}),
         "module": {short(path): meaning(path) for path in (*code, *job.code)},
         "input": digests.of(job.own_files((Build(job.parameters["build"]).preprocessed,))),
     }

@@ -94,9 +94,9 @@ def test_sizes_come_from_the_files_that_are_used(kits19, smoke, tmp_path):
                   for stage, values in kits19.parameters.items()}
     parameters["preprocessing"]["resize_in_plane"] = None
     cases = cost.count_cases(changed(kits19, parameters=parameters))
-    assert (cases.number, cases.grid, cases.voxels, cases.known) == (2, (40, 80, 80), 40 * 80 * 80, "headers of the files")
+    assert (cases.number, cases.grid, cases.known) == (2, (40, 80, 80), "headers of the files")
     assert cases.windows == 1 and cases.held_out == 1, "thinner than the patch"
-    assert cost.count_cases(smoke).known == "3 simulated cases stand for all"
+    assert cost.count_cases(smoke).known == "a simulated case stands for all"
     write(smoke.build.data, 0, (40, 80, 80))
     assert cost.count_cases(smoke).known == "headers of the files", "those that are simulated already"
 
