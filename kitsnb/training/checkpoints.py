@@ -1,8 +1,5 @@
-"""Checkpoints: written whole or not at all, by one process at a time, and gone on from only by the run they belong
-to.
-"""
+"""Checkpoints: written whole or not at all, and gone on from only by the run they belong to."""
 
-import json
 import os
 import pickle
 import socket
@@ -27,8 +24,7 @@ RUN = "kitsnb"
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the checkpoint, then renames: who is killed on the way leaves the former checkpoint as it was.
 
-    Lightning's own moves a file from the folder for temporary files, mostly another file system, where a move is a
-    copy.
+    Lightning's own moves a file from the folder for temporary files, where a move is mostly a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -41,9 +37,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Saves ``best.ckpt`` (lowest validation loss), then ``last.ckpt``, when all of an epoch is done.
 
-    Lightning's ModelCheckpoint saves while validation ends, before the learning rate is lowered, so a run that goes on
-    from there has missed that; it also forgets which epoch was best when the folder has been moved. The order of the
-    two matters: a run killed between them goes on from the older last.ckpt, and comes to the same best.ckpt again.
+    Lightning's ModelCheckpoint saves before the learning rate is lowered, and forgets which epoch was best when the
+    folder is moved. A run killed between the two goes on from the older last.ckpt, and comes to the same best.ckpt.
     """
 
     def __init__(self, folder: Path, history: History, belongs: dict, facts: dict):
@@ -70,12 +65,10 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
-    """What the last checkpoint in ``folder`` says of its run: ``rows``, ``peak``, ``device``, ``precision`` and more.
-
-    None where there is no checkpoint.
+    """What the last checkpoint in ``folder`` says of its run (``Checkpoints``); None where there is none.
 
     Half-written checkpoints of a killed process are removed. Raises ``ValueError`` that names the difference when the
-    checkpoint belongs to another run: other settings, number of devices or cases. It says so itself, no file beside it.
+    checkpoint belongs to another run: other settings, number of devices or cases.
     """
     for partial in folder.glob("checkpoints/.*.ckpt"):
         partial.unlink(missing_ok=True)
@@ -94,13 +87,6 @@ def checkpoint_to_resume(folder: Path, belongs: dict) -> dict | None:
     return run
 
 
-def belongs_to(settings: dict, training: list[str], validation: list[str]) -> dict:
-    """What a checkpoint must share with a run to be its own: the settings and the names of the cases, as JSON keeps
-    them.
-    """
-    return json.loads(json.dumps(settings | {"training_cases": training, "validation_cases": validation}))
-
-
 def _short(value: object) -> str:
     if isinstance(value, list) and len(value) > 4:
         return f"{len(value)} ({value[0]} to {value[-1]})"
@@ -109,10 +95,10 @@ def _short(value: object) -> str:
 
 @contextmanager
 def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
-    """``folder`` as this process's own. The system takes the lock back when the process dies, however it dies.
+    """``folder`` as this process's own, until it dies at the latest.
 
-    A dead worker's kernel may live on for a moment while its run is tried again: so this waits, ``patience`` seconds at
-    most, and then raises ``RuntimeError`` that names who holds the folder.
+    A dead worker's kernel may live on for a moment while its run is tried again: so this waits for ``patience``
+    seconds, then raises ``RuntimeError`` that names who holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, note = FileLock(folder / ".lock"), folder / ".holder"
@@ -133,12 +119,9 @@ def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
 
 
 def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:
-    """The network of a run with ``settings``, with the weights of its ``best`` (or ``last``) checkpoint, ready to
-    predict.
-    """
-    network = UNet3D(**settings.network.model_dump())
-    state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu",
-                       weights_only=True)["state_dict"]
+    """The network of a run, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
+    network, path = UNet3D(**settings.network.model_dump()), folder / "checkpoints" / f"{checkpoint}.ckpt"
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return network.to(device, memory_format=torch.channels_last_3d).eval()

@@ -1,25 +1,20 @@
 """The processes that train one network together: who starts them, how they find each other, and how they agree.
 
-One process a device, by torchrun's conventions: started by torchrun, by SLURM's srun, or, for the devices of one
-machine, by ``launch``, which is torchrun with its output filtered.
+One process a device, by torchrun's conventions: started by torchrun, SLURM's srun or, on one machine, ``launch``.
 """
 
 import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from pytorch_lightning.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
@@ -27,23 +22,14 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 from torch.distributed.nn.functional import all_reduce
+from torch.multiprocessing.spawn import ProcessException
 
-from kitsnb.data.cases import Case
-from kitsnb.files import ROOT, write_json
 from kitsnb.losses import RegionStatistics
-from kitsnb.training.settings import Training
-
-#: Set for processes that shall end with the one that started them: they watch their standard input, which then closes.
-WATCHED = "KITSNB_ENDS_WITH_PARENT"
-#: Seconds that processes have to end by themselves.
-GRACE = 10.0
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """``size`` processes, one a device, on ``nodes`` machines; this one is number ``rank``. A process alone is 0 of
-    1.
-    """
+    """``size`` processes, one a device, on ``nodes`` machines, and the number of this one: alone, it is 0 of 1."""
 
     environment: ClusterEnvironment | None = None
     size: int = 1
@@ -52,10 +38,8 @@ class Ranks:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """The processes connected, by NCCL where there are GPUs, else by gloo. Inside another ``joined``, nothing
-        happens.
-        """
-        if self.size == 1 or dist.is_initialized():
+        """The processes connected, by NCCL where there are GPUs, else by gloo."""
+        if self.size == 1:
             yield
             return
         os.environ["MASTER_ADDR"] = self.environment.main_address
@@ -67,13 +51,10 @@ class Ranks:
         try:
             yield
         finally:
-            if dist.is_initialized():
-                dist.destroy_process_group()
+            dist.destroy_process_group()
 
     def first(self, function: Callable[[], Any]) -> Any:
-        """What ``function`` returns or raises on the first process, on all of them: none waits for one that has
-        failed.
-        """
+        """What ``function`` returns or raises on the first process, on all: none waits for one that has failed."""
         result, error = None, None
         if self.rank == 0:
             try:
@@ -100,8 +81,7 @@ class Ranks:
     def pooled(statistics: RegionStatistics) -> RegionStatistics:
         """``statistics`` summed over the batches of all processes, [1, C], with the gradient of the whole.
 
-        Each process gets the gradient of the sum of all their losses, which are equal; DDP then takes the mean over
-        processes.
+        Each gets the gradient of the sum of all their losses, which are equal; DDP then takes the mean.
         """
         return RegionStatistics(*all_reduce(torch.stack(statistics.pooled())))
 
@@ -117,8 +97,7 @@ def find_ranks(devices: int) -> Ranks:
     """The processes of a run on ``devices`` devices. ValueError where torchrun or srun started another number."""
     elastic = TorchElasticEnvironment.detect()
     if devices == 1 and not (elastic and not is_alone()):
-        # Named, so that Lightning looks for no other: a job of a cluster that trains on one device is no part of a
-        # group.
+        # Named, so that Lightning looks for no other: a cluster's job that trains on one device is no part of a group.
         return Ranks(LightningEnvironment())
     if is_alone():
         raise ValueError(f"devices is {devices}, but this process was started alone; start {devices} with torchrun or "
@@ -141,61 +120,37 @@ def device_of(ranks: Ranks) -> str:
     return f"cuda:{ranks.environment.local_rank()}" if torch.cuda.is_available() else "cpu"
 
 
-def launch(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> None:
-    """Train by torchrun on ``settings.devices`` devices of this machine, and print what is said of epochs.
+def launch(function: Callable[..., object], *arguments: object, devices: int) -> None:
+    """Call ``function`` with ``arguments`` in a process for each of ``devices`` devices of this machine.
 
-    Raises RuntimeError with the cause when a process fails; whatever happens to this process, the others end with it.
+    Raises RuntimeError with the cause when one fails; whatever happens to this process, the others end with it.
+    A script that comes here needs ``if __name__ == "__main__"``.
     """
-    with tempfile.TemporaryDirectory(prefix="kitsnb-") as scratch:
-        task = Path(scratch) / "task.json"
-        write_json(task, {"settings": settings.as_json(), "folder": folder.absolute(),
-                          "training": [case.folder.absolute() for case in training],
-                          "validation": [case.folder.absolute() for case in validation]})
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-                   str(settings.devices)]
-        status, said = _listen([*command, "-m", "kitsnb.training.run", str(task)])
-    if status:
-        causes = re.findall(r"^(?:\[\w+\]: *)?(\w+(?:Error|Exception): .*)", "\n".join(said), re.MULTILINE)
-        raise RuntimeError(causes[0] if causes
-                           else "a process of the run died; the end of what it said:\n" + "\n".join(said)[-4000:])
-
-
-def _listen(command: list[str]) -> tuple[int, list[str]]:
-    """Run ``command``, print its lines of epochs, and return its exit status and the last of its other lines."""
-    environment = os.environ | {WATCHED: "1",
-                                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    said: deque[str] = deque(maxlen=400)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True,
-                               env=environment, cwd=ROOT, start_new_session=True)
+    port = LightningEnvironment().main_port
+    context = mp.start_processes(_begin, (devices, port, function, arguments), devices, join=False)
     try:
-        for line in process.stdout:
-            if line.startswith(("epoch ", "compile_network", "precision")) or "is in use by" in line:
-                print(line, end="", flush=True)
-            else:
-                said.append(line.rstrip())
-        process.wait()
-    finally:
-        process.stdin.close()  # the training processes see it, and end
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        process.stdout.close()
-    return process.returncode, list(said)
-
-
-def end_with_parent() -> None:
-    """Where ``launch`` started this process: end it when its standard input closes, which happens however the parent
-    dies.
-    """
-    def watch() -> None:
-        while os.read(0, 1024):  # not sys.stdin: its lock would be held when the interpreter ends
+        while not context.join():
             pass
+    except ProcessException as error:
+        raise RuntimeError(str(error).strip().splitlines()[-1]) from error
+    finally:
+        for process in context.processes:
+            process.kill()
+            process.join()
+
+
+def _begin(rank: int, size: int, port: int, function: Callable[..., object], arguments: tuple) -> None:
+    """One process of ``launch``: as torchrun starts it, but that it ends with its parent."""
+    torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port,
+                "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "kitsnb"}
+    os.environ.update({name: str(value) for name, value in torchrun.items()})
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+    def watch() -> None:
+        parent_process().join()
         os._exit(1)
 
-    if os.environ.get(WATCHED):
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+    warnings.simplefilter("ignore")  # said by each of them
+    function(*arguments)

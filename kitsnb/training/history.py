@@ -24,11 +24,9 @@ TIMING = ("seconds", "patches_per_second", "data_share", "validation_share")
 
 
 class PooledScores:
-    """A row of sums a batch: statistics of all patches are pooled before Dice, so a patch without tumour distorts
-    nothing.
+    """A row of sums a batch, pooled before Dice, so that a patch without tumour distorts nothing.
 
-    Rows are kept on the device, so that no step waits, and are summed in the order of their index, whoever computed
-    them: the sum is the same on one device and on many.
+    Rows stay on the device, so that no step waits, and are summed by their index: as well on many devices as on one.
     """
 
     def __init__(self):
@@ -56,8 +54,7 @@ class PooledScores:
 class Clock:
     """Seconds of an epoch: of training, of these waiting for data, and of validation.
 
-    On a GPU the wait is measured between two events in its stream, which takes no step's time: the stretch is what the
-    GPU does for the patches, or spends idle until they are asked for.
+    On a GPU the wait lies between two events in its stream: work for the patches, or none until they are asked for.
     """
 
     def __init__(self):
@@ -95,9 +92,7 @@ class Clock:
 
 
 class History(Callback):
-    """Keeps a row an epoch, writes history.csv whole after each, prints one line, and stops the run without
-    improvement.
-    """
+    """Keeps a row an epoch, writes history.csv, prints one line, and stops a run that does not improve."""
 
     def __init__(self, path: Path, ranks: Ranks, patches: int, patience: int, rows: list[dict], peak: float = 0.0):
         self.path, self.ranks, self.patches, self.patience, self.rows = path, ranks, patches, patience, rows

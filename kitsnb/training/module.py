@@ -17,12 +17,14 @@ from kitsnb.training.patches import PatchSampler
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 
+KEPT = "the last good checkpoint is kept"
+
 
 class SegmentationModule(pl.LightningModule):
     """Network, loss, optimizer and the epoch's measures. Batches come from the sampler, indexed by the global step.
 
-    No step asks the device for a value, for which a GPU would have to be waited for: labels were checked when the
-    volumes were loaded, and whether each loss was finite is looked at when the epoch's steps are done.
+    No step asks the device for a value, and so waits for a GPU: whether each loss was finite is looked at when the
+    epoch's steps are done.
     """
 
     layout = torch.channels_last_3d  # of the network and its input
@@ -52,7 +54,6 @@ class SegmentationModule(pl.LightningModule):
         return loss
 
     def validation_step(self, number, _) -> Tensor:
-        """Logits of a validation batch."""
         index = int(number) * self.ranks.size + self.ranks.rank
         # Where there is none, a forward without use: every process must do as many, or the others wait.
         there = index < len(self.validation)
@@ -74,29 +75,26 @@ class SegmentationModule(pl.LightningModule):
         for index, loss in losses.items():
             if not math.isfinite(loss):
                 step = index // self.ranks.size
-                raise FloatingPointError(f"the loss is {loss} at step {step}; the last good checkpoint is kept")
+                raise FloatingPointError(f"the loss is {loss} at step {step}; {KEPT}")
 
     def on_validation_epoch_end(self) -> None:
         self.measures |= self.scores["validation"].measures("validation", self.ranks)[1]
         if not math.isfinite(loss := self.measures["validation_loss"]):
             step = self.global_step
-            raise FloatingPointError(f"the validation loss is {loss} after step {step}; the last good checkpoint is "
-                                     "kept")
+            raise FloatingPointError(f"the validation loss is {loss} after step {step}; {KEPT}")
         self.epoch_rate = self.optimizers().param_groups[0]["lr"]
         if isinstance(scheduler := self.lr_schedulers(), ReduceLROnPlateau):
             scheduler.step(loss)
 
     def lr_scheduler_step(self, scheduler, metric) -> None:
-        """Lightning would step the plateau after the checkpoint is saved; it is stepped above, and so saved as
-        stepped.
-        """
+        """The plateau is stepped above; here would be after the checkpoint is saved."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
     def configure_optimizers(self):
         s = self.settings
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate,
-                                     fused=True)  # else it asks for its count
+        # Not fused, it asks the device for its count of steps.
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, fused=True)
         if s.schedule == "plateau":
             scheduler = ReduceLROnPlateau(optimizer, patience=s.plateau_patience, factor=0.1,
                                           min_lr=s.minimum_learning_rate)
@@ -140,8 +138,7 @@ class TimedStep:
 
 
 def pool_over_ranks(loss: nn.Module, ranks: Ranks) -> None:
-    """Let region losses with ``batch=True`` inside ``loss`` pool over the batches of all ranks in training, as nnU-Net
-    does.
+    """Let region losses with ``batch=True`` in ``loss`` pool over all ranks in training, as nnU-Net does.
 
     In validation each process has batches of its own, as many as a process alone would have.
     """
@@ -151,9 +148,7 @@ def pool_over_ranks(loss: nn.Module, ranks: Ranks) -> None:
 
 
 def compile_in_place(network: nn.Module, device: str) -> bool:
-    """Compile ``network`` with torch.compile and keep its names of weights; without a working compiler, say so and go
-    on.
-    """
+    """Compile ``network``, whose weights keep their names; without a working compiler, say so and go on."""
     # Of the network's kinds of layers: those that are written in the compiler's language, and not only called from it.
     probe = nn.Sequential(nn.Conv3d(1, 2, 3), nn.LeakyReLU(0.1), nn.BatchNorm3d(2)).to(device)
     probe.compile()

@@ -1,12 +1,10 @@
 """Training patches, cut and augmented in one resampling, on the device that trains.
 
 Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once,
-straight from the volume; HU of organs drawn anew, brightness, contrast, gamma and noise follow. There are no worker
-processes, queues or pickles.
+straight from the volume; HU of organs drawn anew, brightness, contrast, gamma and noise follow.
 
-Wherever a volume is kept (on the GPU, in a mapped file), a patch is made in one way: its few control points are drawn
-on the CPU, from which follows the box of voxels that it needs; the box goes to the device, and all else happens there.
-Nothing on the way asks the device for a value, so a GPU is never waited for.
+Wherever a volume is kept, the few control points of a patch are drawn on the CPU, from which follows the box of voxels
+that it needs; the box goes to the device, and all else happens there, without a value that the CPU would wait for.
 """
 
 import math
@@ -22,14 +20,11 @@ from kitsnb.training.volumes import Volume
 
 
 class PatchSampler:
-    """Batches of augmented patches: ``sampler.batch(step)`` -> imaging [B, 1, *patch] float32, segmentation [B, *patch]
-    uint8.
+    """Batches of patches, drawn from (``seed``, step, ``rank``): a resumed run sees the same ones again.
 
     A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a
     case that lacks the class falls back to the other, then to a random place. Of the other patches, a share ``body`` is
-    centred in the body, where volumes were loaded with that. Both are on ``device``, wherever the volumes are kept.
-    Everything is drawn from (``seed``, step, ``rank``), so a resumed run sees the same patches and each of many devices
-    sees others. ``augmentation=None`` cuts patches without changing them.
+    centred in the body, where volumes were loaded with that.
     """
 
     def __init__(
@@ -53,6 +48,7 @@ class PatchSampler:
         self.augmentation, self.seed, self.device, self.rank = augmentation, seed, torch.device(device), rank
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Imaging [B, 1, *patch] float32 and segmentation [B, *patch] uint8, on the sampler's device."""
         random = torch.Generator().manual_seed(((self.seed * 1_000_003 + step) * 4096 + self.rank) % 2**63)
         patches = [self._patch(random) for _ in range(self.batch_size)]
         imaging, segmentation = (torch.stack(parts) for parts in zip(*patches))
@@ -71,9 +67,7 @@ class PatchSampler:
         return imaging, segmentation
 
     def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Centre [3] of a patch in voxels, drawn, then moved inwards so that the patch lies inside the volume where it
-        fits.
-        """
+        """Centre [3] of a patch in voxels, moved inwards so that the patch lies inside the volume where it fits."""
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(self.patch_size) / 2
         centre = torch.rand(3, generator=random) * shape
@@ -161,8 +155,7 @@ def rotation_matrix(degrees: Sequence[float]) -> Tensor:
 def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
 
-    What lies between control points is a mean of them, so they bound it; a voxel more on each side makes rounding
-    harmless. Never empty: of a patch outside the volume, the nearest voxels.
+    A voxel more on each side makes rounding harmless. Never empty: of a patch outside the volume, the nearest voxels.
     """
     last = torch.tensor(shape) - 1
     low, high = points.amin((0, 1, 2)).floor().long() - 1, points.amax((0, 1, 2)).ceil().long() + 1
@@ -173,8 +166,9 @@ def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
 def sample(
     volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu", organs: bool = False
 ) -> tuple[Tensor, ...]:
-    """A patch of ``size`` between control ``points`` on ``device``: imaging (linear) float32 and segmentation (nearest)
-    uint8, and with ``organs`` their map, too. Outside the volume the imaging's border is continued, and labels are 0.
+    """A patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
+
+    With ``organs`` their map, too. Outside the volume the imaging's border is continued, and labels are 0.
     """
     first, stop = box_of(points, volume.imaging.shape)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
@@ -200,8 +194,8 @@ def draw_anew(
 ) -> Tensor:
     """``imaging`` with the mean HU of each of its ``organs`` drawn anew from ``HU_RANGES``; texture and noise stay.
 
-    So what is learnt is shape and place, beside HU: SynthSeg (Billot et al. 2023). ``scale``: ``arrays.hu_scale``.
-    Borders between organs are softened over a voxel, as a scanner does.
+    So shape and place are learnt beside HU: SynthSeg (Billot et al. 2023). ``scale``: ``arrays.hu_scale``. Borders are
+    softened over a voxel, as a scanner does.
     """
     mean, sd, low, high = scale
     drawn, inside = torch.full((len(ORGANS),), math.nan), organs.long()
@@ -216,10 +210,7 @@ def draw_anew(
 
 
 def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
-    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise, on ``imaging``'s device.
-
-    What is drawn comes from ``random`` on the CPU; the noise from a generator on the device, which ``random`` seeds.
-    """
+    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise, if drawn."""
     if _chance(augmentation.probability, random):
         imaging = imaging * _uniform(*augmentation.brightness, random)
     if _chance(augmentation.probability, random):
@@ -239,12 +230,8 @@ def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.
 def fixed_patches(
     volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
 ) -> list[tuple[Tensor, Tensor]]:
-    """The validation batches on ``device``: one patch a case on its foreground, without augmentation, always the
-    same.
-    """
-    patches = []
-    for volume in volumes:
-        sampler = PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device)
-        patches.append(sampler.batch(0))
+    """The validation batches on ``device``: one patch a case on its foreground, always the same."""
+    patches = [PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device).batch(0)
+               for volume in volumes]
     batches = [patches[start : start + batch_size] for start in range(0, len(patches), batch_size)]
     return [tuple(torch.cat(parts) for parts in zip(*batch)) for batch in batches]

@@ -1,7 +1,6 @@
 """Pictures in a run's TensorBoard: now and then one slice of a validation patch, with its label and its prediction.
 
-They show what validation has worked out anyway and draw no random number, so that the run stays the same to the last
-bit.
+They show what validation has worked out anyway and draw no random number: the run stays the same to the last bit.
 """
 
 import numpy as np
@@ -18,9 +17,7 @@ ENLARGED = 4
 
 
 class Pictures(Callback):
-    """The first validation patch, which lies on the first held-out case's tumour: CT, CT with label, with
-    prediction.
-    """
+    """The first validation patch, on the first held-out case's tumour: CT, CT with label, with prediction."""
 
     def on_validation_batch_end(self, trainer, module, logits: Tensor, batch, batch_index: int) -> None:
         epoch = trainer.current_epoch + 1

@@ -1,7 +1,6 @@
 """In which arithmetic a run is trained: asked of the GPU, or tried on the CPU.
 
-No list of processors: bfloat16 is 2.6 times faster than float32 on a CPU with AMX, and 17 times slower on one with AVX2
-alone.
+No list of processors: bfloat16 is 2.6 times faster than float32 on a CPU with AMX, and 17 times slower on AVX2 alone.
 """
 
 import math
@@ -25,12 +24,10 @@ WIDTH, DEPTH = 16, 3
 
 
 def choose_precision(settings: Training, folder: Path) -> str:
-    """Lightning's name of the precision for a run with ``settings``: what they name, or for "auto" what is fastest
-    here.
+    """Lightning's name of the precision for a run: what ``settings`` name, or for "auto" what is fastest here.
 
-    A GPU computes in bfloat16 where it has that, else in float16. On a CPU, some steps of the run's own network decide;
-    the answer is kept in ``folder/precision.json``, so that all runs of a build on one machine take the same. Raises
-    ValueError for what the device lacks.
+    On a CPU, some steps of the run's own network decide; the answer is kept in ``folder/precision.json``, so that all
+    runs of a build on one machine take the same. ValueError for what the device lacks.
     """
     check_precision(settings.precision)
     if settings.precision != "auto":

@@ -11,8 +11,7 @@ from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_array
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096
-#: Left free on a GPU for the training step: one of the paper's network, in float32, on a patch of 80 x 80 x 80, rounded
-#: up.
+#: Left free on a GPU for the training step: the paper's, in float32, on a patch of 80 x 80 x 80, rounded up.
 RESERVE = 4 << 30
 
 
@@ -20,9 +19,8 @@ RESERVE = 4 << 30
 class Volume:
     """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label.
 
-    The first two are on the GPU or mapped. Centres (voxels, int16) are always on the CPU, so that a place is drawn
-    without waiting for the device. Where HU are to be drawn anew, there are ``organs``, as segmentation, and
-    ``hu_scale``, as ``arrays.hu_scale`` has it.
+    Centres (voxels, int16) are always on the CPU, so that a place is drawn without waiting for the device. Where HU are
+    to be drawn anew, there are ``organs``, as segmentation, and ``hu_scale``, as ``arrays.hu_scale`` has it.
     """
 
     name: str
@@ -35,32 +33,30 @@ class Volume:
     @property
     def parts(self) -> dict[str, Tensor]:
         """What is kept on the device."""
-        found = {"imaging": self.imaging, "segmentation": self.segmentation, "organs": self.organs}
-        return {name: part for name, part in found.items() if part is not None}
+        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
 
 
 def load_volumes(
-    cases: Iterable[Case], device: str | torch.device = "cpu", seed: int = 0, *, organs: bool = False,
-    body: bool = False
+    cases: Iterable[Case], device: str | torch.device = "cpu", *, organs: bool = False, body: bool = False
 ) -> list[Volume]:
-    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` foreground coordinates a class, drawn from
-    ``seed``; with ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and
-    fat.
+    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` coordinates of each class, always the same.
 
-    Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE`` (at most half of
-    what is free), they are moved there; otherwise it is said that patches are moved one by one. With ``organs``, their
-    maps, too. Raises CaseError for a file that cannot be used.
+    With ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and fat.
+    Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE``, they are moved
+    there. With ``organs``, their maps, too. Raises CaseError for a file that cannot be used.
     """
     device, volumes = torch.device(device), []
     for case in cases:
         imaging, segmentation = map(torch.from_numpy, read_arrays(case).values())
-        volumes.append(Volume(case.name, imaging, segmentation, _centres(segmentation, seed * 100_003 + case.number)))
+        random = torch.Generator().manual_seed(case.number)
+        centres = {label: _some(segmentation == label, random) for label in (1, 2)}
+        volume = Volume(case.name, imaging, segmentation, {label: some for label, some in centres.items() if len(some)})
         if organs:
-            volumes[-1].organs, volumes[-1].hu_scale = torch.from_numpy(read_array(case, ORGANS)), hu_scale(case)
+            volume.organs, volume.hu_scale = torch.from_numpy(read_array(case, ORGANS)), hu_scale(case)
         if body:
-            random = torch.Generator().manual_seed(seed * 100_003 + case.number)
             dense = imaging > imaging.min() + 0.05 * (imaging.max() - imaging.min())
-            volumes[-1].centres[0] = _some(dense, random)
+            volume.centres[0] = _some(dense, random.manual_seed(case.number))
+        volumes.append(volume)
     if device.type == "cuda" and has_room(volumes, device):
         for volume in volumes:
             for name, part in volume.parts.items():
@@ -69,7 +65,7 @@ def load_volumes(
 
 
 def has_room(volumes: list[Volume], device: torch.device) -> bool:
-    """Do ``volumes`` fit on the CUDA ``device``, by torch's own figure? Where not, that is printed."""
+    """Do ``volumes`` fit on ``device``, of which a step gets half at least? Where not, that is printed."""
     needed = sum(part.nbytes for volume in volumes for part in volume.parts.values())
     free = torch.cuda.mem_get_info(device)[0]
     room = free - min(RESERVE, free // 2)
@@ -79,13 +75,7 @@ def has_room(volumes: list[Volume], device: torch.device) -> bool:
     return needed <= room
 
 
-def _centres(segmentation: Tensor, seed: int) -> dict[int, Tensor]:
-    """Coordinates of some voxels of each label that is there."""
-    random = torch.Generator().manual_seed(seed)
-    found = {label: _some(segmentation == label, random) for label in (1, 2)}
-    return {label: centres for label, centres in found.items() if len(centres)}
-
-
 def _some(mask: Tensor, random: torch.Generator) -> Tensor:
+    """Coordinates of some voxels of ``mask``, [n, 3]."""
     found = torch.nonzero(mask)
     return found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]].to(torch.int16)

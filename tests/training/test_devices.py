@@ -126,7 +126,7 @@ def test_a_run_on_two_devices_goes_on_after_a_process_was_killed(whole, cases, t
 
 
 def test_a_finished_run_is_told_without_any_process(whole, cases, monkeypatch):
-    monkeypatch.setattr("kitsnb.training.devices._listen", None)
+    monkeypatch.setattr("kitsnb.training.run.launch", None)
     assert train(TWO, *cases, whole[0]) == whole[1]
 
 
@@ -222,7 +222,8 @@ def _ranks_of(run: Path) -> list[int]:
     first = int(re.search(r"process (\d+)", (run / ".holder").read_text())[1])
     parent = _parent(first)
     others = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [first, *(pid for pid in others if pid != first and _parent(pid) == parent)]
+    beside = [pid for pid in others if pid != first and _parent(pid) == parent]
+    return [first, *(pid for pid in beside if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())]
 
 
 def _parent(pid: int) -> int | None:

@@ -20,7 +20,7 @@ from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import read_array, write_array
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
-from kitsnb.training import checkpoints, history
+from kitsnb.training import history
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, load_network, locked
 from kitsnb.training.history import MEASURES, TIMING, Clock, History, has_stopped, performance
@@ -256,11 +256,6 @@ def test_another_run_s_checkpoint_is_refused(cases, tmp_path, change, message):
         train(other, *cases, tmp_path)
     with pytest.raises(ValueError, match="training_cases: .* there"):
         train(settings, cases[0][:1], cases[1], tmp_path)
-
-
-def test_the_number_of_devices_belongs_to_a_run():
-    belongs = checkpoints.belongs_to(TINY.as_json(), ["a"], ["b"])
-    assert belongs["devices"] == 1 and belongs["patch_size"] == [16, 16, 16]
 
 
 def test_a_damaged_checkpoint_is_named_and_best_takes_its_place(cases, tmp_path):
