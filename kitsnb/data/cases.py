@@ -27,10 +27,7 @@ _NAME = re.compile(r"case_\d{5}")
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """One folder ``case_XXXXX`` with ``imaging.nii.gz`` and ``segmentation.nii.gz``; neither need exist yet.
-
-    Where one is missing, but lies there as plain ``.nii``, that counts.
-    """
+    """One folder ``case_XXXXX`` with ``imaging`` and ``segmentation``, as .nii.gz or .nii; neither need exist yet."""
 
     folder: Path
 
@@ -129,11 +126,10 @@ def select(cases: Iterable[Case], training: Sequence[int] = (0, 165), validation
 
 
 def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
-    """``numbers``, shuffled once and cut into ``folds`` groups whose sizes differ by one at most; each group is sorted.
+    """``numbers``, shuffled once and cut into ``folds`` sorted groups, as MIScnn does, with a seed that never changes.
 
-    MIScnn's way (its cross-validation permutes the samples and cuts them, three folds by default), with a seed
-    that never changes. The cut follows the numbers asked for, not the files at hand, so a missing case moves no other.
-    Raises ValueError for fewer than two folds and for more folds than numbers.
+    The cut follows the numbers asked for, not the files at hand, so a missing case moves no other. Raises ValueError
+    for fewer than two folds and for more folds than numbers.
     """
     if type(folds) is not int or not 2 <= folds <= len(numbers):
         raise ValueError(f"folds: {len(numbers)} cases can be cut into 2 to {len(numbers)} folds, not {folds!r}")
@@ -145,8 +141,7 @@ def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
 def for_each_case(
     work: Callable[[Case], Result], cases: Iterable[Case], workers: int | None = None, what: str = "cases"
 ) -> tuple[dict[str, Result], dict[str, str]]:
-    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core), under a bar
-    called ``what``; and the refused cases.
+    """What ``work`` returns for each case, by name, done by ``workers`` threads (None: one a core); and the refused.
 
     A case for which it raises CaseError is refused with a warning, the reason is kept by its name, and the others go
     on. Any other error ends all, and so does Ctrl-C, as soon as the cases that are being worked on are done.

@@ -108,8 +108,7 @@ def missing_from_split(
 ) -> list[str]:
     """What a split needs and ``folder`` lacks, all at once: cases, and files of those there are.
 
-    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too; never without
-    ``imaging``.
+    Imaging is asked for only where a case has any, since a folder of labels alone is of use, too.
     """
     cases = discover(folder)
     split = select(cases, training, validation, excluded)
@@ -129,8 +128,7 @@ def _check_finite(name: str, path: Path, array: np.ndarray) -> None:
 def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) -> None:
     """Are these HU? Judged by extremes and, in about a million voxels, by the shares of air, soft tissue and bone.
 
-    Raises CaseError for what cannot be HU of a patient; what is doubtful is added to ``notes``. The range seen is
-    always said.
+    Raises CaseError for what cannot be HU of a patient; what is doubtful is added to ``notes``.
     """
     _check_finite(name, path, volume)
     low, high = float(volume.min()), float(volume.max())
@@ -205,8 +203,7 @@ def _listed(values: np.ndarray) -> str:
 
 
 def check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes: list[Finding]) -> None:
-    """Labels and imaging of ``case``, each (shape, affine), must share one geometry, else CaseError says what would
-    fit.
+    """Labels and imaging, each (shape, affine), must share one geometry, else CaseError says what would fit.
 
     With ``accept.affine`` another affine alone is noted.
     """
@@ -235,8 +232,7 @@ def check_pair(case: Case, labels: tuple, imaging: tuple, accept: Accept, notes:
 
 
 def _fitting(shape: Sequence[int], affine: np.ndarray, wanted: Sequence[int], wanted_affine: np.ndarray) -> str | None:
-    """How to permute and flip an array of ``shape`` so that it has the wanted geometry, in words; None if nothing
-    does it.
+    """How to permute and flip an array so that it has the wanted geometry, in words; None if nothing does it.
 
     Either the array with its affine fits after the turn, or the array alone was turned under an affine that is right.
     """

@@ -1,14 +1,12 @@
 """KiTS19 from its official sources into KiTS19's folder format, every file verified before it appears under its name.
 
-Labels and ``kits.json`` come from the official repository at a pinned commit, by pooch; the SHA-256 of each is in
-``kits19_registry.txt`` and was computed from the blobs of that commit. Imaging comes from the Hugging Face data set
-that the official repository names, at a pinned revision, by huggingface_hub, which goes on with a file where it
-stopped. Its SHA-256 is the one that the server sends along; in addition it is read to the end of its gzip stream and
-must have its label's shape.
+Labels and ``kits.json`` come from the official repository at a pinned commit, by pooch; ``kits19_registry.txt`` has
+the SHA-256 of each. Imaging comes from the Hugging Face data set that the official repository names, at a pinned
+revision, by huggingface_hub, which goes on with a file where it stopped; its SHA-256 is the one that the server sends,
+and it is read to its end and must have its label's shape.
 
-What is on its way lies in ``.arriving``. ``.download.json`` notes size and time of change of every verified file:
-while these hold, a file is neither read nor fetched again; one without note is verified where it lies, and fetched
-only if it fails.
+What is on its way lies in ``.arriving``. ``.download.json`` notes size and time of change of every verified file, which
+is then neither read nor fetched again; one without note is verified where it lies.
 """
 
 import re
@@ -59,10 +57,9 @@ def download(
 ) -> list[CaseError]:
     """Bring ``cases`` (None: all 210) to ``to``/case_XXXXX and ``kits.json`` to ``to``, ``workers`` cases at a time.
 
-    Returns what failed, sorted by case, after printing it; all else is complete, verified and stays. What arrived of
-    imaging that failed stays, too, and the next call goes on from there; a label is fetched ``retries`` times more
-    and starts anew. An own file that differs from the published one gets the name ``*.replaced``. Raises ValueError
-    for a case that KiTS19 lacks, OSError where ``to`` is no folder and cannot become one.
+    Returns what failed, sorted by case, after printing it. What arrived of imaging that failed stays, and the next call
+    goes on from there; a label is fetched ``retries`` times more. An own file that differs from the published one gets
+    the name ``*.replaced``. Raises ValueError for a case that KiTS19 lacks, OSError where ``to`` cannot be a folder.
     """
     to, console = Path(to).expanduser(), console or Console(soft_wrap=True, highlight=False)
     sources = Sources(to, labels_address, imaging_address, registry, retries)
@@ -106,10 +103,7 @@ def _bring(sources: "Sources", jobs: dict[str, list[str]], workers: int, console
 
 
 class Sources:
-    """Where each file comes from, and how it gets to its place; names are relative to the folder ``to``.
-
-    May be used by several threads, one a case.
-    """
+    """Where each file comes from, and how it gets to its place below ``to``. Threads may share it, one a case."""
 
     def __init__(self, to: Path, labels_address: str, imaging_address: str, registry: Path, retries: int = 0):
         self.to, self.imaging_address = to, imaging_address.rstrip("/")

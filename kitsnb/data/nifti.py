@@ -1,7 +1,6 @@
 """NIfTI files: reading that verifies the whole stream, writing in one step, and what an affine says.
 
-Array axes carry no meaning of their own. KiTS19 stores the slice axis first (axes point inferior, posterior, left),
-other sources do not, so everything downstream asks the affine: ``spacing_of``, ``voxel_ml`` and ``orientation_of``.
+KiTS19 stores the slice axis first, other sources do not, so everything downstream asks the affine what axes mean.
 """
 
 import math
@@ -28,8 +27,7 @@ DOWNLOAD_AGAIN = "download it again"
 READ = 8 << 20  # bytes at a time
 #: No gzip stream unpacks to more than this many times its size.
 MOST_PACKED = 1032
-#: What the longest side of a CT can be, in mm: below it lie scans whose spacing is in cm or m, above it those in
-#: microns.
+#: What the longest side of a CT can be, in mm: below lie scans whose spacing is in cm or m, above those in microns.
 EXTENT = (75.0, 3000.0)
 #: Corners further apart than this, in mm, are a conflict between qform and sform.
 CONFLICT = 1.0
@@ -88,14 +86,12 @@ def read_header(path: str | Path, case: str | None = None) -> Header:
 
 def read_nifti(path: str | Path, case: str | None = None,
                notes: list[Finding] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not; ``case`` names it in
-    messages.
+    """Voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not.
 
     The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32). The
     affine is nibabel's choice: the sform where it is set, else the qform (nine KiTS19 labels have only that). The gzip
-    stream is read to its end, so that its checksum and length are verified: nibabel alone accepts a file whose tail is
-    cut or flipped. What is odd, but can be read, is added to ``notes``.
-    Raises CaseError, and nothing else, for a file that cannot be used.
+    stream is read to its end, and so verified: nibabel alone accepts a file whose tail is cut or flipped. What is odd,
+    but can be read, is added to ``notes``. Raises CaseError, and nothing else, for a file that cannot be used.
     """
     with _opened(Path(path), case, [] if notes is None else notes) as (stream, header, start):
         offset = header.stored.get_data_offset()
@@ -274,8 +270,7 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: Header 
     """Write a ``.nii.gz``; it appears under its name only when it is complete.
 
     ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are
-    kept. Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes, as nibabel writes
-    neither time nor name into the gzip header.
+    kept. Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes.
     """
     image = nib.Nifti1Image(array, affine)
     if like is None:

@@ -1,7 +1,6 @@
 """What a prediction holds, as a doctor would check it: pieces, their side, volumes and HU, and what no patient has.
 
-Places are told from the middle of the body, which is found in the CT itself, so that any orientation and any field of
-view will do.
+Places are told from the middle of the body, which is found in the CT itself, so that any field of view will do.
 """
 
 from collections.abc import Sequence
@@ -14,8 +13,7 @@ from scipy import ndimage
 from kitsnb.data.nifti import spacing_of, voxel_ml
 from kitsnb.metric.surface import foreground_box
 
-#: Where the centre of a kidney lies, as shares of half the body: sideways at most, and from front to back (0: its
-#: middle).
+#: Where the centre of a kidney lies, as shares of half the body from its middle: sideways at most, from front to back.
 SIDEWAYS, BEHIND = 0.7, (-0.25, 0.85)
 #: Ml of two kidneys, at most; those of healthy adults have 310 (women) to 400 (men) on average (Cheong et al. 2007).
 MOST_ML = 600.0
@@ -80,10 +78,10 @@ class Piece:
         return f"{self.side} {' with '.join(parts)}"
 
 
-def find_pieces(labels: np.ndarray, imaging: np.ndarray, affine: np.ndarray, body: Body) -> tuple[list[Piece],
-                                                                                                  np.ndarray]:
-    """The pieces of the foreground of ``labels`` (3D, any orientation), the largest first, and the number of the piece
-    of each voxel in the box of the foreground.
+def find_pieces(
+    labels: np.ndarray, imaging: np.ndarray, affine: np.ndarray, body: Body
+) -> tuple[list[Piece], np.ndarray]:
+    """The pieces of ``labels`` (3D, any orientation), the largest first, and the piece of each voxel in their box.
 
     Kidney and tumour count as one foreground, voxels that touch by a corner (26 neighbours) as one piece, so that a
     kidney and its tumour stay together. ``imaging`` (HU) and ``labels`` lie alike.
@@ -145,6 +143,5 @@ def doubts(pieces: Sequence[Piece]) -> list[str]:
         if piece.away and piece.ml >= SPECK_ML:
             depth = f"{abs(piece.behind):.0f} mm {'behind' if piece.behind > 0 else 'in front of'} it"
             found.append(f"{piece.ml:.1f} ml lie {abs(piece.right):.0f} mm {piece.side} of the body's middle and "
-                         f"{depth}, "
-                         f"where no kidney lies")
+                         f"{depth}, where no kidney lies")
     return found

@@ -119,8 +119,7 @@ def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
 def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tuple[list[Piece], list[str]]:
     """Write the labels (uint8, in the geometry that the CT's header has) of one CT.
 
-    Returns the pieces of kidney and tumour in them, and what is to be said of the CT and of them. Raises CaseError
-    where the CT cannot be used.
+    Returns their pieces, and what is to be said of the CT and of them. CaseError where the CT cannot be used.
     """
     found: list[Finding] = []
     header = read_header(job.imaging, job.name)  # before all voxels are read
@@ -157,9 +156,7 @@ def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocess
 
 
 def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]:
-    """Seconds for CTs of these geometries, by one patch that is timed, and the most bytes that the process will
-    hold.
-    """
+    """Seconds for CTs of these geometries, by one patch that is timed, and the most bytes of memory."""
     tile = torch.zeros(*trained.window.patch_size)
     predict_probabilities(trained.network, tile, trained.window, CLASSES)  # the first one warms up
     started = time.perf_counter()

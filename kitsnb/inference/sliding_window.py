@@ -21,10 +21,7 @@ Box = tuple[slice, slice, slice]
 
 
 def blending_weights(side: int) -> Tensor:
-    """Weights along one side of a patch, [side]: a Gaussian as nnU-Net's (sigma an eighth of the side), at least 1e-3.
-
-    The weight of a voxel is the product of those along its three axes.
-    """
+    """A Gaussian along a patch of ``side``, at least 1e-3, with nnU-Net's sigma of an eighth of it."""
     x = (torch.arange(side) - (side - 1) / 2) / (side / 8)
     return torch.exp(-0.5 * x**2).clamp(min=1e-3)
 
@@ -32,8 +29,7 @@ def blending_weights(side: int) -> Tensor:
 def summed_weights(weights: Tensor, starts: Sequence[int]) -> Tensor:
     """Sum of the ``weights`` of one axis over patches that begin at ``starts``, [starts[-1] + side].
 
-    Patches stand on a product grid, so what all of them add up to at a voxel is the product of these sums along the
-    axes: no map of the volume's size is needed to normalise.
+    Patches stand on a product grid, so the product of these sums along the axes normalises a voxel.
     """
     total = torch.zeros(starts[-1] + len(weights))
     for start in starts:
@@ -87,8 +83,7 @@ def predict_probabilities(
 ) -> Tensor:
     """Class probabilities [classes, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
 
-    A volume thinner than the patch is padded with its own smallest value and cut back. ``network`` is left in
-    evaluation mode; it runs on its own device. With ``box``, all outside of that is background.
+    ``network`` is left in evaluation mode; it runs on its own device. With ``box``, all outside of that is background.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -97,8 +92,7 @@ def predict_probabilities(
 
 
 def locate(network: nn.Module, volume: Tensor, affine: np.ndarray, window: Window) -> Box | None:
-    """The box of a preprocessed ``volume`` [D, H, W] (``affine``: its grid's) that holds the kidneys; None: there are
-    none.
+    """The box of a preprocessed ``volume`` [D, H, W] (``affine``: its grid's) that holds the kidneys, if there are any.
 
     Decided by a coarse pass, of patches that do not overlap: its two largest pieces that lie where kidneys do, and
     ``MARGIN`` mm around them.

@@ -18,9 +18,7 @@ ANEW = "execute the run's notebook 04_training again, which writes run.json anew
 
 
 def write_run(folder: Path, facts: dict, preprocessing: dict, *settings: dict) -> dict:
-    """Write ``run.json`` of a finished training in ``folder``: ``facts`` of it, and all ``settings`` that belong to
-    it.
-    """
+    """Write ``run.json`` of a finished training in ``folder``: ``facts`` of it, and all settings that belong to it."""
     record = {**facts, "preprocessing": preprocessing,
               "settings": {key: value for part in settings for key, value in part.items()}}
     write_json(folder / "run.json", record)
@@ -29,9 +27,7 @@ def write_run(folder: Path, facts: dict, preprocessing: dict, *settings: dict) -
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run predicts with. ``simulated``: was it trained on simulated CT? None where ``run.json`` does
-    not say.
-    """
+    """What a finished run predicts with. ``simulated``: was it trained on simulated CT? None: that is not known."""
 
     network: nn.Module
     window: Window

@@ -1,5 +1,4 @@
 """To the working grid, and exactly back.
 
-Checked cases come in; clipped, resampled, normalized volumes go out to a folder, and predictions come back to native
-geometry.
+Checked cases come in; clipped, resampled, normalized volumes go out, and predictions come back to native geometry.
 """

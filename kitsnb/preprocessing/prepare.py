@@ -1,9 +1,7 @@
 """From native geometry to the working grid, one case or a folder of them.
 
-Forward: axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score. Everything is
-a function on a ``torchio.Subject``, so any torchio transform can be put between. Backward, ``to_native``: class
-probabilities on the working grid to labels in native geometry, interpolated before argmax (resampling labels instead
-costs up to 0.05 Dice).
+Axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score. Everything is a
+function on a ``torchio.Subject``, so any torchio transform can be put between.
 """
 
 import errno

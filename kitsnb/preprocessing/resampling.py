@@ -1,8 +1,7 @@
 """Volumes between grids: axes by the affine, then one small matrix an axis, so that nothing is copied at full size.
 
-Linear and cubic interpolation are separable, and a row of either matrix reaches a few voxels only. So an axis is
-resampled by products of small blocks, a slab of the volume at a time, which costs a twentieth of resampling voxel by
-voxel.
+Linear and cubic interpolation are separable, and a row of either matrix reaches a few voxels only: products of small
+blocks, a slab of the volume at a time, cost a twentieth of resampling voxel by voxel.
 """
 
 from collections.abc import Sequence
@@ -64,8 +63,7 @@ def resize(
     """[C, D, H, W] resampled to each of ``sizes`` [D, H, W] in turn, over the same extent.
 
     Images come back as float32, clipped to ``clip`` [low, high] before; ``labels`` by the nearest voxel, in their own
-    dtype. The voxels keep the order that they have in memory, so a volume that was read slices last is worked on, and
-    returned, that way: turning it round would cost more than resampling it.
+    dtype. Voxels keep their order in memory: turning a volume round would cost more than resampling it.
     """
     order = [0, *sorted((1, 2, 3), key=volume.stride, reverse=True)]  # in memory, the last of these axes varies fastest
     volume, lengths = volume.permute(order), list(zip(volume.shape[1:], *sizes))
@@ -128,9 +126,9 @@ def axis_matrix(lengths: Sequence[int], interpolation: str) -> Tensor:
 def to_native(probabilities: Tensor, native_shape: Sequence[int], native_affine: np.ndarray) -> np.ndarray:
     """Labels (uint8, ``native_shape``) from class probabilities [C, *working grid].
 
-    Linear interpolation of the probabilities, then argmax, one slab of slices after the other, so that memory stays
-    bounded on volumes of a thousand slices; then the axes go back to the file's own order and direction. Only the box
-    that can hold more than background is worked on: between voxels where background is likeliest it is likeliest too.
+    Interpolated before argmax, since resampling labels costs up to 0.05 Dice; slab by slab, so that memory stays
+    bounded. Only the box that can hold more than background is worked on: between voxels where background is likeliest
+    it is likeliest too.
     """
     start = orientations.io_orientation(native_affine)
     change = orientations.ornt_transform(start, orientations.axcodes2ornt(ORIENTATION))
