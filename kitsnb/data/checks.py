@@ -5,7 +5,6 @@ is noted; what is not raises ``CaseError``. Each file is read once, to the end o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
@@ -13,9 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from kitsnb.data.cases import Case, discover, select
+from kitsnb.data.cases import Case, discover, for_each_case, select
 from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, corner_distance, read_nifti, spacing_of
-from kitsnb.messages import progress
 
 #: Largest distance, in mm, between the corners of imaging and segmentation that still counts as the same geometry.
 TOLERANCE = 1e-3
@@ -97,9 +95,7 @@ def check_cases(
     cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None, workers: int = 2
 ) -> list[CaseReport]:
     """``check_case`` of each, in their order, ``workers`` at a time (reading releases the interpreter's lock)."""
-    cases = list(cases)
-    with ThreadPoolExecutor(workers) as pool:
-        return list(progress(pool.map(lambda case: check_case(case, imaging, accept), cases), "checking", len(cases)))
+    return list(for_each_case(lambda case: check_case(case, imaging, accept), cases, workers, "checking")[0].values())
 
 
 def missing_from_split(

@@ -15,7 +15,7 @@ from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_header, read_nifti, voxel_ml, write_nifti
-from kitsnb.files import code_of, digest, read_receipt, write_receipt
+from kitsnb.files import code_of, digest, file_state, read_receipt, write_receipt
 from kitsnb.inference import findings, sliding_window
 from kitsnb.inference.sliding_window import locate, only_in, predict_probabilities
 from kitsnb.inference.window import Window
@@ -26,6 +26,9 @@ from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
 from kitsnb.preprocessing.resampling import grid_affine, to_native
 from kitsnb.simulation.organs import ORGANS
+
+#: The modules that decide what a prediction and its scores are.
+CODE = (sys.modules[__name__], checks, findings, nifti, resampling, score, sliding_window, surface, unet)
 
 
 def predict_and_score(
@@ -44,7 +47,7 @@ def predict_and_score(
     made_from = weights and {"weights": digest(weights), "window": window.as_json(), "accept": asdict(accept),
                              "located": located,
                              "cases": {native.name: _inputs(prepared, native) for prepared, native in pairs},
-                             "code": _code()}
+                             "code": code_of(*CODE)}
     if made_from and (receipt := read_receipt(folder, made_from)):
         return pd.DataFrame([{key: np.nan if value is None else value for key, value in row.items()}
                              for row in receipt["rows"]])
@@ -81,8 +84,4 @@ def _false_by_organ(case: Case, prediction: np.ndarray, reference: np.ndarray) -
 def _inputs(prepared: Case, native: Case) -> list:
     """Size and time of change of the files that a prediction and its scores are made from."""
     files = (array_file(prepared.folder, "imaging"), native.segmentation, native.imaging, native.organs)
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.exists()]
-
-
-def _code() -> str:
-    return code_of(sys.modules[__name__], checks, findings, nifti, resampling, score, sliding_window, surface, unet)
+    return [[path.name, *file_state(path)] for path in files if path.exists()]

@@ -23,13 +23,12 @@ from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nift
 from kitsnb.drawing import three_views
 from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
 from kitsnb.inference.findings import Piece, chosen, description, doubts, find_body, find_pieces, kept_only
-from kitsnb.inference.sliding_window import locate, predict_probabilities
+from kitsnb.inference.sliding_window import CLASSES, locate, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
 from kitsnb.messages import console, duration
-from kitsnb.preprocessing.prepare import Preprocessing, to_grid, z_score
-from kitsnb.preprocessing.resampling import grid_size, reorient, to_native
+from kitsnb.preprocessing.prepare import to_grid, z_score
+from kitsnb.preprocessing.resampling import reorient, to_native, working_shape
 
-CLASSES = 3
 #: Seconds a million native voxels to read, resample, label and write them, as measured on one core.
 SECONDS_A_MEGAVOXEL = 0.025
 ENDS = (".nii", ".nii.gz")
@@ -135,7 +134,7 @@ def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tu
     box = locate(trained.network, grid, grid_affine, trained.window) if options.located else None
     if options.located and box is None:
         said.append("no kidney was located, so the whole scan was labelled")
-    labels = to_native(predict_probabilities(trained.network, grid, trained.window, CLASSES, box), header.shape, affine)
+    labels = to_native(predict_probabilities(trained.network, grid, trained.window, box), header.shape, affine)
     pieces, numbers = find_pieces(labels, array, affine, body)
     if options.keep is not None and pieces:
         kept = chosen(pieces, options.keep)
@@ -149,20 +148,15 @@ def predict_file(trained: Trained, job: Job, options: Options = Options()) -> tu
     return pieces, said + doubts(pieces)
 
 
-def working_shape(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, int, int]:
-    """Size of the working grid (slice, height, width) for a CT of this geometry."""
-    view, own = reorient(np.broadcast_to(np.zeros(1, np.uint8), shape), affine)
-    return grid_size(view.shape, spacing_of(own), settings.spacing)
-
-
 def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]:
     """Seconds for CTs of these geometries, by one patch that is timed, and the most bytes of memory."""
     tile = torch.zeros(*trained.window.patch_size)
-    predict_probabilities(trained.network, tile, trained.window, CLASSES)  # the first one warms up
+    predict_probabilities(trained.network, tile, trained.window)  # the first one warms up
     started = time.perf_counter()
-    predict_probabilities(trained.network, tile, trained.window, CLASSES)
+    predict_probabilities(trained.network, tile, trained.window)
     patch = time.perf_counter() - started
-    grids = [working_shape(header.shape, header.affine, trained.preprocessing) for header in headers]
+    spacing = trained.preprocessing.spacing
+    grids = [working_shape(header.shape, header.affine, spacing) for header in headers]
     voxels = [float(np.prod(header.shape)) for header in headers]
     patches = sum(math.prod(map(len, trained.window.starts(grid))) for grid in grids)
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

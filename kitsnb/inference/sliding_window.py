@@ -16,6 +16,8 @@ from kitsnb.metric.surface import foreground_box
 
 #: Around kidneys that were located, in mm: what the coarse pass may have missed of them.
 MARGIN = 30.0
+#: Background, kidney and tumour.
+CLASSES = 3
 #: First voxel and the one after the last along each axis.
 Box = tuple[slice, slice, slice]
 
@@ -78,16 +80,14 @@ def _padded(volume: Tensor, patch_size: Sequence[int]) -> tuple[Tensor, tuple[sl
     return F.pad(volume, pads, value=float(volume.min())), inside
 
 
-def predict_probabilities(
-    network: nn.Module, volume: Tensor, window: Window, classes: int = 3, box: Box | None = None
-) -> Tensor:
-    """Class probabilities [classes, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
+def predict_probabilities(network: nn.Module, volume: Tensor, window: Window, box: Box | None = None) -> Tensor:
+    """Class probabilities [3, D, H, W] (float32, on the CPU) of one preprocessed volume [D, H, W].
 
     ``network`` is left in evaluation mode; it runs on its own device. With ``box``, all outside of that is background.
     """
     network.eval()
     device = next(network.parameters()).device
-    found = slide(lambda patches: network(patches.to(device)).float().softmax(1).cpu(), volume, window, classes, box)
+    found = slide(lambda patches: network(patches.to(device)).float().softmax(1).cpu(), volume, window, CLASSES, box)
     return only_in(found, box) if box else found
 
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from kitsnb.data.nifti import spacing_of
+
 #: Axes of the working grid: (slice, height, width) as KiTS19 stores them, pointing inferior, posterior, left.
 ORIENTATION = "IPL"
 #: Slices that are in work at a time: few, so that they stay in the processor's cache.
@@ -38,6 +40,12 @@ def grid_size(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[f
     return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted))
 
 
+def working_shape(shape: Sequence[int], affine: np.ndarray, spacing: Sequence[float]) -> tuple[int, ...]:
+    """Size of the working grid (slice, height, width) for a volume of this geometry."""
+    view, own = reorient(np.broadcast_to(np.uint8(0), shape), affine)  # no voxel of it is in memory
+    return grid_size(view.shape, spacing_of(own), spacing)
+
+
 def resized_affine(affine: np.ndarray, old: Sequence[int], new: Sequence[int]) -> np.ndarray:
     """Affine after ``resize``: the outer faces of the volume stay where they are in the world."""
     ratio = np.asarray(old, float) / np.asarray(new, float)
@@ -49,7 +57,7 @@ def resized_affine(affine: np.ndarray, old: Sequence[int], new: Sequence[int]) -
 
 def grid_affine(native_shape: Sequence[int], native_affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Affine of the working grid of ``shape`` that a native volume was brought to."""
-    view, affine = reorient(np.broadcast_to(np.zeros(1, np.uint8), native_shape), native_affine)
+    view, affine = reorient(np.broadcast_to(np.uint8(0), native_shape), native_affine)
     return resized_affine(affine, view.shape, shape)
 
 

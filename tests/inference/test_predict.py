@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from kitsnb.__main__ import app
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
-from kitsnb.inference.predict import Job, Options, find_jobs, forecast, predict_all, predict_file, working_shape
+from kitsnb.inference.predict import Job, Options, find_jobs, forecast, predict_all, predict_file
 from kitsnb.inference.trained import load_run
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
+from kitsnb.preprocessing.resampling import working_shape
 from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
@@ -86,7 +87,7 @@ def test_slab_by_slab_is_what_training_saw(phantom, orientation, resize):
     expected = preprocess(subject, settings)["imaging"].data[0]
     before = turned.imaging.copy()
     got, _ = z_score(to_grid(turned.imaging, turned.affine, settings)[0][0], settings)
-    assert got.shape == expected.shape == working_shape(turned.imaging.shape, turned.affine, settings)
+    assert got.shape == expected.shape == working_shape(turned.imaging.shape, turned.affine, settings.spacing)
     assert torch.allclose(got, expected, atol=1e-4) and got.dtype == torch.float32
     assert np.array_equal(turned.imaging, before)
     floats = turned.imaging.astype(np.float32)
