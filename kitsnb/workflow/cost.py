@@ -17,12 +17,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kitsnb.data.cases import Case, discover, select
-from kitsnb.data.nifti import CaseError, read_header, spacing_of
+from kitsnb.data.nifti import CaseError, read_header
 from kitsnb.files import SIMULATED_SOURCES, resolve
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import BYTES_A_VOXEL
-from kitsnb.preprocessing.resampling import grid_size, reorient
+from kitsnb.preprocessing.resampling import working_shape
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.study.tables import plural
 from kitsnb.training.precision import choose_precision
@@ -106,7 +106,7 @@ def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
     for case in discover(folder) if (folder := next(filter(Path.is_dir, folders), None)) else ():
         try:
             header = read_header(case.imaging if case.imaging.is_file() else case.segmentation)
-            shapes[case.number] = working_grid(header.shape[:3], header.affine, settings)
+            shapes[case.number] = working_shape(header.shape, header.affine, settings.spacing)
         except CaseError:
             continue  # it will be refused, with the reason
     if shapes:
@@ -116,17 +116,11 @@ def _shapes(profile: Profile) -> tuple[dict[int, tuple], str]:
         from kitsnb.simulation.phantom import simulate_case
 
         one = simulate_case(profile.parameters["data_analysis"]["phantom_seed"], 0)
-        size = working_grid(one.imaging.shape, one.affine, settings)
+        size = working_shape(one.imaging.shape, one.affine, settings.spacing)
         return dict.fromkeys(numbers, size), "a simulated case stands for all"
     # At another spacing, the paper's grid has so many voxels more or fewer.
     scaled = tuple(round(n * p / s) for n, p, s in zip(PAPER_GRID, Preprocessing().spacing, settings.spacing))
     return dict.fromkeys(numbers, scaled), "no data at hand: the known mean of KiTS19, all cases of the ranges"
-
-
-def working_grid(shape: Sequence[int], affine: np.ndarray, settings: Preprocessing) -> tuple[int, ...]:
-    """Shape (slice, height, width) that a volume of native ``shape`` and ``affine`` gets on the working grid."""
-    along, own = reorient(np.broadcast_to(np.uint8(0), shape), affine)  # no voxel of it is in memory
-    return grid_size(along.shape, spacing_of(own), settings.spacing)
 
 
 def measure_step(settings: Training, folder: Path, threads: int, seconds: float) -> tuple[float, str] | str:

@@ -19,9 +19,11 @@ from kitsnb.files import RECEIPT
 from kitsnb.preprocessing import prepare as preprocessing
 from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_arrays
 from kitsnb.preprocessing.prepare import (
-    Preprocessing, grid_ceiling, load_subject, one_hot, preprocess, preprocess_cases,
+    Preprocessing, grid_ceiling, load_subject, one_hot, preprocess, preprocess_cases, to_grid,
 )
-from kitsnb.preprocessing.resampling import axis_matrix, nearest_index, reorient, resize, resized_affine, to_native
+from kitsnb.preprocessing.resampling import (
+    axis_matrix, nearest_index, reorient, resize, resized_affine, to_native, working_shape,
+)
 from kitsnb.simulation.phantom import simulate_case, write_dataset
 
 SMALL = Preprocessing(spacing=(6.0, 5.0, 5.0), resize_in_plane=None)
@@ -284,3 +286,16 @@ def test_unsigned_words_and_other_labels_are_prepared(tmp_path):
     whole = np.arange(216, dtype=np.uint16).reshape(6, 6, 6)
     volume, _ = preprocessing.to_grid(whole, affine, SMALL)
     assert torch.equal(volume, preprocessing.to_grid(whole.astype(np.int16), affine, SMALL)[0]) and volume.dtype == torch.float32
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("resize", [None, [24, 24]])
+def test_the_shape_is_known_from_a_header(axes, resize):
+    affine = np.zeros((4, 4))
+    for column, (world, step) in enumerate([((2, 1, 0)[axis], (-5.0, -2.0, -1.5)[axis]) for axis in axes]):
+        affine[world, column] = step
+    affine[3, 3] = 1
+    shape = tuple((9, 31, 40)[axis] for axis in axes)
+    settings = Preprocessing(spacing=(3.22, 1.62, 1.62), clip=(-79.0, 304.0), resize_in_plane=resize)
+    made, _ = to_grid(np.zeros(shape, np.int16), affine, settings)
+    assert working_shape(shape, affine, settings.spacing) == tuple(made.shape[1:])

@@ -10,7 +10,6 @@ import torch
 
 from kitsnb.data.nifti import write_nifti
 from kitsnb.files import NOTEBOOKS, ROOT
-from kitsnb.preprocessing.prepare import Preprocessing, to_grid
 from kitsnb.training.module import TimedStep
 from kitsnb.workflow import cost
 from kitsnb.workflow.profile import load
@@ -68,19 +67,6 @@ def test_a_given_rate_halves_the_hours_and_is_called_given(kits19):
 def test_folds_multiply_runs(kits19):
     text = cost.estimate(changed(kits19, folds=3), seconds=0)
     assert "7 experiments x 3 seeds x 3 folds = 63 runs" in text
-
-
-@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
-@pytest.mark.parametrize("resize", [None, [24, 24]])
-def test_sizes_from_headers_are_those_of_preprocessing(axes, resize):
-    affine = np.zeros((4, 4))
-    for column, (world, step) in enumerate([((2, 1, 0)[axis], (-5.0, -2.0, -1.5)[axis]) for axis in axes]):
-        affine[world, column] = step
-    affine[3, 3] = 1
-    shape = tuple((9, 31, 40)[axis] for axis in axes)
-    settings = Preprocessing(spacing=(3.22, 1.62, 1.62), clip=(-79.0, 304.0), resize_in_plane=resize)
-    made, _ = to_grid(np.zeros(shape, np.int16), affine, settings)
-    assert cost.working_grid(shape, affine, settings) == tuple(made.shape[1:])
 
 
 def test_sizes_come_from_the_files_that_are_used(kits19, smoke, tmp_path):
