@@ -115,11 +115,7 @@ def check(study: Published, runs: Sequence[Run], build: Build, apart_from: Seque
     """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with the rows of
     ``study``.
     """
-    refuse(study, [*settings_apart(study, settings_of(runs), apart_from), *cases_apart(study, cases_of(build))])
-
-
-def refuse(study: Published, found: Sequence[str]) -> None:
-    if found:
+    if found := [*settings_apart(study, settings_of(runs), apart_from), *cases_apart(study, cases_of(build))]:
         raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(found))
 
 

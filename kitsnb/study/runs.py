@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -115,8 +115,7 @@ def _merge(parts: Sequence[Run]) -> Run:
         if (known := part.info["training_cases"] + len(part.scores)) != len(scores):
             raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds "
                              f"({names}): some were never held out; train them again")
-    first = parts[0]
-    return Run(first.experiment, first.seed, first.folder, first.info, first.history, scores.sort_index(), tuple(parts))
+    return replace(parts[0], scores=scores.sort_index(), folds=tuple(parts))
 
 
 def read_stage(path: Path, notebook: str) -> dict:

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 from helpers.study_at_hand import ROWS, made_up_scores
 
-from kitsnb.files import NOTEBOOKS, ROOT
+from kitsnb.files import NOTEBOOKS, ROOT, Build
 from kitsnb.study import front_page, published, statistics
 from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe
+from kitsnb.study.runs import Run
 from kitsnb.workflow.parameters import read_parameters
 
 SETTINGS = {"learning_rate": 0.01, "network": {"depth": 3, "normalization": "batch"}, "folder": "/there", "preprocessing": {"spacing": [3, 2, 2]}}
@@ -70,8 +71,18 @@ def test_what_differs_is_named(study):
     assert published.settings_apart(study, other, ["network"]) == ["learning_rate is 0.02, in made_up 0.01"]
     assert published.settings_apart(study, other, ["network.normalization", "learning_rate"]) == []
     assert published.settings_apart(study, other, ["net"]), "a name is a whole one"
-    with pytest.raises(ValueError, match="cannot be paired with the published study made_up: learning_rate"):
-        published.refuse(study, published.settings_apart(study, other, ["network"]))
+
+
+def test_runs_that_cannot_be_paired_are_refused_with_all_that_differs(study, tmp_path):
+    build = Build(tmp_path / "build")
+    build.data_analysis.mkdir(parents=True)
+    study.cases.assign(role="validation").to_csv(build.data_analysis / "cases.csv")
+    settings = {name: value for name, value in SETTINGS.items() if name != "preprocessing"} | {"learning_rate": 0.02}
+    runs = [Run("mine", 0, tmp_path, {"settings": settings, "preprocessing": SETTINGS["preprocessing"]}, None, None)]
+    with pytest.raises(ValueError, match="with the published study made_up: learning_rate is 0.02.*; role of 12 cases"):
+        published.check(study, runs, build)
+    study.cases.to_csv(build.data_analysis / "cases.csv")
+    published.check(study, runs, build, ["learning_rate"])
 
 
 def test_other_cases_and_another_simulator_are_noticed(study):
