@@ -6,8 +6,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from results import audit
-from results.tables import false_by_organ, find_baseline, located_scores, summary, unlike
 
 from kitsnb.files import Build
 from kitsnb.study import claims, findings, statistics, tables
@@ -105,22 +103,6 @@ def test_a_study_is_described_from_its_scores_alone(scores, monkeypatch):
     assert "only row" in findings.sentences(alone)[0] and math.isnan(alone["needed"]["tumour"])
 
 
-def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 200)
-    found = findings.describe(scores, EXPERIMENTS, claims.load_seed_paper())
-    checked = audit.audit(claims.load_seed_paper(), None, found)
-    assert len(checked) >= 12 and all(all(row.values()) for row in checked)
-    by_claim = {row["claim"]: row for row in checked}
-    assert by_claim["The score sums 38 cases"]["verdict"] == audit.FAILS
-    assert sum(row["verdict"] == audit.UNCHECKED for row in checked) == 4
-    labels = {"cases": 210, "not_512": ["case_00160"], "slices": {"mean": 216.3, "median": 108.0, "min": 29, "max": 1059},
-              "slice_spacing_mm": {"min": 0.5, "median": 3.0, "max": 5.0},
-              "shares_percent": {"background": 99.1, "kidney": 0.7, "tumour": 0.2}}
-    measured = audit.audit(claims.load_seed_paper(), labels, found)[-4:]
-    assert [row["verdict"] for row in measured] == [audit.FAILS, audit.FAILS, audit.HOLDS, audit.HOLDS]
-    assert "case 00160" in measured[0]["evidence"]
-
-
 def test_agreement_of_orders():
     def rows(here, there):
         return [{"scores": dict.fromkeys(tables.PAPER_COLUMNS, {"mean": mean}),
@@ -137,8 +119,6 @@ def test_what_is_missing_or_does_not_fit_is_named(build):
     changed = [EXPERIMENTS[0], EXPERIMENTS[1], EXPERIMENTS[2] | {"parameters": {"alpha": 0.9}}]
     with pytest.raises(ValueError, match="train it again"):
         load_runs(build, changed, [0])
-    with pytest.raises(ValueError, match="log_cosh_dice"):
-        find_baseline("log_cosh_dise", [{"experiment": "log_cosh_dice"}], claims.load_seed_paper())
 
 
 def test_distances_and_sizes_by_hand(scores):
@@ -150,23 +130,6 @@ def test_distances_and_sizes_by_hand(scores):
     assert sizes["sizes"]["up to 4 cm"]["mean"] == pytest.approx(0.7) and sizes["sizes"]["4-7 cm"]["mean"] == pytest.approx(0.3)
 
 
-def test_false_pieces_and_located_scores_are_means_a_case_by_row():
-    names = {"a": "One", "b": "Other"}
-    made = pd.DataFrame({"experiment": list("aabb"), "seed": 0, "case": ["c1", "c2"] * 2, "false_ml_small_bowel": [1.0, 3, 0, 0],
-                         "false_ml_liver": [9.0, np.nan, 1, 1], "located_tumour": [0.5, 0.7, np.nan, np.nan]})
-    false_ml = false_by_organ(made, names)
-    assert false_ml.to_dict("index") == {"liver": {"One": 9.0, "Other": 1.0}, "small bowel": {"One": 2.0, "Other": 0.0}}
-    assert located_scores(made) == {"a": {"tumour": pytest.approx(0.6)}}
-    plain = made[["experiment", "seed", "case"]]
-    assert false_by_organ(plain, names).empty and located_scores(plain) == {}
-
-
-def test_the_network_has_the_seed_papers_parameters():
-    stated, counted = claims.load_seed_paper()["claims"], audit.count_network()
-    assert counted["paper_trainable"] == stated["trainable_parameters"] == 22_581_283
-    assert sum(counted.values()) == stated["total_parameters"] == 22_587_171
-
-
 def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(scores):
     seed_paper = claims.load_seed_paper()
     rows = {row["experiment"]: row for row in seed_paper["table"]}
@@ -175,14 +138,6 @@ def test_comparisons_are_the_seed_papers_and_verdicts_follow_intervals(scores):
     checked = claims.check(claims.stated(seed_paper), scores)
     assert [one["verdict"] for one in checked] == ["undecided", "held", *["not run"] * 5]  # 0.9 in every case is no difference
     assert checked[1]["stated"] == 0.087
-
-
-def test_rows_that_were_not_made_alike_are_said(runs):
-    assert unlike(runs) == {}
-    for run, precision in zip(runs, ("32-true", "bf16-mixed", "32-true")):
-        run.info.update(precision=precision, device="cpu", threads=1)
-    runs[3].info["threads"] = 2
-    assert unlike(runs) == {"precision": ["32-true", "bf16-mixed"], "threads": ["1", "2"]}
 
 
 def test_a_damaged_product_names_itself_and_its_notebook(tmp_path):
@@ -199,8 +154,6 @@ def test_numbers_are_written_for_people():
     alone = {"mean": 0.1, "low": -0.02, "high": 0.2, "crossed_low": math.nan, "crossed_high": math.nan}
     assert tables.interval(alone) == "+0.100 (−0.020 to +0.200)"
     assert tables.interval(alone | {"crossed_low": -0.05, "crossed_high": 0.3}) == "+0.100 (−0.050 to +0.300)"
-    assert summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
-    assert summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
     assert tables.plural(1, "loss", "losses") == "1 loss" and tables.plural(2, "run") == "2 runs"
 
 
