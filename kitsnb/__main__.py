@@ -16,6 +16,9 @@ from typing import Annotated
 
 import typer
 
+from kitsnb.files import plain
+from kitsnb.messages import console, nearest
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
 #: Groups of the menu, in its order.
@@ -46,7 +49,6 @@ def run(
 
     Example: `python -m kitsnb run quick -p training.epochs=30`
     """
-    from kitsnb.messages import nearest
     from kitsnb.workflow.profile import STAGES
     from kitsnb.workflow.run import run_profile
 
@@ -96,7 +98,6 @@ def estimate(
 
     Example: `python -m kitsnb estimate kits19 --runs-at-a-time 4`
     """
-    from kitsnb.messages import console
     from kitsnb.workflow import cost
 
     checked = _load(profile, parameter, None, data_free=True)
@@ -154,8 +155,6 @@ def check(
     else:
         from rich.table import Table
 
-        from kitsnb.messages import console
-
         table = Table("case", "status", "reasons")
         for report in reports:
             table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
@@ -192,8 +191,7 @@ def predict(
     from kitsnb.inference.predict import Options, main
 
     with plainly():
-        status = main(imaging, run, output, Options(locate, keep_components), force=force, pictures=picture)
-    sys.exit(status)
+        sys.exit(main(imaging, run, output, Options(locate, keep_components), force=force, pictures=picture))
 
 
 @app.command(rich_help_panel=NEW)
@@ -210,9 +208,7 @@ def score(
     Example: `python -m kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
-    from kitsnb.files import plain
     from kitsnb.inference.score import score_folder, score_table
-    from kitsnb.messages import console
 
     with plainly(status=2):
         found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
@@ -262,7 +258,6 @@ def site(
 
     Example: `python -m kitsnb site quick`
     """
-    from kitsnb.messages import console
     from kitsnb.viewing.site import write_site
 
     with plainly():

@@ -1,6 +1,8 @@
 """One notebook in a process of its own: ``python -m kitsnb.workflow.execute TASK.json``, which ``launch`` starts.
 
-Its result file says how the notebook ended. Without one, the process, its kernel or its machine was lost.
+Its result file says how the notebook ended. Without one, the process, its kernel or its machine was lost. Of a run on
+many devices, the launch command starts a task a device, as torchrun or SLURM's srun do: each trains, and the first one
+then executes the notebook, which finds its training done.
 """
 
 import ast
@@ -19,8 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kitsnb.files import ROOT, replaced, write_json
-from kitsnb.workflow.distributed import find_task, lost_another, train_task
+from kitsnb.files import ROOT, Build, replaced, write_json
 
 #: For kernels. Idle threads sleep, and freed memory is kept for the next step. Else every activation is mapped anew,
 #: and on virtual machines most of a training step is spent on page faults.
@@ -126,13 +127,48 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def do(task: dict, started: Callable[[int], None]) -> Failure | None:
+def find_task() -> tuple[int, int]:
+    """This task's number and how many there are; (0, 1) where a launch command started this process alone."""
+    size = next((os.environ[name] for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS") if name in os.environ), 1)
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID") if name in os.environ), 0)
+    return int(rank), int(size)
+
+
+def train_task(parameters: dict, size: int) -> None:
+    """The part of one of ``size`` tasks in a training, with the cases and settings that the notebook takes, too.
+
+    Raises ValueError where the settings want another number of devices.
+    """
+    from kitsnb.data.cases import discover, select
+    from kitsnb.preprocessing.arrays import cases_below
+    from kitsnb.training.run import train
+    from kitsnb.training.settings import Training
+
+    settings = Training.among(parameters)
+    if settings.devices != size:
+        raise ValueError(f"the launch command starts {size} tasks a run, but the run has devices {settings.devices}; "
+                         "make them equal")
+    build = Build(parameters["build"])
+    cases = select(discover(build.cases(parameters["source"], parameters["folder"])), parameters["training"],
+                   parameters["validation"], parameters["excluded"], parameters["fold"], parameters["folds"])
+    parts = [cases_below(build.preprocessed, part) for part in (cases.training, cases.validation)]
+    train(settings, *parts, build.run(parameters["experiment"], parameters["seed"], parameters["fold"]))
+
+
+def lost_another(error: Exception) -> bool:
+    """Is ``error`` what a task sees when another one is gone? That one's end says why, or nothing does."""
+    import torch.distributed as dist
+
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text or "connection" in text
+
+
+def do(task: dict, rank: int, size: int, started: Callable[[int], None]) -> Failure | None:
     """This process's part of ``task``: one device's training where there are many, and for the first the notebook."""
     parameters = ast.literal_eval(task["parameters"])
-    rank, size = find_task() if task["behind_command"] else (0, 1)
     if size > 1:
         try:
-            train_task(parameters)
+            train_task(parameters, size)
         except Exception as error:
             if lost_another(error):
                 raise
@@ -161,9 +197,9 @@ def main(path: Path) -> None:
     os.environ.update(ENVIRONMENT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
     job, host = os.environ.get("SLURM_JOB_ID"), os.uname().nodename
     where = f"SLURM job {job} on {host}" if job else f"process {os.getpid()} on {host}"
-    rank, _ = find_task() if task["behind_command"] else (0, 1)
+    rank, size = find_task() if task["behind_command"] else (0, 1)
     found: list[Failure | None] = []
-    work = threading.Thread(target=lambda: found.append(do(task, kernels.append)), daemon=True)
+    work = threading.Thread(target=lambda: found.append(do(task, rank, size, kernels.append)), daemon=True)
     work.start()
     while work.is_alive():  # this thread stays free for signals
         if rank == 0:

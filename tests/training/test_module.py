@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kitsnb.files import ROOT
 from kitsnb.training.devices import Ranks
 from kitsnb.training.history import PooledScores
-from kitsnb.training.module import SegmentationModule, TimedStep
+from kitsnb.training.module import SegmentationModule, TimedStep, compile_in_place
 from kitsnb.training.settings import Training
+from kitsnb.unet import UNet3D
 
 TINY = Training(network={"base_filters": 2, "depth": 1, "normalization": "instance"}, patch_size=(8, 8, 8), batch_size=2)
 #: What copies a value from the device to Python, and waits for it on a GPU.
@@ -76,6 +77,16 @@ def test_a_step_outside_of_a_run_is_timed_and_changes_the_weights(precision, lay
     assert step.seconds(TINY.patch_size, lambda: next(ticks)) == 3.0
     changed = [bool((a != b).any()) for a, b in zip(before, step.module.parameters())]
     assert any(changed) and all(p.isfinite().all() and p.dtype == torch.float32 for p in step.module.parameters())
+
+
+def test_without_a_compiler_the_network_is_not_compiled_and_that_is_said(monkeypatch, capsys):
+    def broken(self):
+        self._compiled_call_impl = lambda *_: (_ for _ in ()).throw(RuntimeError("no compiler found"))
+
+    monkeypatch.setattr(torch.nn.Module, "compile", broken)
+    network = UNet3D(base_filters=2, depth=1)
+    assert not compile_in_place(network, "cpu") and "no compiler found" in capsys.readouterr().out
+    assert network._compiled_call_impl is None
 
 
 RANK = """
