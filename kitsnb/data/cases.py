@@ -58,6 +58,20 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Files that lie in no folder ``case_XXXXX``, under the name of their case."""
+
+    name: str
+    imaging: Path | None
+    segmentation: Path
+
+
+def stem(path: Path) -> str:
+    """The name of a NIfTI file without its end."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+@dataclass(frozen=True)
 class Split:
     """Training and validation cases, and the names that the ranges ask for but the folder lacks."""
 

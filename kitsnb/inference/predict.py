@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from kitsnb.data.cases import Case, discover
+from kitsnb.data.cases import Case, discover, stem
 from kitsnb.data.checks import check_hu
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.drawing import three_views
@@ -56,7 +56,7 @@ def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
         if not output.name.endswith(".nii.gz"):
             advice = "give a file that ends in .nii.gz as --output"
             raise CaseError(imaging.name, output.name, "is no name for labels", advice)
-        return [Job(_stem(imaging), imaging, output)], []
+        return [Job(stem(imaging), imaging, output)], []
     if output.name.endswith(ENDS) or output.is_file():
         reason = "is a file, and many predictions need a folder"
         raise CaseError(imaging.name, output.name, reason, "give one as --output")
@@ -65,7 +65,7 @@ def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
         raise CaseError(imaging.name, output.name, reason, "give another --output")
     alone = Case(imaging.resolve())
     visible = sorted(path for path in imaging.iterdir() if not path.name.startswith("."))
-    found = {_stem(path): path for path in visible if path.name.endswith(ENDS) and path.is_file()}
+    found = {stem(path): path for path in visible if path.name.endswith(ENDS) and path.is_file()}
     if alone.imaging.is_file():
         found, visible = {alone.name: alone.imaging}, []
     elif not found or any(imaging.glob("case_?????/")):
@@ -73,10 +73,6 @@ def find_jobs(imaging: Path, output: Path) -> tuple[list[Job], list[str]]:
     used = {place for path in found.values() for place in (path, path.parent)}
     jobs = [Job(name, path, output / f"prediction_{name.removeprefix('case_')}.nii.gz") for name, path in found.items()]
     return jobs, [path.name for path in visible if path not in used]
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,7 @@ def _predict(trained: Trained, job: Job, screen: Console, options: Options, pict
     """Labels, receipt and picture of one CT, and what was found."""
     started, made = time.perf_counter(), made_from(trained, job, options)
     pieces, said = predict_file(trained, job, options)
-    ours, picture = read_json(receipt_of(job.output)).get("picture"), job.output.with_name(f"{_stem(job.output)}.png")
+    ours, picture = read_json(receipt_of(job.output)).get("picture"), job.output.with_name(f"{stem(job.output)}.png")
     write_receipt(job.output, made, picture=ours)
     screen.print(f"{job.name}: {description(pieces)}; {time.perf_counter() - started:.1f} s, {job.output}")
     for line in said:

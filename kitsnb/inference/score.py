@@ -1,27 +1,18 @@
 """A folder of predictions against one of labels, by case: ``python -m kitsnb score PREDICTIONS REFERENCES``."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from kitsnb.data.cases import Case
+from kitsnb.data.cases import Case, Files, stem
 from kitsnb.data.checks import TOLERANCE, Accept, read_case
 from kitsnb.data.nifti import CaseError, corner_distance
 from kitsnb.messages import progress
 from kitsnb.metric.score import SCORES, case_row, summarise
 
 _NUMBER = re.compile(r"\d{5}")
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A file of labels and the case that its name says."""
-
-    name: str
-    segmentation: Path
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
@@ -36,7 +27,7 @@ def find_labels(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files:
         if path.name.endswith((".nii", ".nii.gz")) and path.is_file():
-            own = path.parent.name if path.parent != folder else path.name.removesuffix(".gz").removesuffix(".nii")
+            own = path.parent.name if path.parent != folder else stem(path)
             number = _NUMBER.search(own)
             name = f"case_{number[0]}" if number else own
             if name in found:
@@ -79,8 +70,8 @@ def _score(name: str, prediction: Path | None, reference: Path | None, accept: A
     if prediction is None or reference is None:
         kind, other = ("prediction", reference) if prediction is None else ("reference", prediction)
         raise CaseError(name, (other or Path()).name, f"has no {kind}", f"add the {kind}, or leave the case out")
-    _, found, affine = read_case(Labels(name, prediction), imaging=False)
-    _, truth, wanted = read_case(Labels(name, reference), imaging=False, accept=accept)
+    _, found, affine = read_case(Files(name, None, prediction), imaging=False)
+    _, truth, wanted = read_case(Files(name, None, reference), imaging=False, accept=accept)
     distance = corner_distance(affine, wanted, truth.shape) if found.shape == truth.shape else np.inf
     if not distance <= TOLERANCE:
         reason = f"shape {found.shape} for {truth.shape}, corners {distance:.3g} mm from those of the reference"

@@ -12,11 +12,11 @@ from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError
 from kitsnb.files import read_json, receipt_of
 
-#: Dtype of each file of a case, ``imaging.npy`` and ``segmentation.npy``.
-KEPT = {"imaging": np.dtype(np.float16), "segmentation": np.dtype(np.uint8)}
-BYTES_A_VOXEL = sum(dtype.itemsize for dtype in KEPT.values())
-#: A file more, of simulated cases.
+#: A file more than imaging and segmentation, of simulated cases.
 ORGANS = "organs"
+#: Dtype of each file of a case, such as ``imaging.npy``.
+KEPT = {"imaging": np.dtype(np.float16), "segmentation": np.dtype(np.uint8), ORGANS: np.dtype(np.uint8)}
+BYTES_A_VOXEL = 3  # imaging and segmentation
 
 
 def array_file(folder: Path, kind: str) -> Path:
@@ -24,15 +24,10 @@ def array_file(folder: Path, kind: str) -> Path:
     return folder / f"{kind}.npy"
 
 
-def dtype_of(kind: str) -> np.dtype:
-    """That of labels, but for imaging."""
-    return KEPT.get(kind, KEPT["segmentation"])
-
-
 def write_array(folder: Path, kind: str, array: np.ndarray) -> None:
     """Write ``array`` [D, H, W] as ``kind`` of the case in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(array_file(folder, kind), np.ascontiguousarray(array, dtype_of(kind)))
+    np.save(array_file(folder, kind), np.ascontiguousarray(array, KEPT[kind]))
 
 
 def read_array(case: Case, kind: str) -> np.ndarray:
@@ -46,14 +41,14 @@ def read_array(case: Case, kind: str) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
         raise _unusable(case, path, reason) from error
-    if array.dtype != dtype_of(kind) or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
-        raise _unusable(case, path, f"holds {array.dtype} {array.shape}, not {dtype_of(kind)} [D, H, W]")
+    if array.dtype != KEPT[kind] or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
+        raise _unusable(case, path, f"holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
     return array
 
 
 def read_arrays(case: Case) -> dict[str, np.ndarray]:
     """Imaging and segmentation of a preprocessed case, mapped. CaseError where one is missing, damaged or unfit."""
-    arrays = {kind: read_array(case, kind) for kind in KEPT}
+    arrays = {kind: read_array(case, kind) for kind in ("imaging", "segmentation")}
     imaging, labels = arrays["imaging"].shape, arrays["segmentation"].shape
     path = array_file(case.folder, "segmentation")
     if imaging != labels:

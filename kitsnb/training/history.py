@@ -20,7 +20,7 @@ from kitsnb.training.devices import Ranks
 #: What history.csv holds for training and validation each.
 MEASURES = ("loss", "soft_dice", "dice_cross_entropy", "background", "kidney", "tumour")
 #: Columns of history.csv that two equal runs do not share.
-TIMING = ("seconds", "patches_per_second", "data_share", "validation_share")
+TIMING = ("seconds", "patches_per_second", "data_share")
 
 
 class PooledScores:
@@ -86,9 +86,7 @@ class Clock:
         """The columns ``TIMING`` of an epoch that trained on ``patches``."""
         seconds, training = time.monotonic() - self.began, self.middle - self.began
         waited = self.waited + sum(first.elapsed_time(last) for first, last in self.events) / 1000
-        values = (round(seconds, 2), float(f"{patches / training:.4g}"), round(waited / training, 4),
-                  round((seconds - training) / seconds, 4))
-        return dict(zip(TIMING, values))
+        return dict(zip(TIMING, (round(seconds, 2), float(f"{patches / training:.4g}"), round(waited / training, 4))))
 
 
 class History(Callback):
@@ -139,14 +137,12 @@ def has_stopped(rows: list[dict], patience: int) -> bool:
 
 
 def performance(rows: list[dict], patches: int) -> dict[str, float]:
-    """Seconds, patches a second and shares over all epochs of ``patches`` each, whatever process trained them."""
+    """The columns ``TIMING`` over all epochs of ``patches`` each, whatever process trained them."""
     training = [patches / row["patches_per_second"] for row in rows]
     waited = sum(row["data_share"] * seconds for row, seconds in zip(rows, training))
-    seconds = sum(row["seconds"] for row in rows)
-    validation = sum(row["validation_share"] * row["seconds"] for row in rows)
-    return {"seconds": round(seconds, 1), "patches_per_second": round(patches * len(rows) / sum(training), 2),
-            "data_share": round(waited / sum(training), 4),
-            "validation_share": round(validation / max(seconds, 1e-9), 4)}
+    values = (round(sum(row["seconds"] for row in rows), 1), round(patches * len(rows) / sum(training), 2),
+              round(waited / sum(training), 4))
+    return dict(zip(TIMING, values))
 
 
 def peak_memory() -> float:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 
-from kitsnb.data.cases import Case, discover
+from kitsnb.data.cases import Case, Files, discover, stem
 from kitsnb.data.checks import Accept, check_pair, read_case
 from kitsnb.data.nifti import Finding, read_nifti, spacing_of, voxel_ml
 from kitsnb.drawing import COLOURS, ERRORS
@@ -87,14 +86,6 @@ def errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return (label != prediction) * kind
 
 
-class Files(NamedTuple):
-    """What ``read_case`` wants of a case, for files that lie anywhere."""
-
-    name: str
-    imaging: Path
-    segmentation: Path
-
-
 def read_scan(
     case: Case | str | Path,
     label: str | Path | None = None,
@@ -106,7 +97,7 @@ def read_scan(
     Raises CaseError, naming the file, where one cannot be read or does not fit the CT.
     """
     notes: list[Finding] = []
-    name = case.name if isinstance(case, Case) else Path(case).name.removesuffix(".gz").removesuffix(".nii")
+    name = case.name if isinstance(case, Case) else stem(Path(case))
     path = case.imaging if isinstance(case, Case) else Path(case)
     if isinstance(case, Case) and label is None and case.segmentation.is_file():
         label = case.segmentation

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from kitsnb.data.cases import Case
-from kitsnb.preprocessing.arrays import KEPT, write_array
+from kitsnb.preprocessing.arrays import write_array
 from kitsnb.training.volumes import MAX_CENTRES, Volume
 
 
@@ -25,7 +25,7 @@ def write_simulated_cases(folder: Path, shapes: Sequence[Sequence[int]], seed: i
     cases = []
     for number, shape in enumerate(shapes):
         volume, case = simulated_volume(shape, seed + number), Case(folder / f"case_{number:05d}")
-        for kind in KEPT:
+        for kind in ("imaging", "segmentation"):
             write_array(case.folder, kind, getattr(volume, kind).numpy())
         cases.append(case)
     return cases

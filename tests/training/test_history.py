@@ -13,9 +13,9 @@ def test_patience_stops():
 
 
 def test_performance_is_pooled_over_epochs():
-    rows = [dict(zip(TIMING, values)) for values in ((10.0, 5.0, 0.5, 0.2), (40.0, 1.25, 0.0, 0.2))]
+    rows = [dict(zip(TIMING, values)) for values in ((10.0, 5.0, 0.5), (40.0, 1.25, 0.0))]
     found = performance(rows, 40)  # 8 and 32 s of training
-    assert found == {"seconds": 50.0, "patches_per_second": 2.0, "data_share": 0.1, "validation_share": 0.2}
+    assert found == {"seconds": 50.0, "patches_per_second": 2.0, "data_share": 0.1}
 
 
 def test_the_clock_counts_what_a_step_waits_for(monkeypatch):
@@ -29,7 +29,7 @@ def test_the_clock_counts_what_a_step_waits_for(monkeypatch):
     now[0] += 3
     clock.validation()
     now[0] += 4
-    assert clock.row(8) == {"seconds": 8.0, "patches_per_second": 2.0, "data_share": 0.25, "validation_share": 0.5}
+    assert clock.row(8) == {"seconds": 8.0, "patches_per_second": 2.0, "data_share": 0.25}
 
 
 def test_history_starts_anew_without_a_checkpoint(tmp_path):
