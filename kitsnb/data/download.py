@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pooch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kitsnb.data.nifti import CaseError, read_header, read_nifti
 from kitsnb.files import file_state, read_json, write_json
+from kitsnb.messages import progress
 
 COMMIT = "456b293435b25303bbc7995f094f83a0afdff0eb"
 REVISION = "65f1f295873a326230153c7e1de0c7dba10f0b29"
@@ -83,16 +83,12 @@ def download(
 
 def _bring(sources: "Sources", jobs: dict[str, list[str]], workers: int, console: Console) -> list[CaseError]:
     """Bring the files of every case, under a bar; what failed, sorted by case."""
-    columns = (MofNCompleteColumn(), TextColumn("cases"), BarColumn(), TextColumn("{task.fields[megabytes]:.0f} MB"),
-               TimeElapsedColumn())
     failures: list[CaseError] = []
-    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(workers) as pool:
-        task = progress.add_task("", total=len(jobs), megabytes=0)
+    with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(sources.bring_all, case, files): case for case, files in jobs.items()}
         try:
-            for future in as_completed(futures):
+            for future in progress(as_completed(futures), "downloading", len(jobs)):
                 failures += future.result()
-                progress.update(task, advance=1, megabytes=sources.received / 1e6)
                 if not console.is_terminal:  # a log shows no bar until the end
                     console.print(f"{futures[future]}: {'failed' if future.result() else 'done'}")
         except BaseException:  # Ctrl-C above all: threads end at their next chunk, and keep what they have
@@ -110,7 +106,7 @@ class Sources:
         self.labels = pooch.create(to / ARRIVING, labels_address, retry_if_failed=retries)
         self.labels.load_registry(registry)
         self.numbers = [int(name[5:10]) for name in self.labels.registry_files if name != CLINICAL]
-        self.stop, self.lock, self.received = threading.Event(), threading.Lock(), 0
+        self.stop, self.lock = threading.Event(), threading.Lock()
         self.notes = read_json(to / NOTES)  # without notes all is verified anew
 
     def url(self, name: str) -> str:
@@ -185,21 +181,20 @@ class Sources:
                 raise CaseError(case, file, f"shape {shape} differs from {SEGMENTATION}'s {wanted}", GO_ON)
 
     def _bar(self) -> type:
-        """A progress bar for huggingface_hub that only counts bytes, and stops the transfer when asked to."""
+        """A progress bar for huggingface_hub that shows nothing, and stops the transfer when asked to."""
         from tqdm.auto import tqdm
 
-        sources = self
+        stop = self.stop
 
-        class Count(tqdm):
+        class Stopping(tqdm):
             def __init__(self, *args, **options):
                 super().__init__(*args, **{**options, "disable": True})
 
             def update(self, count=1):
-                sources.received += count
-                if sources.stop.is_set():
+                if stop.is_set():
                     raise InterruptedError("stopped")
 
-        return Count
+        return Stopping
 
 
 def _explain(error: Exception) -> tuple[str, str]:

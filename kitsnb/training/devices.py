@@ -55,19 +55,17 @@ class Ranks:
 
     def first(self, function: Callable[[], Any]) -> Any:
         """What ``function`` returns or raises on the first process, on all: none waits for one that has failed."""
-        result, error = None, None
+        parcel = [None, None]
         if self.rank == 0:
             try:
-                result = function()
-            except Exception as raised:
-                error = raised
+                parcel[0] = function()
+            except Exception as error:
+                parcel[1] = error
         if self.size > 1:
-            parcel = [result, error]
             dist.broadcast_object_list(parcel)
-            result, error = parcel
-        if error is not None:
-            raise error
-        return result
+        if parcel[1]:
+            raise parcel[1]
+        return parcel[0]
 
     def gather(self, part: dict) -> dict:
         """The dictionaries of all processes as one."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -12,62 +13,18 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
+from helpers.files_at_hand import rewrite
 from peers.measure import peak_bytes
 from rich.console import Console
 from typer.testing import CliRunner
 
 from kitsnb.__main__ import app
-from kitsnb.data.cases import Case, discover
+from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.inference.predict import Job, Options, find_jobs, forecast, predict_all, predict_file
-from kitsnb.inference.trained import load_run
-from kitsnb.preprocessing.prepare import Preprocessing, preprocess, preprocess_cases, to_grid, z_score
+from kitsnb.preprocessing.prepare import Preprocessing, preprocess, to_grid, z_score
 from kitsnb.preprocessing.resampling import working_shape
-from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
-from kitsnb.training.run import train
-from kitsnb.training.settings import Training
-
-TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=1, steps_per_epoch=2, epochs=1,
-                augmentation=None)
-GRID = Preprocessing(spacing=(8.0, 8.0, 8.0), resize_in_plane=None)
-
-
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory) -> Path:
-    """The folder of a profile whose one run was trained for two steps."""
-    build = tmp_path_factory.mktemp("profile")
-    cases = write_dataset(build / "data", 2, 0)
-    preprocess_cases(cases, build / "preprocessed", GRID)
-    prepared, run = discover(build / "preprocessed"), build / "runs" / "dice-seed0"
-    summary = train(TINY, prepared[:1], prepared[1:], run)
-    settings = {**TINY.as_json(), "overlap": [8, 8, 8], "training": [0, 0], "validation": [1, 1], "excluded": []}
-    record = {"experiment": "dice", "simulated": True, **summary, "preprocessing": GRID.as_json(), "settings": settings}
-    (run / "run.json").write_text(json.dumps(record))
-    return build
-
-
-@pytest.fixture(scope="module")
-def run(profile) -> Path:
-    return profile / "runs" / "dice-seed0"
-
-
-@pytest.fixture(scope="module")
-def trained(run):
-    return load_run(run)
-
-
-@pytest.fixture(scope="module")
-def phantom() -> Phantom:
-    return reorient(simulate_case(0, 1), "IPL")
-
-
-@pytest.fixture
-def own_run(profile, tmp_path) -> Path:
-    """A copy of the run, and of what it needs, to spoil."""
-    copy = tmp_path / "profile"
-    shutil.copytree(profile, copy, ignore=shutil.ignore_patterns("data", "logs", "case_*", "preprocessed"))
-    return copy / "runs" / "dice-seed0"
-
+from kitsnb.simulation.phantom import Phantom, reorient
 
 def command(*arguments) -> tuple[int, str]:
     """Exit status of ``python -m kitsnb predict``, and all that it says, on one line."""
@@ -96,15 +53,15 @@ def test_slab_by_slab_is_what_training_saw(phantom, orientation, resize):
 
 
 def test_a_whole_ct_never_exists_as_float():
-    array, affine = np.ones((256, 256, 256), np.int16), np.diag([2.0, 2.0, 2.0, 1])
+    array, affine, grid = np.ones((256, 256, 256), np.int16), np.diag([2.0, 2.0, 2.0, 1]), Preprocessing(spacing=(8, 8, 8), resize_in_plane=None)
     array[::2] = 9
     tracemalloc.start()
     try:
-        to_grid(array, affine, GRID)
+        to_grid(array, affine, grid)
         held_by_numpy = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert held_by_numpy + peak_bytes(lambda: to_grid(array, affine, GRID)) < 4 * array.size
+    assert held_by_numpy + peak_bytes(lambda: to_grid(array, affine, grid)) < 4 * array.size
 
 
 class Bright(torch.nn.Module):
@@ -161,7 +118,7 @@ def test_a_folder_with_one_bad_case_among_three(run, phantom, tmp_path):
     bad.write_bytes(bad.read_bytes()[:-1000])
     status, said = command(tmp_path / "data", "--run", run, "--output", tmp_path / "out", "--no-picture")
     assert status == 1 and "simulated CT" in said and "case_00211: refused" in said and "refused: case_00211: imaging.nii.gz: corrupt" in said
-    assert "3 to predict on cpu: about 0:0" in said and "GB of memory" in said
+    assert re.search(r"3 to predict on cpu: about \d+:\d\d, [\d.]+ GB of memory", said)
     names = ["prediction_00210.nii.gz", "prediction_00212.nii.gz"]
     assert visible(tmp_path / "out") == names
 
@@ -205,6 +162,7 @@ def spoilt_cts(folder: Path, phantom: Phantom) -> dict[str, Path]:
     nan[0, 0, 0] = np.nan
     metres = np.diag([1e-3, 1e-3, 1e-3, 1]) @ phantom.affine
     arrays = {
+        "voxels are colours": (np.zeros(phantom.imaging.shape, np.dtype([(c, "u1") for c in "RGB"])), phantom.affine),
         "is no volume": (np.stack([phantom.imaging] * 2, -1), phantom.affine),
         "1 voxels are NaN or infinite": (nan, phantom.affine),
         "all voxels are -79 HU after clipping": (np.where(phantom.imaging > 0, -100, -400).astype(np.int16), phantom.affine),
@@ -228,42 +186,6 @@ def test_ct_that_cannot_be_used_is_refused_by_name(trained, phantom, tmp_path):
     for job, said in zip(jobs, paths):
         assert said in str(refused[job.name])
         assert str(refused[job.name]).startswith(f"{job.name}: {job.imaging.name}: ")
-
-
-@pytest.mark.parametrize("lost", ["run.json", "settings.json", "checkpoints/best.ckpt"])
-def test_what_a_run_lacks_is_named(own_run, lost):
-    (own_run / lost).unlink()
-    with pytest.raises(CaseError, match=f"dice-seed0: {Path(lost).name}: .* is missing"):
-        load_run(own_run)
-
-
-def rewrite(path: Path, change) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize(("file", "change", "message"), [
-    ("run.json", lambda c: c["settings"].pop("overlap"), "run.json: does not say 'overlap'; execute"),
-    ("settings.json", lambda c: c.update(learning_rate=1.0), "belong to other settings .learning_rate: 1.0 there, 0.0001"),
-    ("run.json", lambda c: c.pop("preprocessing"), "run.json: does not say 'preprocessing'; execute"),
-    ("run.json", lambda c: c["preprocessing"].update(colour=1), "run.json: .*colour"),
-    ("run.json", lambda c: c["settings"].update(overlap=[99, 0, 0]), "run.json: .*overlap"),
-])
-def test_settings_that_do_not_belong_are_named(own_run, file, change, message):
-    rewrite(own_run / file, change)
-    with pytest.raises(CaseError, match=message):
-        load_run(own_run)
-
-
-def test_a_checkpoint_of_another_network_is_named(own_run):
-    for name in ("run.json", "settings.json"):
-        rewrite(own_run / name, lambda c: c.get("settings", c)["network"].update(base_filters=4))
-    with pytest.raises(CaseError, match="best.ckpt: does not fit run.json's network"):
-        load_run(own_run)
-    (own_run / "checkpoints" / "best.ckpt").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(CaseError, match="best.ckpt"):
-        load_run(own_run)
 
 
 def test_a_run_predicts_from_any_folder(own_run, phantom, tmp_path):
@@ -379,12 +301,9 @@ def test_a_folder_of_unpacked_files_predicts_and_the_rest_is_listed(run, phantom
     assert visible(tmp_path / "out") == ["prediction_a.nii.gz"]
 
 
-def test_of_ten_cases_five_spoilt_ones_are_named_and_five_are_used(run, phantom, tmp_path):
-    """Spoilt by kind of data, unit, values, damage and download; good ones that are only stored otherwise."""
+def test_good_ct_that_is_stored_otherwise_is_used(run, phantom, tmp_path):
     folder, hu, affine = tmp_path / "ct", phantom.imaging, phantom.affine
-    colours = np.zeros(hu.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
     arrays = {
-        "colours": (colours, affine), "centimetres": (hu, np.diag([0.1, 0.1, 0.1, 1]) @ affine), "scaled": (hu / 1000, affine),
         "plain": (hu, affine), "four axes": (hu[..., None], affine), "floats": (hu.astype(np.float32), affine),
         "turned": (hu[:, ::-1], affine @ np.diag([1, -1, 1, 1])), "metres": (hu, np.diag([1e-3, 1e-3, 1e-3, 1]) @ affine),
     }
@@ -393,17 +312,9 @@ def test_of_ten_cases_five_spoilt_ones_are_named_and_five_are_used(run, phantom,
         image = nib.Nifti1Image(np.asarray(array), matrix)
         image.header.set_xyzt_units("meter" if name == "metres" else "mm")
         image.to_filename(folder / f"{name}.nii{'' if name == 'plain' else '.gz'}")
-    (folder / "cut.nii.gz").write_bytes((folder / "floats.nii.gz").read_bytes()[:-100])
-    (folder / "pointer.nii.gz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     status, said = command(folder, "--run", run, "--output", tmp_path / "out", "--no-picture")
-    reasons = {"colours": "voxels are colours", "centimetres": "the volume would be", "scaled": "too narrow for HU",
-               "cut": "corrupt", "pointer": "a pointer of Git LFS"}
-    assert status == 1 and said.count(" refused: ") == 5
-    for name, reason in reasons.items():
-        assert reason in said[said.index(f"refused: {name}: ") :].split(" refused: ")[0]
-    good = sorted(set(arrays) - set(reasons))
-    assert visible(tmp_path / "out") == [f"prediction_{name}.nii.gz" for name in good]
-    assert "metres: metres.nii.gz: its geometry is stored in metres" in said
+    assert status == 0 and "metres: metres.nii.gz: its geometry is stored in metres" in said
+    assert visible(tmp_path / "out") == [f"prediction_{name}.nii.gz" for name in sorted(arrays)]
 
 
 def test_labels_keep_both_forms_of_the_ct_s_header(trained, phantom, tmp_path):
