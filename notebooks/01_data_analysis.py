@@ -45,7 +45,6 @@ folds: int | None = None  # cross-validation over the cases of both ranges; None
 
 # %%
 import sys
-import time
 
 import pandas as pd
 from IPython.display import Markdown, display
@@ -69,7 +68,6 @@ from interactive.case_browser import CaseBrowser
 
 # %matplotlib inline
 figures.use_style()
-started = time.perf_counter()
 if not by_runner:  # what is None above is as the build has it
     recorded = recorded_parameters(build, "data_analysis")
     globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
@@ -349,5 +347,4 @@ if by_runner:  # what is tried by hand changes no result
     figures.save(imbalance, output.figures / "data01_imbalance.svg")
     found.save(output.data_analysis)
     write_json(output.data_analysis / "summary.json", summary)
-wrote = "wrote the summary, a row a case, and a figure" if by_runner else "wrote nothing: only make writes"
-print(f"{time.perf_counter() - started:.0f} s; {wrote}")
+print("wrote the summary, a row a case, and a figure" if by_runner else "wrote nothing: only make writes")

@@ -42,7 +42,6 @@ steps = 13  # on each error path
 
 # %%
 import sys
-import time
 from collections import Counter
 
 import numpy as np
@@ -69,7 +68,6 @@ from probing import hypotheses, probes
 
 # %matplotlib inline
 figures.use_style()
-started = time.perf_counter()
 if not by_runner:  # what is None above is as the build has it
     recorded = recorded_parameters(build, "losses")
     globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
@@ -317,5 +315,4 @@ if by_runner:  # what is tried by hand changes no result
     for name, figure in made.items():
         figures.save(figure, build.figures / f"{name}.svg")
     write_json(build.losses / "summary.json", summary)
-wrote = f"wrote the summary and {len(made)} figures" if by_runner else "wrote nothing: only make writes"
-print(f"{time.perf_counter() - started:.0f} s; {wrote}")
+print(f"wrote the summary and {len(made)} figures" if by_runner else "wrote nothing: only make writes")

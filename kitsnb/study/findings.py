@@ -24,8 +24,7 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
     smallest difference that its design could show (``statistics.smallest_difference``).
     """
     stated_design = seed_paper["claims"]["validation_cases"], 1
-    by_score = {score: tables.grids(scores, score) for score in SCORES}
-    by_score = {score: {row["name"]: found[row["name"]] for row in experiments} for score, found in by_score.items()}
+    by_score = {score: tables.grids(scores, score, [row["name"] for row in experiments]) for score in SCORES}
     pairs = {score: all_pairs(found) for score, found in by_score.items()}
     components = {score: variance_components(found) for score, found in by_score.items()}
     needed = {score: smallest_difference(found, *stated_design) for score, found in components.items()}

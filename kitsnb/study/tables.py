@@ -7,7 +7,7 @@ for what is said of cases; intervals and tests are those of ``kitsnb.study.stati
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -30,15 +30,15 @@ def scores_of(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return own.groupby("case").mean(numeric_only=True)
 
 
-def grids(scores: pd.DataFrame, score: str) -> dict[str, np.ndarray]:
-    """``score`` of every experiment as a grid [seeds, cases], as ``kitsnb.study.statistics`` takes them."""
+def grids(scores: pd.DataFrame, score: str, experiments: Iterable[str]) -> dict[str, np.ndarray]:
+    """``score`` of ``experiments`` as a grid [seeds, cases], as ``kitsnb.study.statistics`` takes them."""
     wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)
-    return {name: wide.loc[name].to_numpy(float) for name in scores.experiment.unique()}
+    return {name: wide.loc[name].to_numpy(float) for name in experiments}
 
 
 def compare(scores: pd.DataFrame, first: str, second: str, score: str) -> dict[str, float]:
     """Paired difference ``first`` - ``second`` (``statistics.estimate``)."""
-    found = grids(scores[scores.experiment.isin([first, second])], score)
+    found = grids(scores, score, (first, second))
     return estimate(found[first], found[second])
 
 
@@ -50,7 +50,7 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper:
     ``paper`` is the seed paper's row or None.
     """
     published = {row["experiment"]: {name: row[name] for name in PAPER_COLUMNS} for row in seed_paper["table"]}
-    by_score = {name: grids(scores, name) for name in SCORES}
+    by_score = {name: grids(scores, name, [row["name"] for row in experiments]) for name in SCORES}
     best = {name: leaders(pairs[name]) for name in SCORES}
     table = []
     for row in experiments:
