@@ -19,8 +19,8 @@ NIIVUE = Path(ipyniivue.__file__).parent / "static" / "widget.js"
 
 def write_viewer(
     folder: Path, scans: Iterable[Scan], title: str, *, simulated: bool = False, most: float = MOST, back: str = ""
-) -> Path:
-    """Write a page that shows ``scans``, with all that it needs, to ``folder``; returns its address there.
+) -> None:
+    """Write a page that shows ``scans``, with all that it needs, to ``folder``.
 
     Volumes keep at most ``most`` voxels. ``back`` is the address of a page that the viewer belongs to.
     Scans are read one after the other, so a generator keeps memory small. ValueError where there is none.
@@ -36,7 +36,6 @@ def write_viewer(
     patches = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
     write_atomic(folder / "index.html", render("viewer.html", title=heading(title, simulated), back=back,
                                                legends=list(LEGENDS), patches=patches))
-    return folder / "index.html"
 
 
 def render(template: str, **values) -> str:
