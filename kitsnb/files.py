@@ -6,11 +6,14 @@ import json
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+
+from filelock import FileLock, Timeout
 
 #: The repository: kitsnb is installed in editable mode, so the package's parent is the checkout.
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +52,32 @@ def replaced(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
+    """``folder`` as this process's own; the system takes the lock back however the process dies.
+
+    A dead worker's kernel may live on for a moment while its run is tried again: so this waits for ``patience``
+    seconds, then raises ``RuntimeError`` that names who holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, note = FileLock(folder / ".lock"), folder / ".holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = f"{folder} is in use by {note.read_text() if note.exists() else 'another process'}"
+        if patience:
+            print(f"{holder}; waiting up to {patience:.0f} s", flush=True)
+        try:
+            lock.acquire(timeout=patience, poll_interval=0.2)
+        except Timeout:
+            raise RuntimeError(f"{holder}; wait for it, or end it, and run the same command again") from None
+    try:
+        write_atomic(note, f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%d %b %H:%M')}")
+        yield
+    finally:
+        lock.release()
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

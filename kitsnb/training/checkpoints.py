@@ -2,15 +2,11 @@
 
 import os
 import pickle
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from filelock import FileLock, Timeout
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from kitsnb.files import replaced
@@ -91,31 +87,6 @@ def _short(value: object) -> str:
     if isinstance(value, list) and len(value) > 4:
         return f"{len(value)} ({value[0]} to {value[-1]})"
     return str(value)
-
-
-@contextmanager
-def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
-    """``folder`` as this process's own, until it dies at the latest.
-
-    A dead worker's kernel may live on for a moment while its run is tried again: so this waits for ``patience``
-    seconds, then raises ``RuntimeError`` that names who holds the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(folder / ".lock"), folder / ".holder"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = f"{folder} is in use by {note.read_text() if note.exists() else 'another process'}"
-        print(f"{holder}; waiting up to {patience:.0f} s", flush=True)
-        try:
-            lock.acquire(timeout=patience, poll_interval=0.2)
-        except Timeout:
-            raise RuntimeError(f"{holder}; wait for it, or end it, and run the same command again") from None
-    try:
-        note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        lock.release()
 
 
 def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:

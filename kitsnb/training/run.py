@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from kitsnb.data.cases import Case
-from kitsnb.files import write_json
-from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, checkpoint_to_resume, locked
+from kitsnb.files import locked, write_json
+from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, checkpoint_to_resume
 from kitsnb.training.devices import Ranks, device_of, find_ranks, is_alone, launch
 from kitsnb.training.history import History, best_row, has_stopped, performance
 from kitsnb.training.module import SegmentationModule, compile_in_place

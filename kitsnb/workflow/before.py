@@ -1,15 +1,12 @@
 """What is asked before anything runs: is the build folder ours and writable, and are data and machine all there?"""
 
-import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from filelock import FileLock, Timeout
-
 from kitsnb.data.cases import Case
-from kitsnb.files import Build, read_json, resolve, write_json
+from kitsnb.files import Build, locked, resolve
 from kitsnb.messages import several
 from kitsnb.workflow.jobs import Job, in_split
 from kitsnb.workflow.launch import LaunchError
@@ -23,16 +20,11 @@ OLD = 3600
 @contextmanager
 def alone(build: Build) -> Iterator[None]:
     """``build`` as this process's own, until it dies. ``LaunchError`` where another has it, or it cannot be written."""
-    who = build.folder / ".at_work.json"
     with ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(build.folder / ".lock", timeout=0))
-            since = time.strftime("%d %b %H:%M")
-            write_json(who, {"process": os.getpid(), "host": os.uname().nodename, "since": since})
-        except Timeout:
-            other = read_json(who)
-            raise LaunchError(f"process {other.get('process')} on {other.get('host')} is at work in "
-                              f"{short(build.folder)} since {other.get('since')}; wait for it, or end it") from None
+            stack.enter_context(locked(build.folder, patience=0))
+        except RuntimeError as error:
+            raise LaunchError(str(error)) from None
         except OSError as error:
             raise LaunchError(f"{build.folder} cannot be written: {error.strerror or error}; "
                               "free it, or give another (--build)") from error

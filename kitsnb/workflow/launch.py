@@ -215,10 +215,7 @@ def how_ended(status: int, log: Path) -> str:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP as Ctrl-C inside: what was started is ended first."""
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ class State:
 
     job: Job
     status: str
-    epochs: int | None
+    epochs: int
     history: list[dict[str, float]]
     mark: dict
 
@@ -53,7 +53,7 @@ class State:
         if self.status in (DONE, FAILED, SCORING):
             return 0.0
         pace = self.pace or usual
-        return None if pace is None or self.epochs is None else max(0, self.epochs - len(self.history)) * pace
+        return None if pace is None else max(0, self.epochs - len(self.history)) * pace
 
     @property
     def where(self) -> str:
@@ -75,7 +75,7 @@ def read_history(run: Path) -> list[dict[str, float]]:
 def read_state(job: Job, stamps: Path) -> State:
     """How far the training run ``job`` is."""
     history, file = read_history(job.run), job.path(stamps, "mark")
-    epochs, mark = read_json(job.run / "settings.json").get("epochs", job.parameters.get("epochs")), read_json(file)
+    epochs, mark = read_json(job.run / "settings.json").get("epochs", job.parameters["epochs"]), read_json(file)
     if job.path(stamps, "json").exists():
         status = DONE
     elif job.path(stamps, "failed").exists():
@@ -85,7 +85,7 @@ def read_state(job: Job, stamps: Path) -> State:
     elif time.time() - file.stat().st_mtime > SILENCE:
         status = INTERRUPTED
     else:
-        status = SCORING if epochs and len(history) >= epochs else RUNNING
+        status = SCORING if len(history) >= epochs else RUNNING
     return State(job, status, epochs, history, mark)
 
 
@@ -111,7 +111,7 @@ def grid_table(states: Iterable[State]) -> Table:
         last = state.history[-1] if state.history else {}
         table.add_row(
             state.job.title.removeprefix("training "), Text(state.status, STYLES[state.status]), state.where,
-            f"{len(state.history)}/{state.epochs or '?'}",
+            f"{len(state.history)}/{state.epochs}",
             *(f"{last[name]:.3f}" if name in last else "" for name in ("validation_loss", "validation_tumour")),
             f"{state.pace:.1f}" if state.pace else "",
             duration(state.left()) if state.status in (RUNNING, INTERRUPTED) else "")
@@ -122,8 +122,8 @@ def epoch_line(state: State, row: dict[str, float]) -> str:
     """One epoch in one line, for logs."""
     measures = ", ".join(f"{name} {row[key]:.3f}" for name, key in MEASURES.items() if key in row)
     left = f", at most {left} left" if (left := duration(state.left())) else ""
-    epoch = f"epoch {row['epoch']:.0f}/{state.epochs or '?'}"
-    return f"  {state.job.title}: {epoch}: {measures}; {row['seconds']:.1f} s{left}"
+    return (f"  {state.job.title}: epoch {row['epoch']:.0f}/{state.epochs}: {measures}; "
+            f"{row['seconds']:.1f} s{left}")
 
 
 @contextmanager

@@ -7,12 +7,9 @@ from kitsnb.files import PUBLISHED, ROOT, read_json
 from kitsnb.study import front_page, published
 from kitsnb.study.runs import COSTS, all_scores, load_runs, trainings
 from kitsnb.study.tables import software
-from kitsnb.workflow.jobs import build_jobs
+from kitsnb.workflow.jobs import NEEDS, build_jobs
 from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.stamps import Digests, reason_to_run
-
-#: Stages that must be up to date before a study is published.
-NEEDED = ("data_analysis", "preprocessing", "losses", "training")
 
 
 def publish(profile: Profile) -> Path:
@@ -48,9 +45,8 @@ def publish(profile: Profile) -> Path:
 
 def unfinished(profile: Profile) -> list[str]:
     """The jobs of ``profile`` that a study stands on and that are not up to date, with the reason."""
-    stamps = profile.build.stamps
-    digests = Digests(stamps / "digests.json")
-    jobs = [job for job in build_jobs(profile) if job.stage in NEEDED]
+    stamps, digests = profile.build.stamps, Digests(profile.build.stamps / "digests.json")
+    jobs = [job for job in build_jobs(profile) if job.stage in NEEDS["results"]]
     return [f"{job.title}: {reason}" for job in jobs if (reason := reason_to_run(job, stamps, digests))]
 
 
@@ -76,9 +72,9 @@ def why_not_beside(profile: Profile) -> list[str]:
     if profile.beside not in published.names():
         return [f"that study is not published yet: run {profile.beside}, then publish it"]
     study, given = published.read(profile.beside), profile.parameters
-    there, known = study.info["settings"], given["training"] | {"folds": profile.folds}
-    grid = {name: given["preprocessing"].get(name) for name in there["preprocessing"] or {}}
-    settings = {name: known.get(name, value) for name, value in there.items()} | {"preprocessing": grid}
+    theirs, known = study.info["settings"], given["training"] | {"folds": profile.folds}
+    grid = {name: given["preprocessing"].get(name) for name in theirs["preprocessing"] or {}}
+    settings = {name: known.get(name, value) for name, value in theirs.items()} | {"preprocessing": grid}
     found = published.settings_apart(study, settings, profile.apart_from)
     found += [f"{row.name} is a row there already; give it another name" for row in profile.experiments
               if row.name in [there["name"] for there in study.rows]]

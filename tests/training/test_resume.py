@@ -11,9 +11,9 @@ import torch
 from helpers.training_at_hand import TINY, assert_same_run, table
 
 from kitsnb.data.cases import Case
-from kitsnb.files import ROOT
+from kitsnb.files import ROOT, locked
 from kitsnb.training import run as training
-from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, locked
+from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints
 from kitsnb.training.module import SegmentationModule
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training

@@ -111,7 +111,7 @@ def test_the_second_of_two_on_one_build_says_who_is_at_work_and_ends(tmp_path):
         for experiment in "ab":
             (first.run(experiment) / "go").touch()
         assert second.returncode == 1 and second.stderr == ""
-        assert f"process {first.process.pid} on {os.uname().nodename} is at work in {first.build}" in second.stdout
+        assert f"{first.build} is in use by process {first.process.pid} on {os.uname().nodename} since " in second.stdout
         assert first.status() == 0
     assert first.epochs("a") == 8
 
