@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import os
+import resource
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,6 +162,14 @@ def files_below(*paths: Path) -> list[Path]:
     found = [(path, file) for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for path, file in found
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+def process_peak() -> int:
+    """The most bytes of memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what the parent held before exec is not counted here, as it is by getrusage
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def code_of(*modules: ModuleType) -> list[str]:

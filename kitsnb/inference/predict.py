@@ -5,12 +5,9 @@ which CT, run and options it came from: by that it is up to date, or made anew, 
 """
 
 import math
-import resource
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from kitsnb.data.cases import Case, discover, stem
 from kitsnb.data.checks import check_hu
 from kitsnb.data.nifti import CaseError, Finding, Header, read_header, read_nifti, spacing_of, write_nifti
 from kitsnb.drawing import three_views
-from kitsnb.files import digest, plain, read_json, read_receipt, receipt_of, replaced, write_receipt
+from kitsnb.files import digest, plain, process_peak, read_json, read_receipt, receipt_of, replaced, write_receipt
 from kitsnb.inference.findings import Piece, chosen, description, doubts, find_body, find_pieces, kept_only
 from kitsnb.inference.sliding_window import CLASSES, locate, predict_probabilities
 from kitsnb.inference.trained import Trained, load_run
@@ -90,8 +87,8 @@ def made_from(trained: Trained, job: Job, options: Options) -> dict:
                   "--keep-components": options.keep})
 
 
-def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
-    """Why the labels of ``job`` are to be made from what ``now`` returns; None where they are up to date.
+def why_predict(trained: Trained, job: Job, options: Options, force: bool) -> str | None:
+    """Why the labels of ``job`` are to be made; None where they are up to date.
 
     Raises CaseError for a file that is not ours to replace: no receipt says that it was predicted, or it has changed.
     """
@@ -101,7 +98,7 @@ def why_predict(job: Job, now: Callable[[], dict], force: bool) -> str | None:
     if before is None:
         reason = "is there already, and no receipt says that it is a prediction"
     elif read_receipt(job.output, before):
-        other = [name for name, value in now().items() if before.get(name) != value]
+        other = [name for name, value in made_from(trained, job, options).items() if before.get(name) != value]
         return f"came from another {' and '.join(other)}" if other else "is wanted anew" if force else None
     else:
         try:
@@ -155,12 +152,11 @@ def forecast(trained: Trained, headers: Sequence[Header]) -> tuple[float, float]
     grids = [working_shape(header.shape, header.affine, spacing) for header in headers]
     voxels = [float(np.prod(header.shape)) for header in headers]
     patches = sum(math.prod(map(len, trained.window.starts(grid))) for grid in grids)
-    now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     # First the CT, twice while it is unpacked; later it, probabilities, and labels twice while their axes are turned.
     reading = max(2 * n * header.dtype.itemsize for n, header in zip(voxels, headers))
     writing = max(4 * CLASSES * np.prod(grid) + (2 + header.dtype.itemsize) * n for n, grid,
                   header in zip(voxels, grids, headers))
-    return patch * patches + SECONDS_A_MEGAVOXEL * sum(voxels) / 1e6, now + max(reading, writing)
+    return patch * patches + SECONDS_A_MEGAVOXEL * sum(voxels) / 1e6, process_peak() + max(reading, writing)
 
 
 def predict_all(
@@ -176,7 +172,7 @@ def predict_all(
     for job in jobs:
         try:
             header = read_header(job.imaging, job.name)
-            why = why_predict(job, partial(made_from, trained, job, options), force)
+            why = why_predict(trained, job, options, force)
         except CaseError as error:
             refused[job.name] = error
             continue

@@ -1,8 +1,6 @@
 """What a run says of itself: measures and times of each epoch, and history.csv."""
 
 import csv
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from kitsnb.files import replaced
+from kitsnb.files import process_peak, replaced
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
 from kitsnb.messages import duration
 from kitsnb.training.devices import Ranks
@@ -147,10 +145,4 @@ def performance(rows: list[dict], patches: int) -> dict[str, float]:
 
 def peak_memory() -> float:
     """The most memory that training held so far, MB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status")
-    if status.exists():  # what the parent held before exec is not counted here, as it is by getrusage
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in status.read_text().splitlines()
-                    if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else process_peak()) / 1e6

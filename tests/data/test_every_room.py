@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.broken_cases import check_named, spoil, with_header, write
+from helpers.network_at_hand import Bright
 from rich.console import Console
 
 from kitsnb.data.cases import Case
@@ -19,15 +19,6 @@ from kitsnb.preprocessing.prepare import Preprocessing, load_subject, preprocess
 from kitsnb.simulation.phantom import write_dataset
 
 GRID = Preprocessing(spacing=(12.0, 12.0, 12.0), resize_in_plane=None)
-
-
-class Brightest(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        return torch.cat([-x, x, x - 1], 1)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +51,7 @@ def test_preprocessing(ten, tmp_path):
 
 def test_prediction(ten, tmp_path):
     jobs, _ = find_jobs(ten[0][0].folder.parent, tmp_path / "out")
-    trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
+    trained = Trained(Bright(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
     refused = predict_all(trained, jobs, Console(quiet=True))
     check_named({name: str(error) for name, error in refused.items()}, ten[1])
     assert len(list(Path(tmp_path / "out").glob("*.nii.gz"))) == 5
@@ -73,7 +64,7 @@ def test_prediction_warns_of_what_a_check_notes(ten, tmp_path):
     source = tmp_path / "ct.nii.gz"
     write(source, array[..., None], affine)
     with_header(source, qform_code=0, sform_code=0)
-    trained = Trained(Brightest(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
+    trained = Trained(Bright(), Window(patch_size=(16, 16, 16), overlap=(0, 0, 0)), GRID, simulated=True)
     screen = Console(file=io.StringIO(), width=500)
     assert not predict_all(trained, find_jobs(source, tmp_path / "out.nii.gz")[0], screen)
     said = screen.file.getvalue()

@@ -1,7 +1,6 @@
 """Prediction of new CT: geometry, folders, names, refusals, what belongs to a run, and what is said before it starts."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ import pytest
 import torch
 import torchio as tio
 from helpers.files_at_hand import rewrite
+from helpers.network_at_hand import Bright
 from peers.measure import peak_bytes
 from rich.console import Console
 from typer.testing import CliRunner
@@ -62,17 +62,6 @@ def test_a_whole_ct_never_exists_as_float():
     finally:
         tracemalloc.stop()
     assert held_by_numpy + peak_bytes(lambda: to_grid(array, affine, grid)) < 4 * array.size
-
-
-class Bright(torch.nn.Module):
-    """Background below the mean, kidney above, tumour where it is brightest."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        return torch.cat([-4 * x, 4 * x, 8 * x - 8], 1)
 
 
 def test_labels_lie_where_the_ct_lies(trained, phantom, tmp_path):
@@ -340,10 +329,9 @@ def test_a_picture_lies_beside_the_labels_and_replaces_no_other(labelled):
 
 def test_whether_the_ct_was_simulated_is_said(own_run, tmp_path, phantom):
     source = write_nifti(tmp_path / "ct.nii.gz", phantom.imaging, phantom.affine)
-    record = json.loads((own_run / "run.json").read_text())
-    (own_run / "run.json").write_text(json.dumps(record | {"simulated": False}))
+    rewrite(own_run / "run.json", lambda c: c.update(simulated=False))
     assert "simulated" not in command(source, "--run", own_run, "--output", tmp_path / "out.nii.gz")[1]
-    (own_run / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != "simulated"}))
+    rewrite(own_run / "run.json", lambda c: c.pop("simulated"))
     assert "Was the network trained on simulated CT?" in command(source, "--run", own_run, "--output", tmp_path / "out.nii.gz")[1]
 
 
