@@ -14,6 +14,7 @@ import shutil
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from io import BufferedWriter
 from pathlib import Path
 
 import pooch
@@ -98,6 +99,19 @@ def _bring(sources: "Sources", jobs: dict[str, list[str]], workers: int, console
     return sorted(failures, key=lambda error: error.case)
 
 
+class Arriving(BufferedWriter):
+    """A file on its way, added to where it stopped; nothing more is written to it once ``stop`` is set."""
+
+    def __init__(self, path: Path, stop: threading.Event):
+        super().__init__(path.open("ab", buffering=0))
+        self.stop = stop
+
+    def write(self, content: bytes) -> int:
+        if self.stop.is_set():
+            raise InterruptedError("stopped")
+        return super().write(content)
+
+
 class Sources:
     """Where each file comes from, and how it gets to its place below ``to``. Threads may share it, one a case."""
 
@@ -150,14 +164,14 @@ class Sources:
         from huggingface_hub.file_download import http_get
 
         utils.logging.set_verbosity_error()
+        utils.disable_progress_bars()
         part.parent.mkdir(parents=True, exist_ok=True)
         for afresh in (True, False):
             remote = get_hf_file_metadata(self.url(name), retry_on_errors=True)
             if part.exists() and part.stat().st_size > (remote.size or 0):
                 part.unlink()
-            with part.open("ab") as file:
-                http_get(remote.location, file, resume_size=file.tell(), expected_size=remote.size,
-                         tqdm_class=self._bar())
+            with Arriving(part, self.stop) as file:
+                http_get(remote.location, file, resume_size=file.tell(), expected_size=remote.size)
             try:
                 return self.verify(name, part, remote.etag)
             except CaseError as error:
@@ -179,22 +193,6 @@ class Sources:
                 shape = read_nifti(path, case)[0].shape
             if shape != (wanted := read_header(self.to / case / SEGMENTATION).shape):
                 raise CaseError(case, file, f"shape {shape} differs from {SEGMENTATION}'s {wanted}", GO_ON)
-
-    def _bar(self) -> type:
-        """A progress bar for huggingface_hub that shows nothing, and stops the transfer when asked to."""
-        from tqdm.auto import tqdm
-
-        stop = self.stop
-
-        class Stopping(tqdm):
-            def __init__(self, *args, **options):
-                super().__init__(*args, **{**options, "disable": True})
-
-            def update(self, count=1):
-                if stop.is_set():
-                    raise InterruptedError("stopped")
-
-        return Stopping
 
 
 def _explain(error: Exception) -> tuple[str, str]:
