@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, create_model, model_validator
 
@@ -36,6 +36,8 @@ class DataAnalysis(DataSettings):
         return self
 
 
+#: Parameters of a notebook by name: annotation, else the type of the default, and the default.
+Cell = dict[str, tuple[object, object]]
 #: What checks the parameters of each stage's notebook, and gives the defaults of those that a profile leaves out.
 MODELS: dict[str, tuple[type[Settings], ...]] = {
     "data_analysis": (DataAnalysis,),
@@ -54,21 +56,11 @@ TYPES = {
 }
 
 
-class Parameter(NamedTuple):
-    """A parameter of a notebook as its cell has it."""
+def read_parameters(notebook: Path, given: Sequence[str] = ()) -> Cell:
+    """Parameters of a py:percent notebook, from its cell tagged "parameters".
 
-    kind: object  # its annotation, else the type of its default
-    default: object
-
-
-def read_parameters(notebook: Path, given: Sequence[str] = ()) -> dict[str, Parameter]:
-    """Parameters of a py:percent notebook by name, in the order of its cell tagged "parameters".
-
-    Raises ``ProfileError`` where the notebook is missing, holds not exactly one such cell, one that cannot be
-    executed, or one that lacks a name in ``given``.
+    Raises ``ProfileError`` where that is not one cell, cannot be executed, or lacks a name in ``given``.
     """
-    if not notebook.is_file():
-        raise ProfileError(notebook, ["does not exist"])
     text = notebook.read_text("utf-8")  # jupytext would read it as well, but takes a second and a half to import
     cells = re.findall(r'(?ms)^# %%[^\n]*"parameters"[^\n]*\n(.*?)(?=^# %%|\Z)', text)
     if len(cells) != 1:
@@ -83,10 +75,10 @@ def read_parameters(notebook: Path, given: Sequence[str] = ()) -> dict[str, Para
         raise ProfileError(notebook, lacking)
     kinds = {name: object if value is None else type(value) for name, value in values.items()}
     kinds |= inspect.get_annotations(cell)
-    return {name: Parameter(kinds[name], value) for name, value in values.items()}
+    return {name: (kinds[name], value) for name, value in values.items()}
 
 
-def check(stage: str, cell: dict[str, Parameter], values: dict) -> tuple[dict, list[str]]:
+def check(stage: str, cell: Cell, values: dict) -> tuple[dict, list[str]]:
     """All values of the parameters in ``cell`` where ``values`` gives some, and everything that is wrong with these.
 
     A default is the model's, else the cell's. ``values`` may hold what a model must know and the cell lacks.

@@ -15,7 +15,7 @@ from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.messages import nearest
 from kitsnb.settings import Settings, problems
 from kitsnb.workflow.experiments import Experiment, Title, name_problems, shared_by_losses, trainable
-from kitsnb.workflow.parameters import Parameter, Seed, check, read_parameters
+from kitsnb.workflow.parameters import Cell, Seed, check, read_parameters
 from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
 
 #: Stages in the order they run, and the notebook of each (the paper is no notebook).
@@ -180,7 +180,7 @@ def recorded_parameters(build: str | Path, stage: str, experiment: str | None = 
     return given | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
 
 
-def _parameters(checked: Content, cells: dict[str, dict[str, Parameter]], found: list[str]) -> dict[str, dict]:
+def _parameters(checked: Content, cells: dict[str, Cell], found: list[str]) -> dict[str, dict]:
     """By stage, every parameter of its notebook but those that the runner gives to each job."""
     common, result, everywhere = checked.common, {}, set()
     for stage, cell in cells.items():
