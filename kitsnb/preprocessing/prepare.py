@@ -41,36 +41,41 @@ SAME = 1e-5
 CODE = (sys.modules[__name__], arrays, checks, nifti, resampling, score)
 
 
-def subject_of(case: Case, accept: Accept | None = None) -> tio.Subject:
+def load_subject(case: Case, accept: Accept | None = None) -> tio.Subject:
     """``case`` as ``imaging`` (as stored; float32 where torch has no such dtype) and ``segmentation`` (uint8).
 
-    Each of shape [1, *axes as stored*]; also ``organs`` where the case has them. Nothing is read, or refused, before an
-    image is looked at, so a ``tio.SubjectsDataset`` of all cases costs nothing. CaseError as ``read_case`` raises it.
+    Each of shape [1, *axes as stored*] and in the file's order in memory, which a reader of torchio would change; also
+    ``organs`` where the case has them. CaseError as ``read_case`` raises it.
     """
-    files = {"imaging": case.imaging, "segmentation": case.segmentation}
-    files |= {ORGANS: case.organs} if case.organs.is_file() else {}
-    read: dict[str, tuple[Tensor, np.ndarray]] = {}
+    imaging, segmentation, affine = read_case(case, accept=accept)
+    arrays = {"imaging": imaging, "segmentation": segmentation}
+    if case.organs.is_file():
+        arrays[ORGANS] = read_nifti(case.organs, case.name)[0]
+    kinds = {"imaging": tio.ScalarImage}
+    return tio.Subject(name=case.name, **{name: kinds.get(name, tio.LabelMap)(tensor=_tensor(array), affine=affine)
+                                          for name, array in arrays.items()})
+
+
+def subject_of(case: Case, accept: Accept | None = None) -> tio.Subject:
+    """``load_subject`` as torchio's users know it: nothing is read, or refused, before an image is looked at.
+
+    So a ``tio.SubjectsDataset`` of all cases costs nothing until it is asked for one.
+    """
+    read: dict[str, tio.Image] = {}
 
     def reader(name: str) -> Callable:
         def of_file(_) -> tuple[Tensor, np.ndarray]:
             if name not in read:  # all are read at once, since they are checked against each other
-                *arrays, affine = read_case(case, accept=accept)
-                arrays += [read_nifti(case.organs, case.name)[0]] if ORGANS in files else []
-                read.update({name: (_tensor(array), affine) for name, array in zip(files, arrays)})
-            return read.pop(name)
+                read.update(load_subject(case, accept).get_images_dict(intensity_only=False))
+            image = read.pop(name)
+            return image.data, image.affine
         return of_file
 
-    kinds = {"imaging": tio.ScalarImage}
+    files = {"imaging": case.imaging, "segmentation": case.segmentation}
+    files |= {ORGANS: case.organs} if case.organs.is_file() else {}
     return tio.Subject(name=case.name, **{
-        name: kinds.get(name, tio.LabelMap)(path, reader=reader(name), verify_path=False)
+        name: (tio.ScalarImage if name == "imaging" else tio.LabelMap)(path, reader=reader(name), verify_path=False)
         for name, path in files.items()})
-
-
-def load_subject(case: Case, accept: Accept | None = None) -> tio.Subject:
-    """``subject_of``, read."""
-    subject = subject_of(case, accept)
-    subject.load()
-    return subject
 
 
 def _tensor(array: np.ndarray) -> Tensor:

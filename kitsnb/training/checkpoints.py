@@ -11,6 +11,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 
 from kitsnb.files import replaced
 from kitsnb.training.history import History, best_row
+from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 
 #: Where a checkpoint keeps what the run is and what it told so far, beside what Lightning keeps.
@@ -89,10 +90,10 @@ def _short(value: object) -> str:
     return str(value)
 
 
-def load_network(folder: Path, settings, checkpoint: str = "best") -> UNet3D:
-    """The network of a run, with the weights of its ``best`` (or ``last``) checkpoint, ready to predict."""
-    network, path = UNet3D(**settings.network.model_dump()), folder / "checkpoints" / f"{checkpoint}.ckpt"
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+def load_network(folder: Path, settings: Training) -> UNet3D:
+    """The network of a run, with the weights of its best checkpoint, ready to predict."""
+    network = UNet3D(**settings.network.model_dump())
+    state = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return network.to(device, memory_format=torch.channels_last_3d).eval()

@@ -94,12 +94,9 @@ def is_alone() -> bool:
 def find_ranks(devices: int) -> Ranks:
     """The processes of a run on ``devices`` devices. ValueError where torchrun or srun started another number."""
     elastic = TorchElasticEnvironment.detect()
-    if devices == 1 and not (elastic and not is_alone()):
+    if devices == 1 and (is_alone() or not elastic):
         # Named, so that Lightning looks for no other: a cluster's job that trains on one device is no part of a group.
         return Ranks(LightningEnvironment())
-    if is_alone():
-        raise ValueError(f"devices is {devices}, but this process was started alone; start {devices} with torchrun or "
-                         "srun")
     if elastic:
         environment = TorchElasticEnvironment()
         nodes = environment.world_size() // int(os.environ.get("LOCAL_WORLD_SIZE", environment.world_size()))
@@ -108,8 +105,8 @@ def find_ranks(devices: int) -> Ranks:
         environment = SLURMEnvironment(auto_requeue=False)
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1)
     if environment.world_size() != devices:
-        raise ValueError(f"devices is {devices}, but {environment.world_size()} processes were started; make the two "
-                         "equal")
+        started = environment.world_size()
+        raise ValueError(f"devices is {devices}, but {started} processes were started; make the two equal")
     return Ranks(environment, devices, environment.global_rank(), nodes)
 
 

@@ -228,10 +228,10 @@ def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.
 
 
 def fixed_patches(
-    volumes: list[Volume], patch_size: Sequence[int], batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
+    volumes: list[Volume], patch_size: Sequence[int], batch_size: int, device: str | torch.device = "cpu"
 ) -> list[tuple[Tensor, Tensor]]:
     """The validation batches on ``device``: one patch a case on its foreground, always the same."""
-    patches = [PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, seed=seed, device=device).batch(0)
+    patches = [PatchSampler([volume], patch_size, 1, foreground=1.0, tumour=1.0, device=device).batch(0)
                for volume in volumes]
     batches = [patches[start : start + batch_size] for start in range(0, len(patches), batch_size)]
     return [tuple(torch.cat(parts) for parts in zip(*batch)) for batch in batches]

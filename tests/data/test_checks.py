@@ -264,6 +264,7 @@ def test_subject(case):
     assert subject["name"] == "case_00007"
     assert subject["imaging"].data.numpy().dtype == imaging.dtype and subject["segmentation"].data.numpy().dtype == np.uint8
     np.testing.assert_array_equal(subject["imaging"].data[0].numpy(), imaging)
+    assert subject["imaging"].data[0].numpy().strides == imaging.strides  # on the order in memory hang the last bits
     np.testing.assert_allclose(subject["segmentation"].affine, affine)
 
 

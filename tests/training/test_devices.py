@@ -187,8 +187,6 @@ def test_processes_end_with_the_one_that_started_them(cases, tmp_path, how):
 
 
 def test_as_many_processes_as_devices_are_asked_for(monkeypatch):
-    with pytest.raises(ValueError, match="started alone; start 2 with torchrun or srun"):
-        find_ranks(2)
     assert find_ranks(1).size == 1
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
                         "TORCHELASTIC_RUN_ID": "x", "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
