@@ -29,11 +29,8 @@ class Window(Settings):
 
     def starts(self, shape: Sequence[int]) -> list[list[int]]:
         """First voxels of the patches along each axis of a volume; patches stand at every combination of them."""
-        longest = [max(n, p) for n, p in zip(shape, self.patch_size, strict=True)]  # a thin volume is padded
-        return [window_starts(*axis) for axis in zip(longest, self.patch_size, self.overlap)]
-
-
-def window_starts(length: int, patch: int, overlap: int) -> list[int]:
-    """First voxels of patches that cover ``length`` (>= ``patch``) with at least ``overlap`` between neighbours."""
-    last = length - patch
-    return sorted({min(start, last) for start in range(0, last + patch - overlap, patch - overlap)})
+        result = []
+        for length, patch, overlap in zip(shape, self.patch_size, self.overlap, strict=True):
+            length = max(length, patch)  # a thin volume is padded
+            result.append(sorted({min(n, length - patch) for n in range(0, length - overlap, patch - overlap)}))
+        return result

@@ -137,7 +137,7 @@ def launch(function: Callable[..., object], *arguments: object, devices: int) ->
 def _begin(rank: int, size: int, port: int, function: Callable[..., object], arguments: tuple) -> None:
     """One process of ``launch``: as torchrun starts it, but that it ends with its parent."""
     torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port,
-                "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "kitsnb"}
+                "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "kitsnb", "TORCHELASTIC_USE_AGENT_STORE": False}
     os.environ.update({name: str(value) for name, value in torchrun.items()})
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

@@ -56,9 +56,6 @@ class Clock:
     """
 
     def __init__(self):
-        self.start()
-
-    def start(self) -> None:
         self.began, self.middle, self.waited, self.events = time.monotonic(), None, 0.0, []
 
     @contextmanager

@@ -66,7 +66,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.scores = {"training": PooledScores(), "validation": PooledScores()}
-        self.clock.start()
+        self.clock = Clock()
 
     def on_validation_start(self) -> None:
         """Training of the epoch is over: FloatingPointError that names the first step whose loss was not finite."""

@@ -18,7 +18,6 @@ from kitsnb.inference.sliding_window import (
     slide,
     summed_weights,
 )
-from kitsnb.inference.window import window_starts
 
 #: Thicker than the patch, thinner along one and all axes, exactly the patch, and patches that do not fit evenly.
 SHAPES = [(20, 24, 28), (5, 24, 28), (3, 5, 7), (16, 16, 16), (17, 31, 33)]
@@ -74,7 +73,7 @@ def test_blending_holds_no_more_than_monai_s():
 
 @pytest.mark.parametrize("length, patch, overlap", [(80, 80, 40), (81, 80, 40), (247, 80, 40), (33, 32, 16), (100, 10, 0)])
 def test_windows_cover_everything_with_the_overlap(length, patch, overlap):
-    starts = window_starts(length, patch, overlap)
+    starts, *_ = Window(patch_size=(patch,) * 3, overlap=(overlap,) * 3).starts((length,) * 3)
     assert starts[0] == 0 and starts[-1] + patch == length
     assert all(later - earlier <= patch - overlap for earlier, later in zip(starts, starts[1:]))
 
