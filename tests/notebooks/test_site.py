@@ -20,7 +20,8 @@ PAGES = ["", "viewer/index.html", "notebooks/01_data_analysis.html", "notebooks/
 @pytest.fixture(scope="module")
 def site(smoke, tmp_path_factory):
     """The site of the smoke build, which shares all with it but the folder that it is written to."""
-    folder = tmp_path_factory.mktemp("build")
+    folder = tmp_path_factory.mktemp("site") / "build"  # not beside the smoke build, where the start page looks for others
+    folder.mkdir()
     for path in smoke.iterdir():
         if not path.name.startswith("."):
             (folder / path.name).symlink_to(path)
