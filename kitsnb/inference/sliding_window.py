@@ -58,8 +58,8 @@ def slide(
     if box:
         wanted = [(w.start + i.start, w.stop + i.start) for w, i in zip(box, inside)]
         boxes = [b for b in boxes if all(s.start < stop and s.stop > start for s, (start, stop) in zip(b, wanted))]
-    for first in progress(range(0, len(boxes), window.batch_size), "patches"):
-        batch = boxes[first : first + window.batch_size]
+    for first in progress(range(0, len(boxes), window.at_a_time), "patches"):
+        batch = boxes[first : first + window.at_a_time]
         patches = padded[batch[0]][None] if len(batch) == 1 else torch.stack([padded[box] for box in batch])
         for box, values in zip(batch, function(patches[:, None])):
             total[(slice(None), *box)].addcmul_(values.contiguous(), weights)  # a network's channels-last is slow here

@@ -11,14 +11,14 @@ Overlap = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=3,
 
 
 class Window(Settings):
-    """Patch size and overlap in voxels (the paper: 80^3 and 40^3), and patches a batch.
+    """Patch size and overlap in voxels (the paper: 80^3 and 40^3), and how many patches are predicted at a time.
 
     Two at a time, since a single patch takes a way through oneDNN that is several times slower on one thread.
     """
 
     patch_size: Sides = (80, 80, 80)
     overlap: Overlap = (40, 40, 40)
-    batch_size: Annotated[int, Field(ge=1)] = 2
+    at_a_time: Annotated[int, Field(ge=1)] = 2
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:

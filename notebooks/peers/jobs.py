@@ -185,7 +185,7 @@ def inference(repeats: int) -> list[dict]:
         volume = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         share = [o / p for o, p in zip(window.overlap, window.patch_size)]
         peer = partial(monai.inferers.sliding_window_inference, volume[None, None], window.patch_size,
-                       window.batch_size, trivial, overlap=share, mode="gaussian")
+                       window.at_a_time, trivial, overlap=share, mode="gaussian")
         rows.append(beside(
             f"sliding window, patches of {by(window.patch_size)}", f"MONAI {monai.__version__}, Gaussian",
             partial(slide, trivial, volume, window, 3), peer, repeats, peak_process_bytes,

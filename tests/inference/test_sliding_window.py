@@ -26,8 +26,8 @@ SHAPES = [(20, 24, 28), (5, 24, 28), (3, 5, 7), (16, 16, 16), (17, 31, 33)]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_identity_network_returns_its_input(shape):
     volume = torch.randn(shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    for batch_size in (1, 4):
-        got = slide(trivial, volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=batch_size), 3)
+    for at_a_time in (1, 4):
+        got = slide(trivial, volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), at_a_time=at_a_time), 3)
         assert got.shape == (3, *shape) and (got - volume).abs().max() < 1e-6
 
 
@@ -35,15 +35,15 @@ def test_an_identity_network_returns_its_input(shape):
 def test_a_pointwise_network_comes_back_exactly(shape):
     volume = torch.randn(shape)
     expected = torch.stack([volume, -volume, 0 * volume]).softmax(0)
-    for batch_size in (1, 4):
-        got = predict_probabilities(Constant(), volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=batch_size))
+    for at_a_time in (1, 4):
+        got = predict_probabilities(Constant(), volume, Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), at_a_time=at_a_time))
         assert torch.allclose(got, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape, patch, overlap", [((20, 24, 31), (8, 16, 10), (4, 8, 3)), ((9, 9, 9), (4, 4, 4), (0, 1, 3))])
 def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
     """Patches that contradict each other: the mean weighted voxel by voxel, as the textbook does it."""
-    window, generator = Window(patch_size=patch, overlap=overlap, batch_size=1), torch.Generator().manual_seed(0)
+    window, generator = Window(patch_size=patch, overlap=overlap, at_a_time=1), torch.Generator().manual_seed(0)
     starts = window.starts(shape)
     boxes = [tuple(slice(s, s + p) for s, p in zip(start, patch)) for start in itertools.product(*starts)]
     answers = [torch.rand(2, *patch, generator=generator) for _ in boxes]
@@ -60,7 +60,7 @@ def test_normalisation_by_axes_equals_that_by_a_map(shape, patch, overlap):
 
 
 def test_memory_is_one_result_and_one_patch():
-    volume, window = torch.randn(48, 48, 48), Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), batch_size=1)
+    volume, window = torch.randn(48, 48, 48), Window(patch_size=(16, 16, 16), overlap=(8, 8, 8), at_a_time=1)
     result, patch = 3 * 4 * volume.numel(), 4 * 16**3
     assert peak_bytes(lambda: slide(trivial, volume, window, 3)) < result + 10 * patch
 
@@ -86,7 +86,7 @@ def test_bad_overlap_is_named():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_a_box_the_labels_are_those_of_the_whole_volume(shape):
     """Of patches that contradict each other; fewer are asked for."""
-    window, asked = Window(patch_size=(8, 16, 16), overlap=(4, 8, 8), batch_size=1), []
+    window, asked = Window(patch_size=(8, 16, 16), overlap=(4, 8, 8), at_a_time=1), []
     volume, box = torch.randn(shape, generator=torch.Generator().manual_seed(0)), tuple(slice(n // 3, n // 2 + 1) for n in shape)
 
     class Odd(Constant):

@@ -8,8 +8,9 @@ import torch
 import yaml
 
 from kitsnb.files import NOTEBOOKS, ROOT
+from kitsnb.training.settings import Training
 from kitsnb.workflow.before import what_is_lacking
-from kitsnb.workflow.parameters import check, read_parameters
+from kitsnb.workflow.parameters import MODELS, check, read_parameters
 from kitsnb.workflow.profile import GIVEN, STAGES, ProfileError, load, recorded_parameters
 
 SMOKE = ROOT / "tests" / "helpers" / "smoke.yml"
@@ -227,6 +228,16 @@ def test_what_a_notebook_plays_with_is_what_its_models_take(stage):
     cell = read_parameters(NOTEBOOKS / STAGES[stage])
     own = {name: default for name, (_, default) in cell.items() if default is not None and name not in GIVEN[stage]}
     assert check(stage, cell, {"simulated": True, "source": "phantom", "training": [0, 1], "validation": [2, 3]} | own)[1] == []
+
+
+def test_a_batch_of_training_is_the_papers_where_a_profile_says_none():
+    """Windows of a prediction once had a setting of that name, whose default won."""
+    training, _ = check("training", read_parameters(NOTEBOOKS / STAGES["training"]), {"simulated": True, "source": "phantom"})
+    assert training["batch_size"] == Training().batch_size == 1
+    for stage, models in MODELS.items():
+        for name in {name for model in models for name in model.model_fields}:
+            fields = [model.model_fields[name] for model in models if name in model.model_fields]
+            assert all(field.default == fields[0].default for field in fields), (stage, name)
 
 
 def test_what_a_build_was_made_with_is_recorded_for_readers_by_hand(tmp_path):
