@@ -106,8 +106,7 @@ def three_views(
     imaging: np.ndarray | None, layers: Mapping[str, np.ndarray], spacing: Sequence[float], title: str,
     simulated: bool = False,
 ) -> Figure:
-    """One case from below, from the front and from the side, to scale; a row for each of ``layers``, as ``layered`` has
-    them.
+    """One case from below, from the front and from the side, to scale; a row for each of ``layers`` (``layered``).
 
     All arrays are oriented IPL (slice, height, width), ``spacing`` in mm follows them. With ``imaging`` (HU) each view
     is the section with most tumour, else with most kidney, else the middle one; without, it is the shadow of the labels

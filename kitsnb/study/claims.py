@@ -51,9 +51,7 @@ def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
 
 
 def decide(expected: str, difference: Mapping[str, float]) -> str:
-    """Verdict on "higher", "lower" or "same" from an interval (``statistics.settled``); where there is none, nothing
-    is.
-    """
+    """Verdict on "higher", "lower" or "same" from an interval (``statistics.settled``); without one there is none."""
     found = settled(difference)
     if expected == "same":
         return "refuted" if found else "not refuted"

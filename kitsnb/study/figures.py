@@ -47,9 +47,7 @@ def use_style() -> None:
 
 
 def _picture(figure: Figure) -> tuple[str, dict[str, str]]:
-    """As IPython shows a figure, in 256 colours, a third of the bytes, with the text that nbconvert takes for
-    ``alt``.
-    """
+    """A figure for IPython in 256 colours, a third of the bytes, with the text that nbconvert takes for ``alt``."""
     whole, small = io.BytesIO(print_figure(figure, fmt="png", bbox_inches="tight")), io.BytesIO()
     Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return b64encode(small.getvalue()).decode(), {"alt": alternative(figure)}

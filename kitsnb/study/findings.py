@@ -16,8 +16,7 @@ from kitsnb.study.statistics import all_pairs, rank_shares, smallest_difference,
 
 def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping,
              hypotheses: Sequence[Mapping] = ()) -> dict:
-    """Table 1 with intervals, all pairs, ranks, variance components, what the seed paper's design needs, and all
-    claims.
+    """Table 1 with intervals, all pairs, ranks, variance components, what the seed paper's design needs, claims.
 
     ``experiments`` are rows (``name``, ``title``, ``loss``, ``parameters``) in the order of the table. ``claims`` holds
     the seed paper's comparisons, then ``hypotheses``, each checked (``claims.check``); the former with ``needed``, the

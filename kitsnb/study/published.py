@@ -87,9 +87,7 @@ def settings_apart(study: Published, settings: Mapping, apart_from: Sequence[str
 
 
 def cases_apart(study: Published, cases: pd.DataFrame) -> list[str]:
-    """In words, which ``cases`` (notebook 01's table, by name) are not those of ``study``: others, or another
-    simulator.
-    """
+    """In words, which ``cases`` (notebook 01's table) are not those of ``study``: others, or another simulator."""
     if other := sorted(set(study.cases.index) ^ set(cases.index)):
         return [f"{several(other)}: only here, or only in {study.name}"]
     found, cases = [], cases.loc[study.cases.index]
@@ -112,9 +110,7 @@ def cases_of(build: Build) -> pd.DataFrame:
 
 
 def check(study: Published, runs: Sequence[Run], build: Build, apart_from: Sequence[str] = ()) -> None:
-    """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with the rows of
-    ``study``.
-    """
+    """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with ``study``."""
     if found := [*settings_apart(study, settings_of(runs), apart_from), *cases_apart(study, cases_of(build))]:
         raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(found))
 

@@ -140,8 +140,7 @@ def rank_shares(grids: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
 
 
 def variance_components(grids: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, dict[str, float]]:
-    """Variance of each of ``SOURCES`` by the crossed analysis of variance: ``variance``, its 95 % ``low``, ``high``,
-    ``share``.
+    """By the crossed analysis of variance, of each of ``SOURCES``: ``variance``, its 95 % ``low``, ``high``, ``share``.
 
     The model: score = mean + loss + seed within loss + case + case x loss + rest, all but the mean random. Estimates
     solve the expected mean squares, intervals are generalized ones (Weerahandi 1995), both cut at zero; ``share`` is of
