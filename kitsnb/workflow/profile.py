@@ -170,7 +170,7 @@ def recorded_parameters(build: str | Path, stage: str, experiment: str | None = 
     if stage not in saved["parameters"]:
         raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, saved['parameters'])}")
     given = saved["parameters"][stage] | {key: saved[key] for key in ("experiments", "seeds", "folds")}
-    given["profile"] = {key: saved[key] for key in SAID}
+    given["profile"] = {key: saved.get(key) for key in SAID}
     if experiment is None:
         return given
     rows = {row["name"]: row for row in given["experiments"]}
