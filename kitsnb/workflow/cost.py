@@ -189,7 +189,7 @@ def estimate(profile: Profile, *, workers: int | None = None, runs: int | None =
 
 def _time_here(profile: Profile, training: Training, steps: float, workers: int, runs: int, seconds: float) -> list:
     """Lines on the time of ``runs`` of so many ``steps`` here, from some that are measured, or why it is not known."""
-    threads = 1 if workers > 1 else int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
+    threads = 1 if workers > 1 else int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count() or 1
     found = measure_step(training, profile.build.folder, threads, seconds) if seconds else "left out"
     if isinstance(found, str):
         return [("time here", f"not measured: {found}", "see GPU-hours")]

@@ -78,7 +78,7 @@ def find_places(command: tuple[str, ...], at_a_time: int | None, devices: int = 
     last one, or one that is added later, computes as the others did. LaunchError where a run wants more GPUs than
     there are.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or None
     gpus = [] if command else visible_gpus()
     groups = [",".join(gpus[first:first + devices]) for first in range(0, len(gpus) - devices + 1, devices)]
     if gpus and not groups:

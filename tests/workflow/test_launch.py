@@ -166,6 +166,8 @@ def test_threads_of_a_run_do_not_depend_on_how_many_are_left(monkeypatch):
     assert find_places((), 2).threads == 4 and find_places((), 16).threads == 1 and find_places(("srun",), 2).threads is None
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert (find_places((), None).at_a_time, find_places((), 4).threads) == (2, 3) and find_places(("srun",), 2).threads == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert find_places((), 2).threads == 4
 
 
 def test_the_end_of_a_process_is_said_in_words(tmp_path):
