@@ -82,7 +82,7 @@ def curves(followed: Sequence[Followed], measure: str, simulated: bool) -> Figur
     axes.set(xlabel="epoch", ylabel=said)
     whole_numbers(axes.xaxis)
     if followed:
-        figure.legend(loc="outside right center", fontsize="small")
+        figure.legend(loc="outside right center", fontsize="small", handlelength=4)  # long enough to show dashes
     return figure
 
 
