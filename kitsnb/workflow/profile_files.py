@@ -115,5 +115,6 @@ def expand(value: object, unset: set[str]) -> object:
         return [expand(item, unset) for item in value]
     if not isinstance(value, str):
         return value
-    unset.update(name for name in re.findall(r"\$\{?(\w+)", value) if name not in os.environ)
-    return os.path.expandvars(value)
+    names = re.findall(r"\$\{?(\w+)", value)
+    unset.update(name for name in names if not os.environ.get(name))
+    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda found: os.environ.get(found[1] or found[2]) or found[0], value)
