@@ -58,6 +58,9 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
     try:
         content = yaml.load(path.read_text("utf-8-sig"), _StrictLoader)
     except OSError as error:
+        if not NOTEBOOKS.is_dir():
+            raise ProfileError(path, [f"{NOTEBOOKS} is not there: profiles and notebooks are in kitsnb's repository; "
+                                      "work in a checkout of it"]) from error
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
     except UnicodeDecodeError as error:
