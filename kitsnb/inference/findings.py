@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from kitsnb.data.nifti import spacing_of, voxel_ml
-from kitsnb.metric.surface import foreground_box
+from kitsnb.metric.labels import foreground_box
 
 #: Where the centre of a kidney lies, as shares of half the body from its middle: sideways at most, from front to back.
 SIDEWAYS, BEHIND = 0.7, (-0.25, 0.85)

@@ -12,7 +12,7 @@ from kitsnb.data.nifti import spacing_of
 from kitsnb.inference.findings import KIDNEY_ML, chosen, find_body, find_pieces, kept_only
 from kitsnb.inference.window import Window
 from kitsnb.messages import progress
-from kitsnb.metric.surface import foreground_box
+from kitsnb.metric.labels import foreground_box
 
 #: Around kidneys that were located, in mm: what the coarse pass may have missed of them.
 MARGIN = 30.0

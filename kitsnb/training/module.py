@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from kitsnb.losses import build_loss, trust_labels
-from kitsnb.losses.region import RegionLoss
+from kitsnb.losses import build_loss
+from kitsnb.losses.losses import RegionLoss
 from kitsnb.training.devices import Ranks
 from kitsnb.training.history import Clock, PooledScores
 from kitsnb.training.patches import PatchSampler
@@ -48,9 +48,8 @@ class SegmentationModule(pl.LightningModule):
         with self.clock.data():
             imaging, segmentation = self.sampler.batch(self.global_step)
         index = self.global_step * self.ranks.size + self.ranks.rank
-        with trust_labels():
-            loss, logits = self.step(imaging, segmentation)
-            self.scores["training"].add(index, loss.detach(), logits.detach(), segmentation)
+        loss, logits = self.step(imaging, segmentation)
+        self.scores["training"].add(index, loss.detach(), logits.detach(), segmentation)
         return loss
 
     def validation_step(self, number, _) -> Tensor:
@@ -58,10 +57,9 @@ class SegmentationModule(pl.LightningModule):
         # Where there is none, a forward without use: every process must do as many, or the others wait.
         there = index < len(self.validation)
         batch = self.validation[index if there else 0]
-        with trust_labels():
-            loss, logits = self.step(*batch)
-            if there:
-                self.scores["validation"].add(index, loss, logits, batch[1])
+        loss, logits = self.step(*batch)
+        if there:
+            self.scores["validation"].add(index, loss, logits, batch[1])
         return logits
 
     def on_train_epoch_start(self) -> None:
@@ -123,7 +121,7 @@ class TimedStep:
         device, shape = self.module.device, (self.module.settings.batch_size, *sides)
         labels = torch.randint(0, 3, shape, dtype=torch.uint8, device=device)
         imaging, began = torch.randn(shape, device=device)[:, None], self._now(clock)
-        with torch.autocast(device.type, self.dtype, enabled=self.dtype is not None), trust_labels():
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):
             loss, _ = self.module.step(imaging, labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()

@@ -20,11 +20,10 @@ class Network(Settings):
     num_classes: Literal[3] = 3
     base_filters: Annotated[int, Field(ge=1, le=1024)] = 32
     depth: Annotated[int, Field(ge=1, le=8)] = 4
-    normalization: Literal["batch", "instance", "group"] = "batch"
+    normalization: Literal["batch", "instance"] = "batch"
     order: Literal["relu_norm", "norm_relu"] = "relu_norm"
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
     negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    outer_normalization: bool = True  # at full resolution
 
 
 class Augmentation(Settings):
