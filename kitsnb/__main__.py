@@ -26,7 +26,6 @@ PAPER, DATA, LOOK, NEW = "Make the paper", "Data", "Look", "New CT"
 ProfileName = Annotated[Path, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or your own file")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
 AtATime = Annotated[int | None, typer.Option(min=1, help="trainings at a time; else one a GPU, or one a core")]
-Address = Annotated[str | None, typer.Option(help="folder on another server, instead of the official one")]
 LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
@@ -111,8 +110,6 @@ def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
     cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
     labels_only: LabelsOnly = False,
-    labels_address: Address = None,
-    imaging_address: Address = None,
 ):
     """Download KiTS19 from its official sources, or go on with it.
 
@@ -124,8 +121,7 @@ def download(
 
     with plainly():
         numbers = None if cases is None else source.parse_cases(cases)
-        failures = source.download(to, numbers, labels_only, labels_address or source.LABELS_ADDRESS,
-                                   imaging_address or source.IMAGING_ADDRESS)
+        failures = source.download(to, numbers, labels_only)
     sys.exit(1 if failures else 0)
 
 
@@ -208,7 +204,7 @@ def score(
     Example: `python -m kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
-    from kitsnb.inference.score import score_folder, score_table
+    from kitsnb.inference.score import score_folder, score_table, unpaired_line
 
     with plainly(status=2):
         found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
@@ -218,6 +214,7 @@ def score(
         console().print(score_table(found))
         for name, reason in found["refused"].items():
             console().print(f"{name}: {reason}")
+        console().print(unpaired_line(found), end="\n" if unpaired_line(found) else "")
     sys.exit(0 if not found["refused"] else 1 if found["cases"] else 2)
 
 

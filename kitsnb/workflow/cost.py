@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitsnb.data.cases import Case, discover, select
+from kitsnb.data.cases import Case, discover, hold_out
 from kitsnb.data.nifti import CaseError, read_header
+from kitsnb.data.settings import DataSettings
 from kitsnb.files import SIMULATED_SOURCES, resolve
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
@@ -87,7 +88,7 @@ def count_cases(profile: Profile) -> Cases:
     given = profile.parameters["training"]
     shapes, known = _shapes(profile)
     everything = [Case(Path(f"case_{number:05d}")) for number in shapes]
-    split = select(everything, given["training"], given["validation"], given["excluded"])
+    split = hold_out(everything, DataSettings.among(given | {"folds": None}))
     found = [shapes[case.number] for case in (*split.training, *split.validation)]
     if not found:
         raise ValueError(f"{profile.name}: the ranges of training and validation hold no case that is at hand")

@@ -139,7 +139,8 @@ def train_task(parameters: dict, size: int) -> None:
 
     Raises ValueError where the settings want another number of devices.
     """
-    from kitsnb.data.cases import discover, select
+    from kitsnb.data.cases import discover, hold_out
+    from kitsnb.data.settings import DataSettings
     from kitsnb.preprocessing.arrays import cases_below
     from kitsnb.training.run import train
     from kitsnb.training.settings import Training
@@ -149,8 +150,8 @@ def train_task(parameters: dict, size: int) -> None:
         raise ValueError(f"the launch command starts {size} tasks a run, but the run has devices {settings.devices}; "
                          "make them equal")
     build = Build(parameters["build"])
-    cases = select(discover(build.cases(parameters["source"], parameters["folder"])), parameters["training"],
-                   parameters["validation"], parameters["excluded"], parameters["fold"], parameters["folds"])
+    cases = hold_out(discover(build.cases(parameters["source"], parameters["folder"])), DataSettings.among(parameters),
+                     parameters["fold"] or 0)
     parts = [cases_below(build.preprocessed, part) for part in (cases.training, cases.validation)]
     train(settings, *parts, build.run(parameters["experiment"], parameters["seed"], parameters["fold"]))
 
