@@ -5,8 +5,7 @@ their SHA-256), imaging by huggingface_hub from the data set that it names, or a
 """
 
 import shutil
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pooch
@@ -20,7 +19,7 @@ LABELS_ADDRESS = f"https://raw.githubusercontent.com/neheller/kits19/{COMMIT}/da
 IMAGING_DATA_SET = "neheller/KiTS-Challenge-Imaging"
 REGISTRY = Path(__file__).with_name("kits19_registry.txt")
 CASES = 210
-GO_ON = "run the same command again: it goes on where this stopped"
+GO_ON = "run the same command again: what is there is kept"
 
 
 def parse_cases(text: str) -> list[int]:
@@ -40,7 +39,8 @@ def download(
 ) -> list[CaseError]:
     """Bring ``cases`` (None: all) to ``to``/case_XXXXX and ``kits.json`` to ``to``, ``workers`` cases at a time.
 
-    Returns what failed, after printing it. What is there, and what arrived of a file, is not fetched again.
+    Returns what failed, after printing it. A transfer that is cut goes on where it stopped; files that are there are
+    not fetched again.
     """
     to = Path(to).expanduser()
     to.mkdir(parents=True, exist_ok=True)
@@ -48,33 +48,36 @@ def download(
     labels.load_registry(REGISTRY)
     pooch.get_logger().setLevel("WARNING")
     wanted = [Case(to / f"case_{number:05d}") for number in (range(CASES) if cases is None else cases)]
-    failures = _bring(Case(to), [partial(_bring_published, labels, "kits.json")])
+    failures = _attempt("all cases", "kits.json", lambda: _bring_published(labels, "kits.json"))
 
     def bring(case: Case) -> list[CaseError]:
-        steps = [partial(_bring_published, labels, f"{case.name}/segmentation.nii.gz")]
-        return _bring(case, steps if labels_only else [*steps, partial(_bring_imaging, case)])
+        name = f"{case.name}/segmentation.nii.gz"
+        failed = _attempt(case.name, "segmentation.nii.gz", lambda: _bring_published(labels, name))
+        if failed or labels_only:  # imaging is checked against the label
+            return failed
+        return _attempt(case.name, "imaging.nii.gz", lambda: _bring_imaging(case))
 
     done, _ = for_each_case(bring, wanted, workers, "downloading")
-    for errors in done.values():
-        failures += errors
+    failed = [error for errors in done.values() for error in errors]
+    print(f"{to}: {len(wanted) - len(failed)} of {len(wanted)} cases are there")
+    failures += failed
     for error in failures:
         print(f"failed: {error}")
-    print(f"{to}: {len(wanted) - len({error.case for error in failures} - {to.name})} of {len(wanted)} cases are there")
     if not failures:
         shutil.rmtree(to / ".arriving", ignore_errors=True)
     return failures
 
 
-def _bring(case: Case, steps: list[partial]) -> list[CaseError]:
-    """Run the steps of one case up to the first that fails, whatever a server made a client raise."""
+def _attempt(case: str, file: str, work: Callable[[], None]) -> list[CaseError]:
+    """Call ``work``; return what it raised, whatever a server or the disk made a client raise, by case and file."""
     try:
-        for step in steps:
-            step()
+        work()
     except CaseError as error:
-        return [error]
+        return [CaseError(case, file, error.reason, error.advice, error.code)]
     except Exception as error:
-        reason = f"transfer failed ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
-        return [CaseError(case.name, str(step.args[-1]), reason, GO_ON)]
+        cause = error.__cause__ or error
+        reason = f"transfer failed ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
+        return [CaseError(case, file, reason, GO_ON)]
     return []
 
 
@@ -82,8 +85,7 @@ def _bring_published(labels: pooch.Pooch, name: str) -> None:
     """Fetch a file that the registry knows; one that is there and differs is left, as it may be somebody's work."""
     path = Path(labels.path) / name
     if path.is_file() and pooch.file_hash(str(path)) != labels.registry[name]:
-        case = path.parent.name
-        raise CaseError(case, path.name, "is not the published file", "move it away, and run the same command again")
+        raise CaseError("", path.name, "is not the published file", "move it away, and run the same command again")
     labels.fetch(name)
 
 
