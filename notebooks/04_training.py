@@ -73,7 +73,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import discover, select
+from kitsnb.data.cases import discover, hold_out
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
@@ -144,7 +144,7 @@ pd.DataFrame([{"setting": name.replace("_", " ").replace(".", ": "), "value": in
 
 # %%
 grid = read_stage(build.preprocessed / "report.json", "02_preprocessing")
-split = select(discover(build.cases(data.source, data.folder)), data.training, data.validation, data.excluded, fold, data.folds)
+split = hold_out(discover(build.cases(data.source, data.folder)), data, fold or 0)
 training_cases, held_out = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
 sampler = PatchSampler(load_volumes(training_cases, **settings.volumes), settings.patch_size, 1, foreground=settings.foreground,
