@@ -70,7 +70,8 @@ class PatchSampler:
             shift = (torch.rand(3, generator=random) - 0.5) * half
             centre = voxels[int(which * len(voxels))].float() + shift
         inside = torch.minimum(torch.maximum(centre, half - 0.5), shape - half - 0.5)
-        return torch.where(shape > 2 * half, inside, (shape - 1) / 2)
+        around = half - 0.5 - (2 * half - shape).floor_divide(2)  # where ``pad_to`` would put a volume that is thinner
+        return torch.where(shape > 2 * half, inside, around)
 
 
 def chance(probability: float, random: torch.Generator) -> bool:
@@ -141,6 +142,18 @@ def rotation_matrix(degrees: Sequence[float]) -> Tensor:
     return result
 
 
+def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, half of what is missing on each side.
+
+    Of an odd number of missing voxels the smaller half comes before the volume, the larger one after it.
+    """
+    amounts = []
+    for side, wanted in zip(reversed(volume.shape), reversed(size)):
+        missing = max(0, wanted - side)
+        amounts += [missing // 2, missing - missing // 2]
+    return F.pad(volume, amounts, value=float(volume.min()))
+
+
 def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
 
@@ -157,7 +170,7 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
 
-    Outside the volume the imaging's border is continued, and labels are 0.
+    What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
     """
     first, stop = box_of(points, volume.imaging.shape)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
@@ -165,9 +178,10 @@ def sample(
     grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
     imaging = move(volume.imaging[box], device).float()[None, None]
     labels = move(volume.segmentation[box], device).float()[None, None]
-    # The box ends inside the volume only where no voxel beyond it is read: its border and its outside are the volume's.
-    imaging = F.grid_sample(imaging, grid, padding_mode="border", align_corners=False)
-    labels = F.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    # The box ends inside the volume only where no voxel beyond it is read, so what lies outside is the volume's outside:
+    # grid_sample's zeros, which are the lowest value where that was taken away before.
+    imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
+    labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
 
 

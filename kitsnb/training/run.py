@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from kitsnb.data.cases import Case
 from kitsnb.files import locked, write_json
@@ -30,8 +31,13 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     checkpoint is damaged, FloatingPointError that names the step where the loss is not finite.
     """
     learned, judged = hold_out(settings, training, validation)
-    belongs = settings.as_json() | {"training_cases": [case.name for case in learned],
-                                    "validation_cases": [case.name for case in judged]}
+    for what, cases in (("training", learned), ("held-out", judged)):
+        if not cases:
+            raise ValueError(f"there are no {what} cases: none was preprocessed of those that the split names; "
+                             "look at the ranges of the split, and at what notebook 02_preprocessing refused")
+    belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predicts, and changes nothing here
+    belongs["training_cases"] = [case.name for case in learned]
+    belongs["validation_cases"] = [case.name for case in judged]
     with locked(folder):
         saved = checkpoint_to_resume(folder, belongs) or {"belongs": belongs, "rows": [], "facts": {}}
         write_json(folder / "settings.json", settings.as_json())
@@ -49,17 +55,23 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
 
 
 def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """Return the cases to learn from, and those that choose the weights: ``validation``, or a share of ``training``."""
-    if not settings.selection:
+    """Return the cases to learn from, and those that choose the weights: ``validation``, or a share of ``training``.
+
+    That share is ``selection``, rounded to whole cases and spread evenly. Raises ValueError where it is no case.
+    """
+    if not settings.selection or not training:
         return training, validation
-    every = round(1 / settings.selection)
-    return [case for number, case in enumerate(training) if number % every], training[::every]
+    count = round(settings.selection * len(training))
+    if not count:
+        raise ValueError(f"selection {settings.selection:g} of {len(training)} training cases is none; make it at "
+                         f"least {1 / len(training):.2g}, or 0, and the held-out cases choose the weights")
+    chosen = {number * len(training) // count for number in range(count)}
+    learned = [case for number, case in enumerate(training) if number not in chosen]
+    return learned, [training[number] for number in sorted(chosen)]
 
 
 def train_epochs(settings: Training, learned: list[Case], judged: list[Case], folder: Path, saved: dict) -> dict:
     """Train until the run is finished, from the checkpoint ``saved`` on; return the last checkpoint."""
-    from torch.utils.tensorboard import SummaryWriter  # half a second that only a training has to wait
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision(settings.changed(precision=saved["facts"].get("precision", settings.precision)))
     torch.manual_seed(settings.seed)

@@ -63,6 +63,7 @@ class Training(Settings):
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
     stop_patience: AtLeastOne = 20
     selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # of training cases, to choose weights; 0: held-out do
+    weights: Literal["best", "last"] = "best"  # of the lowest validation loss, or of the end: which ones predict
     foreground: Share = 0.0
     tumour: Share = 0.5
     body: Share = 0.0  # of the other patches: those centred in the body, and not on a place that may be air around it

@@ -11,21 +11,27 @@ from kitsnb.preprocessing.arrays import read_arrays
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096
+#: Share of the window, from its lower end, that holds air and fat.
+AIR = 0.05
 #: Left free on a GPU for the training step: the paper's, in float32, on a patch of 80 x 80 x 80, rounded up.
 RESERVE = 4 << 30
 
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label.
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] per label.
 
-    Centres (voxels, int16) are always on the CPU, so that a place is drawn without waiting for the device.
+    Centres (voxels, int16) are always on the CPU, so that a place is drawn without waiting for the device, and so is
+    ``lowest``, the imaging's minimum: the window's lower end, which is taken for all that lies outside the volume.
     """
 
     name: str
     imaging: Tensor
     segmentation: Tensor
     centres: dict[int, Tensor]
+
+    def __post_init__(self):
+        self.lowest = float(self.imaging.min())
 
 
 def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", *, body: bool = False) -> list[Volume]:
@@ -48,7 +54,7 @@ def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", *, b
             if len(found):
                 centres[label] = found
         if body:
-            dense = imaging > imaging.min() + 0.05 * (imaging.max() - imaging.min())
+            dense = imaging > imaging.min() + AIR * (imaging.max() - imaging.min())
             centres[0] = some_voxels(dense, random.manual_seed(case.number))
         volumes.append(Volume(case.name, imaging, segmentation, centres))
     if device.type == "cuda" and has_room(volumes, device):
