@@ -200,16 +200,19 @@ def receipt_of(path: Path) -> Path:
     return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
 
 
-def write_receipt(path: Path, made_from: object, **more: object) -> None:
-    """Say what the folder or file ``path`` was made from, and how it is now; ``more`` is kept with it."""
+def write_receipt(path: Path, made_from: object, inputs: Mapping[str, Path] = {}, **more: object) -> None:
+    """Write what the folder or file ``path`` was made from, and how it is now; ``more`` is kept with it.
+
+    ``inputs`` are files by a name that stays when they are moved, such as ``imaging.nii.gz``.
+    """
     base = receipt_of(path).parent
-    files = {str(file.relative_to(base)): [file.stat().st_size, file.stat().st_mtime_ns, digest(file)]
-             for file in files_below(path)}
-    write_json(receipt_of(path), {"made_from": made_from, "files": files, **more})
+    files = {str(file.relative_to(base)): _described(file) for file in files_below(path)}
+    given = {name: _described(file) for name, file in inputs.items()}
+    write_json(receipt_of(path), {"made_from": made_from, "inputs": given, "files": files, **more})
 
 
-def read_receipt(path: Path, made_from: object) -> dict | None:
-    """The receipt of ``path``, if that was made from ``made_from`` and is as it was left, else None.
+def read_receipt(path: Path, made_from: object, inputs: Mapping[str, Path] = {}) -> dict | None:
+    """Return the receipt of ``path`` if that was made from ``made_from`` and ``inputs`` and is as it was left.
 
     A file's content is read only where its time of change is another, as after a copy.
     """
@@ -217,13 +220,22 @@ def read_receipt(path: Path, made_from: object) -> dict | None:
     if not receipt or receipt.get("made_from") != plain(made_from):
         return None
     try:
-        for name, (*state, content) in receipt["files"].items():
-            file = receipt_of(path).parent / name
-            if file_state(file) != state and (file.stat().st_size != state[0] or digest(file) != content):
-                return None
+        if receipt["inputs"].keys() != inputs.keys():
+            return None
+        same = [_is_same(inputs[name], known) for name, known in receipt["inputs"].items()]
+        same += [_is_same(receipt_of(path).parent / name, known) for name, known in receipt["files"].items()]
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return receipt
+    return receipt if all(same) else None
+
+
+def _described(file: Path) -> list:
+    return [*file_state(file), digest(file)]
+
+
+def _is_same(file: Path, known: list) -> bool:
+    *state, content = known
+    return file_state(file) == state or (file.stat().st_size == state[0] and digest(file) == content)
 
 
 class Build:
