@@ -177,9 +177,8 @@ def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
     output: Annotated[Path, typer.Option(help="file for the labels; a folder for those of a folder")],
-    locate: Annotated[bool, typer.Option("--locate", help="find the kidneys first, label around them only")] = False,
-    keep_components: Annotated[int | None, typer.Option(min=1, help="the largest pieces where kidneys lie (2)")] = None,
-    force: Annotated[bool, typer.Option("--force", help="also what is up to date")] = False,
+    keep_components: Annotated[int | None, typer.Option(min=1, help="the largest pieces alone (2)")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace what is there")] = False,
     picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
     """Label kidneys and tumours in new CT with the network of a run.
@@ -188,10 +187,10 @@ def predict(
 
     Example: `python -m kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
     """
-    from kitsnb.inference.predict import Options, main
+    from kitsnb.inference.predict import main
 
     with plainly():
-        sys.exit(main(imaging, run, output, Options(locate, keep_components), force=force, pictures=picture))
+        sys.exit(main(imaging, run, output, keep_components, force, picture))
 
 
 @app.command(rich_help_panel=NEW)

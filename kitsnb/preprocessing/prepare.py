@@ -69,6 +69,18 @@ def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[flo
     return imaging.sub_(mean).div_(sd), (mean, sd)
 
 
+def prepare_imaging(
+    array: np.ndarray, affine: np.ndarray, settings: Preprocessing, case: str, file: str
+) -> tuple[Tensor, tuple[float, float]]:
+    """Bring a CT to the working grid, z-scored: [D, H, W], and mean and SD in HU. Raises CaseError as ``z_score``."""
+    volume, _ = to_grid(array, affine, settings)
+    try:
+        return z_score(volume, settings)
+    except ValueError as error:
+        advice = "check that the values are Hounsfield units"
+        raise CaseError(case, file, str(error), advice, "air") from error
+
+
 def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: Tensor) -> dict[str, float]:
     """Return the score of a perfect network on this grid: its own labels ``prepared`` [D, H, W], brought back."""
     one_hot = torch.stack([prepared == label for label in range(3)]).float()
@@ -171,14 +183,9 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
         shutil.rmtree(old, ignore_errors=True)
     inputs = _inputs(case)
     imaging, segmentation, affine = read_case(case, accept=accept)
-    volume, _ = to_grid(imaging, affine, settings)
+    volume, hu_scale = prepare_imaging(imaging, affine, settings, case.name, case.imaging.name)
     del imaging  # makes room for the workers beside this one
     labels, _ = to_grid(segmentation, affine, settings, labels=True)
-    try:
-        volume, hu_scale = z_score(volume, settings)
-    except ValueError as error:
-        advice = "check that the values are Hounsfield units"
-        raise CaseError(case.name, case.imaging.name, str(error), advice, "air") from error
     row = {
         "orientation": orientation_of(affine),
         "native_shape": list(segmentation.shape),
