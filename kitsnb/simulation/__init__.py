@@ -1,10 +1,11 @@
-"""Simulated CT, for who has no CT: procedural phantoms, and CT painted around real label maps.
+"""Simulated CT, for users without CT: procedural phantoms, and CT painted around real label maps.
 
-Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated. One painter of tissue
-serves both, with a set of parameters for each.
+Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated. One painter serves both:
+a phantom is a procedural label map that is handed to it.
 """
 
-from kitsnb.simulation.hybrid import write_hybrid
-from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
+from kitsnb.simulation.cases import write_hybrid, write_phantoms
+from kitsnb.simulation.phantom import Simulated, simulate_case
+from kitsnb.simulation.settings import Simulation
 
-__all__ = ["Phantom", "reorient", "simulate_case", "write_dataset", "write_hybrid"]
+__all__ = ["Simulated", "Simulation", "simulate_case", "write_hybrid", "write_phantoms"]
