@@ -80,8 +80,10 @@ def _held(function: object) -> dict[str, object]:
     return found | ({"inner": inner} | _held(inner) if inner is not None else {})
 
 
-def build_loss(name: str, **parameters) -> nn.Module:
+def build_loss(name: str, defaults: dict | None = None, /, **parameters) -> nn.Module:
     """Build the loss called ``name`` in ``LOSSES``, or ``"file.py:name"`` of a reader's file, from the repository's root.
+
+    Of ``defaults``, a loss of the library takes those that it has and that ``parameters`` do not give.
 
     In a file, ``name`` is a function of (logits, target, **parameters), a module or ``partial`` that is called like
     one, or a class that ``parameters`` make one of. Raises ``ValueError`` for an unknown name or parameter, naming the
@@ -90,7 +92,9 @@ def build_loss(name: str, **parameters) -> nn.Module:
     if ":" not in name:
         if name not in LOSSES:
             raise ValueError(f"unknown loss {name!r}; {nearest(name, LOSSES)}")
-        return _call(name, LOSSES[name], parameters)
+        taken = inspect.signature(LOSSES[name]).parameters
+        shared = {key: value for key, value in (defaults or {}).items() if key in taken}
+        return _call(name, LOSSES[name], shared | parameters)
     found = load(name)
     if isinstance(found.func if isinstance(found, partial) else found, type):
         return FunctionLoss(_call(name, found, parameters))

@@ -49,6 +49,7 @@ class Training(Settings):
 
     loss: Annotated[str, Field(min_length=1)] = "dice"
     loss_parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
+    loss_defaults: Annotated[dict[str, Any], AfterValidator(finite)] = {}  # of every loss of the library that has them
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Network = Network()
     patch_size: Sides = (80, 80, 80)
