@@ -78,12 +78,13 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
-from kitsnb.files import NOTEBOOKS, Build, flat
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.inference.held_out import predict_and_score
 from kitsnb.inference.trained import write_run
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
+from kitsnb.receipts import flat
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import extremes, number, plural

@@ -16,7 +16,6 @@ from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import write_nifti
-from kitsnb.files import code_of, read_receipt, write_receipt
 from kitsnb.inference import sliding_window
 from kitsnb.inference.sliding_window import predict_probabilities
 from kitsnb.messages import progress
@@ -25,6 +24,7 @@ from kitsnb.metric.score import case_row
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
 from kitsnb.preprocessing.resampling import to_native
+from kitsnb.receipts import code_of, read_receipt, write_receipt
 
 #: The modules that decide what a prediction and its scores are.
 CODE = (sys.modules[__name__], checks, nifti, resampling, score, sliding_window, surface, unet)

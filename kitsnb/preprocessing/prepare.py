@@ -21,13 +21,14 @@ from kitsnb.data import checks, nifti
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
-from kitsnb.files import code_of, read_receipt, write_json, write_receipt
+from kitsnb.files import write_json
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
 from kitsnb.preprocessing.arrays import BYTES_PER_VOXEL, write_array
 from kitsnb.preprocessing.resampling import reorient, resize, resize_labels, to_native, working_grid
 from kitsnb.preprocessing.settings import Preprocessing
+from kitsnb.receipts import code_of, read_receipt, write_receipt
 
 #: Threads that prepare cases, at most; each holds one case.
 MOST_WORKERS = 4

@@ -12,9 +12,9 @@ import torch
 from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, spacing_of, write_nifti
-from kitsnb.files import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
+from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
 from kitsnb.simulation.numbers import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
@@ -86,7 +86,7 @@ def write_cases(
             simulated = simulate(source)
             shutil.rmtree(case.folder, ignore_errors=True)
             case.folder.mkdir(parents=True)
-            write_receipt(case.folder, "unfinished")  # so that it is known as written here, whatever happens
+            write_receipt(case.folder, {"unfinished": True})  # so that it is known as written here, whatever happens
             write_nifti(case.imaging, simulated.imaging, simulated.affine)
             write_nifti(case.segmentation, simulated.segmentation, simulated.affine)
             write_receipt(case.folder, made_from, inputs)

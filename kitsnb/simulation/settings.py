@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kitsnb.settings import Factor, Settings
+from kitsnb.settings import Factor, Seed, Settings
 
 
 class Simulation(Settings):
@@ -12,7 +12,7 @@ class Simulation(Settings):
 
     cases: int = Field(120, ge=1)
     """Number of phantoms; hybrids are as many as there are label maps."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Equal seeds give equal cases."""
     spacing: Annotated[tuple[Factor, ...], Field(min_length=3, max_length=3, strict=False)] = (3.22, 1.62, 1.62)
     """Spacing in mm (slice, height, width) of the CT around real label maps; the paper's."""

@@ -1,12 +1,14 @@
 """What a run says of itself: the measures of each epoch, in history.csv and in TensorBoard."""
 
 import csv
+import resource
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kitsnb.files import process_peak, replaced
+from kitsnb.files import replaced
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
 from kitsnb.training.settings import Training
 
@@ -82,5 +84,7 @@ def performance(rows: list[dict], patches: int) -> dict[str, float]:
 
 def peak_memory() -> float:
     """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else process_peak()
-    return round(peak / 1e6)
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

@@ -12,8 +12,8 @@ from helpers.ct_at_hand import write_cases
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
-from kitsnb.files import RECEIPT
 from kitsnb.preprocessing import Preprocessing, cases_below, prepare, preprocess_cases, read_arrays, to_grid, z_score
+from kitsnb.receipts import RECEIPT
 
 SMALL = Preprocessing(spacing=(6.0, 5.0, 5.0), resize_in_plane=None)
 
