@@ -3,9 +3,13 @@
 A checkpoint and a CT come in; labels in the CT's geometry go out, with scores where there is a reference.
 """
 
-from kitsnb.inference.held_out import predict_and_score
-from kitsnb.inference.settings import Prediction
-from kitsnb.inference.sliding_window import predict_probabilities
-from kitsnb.inference.trained import Trained, load_run, write_run
+import lazy_loader
 
-__all__ = ["Prediction", "Trained", "load_run", "predict_and_score", "predict_probabilities", "write_run"]
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "held_out": ["predict_and_score"],
+    "settings": ["Prediction"],
+    "sliding_window": ["predict_probabilities"],
+    "trained": ["Trained", "load_run", "write_run"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -4,19 +4,13 @@ Checked cases come in; clipped, resampled, normalized volumes go out as .npy fil
 probabilities of a network come back as labels in native geometry.
 """
 
-from kitsnb.preprocessing.arrays import cases_below, read_arrays
-from kitsnb.preprocessing.prepare import grid_ceiling, preprocess_cases, to_grid, z_score
-from kitsnb.preprocessing.resampling import reorient, to_native
-from kitsnb.preprocessing.settings import Preprocessing
+import lazy_loader
 
-__all__ = [
-    "Preprocessing",
-    "cases_below",
-    "grid_ceiling",
-    "preprocess_cases",
-    "read_arrays",
-    "reorient",
-    "to_grid",
-    "to_native",
-    "z_score",
-]
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "arrays": ["cases_below", "read_arrays"],
+    "prepare": ["grid_ceiling", "preprocess_cases", "to_grid", "z_score"],
+    "resampling": ["reorient", "to_native"],
+    "settings": ["Preprocessing"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -4,19 +4,12 @@ Patches are drawn on the device that trains, by a plain loop (``run.py``) that r
 ``train`` and ``load_network`` from here, and the settings ``Training``, ``Network`` and ``Augmentation``.
 """
 
-from kitsnb.training.settings import Augmentation, Network, Training
+import lazy_loader
 
-__all__ = ["Augmentation", "Network", "Training", "load_network", "train"]
-
-
-def __getattr__(name: str):
-    """Import what needs torch only when it is asked for."""
-    if name == "train":
-        from kitsnb.training.run import train
-
-        return train
-    if name == "load_network":
-        from kitsnb.training.checkpoints import load_network
-
-        return load_network
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "checkpoints": ["load_network"],
+    "run": ["train"],
+    "settings": ["Augmentation", "Network", "Training"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from kitsnb.losses import build_loss, trust_labels
+from kitsnb.losses import build_loss
 from kitsnb.training.history import batch_sums
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
@@ -23,7 +23,7 @@ class Learner:
         self.dtype = AUTOCAST[precision]
         self.network = UNet3D(**settings.network.model_dump())
         self.network.to(device, memory_format=torch.channels_last_3d)
-        self.loss = build_loss(settings.loss, **settings.loss_parameters).to(device)
+        self.loss = build_loss(settings.loss, settings.loss_defaults, **settings.loss_parameters).to(device)
         learned = [*self.network.parameters(), *self.loss.parameters()]
         # Fused, since the other forms of Adam ask the device for their count of steps.
         self.optimizer = torch.optim.Adam(learned, lr=settings.learning_rate, fused=True)
@@ -38,7 +38,7 @@ class Learner:
 
         ``imaging`` is [B, 1, D, H, W] and ``labels`` [B, D, H, W], checked when volumes were loaded.
         """
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None), trust_labels():
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
             loss = self.loss(logits, labels)
             return loss, batch_sums(loss, logits, labels)
