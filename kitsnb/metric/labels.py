@@ -50,7 +50,8 @@ def foreground_box(*arrays: NDArray) -> tuple[slice, ...]:
         slow_to_fast = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         rest = array.transpose(slow_to_fast)
         for axis in slow_to_fast:  # each array is read once, as it lies in memory: what is left shows the next axis
-            used[axis] |= rest != 0 if rest.ndim == 1 else [part.any() for part in rest]
+            parts = rest != 0 if rest.ndim == 1 else [part.any() for part in rest]
+            used[axis] |= np.array(parts, bool)
             rest = np.bitwise_or.reduce(rest, axis=0)
     box = []
     for found in used:

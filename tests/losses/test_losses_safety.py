@@ -6,25 +6,17 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
 
 from kitsnb.losses import (
-    DiceLoss,
-    FocalTverskyLoss,
-    LogCosh,
-    TverskyLoss,
-    WeightedCrossEntropyLoss,
-    WeightedDiceLoss,
-    build_loss,
-    region_statistics,
-)
+    DiceLoss, FocalTverskyLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss, build_loss,
+)  # fmt: skip
 
 DEGENERATE = {
     "perfect": lambda target, classes: certain(target, classes),
     "all wrong": lambda target, classes: certain((target + 1) % classes, classes),
     "background everywhere": lambda target, classes: certain(torch.zeros_like(target), classes),
-    "plus or minus 1e4": lambda target, classes: torch.randn(2, classes, 8, 8, 8).sign() * 1e4,
+    "plus or minus 1e30": lambda target, classes: torch.randn(2, classes, 8, 8, 8).sign() * 1e30,
     "all equal": lambda target, classes: torch.zeros(2, classes, 8, 8, 8),
     "float16": lambda target, classes: (torch.randn(2, classes, 8, 8, 8) * 1e4).half(),
     "bfloat16": lambda target, classes: (torch.randn(2, classes, 8, 8, 8) * 1e4).bfloat16(),
@@ -33,7 +25,9 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("present", [3, 2, 1], ids=["all classes", "no tumour", "background only"])
 @pytest.mark.parametrize("logits", DEGENERATE)
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
+@pytest.mark.parametrize("name, parameters, classes", [
+    *EVERY, ("focal_tversky", {"exponent": 0.1}, 3), ("focal_tversky", {"exponent": 5.0}, 3),
+])  # fmt: skip
 def test_value_and_gradient_are_finite(name, parameters, classes, logits, present):
     torch.manual_seed(2)
     target = torch.randint(0, min(present, classes), (2, 8, 8, 8))
@@ -42,16 +36,6 @@ def test_value_and_gradient_are_finite(name, parameters, classes, logits, presen
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
     assert loss.dtype == torch.float32 and x.grad.dtype == x.dtype
-
-
-@pytest.mark.parametrize("exponent", [0.75, 0.1, 5.0])
-def test_focal_tversky_is_finite_for_every_exponent(exponent):
-    target = torch.ones(1, 8, 8, 8, dtype=torch.long)
-    for label in (0, 1, 2):
-        x = certain(torch.full_like(target, label), 3).requires_grad_()
-        loss = FocalTverskyLoss(exponent=exponent)(x, target)
-        loss.backward()
-        assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -110,14 +94,6 @@ def test_without_smoothing_an_absent_class_is_all_right(name, parameters, classe
     assert float(TverskyLoss(smooth=0.0)(certain(target, 3), target)) == 0
 
 
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-def test_logits_of_1e30_are_finite(name, parameters, classes):
-    x = (torch.randn(2, classes, 20, 20, 20, generator=torch.Generator().manual_seed(0)).sign() * 1e30).requires_grad_()
-    value = build_loss(name, **parameters)(x, torch.arange(16000).view(2, 20, 20, 20) % classes)
-    value.backward()
-    assert torch.isfinite(value) and torch.isfinite(x.grad).all()
-
-
 REGION = [row for row in EVERY if "dice" in row[0] or "tversky" in row[0]]
 
 
@@ -134,22 +110,6 @@ def test_functional_gradient_is_the_gradient(name, parameters, classes):
     loss = build_loss(name, **parameters)
     gradient = torch.func.grad(lambda x: loss(x, target))(logits)
     assert torch.allclose(gradient, value_and_gradient(loss, logits, target)[1], rtol=1e-12)
-
-
-@pytest.mark.parametrize("count", ["tp", "fp", "fn"])
-def test_one_count_alone_can_be_differentiated(count):
-    logits, target = random_input(3, 4, 4)
-    label = F.one_hot(target, 3).movedim(-1, 1)
-
-    def ours(x: torch.Tensor, _) -> torch.Tensor:
-        return getattr(region_statistics(x, target), count).sum()
-
-    def plain(x: torch.Tensor, _) -> torch.Tensor:
-        p = x.softmax(1)
-        return {"tp": p * label, "fp": p * (1 - label), "fn": (1 - p) * label}[count].sum()
-
-    found, expected = (value_and_gradient(function, logits, target) for function in (ours, plain))
-    assert all(torch.allclose(a, b) for a, b in zip(found, expected))
 
 
 def test_a_region_loss_keeps_probabilities_and_labels_and_no_more():
