@@ -1,6 +1,4 @@
-"""Losses against independent values: worked by hand, written out in plain numpy or torch, or MONAI's; and their
-properties.
-"""
+"""Losses against independent values: worked by hand, written out in numpy or torch, or MONAI's; and their properties."""
 
 import math
 
@@ -14,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kitsnb.losses import (
-    DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss, TwoTermDiceLoss, WeightedCrossEntropyLoss, build_loss, dice_index, generalized_focal,
-    log_cosh, region_statistics, tversky_index,
+    DiceLoss, GeneralizedDiceLoss, TverskyLoss, TwoTermDiceLoss, WeightedCrossEntropyLoss, build_loss, dice_index,
+    generalized_focal, log_cosh, region_statistics, tversky_index,
 )  # fmt: skip
 
 
@@ -161,40 +159,17 @@ def test_two_class_dice_is_equation_8(seed, spatial):
         assert float(TwoTermDiceLoss(smooth=smooth)(logits, target)) == pytest.approx(float(literal(smooth)), abs=1e-12)
 
 
-@given(st.integers(0, 10_000), st.floats(1e-6, 2.0), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_dice_is_tversky_with_one_half_each_and_half_the_smooth(seed, smooth, batch):
-    logits, target = random_input(3, 4, 4, 4, seed=seed)
-    tversky = TverskyLoss(alpha=0.5, beta=0.5, smooth=smooth / 2, batch=batch)(logits, target)
-    assert torch.allclose(DiceLoss(smooth=smooth, batch=batch)(logits, target), tversky, atol=1e-12)
-
-
 @pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
-def test_order_of_voxels_and_of_samples_does_not_matter(name, parameters, classes, seed):
+def test_order_of_voxels_and_of_samples_does_not_matter_and_no_loss_is_negative(name, parameters, classes, seed):
     logits, target = random_input(classes, 3, 4, 5, batch=3, seed=seed)
     loss = build_loss(name, **parameters)
     voxels, samples = torch.randperm(60), torch.randperm(3)
     shuffled = logits.flatten(2)[samples][..., voxels].unflatten(2, (3, 4, 5))
-    assert torch.allclose(loss(logits, target), loss(shuffled, target.flatten(1)[samples][:, voxels].unflatten(1, (3, 4, 5))))
-
-
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-@given(seed=st.integers(0, 10_000), logit=st.floats(0.5, 6))
-@settings(max_examples=10, deadline=None)
-def test_more_overlap_never_costs_more(name, parameters, classes, seed, logit):
-    """One voxel after the other is corrected, each class present and a voxel of it right from the start."""
-    _, target = random_input(classes, 4, 5, batch=1, seed=seed)
-    target[0, 0, :classes] = torch.arange(classes)
-    predicted = (target + 1) % classes
-    predicted[0, 0, :classes] = torch.arange(classes)
-    loss, last = build_loss(name, **parameters), math.inf
-    for voxel in range(0, 20, 3):
-        predicted.view(-1)[: voxel + 1] = target.view(-1)[: voxel + 1]
-        value = float(loss(certain(predicted, classes, logit).double(), target))
-        assert value <= last + 1e-12
-        last = value
+    value = loss(logits, target)
+    assert value >= 0
+    assert torch.allclose(value, loss(shuffled, target.flatten(1)[samples][:, voxels].unflatten(1, (3, 4, 5))))
 
 
 @pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
