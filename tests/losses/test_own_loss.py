@@ -250,9 +250,9 @@ def test_an_edited_helper_counts_and_folders_do_not_share_theirs(tmp_path, text,
             (folder / helper).write_text(f"value = {value}\n")
             loss = build_loss(f"{folder / 'own.py'}:mine")
         losses.append(loss)
-        files = {path.relative_to(folder).as_posix() for path in files_of(f"{folder / 'own.py'}:mine")}
-        assert files - {"between.py"} == {"own.py", helper}
     assert [float(loss(LOGITS, LABELS)) for loss in losses] == [1, 2]
+    files = {path.relative_to(folder).as_posix() for path in files_of(f"{folder / 'own.py'}:mine")}
+    assert files - {"between.py"} == {"own.py", helper}
 
 
 def test_files_of_the_repository_count_and_installed_packages_do_not(tmp_path):
@@ -265,7 +265,8 @@ def test_files_of_the_repository_count_and_installed_packages_do_not(tmp_path):
     ("\ndef mine(", "SyntaxError in line 2 of own.py"), ("import nothing_of_this_name", "ModuleNotFoundError in line 1 of own.py"),
     ("\n\nimport torch\ntorch.ones(2) @ torch.ones(3)", "RuntimeError in line 4 of own.py"),
     ("import helper", "SyntaxError in line 3 of helper.py"), ("open('none.txt')", "FileNotFoundError in line 1 of own.py"),
-    ("import json\njson.loads('?')", "JSONDecodeError in line 2 of own.py"), ("import late", "ZeroDivisionError in line 2 of late.py"), ("raise SystemExit(2)", "SystemExit in line 1 of own.py"),
+    ("import json\njson.loads('?')", "JSONDecodeError in line 2 of own.py"), ("import late", "ZeroDivisionError in line 2 of late.py"),
+    ("raise SystemExit(2)", "SystemExit in line 1 of own.py"),
 ])  # fmt: skip
 def test_a_file_that_fails_is_named_with_line_and_reason(tmp_path, text, reason):
     (tmp_path / "own.py").write_text(text)

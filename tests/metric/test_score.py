@@ -85,8 +85,8 @@ def with_one(value, dtype) -> np.ndarray:
 
 @pytest.mark.parametrize(("bad", "text"), [
     (with_one(3, "u1"), "has 3$"), (with_one(-1, "i1"), "has -1$"), (with_one(256, "u2"), "has 256$"), (with_one(-1, "i8"), "has -1$"),
-    (with_one(2**40, "i8"), f"has {2**40}$"), (with_one(2**24, ">i4"), f"has {2**24}$"), (with_one(0.5, "f4"), "has 0.5, .*no whole"),
-    (with_one(math.nan, "f8"), "has nan, .*no whole"), (with_one(7.0, "f8"), "has 3"), (with_one(-math.inf, "f8"), "has -1"),
+    (with_one(2**40, "i8"), f"has {2**40}$"), (with_one(2**24, ">i4"), f"has {2**24}$"), (with_one(0.5, "f4"), "has 0.5$"),
+    (with_one(math.nan, "f8"), "has nan$"), (with_one(7.0, "f8"), "has 7.0$"), (with_one(-math.inf, "f8"), "has -inf$"),
     (RIGHT > 0, "not of type bool"), (RIGHT * 1j, "not of type complex"), (RIGHT.astype(str), "not of type <U"),
     ("case_00210", "not of type str"), (None, "not of type NoneType"), ([[1, 2], [1]], "not list"),
     (torch.ones(3, 3, 3, dtype=torch.bfloat16), "not Tensor"),
