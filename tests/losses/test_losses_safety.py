@@ -8,9 +8,11 @@ import pytest
 import torch
 from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
 
+import kitsnb
 from kitsnb.losses import (
     DiceLoss, FocalTverskyLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss, build_loss,
 )  # fmt: skip
+from kitsnb.metric import kits19_score
 
 DEGENERATE = {
     "perfect": lambda target, classes: certain(target, classes),
@@ -209,3 +211,9 @@ def test_a_loss_of_ours_can_be_extended_with_parameters_modules_and_buffers():
     assert list(loss.state_dict()) == ["scale", "count", "inner.weight", "inner.bias"]
     logits, target = random_input(3, 4, 4)
     assert torch.equal(loss(logits, target), DiceLoss(smooth=1.0)(logits, target))
+
+
+def test_completion_in_jupyter_shows_what_the_package_gives():
+    names = dir(kitsnb)
+    assert {"DiceLoss", "build_loss", "LOSSES", "UNet3D", "kits19_score", "__version__"} <= set(names)
+    assert kitsnb.kits19_score is kits19_score and all(getattr(kitsnb, name) is not None for name in names)
