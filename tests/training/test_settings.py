@@ -42,7 +42,7 @@ BAD = [
     (Training, {"network": None}, "network"), (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
     (Training, {"augmentation": {"noise": INF}}, "augmentation.noise"), (Training, {"augmentation": []}, "augmentation"),
     (Training, {"augmentation": {"scalling": [1, 1]}}, "augmentation: unknown setting 'scalling'; did you mean 'scaling'?"),
-    (Network, {"normalization": "layer"}, "'batch', 'instance' or 'group', not 'layer'"), (Network, {"order": "norm"}, "order"),
+    (Network, {"normalization": "layer"}, "'batch' or 'instance', not 'layer'"), (Network, {"order": "norm"}, "order"),
     (Network, {"momentum": 1.5}, "momentum"), (Network, {"momentum": 0.0}, "momentum"), (Network, {"negative_slope": -0.1}, "slope"),
     (Network, {"in_channels": 2}, "in_channels must be 1"), (Network, {"num_classes": 2}, "num_classes must be 3"),
     (Augmentation, {"probability": 2.0}, "probability"), (Augmentation, {"gamma": [0.0, 1.0]}, "gamma"),
@@ -98,7 +98,7 @@ def test_the_defaults_are_the_paper_s():
 
 @pytest.mark.parametrize(("loss", "parameters", "message"), [
     ("dise", {}, "did you mean 'dice'"), ("dice", {"smoth": 1.0}, "did you mean 'smooth'"),
-    ("weighted_dice", {"weights": [1, 2]}, "one value a class"), ("two_term_dice", {}, "two classes"), ("own.py:loss", {}, "no file"),
+    ("weighted_dice", {"weights": [1, 2]}, "one value per class"), ("two_term_dice", {}, "two classes"), ("own.py:loss", {}, "no file"),
     ("dice", {"smooth": -1.0}, "smooth"), ("focal_tversky", {"exponent": 0.0}, "exponent"),
 ])
 def test_a_loss_is_tried_before_a_run(loss, parameters, message):
