@@ -13,9 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from kitsnb.data.cases import Case, for_each_case, hold_out
-from kitsnb.data.geometry import difference, slice_axis, spacing_of, turn_axes
+from kitsnb.data.geometry import difference, turn_axes
 from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, read_header, read_nifti
-from kitsnb.data.slabs import SLAB_MM, cut_slab, is_slab
+from kitsnb.data.slabs import cut_slab, is_slab, is_small
 
 if TYPE_CHECKING:
     from kitsnb.data.settings import DataSettings
@@ -72,17 +72,16 @@ def read_case(
     volume = None
     wanted = labels.shape, affine
     if imaging:
-        volume, imaging_affine = read_nifti(case.imaging, case.name, notes)
+        volume, own = read_nifti(case.imaging, case.name, notes)
         check_hu(case.name, case.imaging, volume, notes)
-        wanted = volume.shape, imaging_affine
-    elif accept.affine and case.imaging and case.imaging.is_file():
+        wanted = volume.shape, own
+    elif accept.affine and case.imaging.is_file():
         header = read_header(case.imaging, case.name)
         wanted = header.shape, header.affine
     labels = fit_labels(case.name, case.segmentation, (labels, affine), wanted, accept, notes)
-    affine = wanted[1]
     if accept.slab:
-        volume, labels, affine = cut_slab(volume, labels, affine, accept.slab)
-    return volume, labels, affine
+        return cut_slab(volume, labels, wanted[1], accept.slab)
+    return volume, labels, wanted[1]
 
 
 def check_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> CaseReport:
@@ -149,11 +148,18 @@ def read_labels(
     array, affine = read_nifti(path, name, notes)
     _fill_outside(name, path, array, 0, notes)
     if array.dtype.kind == "f":
-        array = _rounded(name, path, array, notes)
+        whole = np.rint(array)
+        off = np.abs(array - whole)
+        if off.max() > SNAP:
+            reason = f"holds labels {_listed(array[off > SNAP])}, not only 0, 1, 2"
+            advice = "store whole labels (resample them by nearest neighbour)"
+            raise CaseError(name, path.name, reason, advice, "labels")
+        if off.any():
+            notes.append(Finding("snapped", f"{path.name}: labels up to {off.max():.2g} off were rounded"))
+        array = whole
     array = _mapped(array, accept.label_map, path, notes)
     # Minimum and maximum settle integers, at a tenth of the time that sorting out the unique values takes.
-    low, high = int(array.min()), int(array.max())
-    if low < LABELS[0] or high > LABELS[-1]:
+    if array.min() < LABELS[0] or array.max() > LABELS[-1]:
         wrong = array[(array < LABELS[0]) | (array > LABELS[-1])]
         reason = f"holds labels {_listed(wrong)}, not only 0, 1, 2, in {wrong.size} voxels"
         advice = "say what each is, 0 background, 1 kidney or 2 tumour, as in --label-map 3=1 for cysts"
@@ -165,26 +171,12 @@ def read_labels(
     return labels, affine
 
 
-def _rounded(name: str, path: Path, array: np.ndarray, notes: list[Finding]) -> np.ndarray:
-    whole = np.rint(array)
-    distance = np.abs(array - whole)
-    off = float(distance.max())
-    if off > SNAP:
-        reason = f"holds labels {_listed(array[distance > SNAP])}, not only 0, 1, 2"
-        advice = "store whole labels (resample them by nearest neighbour)"
-        raise CaseError(name, path.name, reason, advice, "labels")
-    if off:
-        notes.append(Finding("snapped", f"{path.name}: floating-point labels up to {off:.2g} off were rounded"))
-    return whole
-
-
 def _mapped(array: np.ndarray, label_map: Mapping[int, int], path: Path, notes: list[Finding]) -> np.ndarray:
     mapped = array.copy() if label_map else array
     for old, new in label_map.items():
-        here = array == old
-        if here.any():
-            mapped[here] = new
-            count = np.count_nonzero(here)
+        count = np.count_nonzero(array == old)
+        if count:
+            mapped[array == old] = new
             notes.append(Finding("mapped", f"{path.name}: label {old} was taken as {new} in {count} voxels"))
     return mapped
 
@@ -240,22 +232,21 @@ def missing_cases(cases: list[Case], settings: "DataSettings") -> list[str]:
 
 
 def _slab_problems(cases: list[Case], settings: "DataSettings") -> list[str]:
-    """Tell slabs given for whole scans, and the reverse, by five cases."""
-    slabs, small = 0, 0
+    """Tell slabs given for whole scans, and the reverse, by the labels of five cases."""
     few = cases[:: len(cases) // 5 + 1]
+    wrong = 0
     for case in few:
         try:
-            header = read_header(case.segmentation, case.name)
-            along = slice_axis(header.affine)
-            thin = header.shape[along] * spacing_of(header.affine)[along] < SLAB_MM
-            slabs += thin and is_slab(read_labels(case.segmentation, case.name, settings.accept)[0], header.affine)
-            small += settings.slab is not None and max(np.delete(header.shape, along)) <= settings.slab.in_plane
+            labels, affine = read_labels(case.segmentation, case.name, settings.accept)
         except CaseError:
             continue  # is refused by name where it is read
-    if settings.slab is None and 2 * slabs > len(few):
-        return ["these look like slabs around tumours, not whole scans (nearly every slice holds tumour); "
-                "set data.slab, or give whole scans"]
-    if 2 * small > len(few) > 2 * slabs:
-        return [f"data.slab is set, but these are whole scans of at most {settings.slab.in_plane} pixels a side; "
-                "make slab.in_plane smaller, or set slab to null"]
-    return []
+        if settings.slab is None:
+            wrong += is_slab(labels, affine)
+        else:
+            wrong += is_small(labels, affine, settings.slab.in_plane) and not is_slab(labels, affine)
+    if 2 * wrong <= len(few):
+        return []
+    if settings.slab is None:
+        return ["these look like slabs around tumours, not whole scans; set data.slab, or give whole scans"]
+    return [f"data.slab is set, but these are whole scans of at most {settings.slab.in_plane} pixels a side; "
+            "make slab.in_plane smaller, or set slab to null"]

@@ -35,18 +35,13 @@ def slice_axis(affine: np.ndarray) -> int:
     return int(np.argmax(orientations.io_orientation(affine)[:, 0] == 2))
 
 
-def corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """Return the largest distance in mm between the positions that two affines give the corners of a volume."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
-    offsets = corners @ (np.asarray(first) - np.asarray(second)).T
-    return float(np.linalg.norm(offsets[:, :3], axis=1).max())
-
-
 def difference(shape: Sequence[int], affine: np.ndarray, wanted_shape: Sequence[int], wanted: np.ndarray) -> str | None:
     """Say in words how a grid differs from the wanted one; None where they are one (``SAME``)."""
     if tuple(shape) != tuple(wanted_shape):
         return f"its shape {tuple(shape)} is not {tuple(wanted_shape)}"
-    distance = corner_distance(affine, wanted, shape)
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    offsets = corners @ (np.asarray(affine) - np.asarray(wanted)).T
+    distance = np.linalg.norm(offsets[:, :3], axis=1).max()
     if distance <= SAME * spacing_of(wanted).min():
         return None
     return f"its corners lie up to {distance:.3g} mm away"

@@ -248,7 +248,7 @@ def test_all_that_the_split_lacks_is_named_at_once(tmp_path):
     for case in cases:
         case.imaging.unlink()
     assert missing_cases(cases[:2], settings.changed(training=[0, 0], validation=[1, 1])) == []  # labels are of use, too
-    assert "none of the 2 " in missing_cases(cases[:2], settings)[0]
+    assert "no case is left to hold out" in missing_cases(cases[:2], settings)[0]
 
 
 def test_spaces_unicode_and_links_in_paths(tmp_path):

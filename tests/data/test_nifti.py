@@ -158,8 +158,8 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 ODD = {
     "huge": (lambda path: with_header(path, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "no file of this size", "download it again"),
     "too few": (lambda path: with_header(path, dim=[3, 30, 7, 60, 1, 1, 1, 1]), "no file of this size", "download"),
-    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "shape (-5, 7, 6)", "does not belong"),
-    "too many": (lambda path: with_header(path, dim=[3, 30, 7, 5, 1, 1, 1, 1]), "420 bytes follow", "does not belong"),
+    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size", "download"),
+    "too many": (lambda path: with_header(path, dim=[3, 30, 7, 5, 1, 1, 1, 1]), "no file of this size", "download"),
     "no offset": (lambda path: with_header(path, vox_offset=np.nan), "no valid NIfTI header", "download it again"),
     "infinite offset": (lambda path: with_header(path, vox_offset=np.inf), "no valid NIfTI header", "download it again"),
     "offset in the header": (lambda path: with_header(path, vox_offset=16), "corrupt", "download it again"),
@@ -169,7 +169,7 @@ ODD = {
     "page": (lambda path: path.write_text("\n<!DOCTYPE html>"), "a web page", "download it again"),
     "text": (lambda path: path.write_text("404: Not Found"), "neither a gzip nor a NIfTI file", "download it again"),
     "page behind": (lambda path: path.write_bytes(path.read_bytes() + b"<html>"), "gzip stream", "download it again"),
-    "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "4 bytes follow the voxels", "does not belong"),
+    "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "no file of this size", "download"),
     "plain and cut": (lambda path: path.write_bytes(gzip.decompress(path.read_bytes())[:-1]), "no file of", "download"),
     "missing": (lambda path: path.unlink(), "missing", "put it into"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), "missing", "put it into"),
@@ -196,8 +196,8 @@ def test_a_huge_size_that_is_not_there_costs_no_memory(case):
 
 
 def test_too_little_memory_is_no_fault_of_the_file(case, monkeypatch):
-    monkeypatch.setattr(nifti.igzip, "decompress", lambda _: (_ for _ in ()).throw(MemoryError))
-    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: too large for this machine's memory; free some"):
+    monkeypatch.setattr(nifti.igzip, "decompress", lambda _: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: unreadable: too large; check.* free memory"):
         read_nifti(case.imaging)
 
 
