@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from kitsnb.data.cases import Case, for_each_case, hold_out
-from kitsnb.data.geometry import difference, turn_axes
+from kitsnb.data.cases import Case, discover, for_each_case, hold_out
+from kitsnb.data.geometry import difference, place
 from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, read_header, read_nifti
 from kitsnb.data.slabs import cut_slab, is_slab, is_small
+from kitsnb.files import resolve
 
 if TYPE_CHECKING:
     from kitsnb.data.settings import DataSettings
@@ -33,18 +34,13 @@ UNSCALED = "convert to HU with the scanner's slope and intercept"
 
 @dataclass(frozen=True)
 class Accept:
-    """What is accepted although KiTS19 has it not: other labels, and an affine that differs (imaging's counts).
+    """How a case is read, where that is not as KiTS19 has it."""
 
-    ``slab`` is the width in pixels of the slab that is cut out of each case, see ``cut_slab``.
-    """
-
-    label_map: Mapping[int, int] = field(default_factory=dict)
-    affine: bool = False
-    slab: int | None = None
+    label_map: Mapping[int, int] = field(default_factory=dict)  # labels to take as others
+    affine: bool = False  # take imaging's affine where the segmentation's differs
+    slab: int | None = None  # pixels of a slice that ``cut_slab`` keeps of each case
 
     def __post_init__(self):
-        # papermill hands keys of a dict on as text.
-        object.__setattr__(self, "label_map", {int(old): int(new) for old, new in self.label_map.items()})
         wrong = {old: new for old, new in self.label_map.items() if new not in LABELS}
         if wrong:
             raise ValueError(f"label_map: {wrong} leads to no label; map to 0 background, 1 kidney or 2 tumour")
@@ -64,7 +60,7 @@ def read_case(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Read imaging (None unless wanted), labels (uint8) and the affine that counts of ``case``, after every check.
 
-    Findings that do not refuse the case are added to ``notes``. Raises CaseError for one that does.
+    Findings that do not refuse it are added to ``notes``. Raises CaseError for one that does.
     """
     accept = accept or Accept()
     notes = [] if notes is None else notes
@@ -192,7 +188,8 @@ def fit_labels(
 ) -> np.ndarray:
     """Return labels, given as (array, affine), in the wanted geometry, (shape, affine), which is that of ``other``.
 
-    Axes in another order or direction are turned, and noted; with ``accept.affine`` another affine alone is noted.
+    Other axes are turned, a part of the grid is placed in it (3D Slicer stores what is drawn), and both are noted; so
+    is another affine alone, with ``accept.affine``.
     Raises CaseError for any other difference.
     """
     notes = [] if notes is None else notes
@@ -200,10 +197,10 @@ def fit_labels(
     differs = difference(array.shape, affine, *wanted)
     if differs is None:
         return array
-    turned, turned_affine = turn_axes(array, affine, wanted[1])
-    if difference(turned.shape, turned_affine, *wanted) is None:
-        notes.append(Finding("axes", f"{path.name}: its axes were turned to those of {other}"))
-        return turned
+    placed = place(array, affine, *wanted)
+    if placed is not None:
+        notes.append(Finding("placed", f"{path.name}: was turned to, or placed in, the grid of {other}"))
+        return placed
     same_shape = array.shape == tuple(wanted[0])
     if same_shape and accept and accept.affine:
         notes.append(Finding("affine", f"{path.name}: {differs}; the affine of {other} was taken"))
@@ -214,14 +211,17 @@ def fit_labels(
     raise CaseError(name, path.name, f"not the geometry of {other}: {differs}", advice, "geometry")
 
 
-def missing_cases(cases: list[Case], settings: "DataSettings") -> list[str]:
-    """Say, all at once, what a study with ``settings`` asks for and the cases of its folder lack.
+def missing_cases(settings: "DataSettings") -> list[str]:
+    """Say, all at once, what ``settings`` ask for and their folder lacks; nothing where all is made.
 
     Imaging is asked for only where it is read and a case has any, since a folder of labels alone is of use, too.
     """
+    if settings.source == "phantom":
+        return []
     try:
+        cases = discover(resolve(settings.folder))
         split = hold_out(cases, settings)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         return [str(error)]
     wanted = [*split.training, *split.validation]
     problems = [f"{name}: no such folder" for name in split.missing]

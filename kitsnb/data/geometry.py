@@ -52,3 +52,23 @@ def turn_axes(array: np.ndarray, affine: np.ndarray, wanted: np.ndarray) -> tupl
     turn = orientations.ornt_transform(orientations.io_orientation(affine), orientations.io_orientation(wanted))
     turned = orientations.apply_orientation(array, turn)
     return turned, affine @ orientations.inv_ornt_aff(turn, array.shape)
+
+
+def place(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], wanted: np.ndarray) -> np.ndarray | None:
+    """Turn ``array`` and put it where it lies in the wanted grid, zero elsewhere; None where it is not of that grid.
+
+    A part of a grid is known by its offset; without one, another shape is another scan.
+    """
+    turned, own = turn_axes(array, affine, wanted)
+    offset = np.rint(np.linalg.solve(wanted, own)[:3, 3]).astype(int)
+    end = offset + turned.shape
+    there = wanted.copy()
+    there[:3, 3] = (wanted @ [*offset, 1])[:3]
+    same_shape = turned.shape == tuple(shape)
+    if difference(turned.shape, own, turned.shape, there) or not (same_shape or offset.any()):
+        return None
+    if offset.min() < 0 or (end > shape).any():
+        return None
+    placed = np.zeros(shape, array.dtype)
+    placed[tuple(map(slice, offset, end))] = turned
+    return placed

@@ -46,7 +46,6 @@ def strays(jobs: list[Job]) -> list[str]:
 
 def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
     """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
-    from kitsnb.data.cases import discover
     from kitsnb.data.checks import missing_cases
     from kitsnb.data.settings import DataSettings
     from kitsnb.training.precision import check_precision
@@ -55,7 +54,7 @@ def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
     given = parameters.get("training") or parameters.get("data_analysis") or {}
     try:
         if given.get("source") in ("folder", "hybrid"):
-            found += missing_cases(discover(resolve(given["folder"])), DataSettings.among(given | {"folds": None}))
+            found += missing_cases(DataSettings.among(given | {"folds": None}))
     except (FileNotFoundError, ValueError) as error:
         found.append(str(error))
     losses = parameters.get("losses", {})

@@ -58,6 +58,12 @@ def in_another_unit(factor: float, unit: int):
     return lambda case: [broken_cases.scaled(path, factor, unit) for path in (case.imaging, case.segmentation)]
 
 
+def moved(*voxels: int) -> np.ndarray:
+    offset = np.eye(4)
+    offset[:3, 3] = voxels
+    return offset
+
+
 def link_to_nothing(case: Case) -> None:
     case.imaging.unlink()
     case.imaging.symlink_to("gone.nii.gz")
@@ -70,6 +76,8 @@ REFUSED = {
     "affine infinite": (with_header("segmentation", srow_y=[0, np.inf, 0, 0]), "geometry", "impossible"),
     "flat affine": (with_header("imaging", srow_x=[0, 0, 0, 0]), "geometry", "impossible"),
     "shape": (replaced("segmentation", np.ones((30, 7, 7), np.uint8)), "geometry", "shape (30, 7, 7) is not (30, 7, 6)"),
+    "fewer slices": (replaced("segmentation", labels()[:-1]), "geometry", "(29, 7, 6) is not (30, 7, 6)"),
+    "half a voxel off": (replaced("segmentation", labels()[1:], AFFINE @ moved(1, 0, 0) + np.eye(4, k=3) * 0.4), "geometry", "shape"),
     "reversed": (replaced("segmentation", labels(), AFFINE @ np.diag([1.0, -1, 1, 1])), "geometry", "corners lie up to"),
     "shifted": (replaced("segmentation", labels(), shifted(0.1)), "geometry", "0.1 mm away; use the pair"),
     "other spacing": (replaced("segmentation", labels(), AFFINE @ np.diag([1.1, 1, 1, 1])), "geometry", "--accept-affine"),
@@ -119,7 +127,8 @@ NOTED = {
     "NaN outside": (replaced("imaging", with_nan((slice(None), 0))), "outside", "180 voxels outside the field of view"),
     "NaN labels outside": (replaced("segmentation", np.where(np.arange(6) > 4, np.nan, labels())), "outside", "taken as 0"),
     "axes turned": (replaced("segmentation", labels().transpose(2, 0, 1)[::-1], AFFINE[:, [2, 0, 1, 3]] @ np.array(
-        [[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), "axes", "were turned to those of imaging"),
+        [[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), "placed", "the grid of imaging"),
+    "extent of 3D Slicer": (replaced("segmentation", labels()[1:11, 2:5, 1:6], AFFINE @ moved(1, 2, 1)), "placed", "the grid of imaging"),
 }  # fmt: skip
 
 
@@ -135,7 +144,7 @@ def test_an_oddity_is_noted_and_the_case_is_usable(case, oddity):
     np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
     if oddity == "NaN outside":
         assert np.isfinite(imaging).all() and (imaging[:, 0] == -1024).all() and imaging[0, 1, 0] != -1024
-    if oddity == "axes turned":
+    if code == "placed":
         np.testing.assert_array_equal(segmentation, labels())
 
 
@@ -208,12 +217,12 @@ def test_an_affine_difference_can_be_accepted(case):
 
 def test_other_labels_by_a_mapping(case):
     write(case.segmentation, labels(3, 3, -1, dtype=np.float32))
-    accept = Accept(label_map={"3": "1", -1: 0})  # text, as papermill hands it on
+    accept = Accept(label_map={3: 1, -1: 0})
     report = check_case(case, accept=accept)
     assert [found.code for found in report.reasons] == ["mapped"] * 2
     assert "3 was taken as 1 in 2 voxels" in report.reasons[0].message
     assert read_case(case, accept=accept)[1][10, 2, :4].tolist() == [0, 1, 1, 0]
-    assert DataSettings(folder="x", label_map={"3": 1, -1: 0}).accept == accept
+    assert DataSettings(folder="x", label_map={"3": 1, "-1": 0}).accept == accept  # text, as JSON has it
     with pytest.raises(ValueError, match="leads to no label"):
         Accept(label_map={3: 4})
 
@@ -242,13 +251,16 @@ def test_all_that_the_split_lacks_is_named_at_once(tmp_path):
     cases = [make_case(tmp_path, number) for number in (0, 1, 3, 5)]
     cases[2].segmentation.unlink()
     link_to_nothing(cases[3])
-    settings = DataSettings(folder="x", training=[0, 3], validation=[4, 5], excluded=[])
-    assert missing_cases(cases, settings) == [
+    settings = DataSettings(folder=str(tmp_path), training=[0, 3], validation=[4, 5], excluded=[])
+    assert missing_cases(settings) == [
         "case_00002: no such folder", "case_00004: no such folder", "case_00003: no segmentation", "case_00005: no imaging"]
     for case in cases:
         case.imaging.unlink()
-    assert missing_cases(cases[:2], settings.changed(training=[0, 0], validation=[1, 1])) == []  # labels are of use, too
-    assert "no case is left to hold out" in missing_cases(cases[:2], settings)[0]
+    assert missing_cases(settings.changed(training=[0, 0], validation=[1, 1])) == []  # labels are of use, too
+    assert missing_cases(settings.changed(source="hybrid", simulated=True)) == missing_cases(settings)
+    assert "no case is left to hold out" in missing_cases(settings.changed(validation=[8, 9]))[0]
+    assert "no such folder" in missing_cases(settings.changed(folder="/nowhere"))[0]
+    assert missing_cases(settings.changed(source="phantom", simulated=True)) == []
 
 
 def test_spaces_unicode_and_links_in_paths(tmp_path):
