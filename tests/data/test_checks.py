@@ -71,14 +71,11 @@ def link_to_nothing(case: Case) -> None:
 
 #: Fault -> (how it is made, code, part of the message).
 REFUSED = {
-    "spacing 0": (with_header("imaging", srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4), "geometry", "spacing 0 x 0 x 0 mm"),
     "spacing NaN": (with_header("imaging", srow_x=[np.nan] * 4), "geometry", "spacing nan"),
-    "affine infinite": (with_header("segmentation", srow_y=[0, np.inf, 0, 0]), "geometry", "impossible"),
     "flat affine": (with_header("imaging", srow_x=[0, 0, 0, 0]), "geometry", "impossible"),
     "shape": (replaced("segmentation", np.ones((30, 7, 7), np.uint8)), "geometry", "shape (30, 7, 7) is not (30, 7, 6)"),
     "fewer slices": (replaced("segmentation", labels()[:-1]), "geometry", "(29, 7, 6) is not (30, 7, 6)"),
     "half a voxel off": (replaced("segmentation", labels()[1:], AFFINE @ moved(1, 0, 0) + np.eye(4, k=3) * 0.4), "geometry", "shape"),
-    "reversed": (replaced("segmentation", labels(), AFFINE @ np.diag([1.0, -1, 1, 1])), "geometry", "corners lie up to"),
     "shifted": (replaced("segmentation", labels(), shifted(0.1)), "geometry", "0.1 mm away; use the pair"),
     "other spacing": (replaced("segmentation", labels(), AFFINE @ np.diag([1.1, 1, 1, 1])), "geometry", "--accept-affine"),
     "label 3": (replaced("segmentation", labels(3, 3)), "labels", "labels 3, not only 0, 1, 2, in 2 voxels"),
@@ -87,17 +84,14 @@ REFUSED = {
     "label 0.9": (replaced("segmentation", labels(0.9, dtype=np.float32)), "labels", "labels 0.9"),
     "label NaN": (replaced("segmentation", labels(np.nan, dtype=np.float32)), "not_finite", "1 voxels within the volume"),
     "4D": (replaced("segmentation", np.zeros((*SHAPE, 2), np.uint8)), "not_a_volume", "no volume"),
-    "2D": (replaced("imaging", np.zeros((30, 7), np.int16)), "not_a_volume", "no volume"),
     "NaN within": (replaced("imaging", with_nan((5, 3, 3))), "not_finite", "1 voxels within the volume are NaN"),
     "all NaN": (replaced("imaging", with_nan(...)), "air", "all voxels are equal"),
     "all air": (replaced("imaging", volume(-1024, -900)), "air", "values go from -1024 to -900"),
-    "constant": (replaced("imaging", volume(40, 40)), "air", "all voxels are equal"),
     "unscaled": (replaced("imaging", volume(0, 4095)), "unscaled", "values go from 0 to 4095"),
     "HU / 1000": (replaced("imaging", volume(-1, 1, np.float32)), "normalized", "too narrow for HU"),
     "10 mm": (in_another_unit(0.11, 0), "geometry", "the volume would be 0.99 cm wide"),
     "10 mm, called metres": (in_another_unit(0.11, 1), "geometry", "which no CT is"),
     "90 m": (in_another_unit(1e3, 0), "geometry", "the volume would be 90 m wide"),
-    "no imaging": (lambda case: case.imaging.unlink(), "missing", "put it into"),
     "broken link": (link_to_nothing, "missing", "put it into"),
 }  # fmt: skip
 
@@ -108,14 +102,9 @@ def test_a_fault_is_refused_by_name(case, fault):
     make(case)
     report = check_case(case)
     assert (report.case, report.status, report.reasons[0].code) == ("case_00007", "refused", code)
-    assert part in report.reasons[0].message and ".nii.gz: " in report.reasons[0].message
-
-
-@pytest.mark.parametrize("fault", ["NaN within", "label -1", "label NaN"])
-def test_no_advice_would_do_damage(case, fault):
-    REFUSED[fault][0](case)
-    message = check_case(case).reasons[0].message
-    assert "download it again" not in message and "-1=" not in message
+    said = report.reasons[0].message
+    assert part in said and ".nii.gz: " in said
+    assert "-1=" not in said and not ("NaN" in said and "download" in said), "advice that would do damage"
 
 
 #: Oddity -> (how it is made, code, part of the message).
@@ -128,7 +117,7 @@ NOTED = {
     "NaN labels outside": (replaced("segmentation", np.where(np.arange(6) > 4, np.nan, labels())), "outside", "taken as 0"),
     "axes turned": (replaced("segmentation", labels().transpose(2, 0, 1)[::-1], AFFINE[:, [2, 0, 1, 3]] @ np.array(
         [[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), "placed", "the grid of imaging"),
-    "extent of 3D Slicer": (replaced("segmentation", labels()[1:11, 2:5, 1:6], AFFINE @ moved(1, 2, 1)), "placed", "the grid of imaging"),
+    "extent of 3D Slicer": (replaced("segmentation", labels()[1:28, 2:5, 1:6], AFFINE @ moved(1, 2, 1)), "placed", "the grid of imaging"),
 }  # fmt: skip
 
 
@@ -227,12 +216,6 @@ def test_other_labels_by_a_mapping(case):
         Accept(label_map={3: 4})
 
 
-def test_labels_alone(case):
-    case.imaging.unlink()
-    assert check_case(case, imaging=False).status == "ok"
-    assert check_case(case).status == "refused"
-
-
 @pytest.mark.filterwarnings("ignore:refused")
 def test_five_bad_cases_of_ten_are_named_and_the_others_go_on(tmp_path):
     cases = [make_case(tmp_path, number) for number in range(10)]
@@ -263,43 +246,24 @@ def test_all_that_the_split_lacks_is_named_at_once(tmp_path):
     assert missing_cases(settings.changed(source="phantom", simulated=True)) == []
 
 
-def test_spaces_unicode_and_links_in_paths(tmp_path):
-    folder = tmp_path / "Ordner mit Leerzeichen" / "größe–μ"
-    made = make_case(folder, 1)
-    (folder / "case_00002").symlink_to(made.folder)
-    assert check_case(Case(folder / "case_00002")).status == "ok"
-
-
-# ---- the command -----------------------------------------------------------------------------------------------------
-
-
 def command(*arguments) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["check", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 
 
-def test_command_with_json(tmp_path):
+def test_the_command(tmp_path):
     made = [make_case(tmp_path, number) for number in range(3)]
     write(made[1].segmentation, labels(3))
     write(made[2].segmentation, np.minimum(labels(), 1))
-    status, output = command(tmp_path, "--json")
-    found = json.loads(output)
-    assert status == 1 and [(row["case"], row["status"], [reason["code"] for reason in row["reasons"]]) for row in found] == [
-        ("case_00000", "ok", []), ("case_00001", "refused", ["labels"]), ("case_00002", "warning", ["no_tumour"])]
-    status, output = command(tmp_path, "--json", "--label-map", "3=1")
-    assert status == 0 and [row["status"] for row in json.loads(output)] == ["ok", "warning", "warning"]
-
-
-def test_command_for_people(tmp_path):
-    made = [make_case(tmp_path, number) for number in range(2)]
     (tmp_path / "case_2").mkdir()
-    (tmp_path / "kits.json").write_text("[]")
-    status, output = command(tmp_path)
-    assert status == 0 and "skipped, as no case: case_2\n" in output
+    status, output = command(tmp_path, "--json")
+    found = {row["case"]: (row["status"], [reason["code"] for reason in row["reasons"]]) for row in json.loads(output)}
+    assert status == 1 and found == {
+        "case_00000": ("ok", []), "case_00001": ("refused", ["labels"]), "case_00002": ("warning", ["no_tumour"])}
+    status, output = command(tmp_path, "--label-map", "3=1")
+    assert status == 0 and "3 was taken as 1" in " ".join(output.split()) and "skipped, as no case: case_2\n" in output
     write(made[1].segmentation, labels(), shifted(2))
-    status, output = command(tmp_path)
-    assert status == 1 and "case_00001" in output and "2 mm away" in " ".join(output.split())
-    assert command(tmp_path, "--accept-affine")[0] == 0
+    assert command(tmp_path)[0] == 1 and command(tmp_path, "--accept-affine")[0] == 0
     assert command(tmp_path / "nowhere")[0] == 2
     assert "3=1" in command(tmp_path, "--label-map", "three")[1]
