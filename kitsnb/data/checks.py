@@ -21,7 +21,6 @@ from kitsnb.files import resolve
 if TYPE_CHECKING:
     from kitsnb.data.settings import DataSettings
 
-LABELS = (0, 1, 2)
 #: A stored label this close to a whole number is that one: half of a step of labels 0 to 2 scaled to 8 bits is 0.004.
 SNAP = 0.01
 #: A volume whose highest value is below this holds nothing but air, in HU; no CT has all its values within the second.
@@ -29,7 +28,6 @@ AIR = -200
 NARROW = 100
 #: What voxels outside the scanner's field of view are taken for, in HU.
 OUTSIDE = -1024
-UNSCALED = "convert to HU with the scanner's slope and intercept"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Accept:
     slab: int | None = None  # pixels of a slice that ``cut_slab`` keeps of each case
 
     def __post_init__(self):
-        wrong = {old: new for old, new in self.label_map.items() if new not in LABELS}
+        wrong = {old: new for old, new in self.label_map.items() if new not in (0, 1, 2)}
         if wrong:
             raise ValueError(f"label_map: {wrong} leads to no label; map to 0 background, 1 kidney or 2 tumour")
 
@@ -64,6 +62,9 @@ def read_case(
     """
     accept = accept or Accept()
     notes = [] if notes is None else notes
+    for path in (case.segmentation, case.imaging) if imaging else (case.segmentation,):
+        if path.suffix == ".gz" and path.with_suffix("").is_file():
+            notes.append(Finding("twice", f"{path.name}: was taken, though {path.with_suffix('').name} is there, too"))
     labels, affine = read_labels(case.segmentation, case.name, accept, notes)
     volume = None
     wanted = labels.shape, affine
@@ -109,7 +110,7 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
         raise CaseError(name, path.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
     if low >= 0:
         reason = f"no negative value, so these are no HU (unscaled 12-bit values?): {seen}"
-        raise CaseError(name, path.name, reason, UNSCALED, "unscaled")
+        raise CaseError(name, path.name, reason, "convert to HU by the scanner's slope and intercept", "unscaled")
     if high - low < NARROW:
         reason = f"too narrow for HU (normalized, or divided?): {seen}"
         raise CaseError(name, path.name, reason, "convert back to HU: undo the z-score or the scaling", "normalized")
@@ -122,14 +123,13 @@ def _fill_outside(name: str, path: Path, array: np.ndarray, value: float, notes:
     broken = ~np.isfinite(array)
     regions, _ = ndimage.label(broken)
     faces = [regions.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    inside = int(np.count_nonzero(broken & ~np.isin(regions, np.concatenate(faces))))
+    inside = np.count_nonzero(broken & ~np.isin(regions, np.concatenate(faces)))
     if inside:
         reason = f"{inside} voxels within the volume are NaN or infinite"
         raise CaseError(name, path.name, reason, "no value is known there: leave the case out", "not_finite")
     array[broken] = value
-    count = np.count_nonzero(broken)
-    filled = f"{count} voxels outside the field of view are NaN or infinite, and were taken as {value:g}"
-    notes.append(Finding("outside", f"{path.name}: {filled}"))
+    what = f"{np.count_nonzero(broken)} voxels outside the field of view are NaN or infinite"
+    notes.append(Finding("outside", f"{path.name}: {what}, and were taken as {value:g}"))
 
 
 def read_labels(
@@ -155,8 +155,8 @@ def read_labels(
         array = whole
     array = _mapped(array, accept.label_map, path, notes)
     # Minimum and maximum settle integers, at a tenth of the time that sorting out the unique values takes.
-    if array.min() < LABELS[0] or array.max() > LABELS[-1]:
-        wrong = array[(array < LABELS[0]) | (array > LABELS[-1])]
+    if array.min() < 0 or array.max() > 2:
+        wrong = array[(array < 0) | (array > 2)]
         reason = f"holds labels {_listed(wrong)}, not only 0, 1, 2, in {wrong.size} voxels"
         advice = "say what each is, 0 background, 1 kidney or 2 tumour, as in --label-map 3=1 for cysts"
         raise CaseError(name, path.name, reason, advice, "labels")
@@ -188,9 +188,8 @@ def fit_labels(
 ) -> np.ndarray:
     """Return labels, given as (array, affine), in the wanted geometry, (shape, affine), which is that of ``other``.
 
-    Other axes are turned, a part of the grid is placed in it (3D Slicer stores what is drawn), and both are noted; so
-    is another affine alone, with ``accept.affine``.
-    Raises CaseError for any other difference.
+    Other axes are turned, and a part of the grid is placed in it (3D Slicer stores what is drawn); both are noted, as
+    is another affine with ``accept.affine``. Raises CaseError for any other difference.
     """
     notes = [] if notes is None else notes
     array, affine = labels
