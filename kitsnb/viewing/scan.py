@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from kitsnb.data.cases import Case, Files, discover, stem
+from kitsnb.data.cases import Case, discover, stem
 from kitsnb.data.checks import Accept, fit_labels, read_case, read_labels
 from kitsnb.data.nifti import Finding, read_nifti, spacing_of, voxel_ml
 from kitsnb.drawing import COLOURS, ERRORS
@@ -26,6 +26,15 @@ LEGENDS = {
     "prediction": {1: ("kidney", COLOURS["kidney"]), 2: ("tumour", COLOURS["tumour"])},
     "errors": {number: (name, colour) for number, (name, colour) in enumerate(ERRORS.items(), 1)},
 }
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that lie in no folder ``case_XXXXX``, under the name of their case."""
+
+    name: str
+    imaging: Path | None
+    segmentation: Path
 
 
 @dataclass(frozen=True)
