@@ -92,12 +92,12 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
         while not is_finished(settings, rows):
             rows.append(train_epoch(learner, sampler, batches, len(rows)))
             facts["peak_memory_mb"] = max(facts["peak_memory_mb"], peak_memory())
+            log_epoch(writer, rows[-1])  # before it is saved, so that no last epoch can lack
             state = {"belongs": saved["belongs"], "rows": rows, "facts": facts, **learner.state_dict()}
             if best_row(rows) is rows[-1]:
                 save_checkpoint(state, checkpoint_file(folder, "best"))
             save_checkpoint(state, checkpoint_file(folder, "last"))
             write_history(folder / "history.csv", rows)
-            log_epoch(writer, rows[-1])
             print_epoch(settings, rows)
     return state
 

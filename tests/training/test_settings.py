@@ -27,9 +27,9 @@ BAD = [
     (Training, {"foreground": 1.5}, "foreground"), (Training, {"foreground": NAN}, "foreground"),
     (Training, {"tumour": -0.1}, "tumour"), (Training, {"tumour": True}, "tumour"),
     (Training, {"seed": -1}, "seed"), (Training, {"seed": 2**40}, "seed must be less than 4294967296"),
-    (Training, {"devices": 0}, "devices"), (Training, {"devices": -2}, "devices"),
+    (Training, {"selection": 0.6}, "selection"), (Training, {"weights": "first"}, "weights must be 'best' or 'last', not 'first'"),
     (Training, {"precision": "bf16"}, "'32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"), (Training, {"precision": 32}, "precision"),
-    (Training, {"compile_network": 1}, "compile_network"), (Training, {"loss": ""}, "loss"), (Training, {"loss": None}, "loss"),
+    (Training, {"loss": ""}, "loss"), (Training, {"loss": None}, "loss"),
     (Training, {"loss_parameters": {"weights": [1.0, NAN]}}, "loss_parameters must hold finite numbers"),
     (Training, {"loss_parameters": {"smooth": INF}}, "finite"), (Training, {"loss_parameters": []}, "loss_parameters"),
     (Training, {"patch_size": [80, 80]}, "patch_size"), (Training, {"patch_size": [80, 80, 80, 80]}, "patch_size"),
@@ -92,7 +92,8 @@ def test_good_values_are_taken_and_kept():
 def test_the_defaults_are_the_paper_s():
     settings = Training()
     assert settings.patch_size == (80, 80, 80) and settings.batch_size == 1 and settings.learning_rate == 1e-4
-    assert settings.precision == "32-true" and settings.stop_patience == 20 and settings.epochs == 1000
+    assert settings.precision == "32-true" and settings.weights == "best" and settings.selection == 0
+    assert settings.stop_patience == 20 and settings.epochs == 1000
     assert Preprocessing().spacing == (3.22, 1.62, 1.62) and Window().overlap == (40, 40, 40)
 
 

@@ -10,7 +10,7 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, array_file, cases_below, read_array, write_array
 from kitsnb.training import volumes
 from kitsnb.training.patches import PatchSampler
-from kitsnb.training.settings import Augmentation
+from kitsnb.training.settings import Augmentation, Training
 from kitsnb.training.volumes import MAX_CENTRES, has_room, load_volumes
 
 SHAPES = ((20, 24, 28), (18, 30, 22), (21, 25, 27))
@@ -28,6 +28,7 @@ def test_a_volume_is_what_the_files_hold(cases):
         assert v.imaging.shape == v.segmentation.shape == shape and v.imaging.is_contiguous()
         assert v.imaging.dtype == torch.float16 and v.segmentation.dtype == torch.uint8
         assert np.array_equal(v.imaging, np.load(case.folder / "imaging.npy"))
+        assert v.lowest == float(v.imaging.min())
         assert np.array_equal(v.segmentation, np.load(case.folder / "segmentation.npy"))
         for label, voxels in v.centres.items():
             assert voxels.dtype == torch.int16 and voxels.device.type == "cpu" and len(voxels) <= MAX_CENTRES
@@ -90,7 +91,8 @@ def test_the_same_patch_from_a_gpu_and_from_a_mapped_file(cases, monkeypatch):
     monkeypatch.setattr(volumes, "has_room", lambda *_: False)
     kept.append(load_volumes(cases, "cuda"))
     assert kept[0][0].imaging.device.type == "cuda" and kept[1][0].imaging.device.type == "cpu"
-    batches = [PatchSampler(v, (12, 12, 12), 2, device="cuda", augmentation=Augmentation(probability=1.0)).batch(4) for v in kept]
+    given = Training(network={"depth": 2}, patch_size=(12, 12, 12), batch_size=2, augmentation=Augmentation(probability=1.0))
+    batches = [PatchSampler(v, given, "cuda").batch(4) for v in kept]
     assert all(part.device.type == "cuda" for part in batches[1]) and all(torch.equal(*pair) for pair in zip(*batches))
 
 
