@@ -19,7 +19,7 @@ from volumes_at_hand import write_simulated_cases
 from kitsnb.training import checkpoints
 from kitsnb.training.run import train
 
-SETTINGS = TINY.changed(epochs=40, learning_rate=1e-3, plateau_patience=1, minimum_learning_rate=1e-7,
+SETTINGS = TINY.changed(epochs=40, learning_rate=1e-4, plateau_patience=0, minimum_learning_rate=1e-12,
                         stop_patience=40, steps_per_epoch=2)
 #: Where in saving a process dies; the first is certain to come in the first epoch alone.
 SAVING = ("best saved, last not", "half written", "not renamed", "renamed, not in the history")

@@ -116,7 +116,7 @@ def test_a_run_goes_on_where_its_folder_was_moved_to(cases, tmp_path, monkeypatc
 def test_another_run_s_checkpoint_is_refused(cases, tmp_path):
     settings = TINY.changed(epochs=1)
     train(settings, *cases, tmp_path)
-    for change, message in [({"loss": "tversky"}, "loss: dice there, tversky now"),
+    for change, message in [({"loss": "tversky"}, "loss: 'dice' there, 'tversky' now"),
                             ({"network": {"base_filters": 4, "depth": 2}}, "base_filters': 2.* there, .*base_filters': 4"),
                             ({"learning_rate": 1e-3}, "learning_rate: 0.01 there, 0.001 now")]:
         other = settings.changed(**change)

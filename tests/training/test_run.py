@@ -39,7 +39,7 @@ def test_a_run_writes_history_checkpoints_and_facts(cases, tmp_path):
     expected = {"epochs": 4, "steps": 12, "training_cases": 2, "trainable_parameters": trainable, "threads": 1,
                 "best_epoch": written.epoch[written.validation_loss.idxmin()]}
     assert expected.items() <= facts.items()
-    assert facts["peak_memory_mb"] > 50 and facts["patches_per_second"] > 0 and "torch" in facts["machine"]
+    assert facts["peak_memory_mb"] > 50 and facts["patches_per_second"] > 0 and facts["machine"]
 
 
 def test_tensorboard_opens_on_losses_of_runs_by_their_names(cases, tmp_path):
@@ -61,7 +61,7 @@ def test_the_loss_falls_on_patches_that_can_be_learnt(cases, tmp_path):
 def test_nan_from_the_start_and_in_validation_saves_nothing(cases, tmp_path):
     with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
         train(TINY, spoilt(cases[0], tmp_path / "one"), cases[1], tmp_path / "run")
-    with pytest.raises(FloatingPointError, match="validation loss is nan after step 3"):
+    with pytest.raises(FloatingPointError, match="validation loss is nan at step 3"):
         train(TINY, cases[0], spoilt(cases[1], tmp_path / "other"), tmp_path / "run")
     assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
 
@@ -158,4 +158,4 @@ def test_patience_stops():
 
 def test_performance_is_pooled_over_epochs():
     rows = [dict(zip(TIMING, values)) for values in ((10.0, 5.0), (40.0, 1.25))]
-    assert performance(rows, 40) == {"seconds": 50.0, "patches_per_second": 2.0}  # 8 and 32 s of training
+    assert performance(rows) == {"seconds": 50.0, "patches_per_second": 2.0}  # 8 and 32 s of training
