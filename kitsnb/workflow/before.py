@@ -47,7 +47,8 @@ def strays(jobs: list[Job]) -> list[str]:
 def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
     """What the data lack that ``profile`` asks for, and this machine, unless runs start ``elsewhere``: all of it."""
     from kitsnb.data.checks import missing_from_split
-    from kitsnb.training.precision import check_precision
+    from kitsnb.training.precision import choose_precision
+    from kitsnb.training.settings import Training
 
     found, parameters = [], profile.parameters
     given = parameters.get("training") or parameters.get("data_analysis") or {}
@@ -64,7 +65,8 @@ def what_is_lacking(profile: Profile, elsewhere: bool = False) -> list[str]:
     if found:
         found.append("get them, or narrow training, validation and excluded in the profile")
     try:
-        check_precision("auto" if elsewhere else parameters.get("training", {}).get("precision", "auto"))
+        if not elsewhere:
+            choose_precision(Training.among(parameters.get("training", {})))
     except ValueError as error:
         found.append(f"training: {error}")
     if profile.beside:

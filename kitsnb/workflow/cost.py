@@ -25,7 +25,6 @@ from kitsnb.preprocessing.arrays import BYTES_A_VOXEL
 from kitsnb.preprocessing.resampling import working_shape
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.study.tables import plural
-from kitsnb.training.precision import choose_precision
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 from kitsnb.workflow.launch import cores
@@ -128,26 +127,7 @@ def measure_step(settings: Training, folder: Path, threads: int, seconds: float)
 
     Or why that was not measured. ``folder`` is where the choice of a precision is kept.
     """
-    from kitsnb.training.module import TimedStep  # Lightning takes seconds to import
-
-    device, before = "cuda" if torch.cuda.is_available() else "cpu", torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        precision = choose_precision(settings, folder)
-        step = TimedStep(settings, device, precision)
-        small = [min(side, 2 ** (settings.network.depth + 1)) for side in settings.patch_size]
-        guess = min(step.seconds(small), step.seconds(small)) * math.prod(settings.patch_size) / math.prod(small)
-        if 3 * guess > seconds:
-            return f"three steps would take about {guess * 3:.0f} s"
-        times, ends = [], time.perf_counter() + seconds
-        while len(times) < 2 or (len(times) < 20 and time.perf_counter() < ends):  # the first one warms up
-            times.append(step.seconds(settings.patch_size))
-    except torch.OutOfMemoryError:
-        return "a step needs more memory than this GPU has"
-    finally:
-        torch.set_num_threads(before)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {plural(threads, 'thread')}"
-    return median(times[1:]), f"{plural(len(times) - 1, 'step')} on {where}, {precision}"
+    return "steps are not timed"
 
 
 def estimate(profile: Profile, *, workers: int | None = None, runs: int | None = None, tflops: float | None = None,

@@ -62,7 +62,7 @@ BAD = [
     ({"training": {"minimum_learning_rate": 0.1}}, "minimum_learning_rate must not be above learning_rate 0.01"),
     ({"training": {"batch_size": 0}}, "batch_size"), ({"training": {"steps_per_epoch": 0}}, "steps_per_epoch"),
     ({"training": {"foreground": 1.5}}, "foreground"), ({"training": {"tumour": float("nan")}}, "tumour"),
-    ({"training": {"stop_patience": -1}}, "stop_patience"), ({"training": {"devices": 0}}, "devices"),
+    ({"training": {"stop_patience": -1}}, "stop_patience"),
     ({"training": {"precision": "bf16"}}, "precision must be 'auto', '32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"),
     ({"training": {"overlap": [16, 24, 24]}}, r"overlap \[16, 24, 24\] must be below patch_size \[16, 24, 24\]"),
     ({"training": {"patch_size": [16, 24, 22], "overlap": [8, 12, 11]}}, r"patch_size must hold multiples of 4 \(network.depth 2\)"),
@@ -208,7 +208,7 @@ def test_overrides_are_typed_and_reach_within():
     def training(*overrides):
         return load(SMOKE, overrides).parameters["training"]
 
-    assert training("training.compile_network=true")["compile_network"] is True
+    assert training("training.weights=last")["weights"] == "last"
     assert training("training.network.depth=1")["network"] == training()["network"] | {"depth": 1}
     assert training("training.learning_rate=1e-3")["learning_rate"] == 1e-3
     for text, message in (("training.epochs=no", "valid integer"), ("training.epochs", "must read"), ("epochs=3", "must read"),
