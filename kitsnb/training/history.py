@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from statistics import harmonic_mean
 
 import torch
 from torch import Tensor
@@ -46,9 +45,7 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    if not rows:
-        return False
-    return len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience
+    return bool(rows) and (len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
@@ -76,11 +73,4 @@ def print_epoch(settings: Training, rows: list[dict]) -> None:
     row = rows[-1]
     left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
     print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
-          f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
-          f"{row['validation_tumour']:.3f}; {row['seconds']:.1f} s, at most {duration(left)} left", flush=True)
-
-
-def performance(rows: list[dict]) -> dict[str, float]:
-    """Return the columns ``TIMING`` over all epochs, whatever process trained them."""
-    return {"seconds": round(sum(row["seconds"] for row in rows), 1),
-            "patches_per_second": round(harmonic_mean(row["patches_per_second"] for row in rows), 2)}
+          f"{row['validation_loss']:.3f}, tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)

@@ -32,10 +32,7 @@ class Learner:
         self.plain_state = plain_state(self.loss)
 
     def evaluate(self, imaging: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a batch's loss, and its sums for the epoch's measures; no value is asked of the device.
-
-        ``imaging`` is [B, 1, D, H, W] and ``labels`` [B, D, H, W], checked when volumes were loaded.
-        """
+        """Return the loss of imaging [B, 1, D, H, W] against labels [B, D, H, W], checked when loaded, and sums."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None), trust_labels():
             logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
             loss = self.loss(logits, labels)
@@ -71,7 +68,8 @@ def plain_state(loss: nn.Module) -> dict[str, str]:
     """
     function = getattr(loss, "function", None)
     places = {f"{name}.".removeprefix("."): vars(module) for name, module in loss.named_modules()}
-    places |= {"attribute ": getattr(function, "__dict__", {}), "global ": getattr(function, "__globals__", {})}
+    places["attribute "] = getattr(function, "__dict__", {})
+    places["global "] = getattr(function, "__globals__", {})
     found = {}
     for place, values in places.items():
         for name, value in values.items():

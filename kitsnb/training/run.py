@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from kitsnb.data.cases import Case
 from kitsnb.files import locked, process_peak, write_json
 from kitsnb.training.checkpoints import checkpoint_to_resume, save_checkpoint
-from kitsnb.training.history import best_row, is_finished, log_epoch, measures, performance, print_epoch, write_history
+from kitsnb.training.history import best_row, is_finished, log_epoch, measures, print_epoch, write_history
 from kitsnb.training.learner import Learner
 from kitsnb.training.patches import PatchSampler, fixed_patches
 from kitsnb.training.precision import choose_precision
@@ -43,8 +44,12 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
             finally:
                 torch.set_num_threads(threads)
     rows = run["rows"]
-    return {"epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"], **performance(rows),
-            **run["facts"], "training_cases": len(learned)}
+    return {
+        **run["facts"], "training_cases": len(learned), "steps": rows[-1]["step"],
+        "epochs": len(rows), "best_epoch": best_row(rows)["epoch"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "patches_per_second": round(harmonic_mean(row["patches_per_second"] for row in rows), 2),
+    }
 
 
 def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:

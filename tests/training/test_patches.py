@@ -132,16 +132,11 @@ def test_the_same_step_and_seed_give_the_same_patch():
     again = PatchSampler([volume(), volume(seed=1)], given)
     sampler.batch(6)
     assert all(torch.equal(a, b) for a, b in zip(sampler.batch(7), again.batch(7)))
-    assert not torch.equal(sampler.batch(7)[0], sampler.batch(8)[0])
+    imaging, labels = sampler.batch(8)
+    assert imaging.shape == (2, 1, 8, 8, 8) and imaging.dtype == torch.float32
+    assert labels.shape == (2, 8, 8, 8) and labels.dtype == torch.uint8 and not torch.equal(imaging, again.batch(7)[0])
     other = PatchSampler(again.volumes, given.changed(seed=4))
     assert not torch.equal(other.batch(7)[0], again.batch(7)[0])
-
-
-def test_a_batch_is_what_the_network_takes():
-    given = settings(batch_size=2, augmentation=Augmentation())
-    imaging, segmentation = PatchSampler([simulated_volume((24, 24, 24))], given).batch(0)
-    assert imaging.shape == (2, 1, 8, 8, 8) and imaging.dtype == torch.float32
-    assert segmentation.shape == (2, 8, 8, 8) and segmentation.dtype == torch.uint8
 
 
 def test_the_device_is_never_asked_for_a_value():

@@ -81,14 +81,3 @@ def test_the_defaults_are_the_paper_s():
     assert settings.patch_size == (80, 80, 80) and settings.batch_size == 1 and settings.learning_rate == 1e-4
     assert settings.precision == "32-true" and settings.weights == "best" and settings.selection == 0
     assert settings.stop_patience == 20 and settings.epochs == 1000
-
-
-@pytest.mark.parametrize(("loss", "parameters", "message"), [
-    ("dise", {}, "did you mean 'dice'"), ("dice", {"smoth": 1.0}, "did you mean 'smooth'"),
-    ("weighted_dice", {"weights": [1, 2]}, "one value a class"), ("two_term_dice", {}, "two classes"), ("own.py:loss", {}, "no file"),
-    ("dice", {"smooth": -1.0}, "smooth"), ("focal_tversky", {"exponent": 0.0}, "exponent"),
-])
-def test_a_loss_is_tried_before_a_run(loss, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        Training(loss=loss, loss_parameters=parameters).check_loss()
-    Training(loss="weighted_dice", loss_parameters={"weights": [1, 2, 3]}).check_loss()

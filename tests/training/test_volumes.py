@@ -42,27 +42,17 @@ def test_nothing_is_written_back(cases):
     assert array_file(cases[0].folder, "imaging").read_bytes() == before and read_array(cases[0], "imaging").max() < 7
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
 DAMAGE = {
-    "cut": (cut, "is damaged"),
-    "emptied": (lambda path: path.write_bytes(b""), "is damaged"),
-    "no array": (lambda path: path.write_bytes(b"<html>" * 100), "is damaged"),
-    "deleted": (lambda path: path.unlink(), "is missing"),
-    "another dtype": (lambda path: np.save(path, np.zeros(SHAPES[0], np.float64)), "holds float64"),
-    "a plane": (lambda path: write_array(path.parent, path.stem, np.zeros((4, 4))), "holds .* .4, 4."),
-    "another shape": (lambda path: write_array(path.parent, path.stem, np.zeros((4, 4, 4))), "differ in shape"),
-    "an array of objects": (lambda path: np.save(path, np.array([{}], object), allow_pickle=True), "is damaged"),
+    "is damaged": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "is missing": lambda path: path.unlink(),
+    "holds float64": lambda path: np.save(path, np.zeros(SHAPES[0], np.float64)),
+    "differ in shape": lambda path: write_array(path.parent, path.stem, np.zeros((4, 4, 4))),
 }
 
 
-@pytest.mark.parametrize("kind", ["imaging", "segmentation"])
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_named_and_what_to_do(cases, kind, damage):
-    spoil, reason = DAMAGE[damage]
-    spoil(array_file(cases[0].folder, kind))
+@pytest.mark.parametrize("reason", DAMAGE)
+def test_a_damaged_file_is_named_and_what_to_do(cases, reason):
+    DAMAGE[reason](array_file(cases[0].folder, "imaging"))
     with pytest.raises(CaseError, match=f"case_00000: .*{reason}.*; run notebook 02_preprocessing"):
         load_volumes(cases)
 
