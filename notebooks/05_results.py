@@ -318,9 +318,8 @@ if located:
 # %%
 cost = costs(runs)
 print(f"{plural(len(cost), 'run')}, {number(cost.seconds.sum() / 60, 1)} minutes of training in sum")
-units = {"seconds": "training (s)", "peak_memory_mb": "peak memory (MB)", "patches_per_second": "patches a second",
-         "data_share": "waiting for patches (share of time)"}
-digits = dict(zip(units.values(), ("{:.0f}", "{:.0f}", "{:.1f}", "{:.3f}")))
+units = {"seconds": "training (s)", "peak_memory_mb": "peak memory (MB)", "patches_per_second": "patches a second"}
+digits = dict(zip(units.values(), ("{:.0f}", "{:.0f}", "{:.1f}")))
 cost.rename(columns=units).rename_axis("run").style.format(digits, na_rep="–")
 
 # %% [markdown]

@@ -17,7 +17,7 @@ SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "n
 #: What differs between the runs of one profile by design; every other setting must be equal.
 PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
 #: What a run cost, where ``run.json`` says so; older runs lack some.
-COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
+COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second")
 
 
 @dataclass(frozen=True)

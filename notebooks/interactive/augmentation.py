@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.training.patches import PatchSampler
-from kitsnb.training.settings import Augmentation
+from kitsnb.training.settings import Augmentation, Training
 from kitsnb.training.volumes import Volume
 
 from interactive.picture import Picture
@@ -32,12 +32,13 @@ def augmented(volume: Volume, spacing: Sequence[float], simulated: bool, strengt
 
     The random numbers are those of the patch and stay; ``strength`` multiplies what they do. ``spacing`` in mm.
     """
-    size = [min(SIDE, round(SHARE * side)) for side in volume.imaging.shape]
+    size = [min(SIDE, 2 * round(SHARE * side / 2)) for side in volume.imaging.shape]
     title = f"Patches as they are, and augmented at {strength:g} times the usual strength"
     figure, grid = canvas(title, (PAGE, 2.9), 2, PATCHES, simulated=simulated)
     for row, (name, much) in zip(grid, {"as it is": 0.0, "augmented": strength}.items()):
         augmentation = with_strength(Augmentation(), much)
-        sampler = PatchSampler([volume], size, 1, foreground=1.0, tumour=1.0, augmentation=augmentation)
+        given = {"network": {"depth": 1}, "patch_size": size, "foreground": 1.0, "tumour": 1.0}
+        sampler = PatchSampler([volume], Training(**given, augmentation=augmentation))
         row[0].set_ylabel(name)
         for step, axes in enumerate(row):
             imaging, labels = (part.reshape(size).numpy() for part in sampler.batch(step))
