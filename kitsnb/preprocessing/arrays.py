@@ -36,8 +36,9 @@ def read_array(case: Case, kind: str) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _unusable(case, f"{path} is damaged ({error})" if path.exists() else f"{path} is missing") from error
-    if array.dtype != KEPT[kind] or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
+        reason = f"is damaged ({error})" if path.exists() else "is missing"
+        raise _unusable(case, f"{path} {reason}") from error
+    if array.dtype != KEPT[kind] or array.ndim != 3:
         raise _unusable(case, f"{path} holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
     return array
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -138,9 +139,9 @@ def _inputs(case: Case) -> dict[str, Path]:
 
 
 def _mean_ceiling(rows: dict) -> dict[str, float]:
-    ceilings = [row["ceiling"] for row in rows.values()]
-    names = ("kidney_and_tumour", "kidney", "tumour") if ceilings else ()
-    return {name: float(np.nanmean([ceiling[name] for ceiling in ceilings])) for name in names}
+    """Return the mean of each score over the cases that have it."""
+    ceilings = pd.DataFrame([row["ceiling"] for row in rows.values()])
+    return ceilings.drop(columns="composite", errors="ignore").astype(float).mean().to_dict()
 
 
 def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> None:
