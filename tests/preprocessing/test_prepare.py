@@ -84,6 +84,17 @@ def test_moved_folders_are_not_made_again(tmp_path, copied):
     assert str(tmp_path) not in (tmp_path / "other" / "grid" / "report.json").read_text()
 
 
+def test_a_case_without_a_tumour_is_kept_and_counts_for_no_tumour(tmp_path):
+    """Its ceiling is undefined, and null in its receipt."""
+    cases = write_cases(tmp_path / "data", 2)
+    labels, affine = read_nifti(cases[1].segmentation)
+    write_nifti(cases[1].segmentation, labels.clip(0, 1), affine)
+    first = preprocess_cases(cases, tmp_path / "grid", SMALL)
+    again = preprocess_cases(cases, tmp_path / "grid", SMALL)
+    assert len(again["kept"]) == 2 and again["ceiling"] == first["ceiling"]
+    assert first["ceiling"]["tumour"] == first["rows"]["case_00000"]["ceiling"]["tumour"]
+
+
 def test_cases_that_swapped_their_names_are_made_again(tmp_path):
     cases = write_cases(tmp_path / "data", 2)
     preprocess_cases(cases, tmp_path / "grid", SMALL)
