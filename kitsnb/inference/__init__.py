@@ -3,9 +3,20 @@
 A checkpoint and a CT come in; labels in the CT's geometry go out, with scores where there is a reference.
 """
 
-from kitsnb.inference.held_out import predict_and_score
-from kitsnb.inference.settings import Prediction
-from kitsnb.inference.sliding_window import predict_probabilities
-from kitsnb.inference.trained import Trained, load_run, write_run
+from importlib import import_module
 
-__all__ = ["Prediction", "Trained", "load_run", "predict_and_score", "predict_probabilities", "write_run"]
+from kitsnb.inference.settings import Prediction
+
+#: What other rooms use, and its module.
+PLACES = {
+    "predict_and_score": "held_out", "predict_probabilities": "sliding_window",
+    "Trained": "trained", "load_run": "trained", "write_run": "trained",
+}
+__all__ = ["Prediction", *PLACES]
+
+
+def __getattr__(name: str):
+    """Import what needs torch only when it is asked for."""
+    if name in PLACES:
+        return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

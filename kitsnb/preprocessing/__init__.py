@@ -4,10 +4,21 @@ Checked cases come in; clipped, resampled, normalized volumes go out as .npy fil
 probabilities of a network come back as labels in native geometry.
 """
 
-from kitsnb.preprocessing.arrays import cases_below, read_arrays
-from kitsnb.preprocessing.prepare import grid_ceiling, preprocess_cases, to_grid, z_score
-from kitsnb.preprocessing.resampling import reorient, to_native
+from importlib import import_module
+
 from kitsnb.preprocessing.settings import Preprocessing
 
-__all__ = ["Preprocessing", "cases_below", "grid_ceiling", "preprocess_cases", "read_arrays", "reorient", "to_grid",
-           "to_native", "z_score"]
+#: What other rooms use, and its module.
+PLACES = {
+    "cases_below": "arrays", "read_arrays": "arrays",
+    "grid_ceiling": "prepare", "preprocess_cases": "prepare", "to_grid": "prepare", "z_score": "prepare",
+    "reorient": "resampling", "to_native": "resampling",
+}
+__all__ = ["Preprocessing", *PLACES]
+
+
+def __getattr__(name: str):
+    """Import what needs torch only when it is asked for."""
+    if name in PLACES:
+        return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

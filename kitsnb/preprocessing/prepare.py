@@ -119,9 +119,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     finally:
         torch.set_num_threads(threads)
     rows |= done
-    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):
-        if found.name not in rows:  # another case, or what a killed run left
-            shutil.rmtree(found)
+    _remove_others(folder, rows)
     report = {
         "settings": settings.as_json(),
         "spacing": settings.spacing,
@@ -136,6 +134,13 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
 
 def _inputs(case: Case) -> dict[str, Path]:
     return {path.name: path for path in (case.imaging, case.segmentation) if path.is_file()}
+
+
+def _remove_others(folder: Path, rows: dict) -> None:
+    """Remove cases that are not in ``rows``, and what a killed run left."""
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):
+        if found.name not in rows:
+            shutil.rmtree(found)
 
 
 def _mean_ceiling(rows: dict) -> dict[str, float]:
