@@ -200,15 +200,17 @@ def receipt_of(path: Path) -> Path:
     return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
 
 
-def write_receipt(path: Path, made_from: object, **more: object) -> None:
+def write_receipt(path: Path, made_from: object, inputs: Mapping[str, Path] | None = None, **more: object) -> None:
     """Say what the folder or file ``path`` was made from, and how it is now; ``more`` is kept with it."""
+    if inputs:
+        more["inputs"] = {name: [*file_state(file), digest(file)] for name, file in inputs.items()}
     base = receipt_of(path).parent
     files = {str(file.relative_to(base)): [file.stat().st_size, file.stat().st_mtime_ns, digest(file)]
              for file in files_below(path)}
     write_json(receipt_of(path), {"made_from": made_from, "files": files, **more})
 
 
-def read_receipt(path: Path, made_from: object) -> dict | None:
+def read_receipt(path: Path, made_from: object, inputs: Mapping[str, Path] | None = None) -> dict | None:
     """The receipt of ``path``, if that was made from ``made_from`` and is as it was left, else None.
 
     A file's content is read only where its time of change is another, as after a copy.
@@ -216,6 +218,12 @@ def read_receipt(path: Path, made_from: object) -> dict | None:
     receipt = read_json(receipt_of(path))
     if not receipt or receipt.get("made_from") != plain(made_from):
         return None
+    known = receipt.get("inputs", {})
+    if known.keys() != (inputs or {}).keys():
+        return None
+    for name, (*state, content) in known.items():
+        if file_state(inputs[name]) != state and (not inputs[name].is_file() or digest(inputs[name]) != content):
+            return None
     try:
         for name, (*state, content) in receipt["files"].items():
             file = receipt_of(path).parent / name
