@@ -77,7 +77,7 @@ PELVIS = Range(-150, -115)  # height of its brim
 DIAPHRAGM = Range(85, 120)  # its height
 PATIENT = Range(0.9, 1.45)  # least and greatest size
 ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
-KIDNEY = (0, -27, 64)  # where the right one lies
+PLACE = (0, -27, 64)  # where the right kidney lies
 BACK = (  # muscles beside the spine: forward, right, half-axes
     (-82, 22, (19, 20)),
     (-74, 50, (22, 27)),

@@ -60,10 +60,10 @@ def patient_axes(
     y = y - np.average(y, weights=kidney.sum((0, 2)))
     x = x - midline(kidney.sum((0, 1)) * np.prod(spacing) / 1000, x)
     rows, columns = np.nonzero((labels > 0).any(0))
-    forward = y[rows] + numbers.KIDNEY[1] - 8
+    forward = y[rows] + numbers.PLACE[1] - 8
     needed = trunk_radius(forward / numbers.ROOM[0], x[columns] / numbers.ROOM[1])
     size = np.clip(np.quantile(needed, 0.98), *numbers.PATIENT) * rng.uniform(1, 1.12)
-    return [z, y + numbers.KIDNEY[1] * size, x], size
+    return [z, y + numbers.PLACE[1] * size, x], size
 
 
 def midline(ml: ndarray, x: ndarray) -> float:
@@ -76,7 +76,7 @@ def midline(ml: ndarray, x: ndarray) -> float:
     if min(ml[right].sum(), ml[left].sum()) > LEAST_ML:
         return (x[right].min() + x[left].max()) / 2
     alone = np.average(x, weights=ml)
-    return alone - np.copysign(numbers.KIDNEY[2], alone)
+    return alone - np.copysign(numbers.PLACE[2], alone)
 
 
 def body_box(labels: ndarray, axes: list[ndarray], size: float) -> Box:

@@ -62,8 +62,8 @@ def draw_kidney(scene: Scene, labels: np.ndarray, side: int, size: float, ill: b
     rng = scene.rng
     z, y, x = scene.at()
     z = z + side * 6 - rng.normal(0, 6)  # the right one lies lower
-    y = y - numbers.KIDNEY[1] - rng.normal(0, 4) + 0.15 * z
-    x = side * x - numbers.KIDNEY[2] - rng.normal(0, 4) + 0.2 * z  # outwards
+    y = y - numbers.PLACE[1] - rng.normal(0, 4) + 0.15 * z
+    x = side * x - numbers.PLACE[2] - rng.normal(0, 4) + 0.2 * z  # outwards
     radii = [half.draw(rng) for half in numbers.KIDNEY_RADII]
     kidney = ellipsoid(z, y, x, radii)
     hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))
