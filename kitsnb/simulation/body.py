@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 from kitsnb.simulation import numbers
-from kitsnb.simulation.scene import Box, Scene, column, hypot, modulo
+from kitsnb.simulation.scene import Box, Scene, ellipsoid, hypot
 
 FAR = 1e4
 
@@ -51,11 +51,11 @@ def trunk_radius(y: ndarray, x: ndarray) -> ndarray:
 def paint_wall(scene: Scene) -> None:
     """Paint the fat under the skin, muscles with ribs in them, and the fat of the abdominal cavity."""
     z, y, x = scene.at()
-    depth = numbers.HALF_DEPTH.draw(scene.rng)
-    width = numbers.HALF_WIDTH.draw(scene.rng)
-    wall = numbers.WALL.draw(scene.rng)
+    depth = scene.draw(numbers.HALF_DEPTH)
+    width = scene.draw(numbers.HALF_WIDTH)
+    wall = scene.draw(numbers.WALL)
     outside = depth * (trunk_radius((y - 8) / depth, x / width) - 1)
-    fascia = outside + numbers.FAT_UNDER_SKIN.draw(scene.rng) + 3 * scene.noise(50)
+    fascia = outside + scene.draw(numbers.FAT_UNDER_SKIN) + 3 * scene.noise(50)
     scene.cavity = fascia + wall * (1 + 0.3 * scene.noise(40))
     scene.paint(outside, "muscle")  # as bright as skin
     scene.paint(outside + 2, "fat")
@@ -63,7 +63,7 @@ def paint_wall(scene: Scene) -> None:
     box = scene.box((-30, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
     angle = np.arctan2(np.abs(x), -y)  # 0 at the back; ribs fall towards the front
-    level = modulo(z + 45 * angle, 32) - 16
+    level = (z + 45 * angle) % 32 - 16
     rib = hypot(scene.cavity[box] + wall / 2 - 1, level) - 5
     margin = 110 * np.clip((angle - 1.6) / 1.2, 0, 1) - 17 - z
     scene.paint(np.maximum(rib, margin), "bone", box)
@@ -77,27 +77,27 @@ def paint_spine(scene: Scene) -> None:
     x = np.abs(x)
     septa = scene.rng.uniform(3, 14) * np.maximum(0, scene.noise(5, box) - 0.8)  # fat between the muscles' fibres
     for forward, right, radii in numbers.BACK:
-        muscle = column(y - forward, x - right, radii)
+        muscle = ellipsoid(0, y - forward, x - right, radii)
         scene.paint(np.maximum(muscle, scene.cavity[box] - 22) + septa, "muscle", box)
     away = 33 + 0.14 * np.clip(-30 - z, 0, 140)  # the psoas leaves the spine downwards, and grows
     psoas = hypot(y + 40, 1.15 * (x - away)) - 11 - 0.085 * np.clip(60 - z, 0, 190)
     scene.paint(psoas + 0.5 * septa, "muscle", box)
-    height = numbers.VERTEBRA.draw(scene.rng)
-    level = np.abs(modulo(z, height) - height / 2)  # 0 half-way between two discs
-    vertebra = column(y + 44, x, (18, 24))
+    height = scene.draw(numbers.VERTEBRA)
+    level = np.abs(z % height - height / 2)  # 0 half-way between two discs
+    vertebra = ellipsoid(0, y + 44, x, (99, 18, 24))
     scene.paint(vertebra, "bone", box)
     scene.paint(vertebra + 1.5, "marrow", box)
     scene.paint(np.maximum(vertebra, height / 2 - 4 - level), "disc", box)
-    arch = np.maximum(column(y + 69, x, (14, 17)), level - 0.36 * height)
+    arch = np.maximum(ellipsoid(0, y + 69, x, (99, 14, 17)), level - 0.36 * height)
     spinous = np.maximum(hypot(x, 0.35 * level) - 4, np.abs(y + 86) - 17)
     scene.paint(np.minimum(arch, spinous), "bone", box)
-    scene.paint(column(y + 69, x, (8, 9)), "fluid", box)  # the canal
+    scene.paint(ellipsoid(0, y + 69, x, (99, 8, 9)), "fluid", box)  # the canal
     scene.cavity[box] = np.maximum(scene.cavity[box], -np.minimum(psoas, vertebra))
 
 
 def paint_pelvis(scene: Scene) -> None:
     """Paint iliac wings between their muscles."""
-    brim = numbers.PELVIS.draw(scene.rng)
+    brim = scene.draw(numbers.PELVIS)
     box = scene.box((-FAR, -FAR, -FAR), (brim + 30, FAR, FAR))
     z, y, x = scene.at(box)
     ring = np.abs(hypot(y + 20, x / 1.15) - 98 + 0.25 * np.clip(brim - z, 0, 130))
@@ -112,7 +112,7 @@ def paint_lungs(scene: Scene) -> None:
     box = scene.box((40, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
     dome = 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2)) + 35 * np.clip((y + 15) / 60, -1.3, 0)
-    dome += numbers.DIAPHRAGM.draw(scene.rng)
+    dome += scene.draw(numbers.DIAPHRAGM)
     heart = 24 - hypot(x, (y + 25) / 1.8)
     scene.paint(np.maximum.reduce([scene.cavity[box] + 1, dome - z, heart]), "gas", box)
 
@@ -120,7 +120,7 @@ def paint_lungs(scene: Scene) -> None:
 def paint_organs(scene: Scene) -> None:
     """Paint liver with its veins, spleen, pancreas and stomach."""
     for name, place, radii in numbers.SOLID:
-        radii = numbers.ORGAN_SIZE.draw(scene.rng) * np.array(radii)
+        radii = scene.draw(numbers.ORGAN_SIZE) * np.array(radii)
         box, organ = scene.ellipsoid(scene.rng.normal(place, 5), radii)
         organ = np.maximum(organ + 3 * scene.noise(16, box), scene.cavity[box] + 1.5)
         scene.paint(organ, name, box)
@@ -137,10 +137,10 @@ def paint_gut(scene: Scene) -> None:
     z, y, _ = scene.at(box)
     behind = np.maximum.reduce([4 - y, z - 40, scene.cavity[box] + 3])
     scene.paint(np.maximum(scene.strands(14, 1.5, box), behind), "portal", box)
-    loops = scene.strands(17, numbers.BOWEL_RADIUS.draw(scene.rng), box)
+    loops = scene.strands(17, scene.draw(numbers.BOWEL_RADIUS), box)
     paint_hollow(scene, box, np.maximum(loops, behind), 2.6)
     for start, end in pairwise(scene.rng.normal(numbers.COLON, 5)):
-        box, colon = scene.tube(start, end, numbers.COLON_RADIUS.draw(scene.rng))
+        box, colon = scene.tube(start, end, scene.draw(numbers.COLON_RADIUS))
         paint_hollow(scene, box, colon + 3 * scene.noise(12, box), 2.4)
 
 

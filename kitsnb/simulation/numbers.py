@@ -51,8 +51,7 @@ TUMOUR_SHARE = Range(0.15, 0.9)  # of the cortex's enhancement
 TUMOUR_TEXTURE = Range(5, 34)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
-CALYX_HU = Range(60, 300)  # of bright calyces and vessels in the sinus, above the cortex
-CALYCES = 0.45  # share of kidneys that show them
+CALYX_HU = Range(0, 250)  # of calyces and vessels in the sinus, above the cortex
 AIR_HU = -1000
 
 # Inside the label and around it, in mm (slabs).
@@ -60,9 +59,10 @@ INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: a
 CORTEX_MM = Range(3, 7)
 PYRAMIDS = 0.4  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
+CALYX_MM = Range(0, 5)  # radius
 CYSTS = 2.4  # where a noise of SD 1 lies above this
-FAT_LOG_MM = Range(0.5, 3)  # natural logarithm of the thickness of the fat around
-FAT_SPREAD = 0.6  # SD of that logarithm within a kidney
+FAT_MM = Range(2, 20)  # thickness of the fat around
+FAT_SPREAD = 0.6  # SD of its logarithm within a case
 
 # The body of an adult of ordinary size, in mm.
 HALF_WIDTH = Range(144, 170)
@@ -79,9 +79,9 @@ PATIENT = Range(0.9, 1.45)  # least and greatest size
 ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
 PLACE = (0, -27, 64)  # where the right kidney lies
 BACK = (  # muscles beside the spine: forward, right, half-axes
-    (-82, 22, (19, 20)),
-    (-74, 50, (22, 27)),
-    (-55, 64, (12, 21)),
+    (-82, 22, (99, 19, 20)),
+    (-74, 50, (99, 22, 27)),
+    (-55, 64, (99, 12, 21)),
 )
 SOLID = (  # organ, place, half-axes
     ("bowel", (36, 10, -26), (11, 9, 46)),  # the pancreas

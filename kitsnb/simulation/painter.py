@@ -7,15 +7,11 @@ from kitsnb.data.nifti import orientation_of, spacing_of
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import numbers
 from kitsnb.simulation.body import draw_tissue, paint_body, trunk_radius
-from kitsnb.simulation.scene import Box, Scene, bounds, signed_distance
+from kitsnb.simulation.scene import Scene, bounds, signed_distance
 
 KIDNEY, TUMOUR = 1, 2
-#: How far around kidneys and tumours distances are worked out, in mm.
-REACH = 24
 #: With less on one side of the field of view, in ml, the patient has the other kidney alone.
 LEAST_ML = 10
-#: Half of what a body may take (forward, right), in mm of a patient of size 1.
-BODY = (135, 180)
 
 
 def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
@@ -27,16 +23,11 @@ def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
     rng = np.random.default_rng((seed, number))
     upright, turned = reorient(labels, affine)
     axes, size = patient_axes(upright, spacing_of(turned), rng)
-    body = body_box(upright, axes, size)  # outside is air, where nothing need be painted
-    inner = np.ascontiguousarray(upright[body])
-    scene = Scene(rng, [axis[part] for axis, part in zip(axes, body, strict=True)], size)
+    scene = Scene(rng, axes, size)
     scene.tissue = draw_tissue(rng)
     paint_body(scene)
-    for box in kidney_boxes(inner, scene):
-        paint_kidney(scene, box, inner[box])
-    hu = np.full(upright.shape, numbers.AIR_HU, np.int16)
-    hu[body] = scene.scan()
-    return np.ascontiguousarray(reorient(hu, turned, orientation_of(affine))[0])
+    paint_kidneys(scene, upright)
+    return np.ascontiguousarray(reorient(scene.scan(), turned, orientation_of(affine))[0])
 
 
 def check_labels(labels: ndarray) -> None:
@@ -79,59 +70,36 @@ def midline(ml: ndarray, x: ndarray) -> float:
     return alone - np.copysign(numbers.PLACE[2], alone)
 
 
-def body_box(labels: ndarray, axes: list[ndarray], size: float) -> Box:
-    """Return the box of voxels that a body may take, and all of kidney and tumour."""
-    box = [slice(0, labels.shape[0])]
-    for half, axis, part in zip(BODY, axes[1:], bounds(labels > 0, (0, 0, 0))[1:], strict=True):
-        within = np.flatnonzero(np.abs(axis) <= half * size)
-        box.append(slice(min(part.start, within[0]), max(part.stop, within[-1] + 1)))
-    return tuple(box)
-
-
-def kidney_boxes(labels: ndarray, scene: Scene) -> list[Box]:
-    """Return a box around what lies on each side of the midline, wider by ``REACH`` mm but not across it."""
-    middle = int((scene.axes[2] > 0).sum())
-    boxes = []
-    for start, stop in ((0, middle), (middle, labels.shape[2])):
-        half = labels[:, :, start:stop] > 0
-        if half.any():
-            z, y, x = bounds(half, REACH / scene.spacing)
-            boxes.append((z, y, slice(start + x.start, start + x.stop)))
-    return boxes
-
-
-def paint_kidney(scene: Scene, box: Box, labels: ndarray) -> None:
-    """Paint fat around what one box holds, then cortex, pyramids, sinus with calyces, cysts and tumours inside."""
-    rng = scene.rng
-    distance = signed_distance(labels > 0, scene.spacing)
-    thickness = np.exp(numbers.FAT_LOG_MM.draw(rng) + numbers.FAT_SPREAD * scene.noise(25, box))
+def paint_kidneys(scene: Scene, labels: ndarray) -> None:
+    """Paint the fat around kidneys and tumours, then cortex, pyramids, sinus with calyces, cysts and tumours."""
+    box = bounds(labels > 0, numbers.FAT_MM.high / scene.spacing)
+    distance = signed_distance(labels[box] > 0, scene.spacing)
+    thickness = scene.draw(numbers.FAT_MM) * np.exp(numbers.FAT_SPREAD * scene.noise(25, box))
     room = np.minimum(scene.cavity[box], distance - 0.5)  # between kidney and muscle only a rim of fat
     scene.paint(np.maximum(distance - thickness, room), "fat", box)
-    surface = distance + numbers.INSET_MM.draw(rng)
+    surface = distance + scene.draw(numbers.INSET_MM)
     scene.paint(surface, "cortex", box)
     columns = 5 * (scene.noise(8, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
-    pyramids = surface + numbers.CORTEX_MM.draw(rng) + 2 * scene.fine[box]
+    pyramids = surface + scene.draw(numbers.CORTEX_MM) + 2 * scene.fine[box]
     scene.paint(np.maximum(pyramids, columns), "medulla", box)
-    sinus = surface + numbers.SINUS_MM.draw(rng) + 3 * scene.noise(12, box)
+    sinus = surface + scene.draw(numbers.SINUS_MM) + 3 * scene.noise(12, box)
     scene.paint(sinus, "sinus", box)
-    if rng.random() < numbers.CALYCES:
-        scene.paint(np.maximum(sinus - 4, scene.strands(10, rng.uniform(2, 5), box)), "calyx", box)
+    calyces = scene.strands(12, scene.draw(numbers.CALYX_MM), box)
+    scene.paint(np.maximum(sinus - 4, calyces), "calyx", box)
     cysts = 12 * (numbers.CYSTS - scene.noise(15, box))
     scene.paint(np.maximum(surface, cysts), "fluid", box)
-    tumour = labels == TUMOUR
-    if tumour.any():
-        inner = bounds(tumour, (2, 2, 2))
-        part = [slice(whole.start + cut.start, whole.start + cut.stop) for whole, cut in zip(box, inner)]
-        paint_tumour(scene, tuple(part), tumour[inner])
+    if (labels == TUMOUR).any():
+        paint_tumour(scene, labels == TUMOUR)
 
 
-def paint_tumour(scene: Scene, box: Box, tumour: ndarray) -> None:
+def paint_tumour(scene: Scene, tumour: ndarray) -> None:
     """Paint solid tissue with texture, and necrosis in larger tumours."""
-    rng = scene.rng
-    distance = signed_distance(tumour, scene.spacing)
-    texture = scene.noise(10, box) + 0.8 * scene.fine[box]
-    scene.paint(distance, scene.tissue["tumour"] + numbers.TUMOUR_TEXTURE.draw(rng) * texture, box)
-    radius = (0.24 * tumour.sum() * np.prod(scene.spacing)) ** (1 / 3)
-    if rng.random() < min(0.85, radius / numbers.NECROSIS_MM):
-        begins = numbers.NECROSIS_DEPTH.draw(rng) + 0.15 * scene.noise(12, box)
+    box = bounds(tumour, (2, 2, 2))
+    distance = signed_distance(tumour[box], scene.spacing)
+    texture = scene.noise(10, box) + scene.fine[box]
+    texture *= scene.draw(numbers.TUMOUR_TEXTURE)
+    scene.paint(distance, scene.tissue["tumour"] + texture, box)
+    radius = np.cbrt(0.24 * tumour.sum() * np.prod(scene.spacing))
+    if scene.rng.random() < radius / numbers.NECROSIS_MM:
+        begins = scene.draw(numbers.NECROSIS_DEPTH) + 0.15 * scene.noise(12, box)
         scene.paint(distance - distance.min() * begins, "necrosis", box)

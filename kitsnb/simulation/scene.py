@@ -35,6 +35,10 @@ class Scene:
         self.fine = self.noise(4.5)
         self.tissue: dict[str, float] = {}
 
+    def draw(self, values: numbers.Range) -> float:
+        """Draw a value of a range."""
+        return values.draw(self.rng)
+
     def at(self, box: Box = ALL) -> list[ndarray]:
         """Return the coordinates up, forward and right of the voxels in ``box``."""
         return [coordinate[box] for coordinate in self.warped]
@@ -108,25 +112,15 @@ class Scene:
         return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
 
 
-def modulo(values: ndarray, period: float) -> ndarray:
-    """Return ``values`` modulo ``period``; numpy's ``%`` takes ten times as long."""
-    return values - period * np.floor(values / period)
-
-
 def hypot(a: ndarray, b: ndarray) -> ndarray:
     """Return sqrt(a^2 + b^2); numpy's, which guards against overflow, takes four times as long."""
     return np.sqrt(a * a + b * b)
 
 
-def ellipsoid(z: ndarray, y: ndarray, x: ndarray, radii: Place) -> ndarray:
+def ellipsoid(z: float | ndarray, y: ndarray, x: ndarray, radii: Place) -> ndarray:
     """Return the distance to an ellipsoid at the origin: right on its surface, and along its shortest half-axis."""
     scaled = hypot(hypot(z / radii[0], y / radii[1]), x / radii[2])
     return (scaled - 1) * np.float32(min(radii))
-
-
-def column(y: ndarray, x: ndarray, radii: Place) -> ndarray:
-    """Return the distance to an upright elliptical column at the origin."""
-    return (hypot(y / radii[0], x / radii[1]) - 1) * np.float32(min(radii))
 
 
 def signed_distance(mask: ndarray, spacing: Place) -> ndarray:
