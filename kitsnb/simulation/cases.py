@@ -16,7 +16,7 @@ from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
 from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
-from kitsnb.simulation.numbers import KIDNEY, TUMOUR
+from kitsnb.simulation.painter import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
 
 MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resampling)
