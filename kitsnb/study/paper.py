@@ -1,15 +1,21 @@
-"""The paper: ``paper/paper.typ`` and the numbers and figures of one build become ``paper.pdf``.
+"""The paper of one study: ``paper/paper.typ`` with a results.json and figures, of a build or a published study.
 
-typst reads ``results.json`` and the figures itself; a key or a figure that is missing stops it. Fonts are those that
-typst brings along and the date is fixed, so that equal results give an equal file, byte for byte.
+typst reads both itself; a key or a figure that is missing stops it. Fonts are those that typst brings along and the
+date is fixed, so that equal results give an equal file, byte for byte.
 """
 
 import json
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typst
 
-from kitsnb.files import PAPER, Build, write_atomic
+from kitsnb.files import PAPER, Build, write_atomic, write_json
+from kitsnb.study import published
+from kitsnb.study.figures import save, use_style
+from kitsnb.study.findings import report
+from kitsnb.study.plots import draw
 
 #: Time of creation that is written into the PDF: none that means anything, the same for all.
 TIMESTAMP = 0
@@ -19,23 +25,29 @@ class PaperError(RuntimeError):
     """The paper could not be made; the text says why and what to do."""
 
 
-def build(build: Build, source: Path = PAPER / "paper.typ") -> Path:
-    """Compile ``source`` with what ``build`` holds, write ``build.paper`` whole or not at all, and return its path.
+def build(build: Build) -> Path:
+    """Compile the paper of a build's own study, and return its path."""
+    return compile_paper(build.results, build.figures, build.paper)
 
-    Raises ``PaperError`` where ``results.json`` is missing or no JSON, or where typst refuses the document.
+
+def compile_paper(results: Path, figures: Path, output: Path) -> Path:
+    """Compile the paper with a results.json and a folder of SVG; write ``output`` whole or not at all.
+
+    Raises ``PaperError`` where ``results`` is missing or no JSON, or where typst refuses the document.
     """
-    check_results(build.results)
+    check_results(results)
+    source = PAPER / "paper.typ"
+    inputs = {"results": str(results.resolve()), "figures": str(figures.resolve())}
     try:
         # The root is that of the file system: a build may lie outside the repository.
-        pdf = typst.Compiler(
-            source.resolve(), root="/", ignore_system_fonts=True, sys_inputs={"build": str(build.folder.resolve())}
-        ).compile(format="pdf", timestamp=TIMESTAMP)
+        compiler = typst.Compiler(source, root="/", ignore_system_fonts=True, sys_inputs=inputs)
+        pdf = compiler.compile(format="pdf", timestamp=TIMESTAMP)
     except typst.TypstError as error:
         parts = [error.message, *(f"hint: {hint}" for hint in error.hints or []), error.diagnostic or ""]
         why = "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
-        raise PaperError(f"{source} could not be compiled with {build.results}: {why}") from error
-    write_atomic(build.paper, pdf)
-    return build.paper
+        raise PaperError(f"{source} could not be compiled with {results}: {why}") from error
+    write_atomic(output, pdf)
+    return output
 
 
 def check_results(path: Path) -> None:
@@ -50,3 +62,24 @@ def check_results(path: Path) -> None:
         json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except ValueError as error:
         raise PaperError(f"{path} is not JSON ({error}): run the results notebook (05_results) again") from error
+
+
+def write_article(name: str) -> Path:
+    """Make the paper of a published study from the data in the repository: no training, no CT, seconds.
+
+    Figures are drawn again from the scores; those that need CT are there where the study's folder holds them. Writes
+    paper.pdf and the central figure, rows.svg, into that folder.
+    """
+    study = published.read(name)
+    use_style()
+    with TemporaryDirectory() as folder:
+        figures = Path(folder)
+        for path in (study.folder / "figures").glob("*.svg"):
+            shutil.copy(path, figures)
+        results = report(study.about, study.scores)
+        for file, figure in draw(results, study.scores).items():
+            save(figure, figures / f"{file}.svg")
+        shutil.copy(figures / "rows.svg", study.folder)
+        made = sorted(path.stem for path in figures.glob("*.svg"))
+        write_json(figures / "results.json", {**results, "figures": made, "published": []})
+        return compile_paper(figures / "results.json", figures, study.folder / "paper.pdf")
