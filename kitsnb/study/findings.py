@@ -15,12 +15,14 @@ from kitsnb.study.claims import check, load_seed_paper, state_comparisons
 from kitsnb.study.statistics import compare_all, rank_shares
 from kitsnb.study.variance import smallest_difference, variance_components
 
+#: The row that others are compared with, where a study has it: the seed paper's baseline.
+BASELINE = "log_cosh_dice"
 #: Numbers of seeds for which results say what a design can show.
 DESIGNS = (1, 3, 5, 10)
 
 
 def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping,
-             hypotheses: Sequence[Mapping] = (), paired: bool = True) -> dict:
+             hypotheses: Sequence[Mapping] = (), paired: bool = True, baseline: str = BASELINE) -> dict:
     """Describe a study: Table 1 with intervals, all pairs, ranks, variance components, what it takes, claims.
 
     ``experiments`` are rows (``name``, ``title``, ``loss``, ``parameters``) in the order of the table. ``needed`` is
@@ -38,11 +40,13 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
     needed = {score: smallest_difference(found, design, 1, paired=False) for score, found in components.items()}
     table = tables.make_table(scores, experiments, seed_paper, pairs)
     order = tables.ranked(table)
+    rival, reference = tables.choose_pair(table, baseline)
     seeds = min(row["seeds"] for row in table)
     hard = describe_cases(scores)
     return {
         "paired": paired, "seeds": seeds, "left_out": left_out, "cases": int(scores.case.nunique()), "design": design,
         "runs": int(scores.groupby(["experiment", "seed"]).ngroups), "best": order[0], "worst": order[-1],
+        "reference": reference, "rival": rival,
         "table": table, "pairs": pairs, "ranks": rank_shares(by_score["composite"], paired),
         "components": components, "needed": needed,
         "takes": _designs(components["tumour"], design, paired, seeds),
@@ -76,11 +80,11 @@ def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def report(about: Mapping, scores: pd.DataFrame) -> dict:
-    """Add to what is known ``about`` a study (as in study.json) all that a paper says of its ``scores``."""
+    """Join what is known ``about`` a study (as in study.json) and all that a paper says of its ``scores``."""
     seed_paper = load_seed_paper()
-    found = describe(scores, about["experiments"], seed_paper, about["hypotheses"], about["paired"])
-    rival, reference = tables.choose_pair(found["table"])
-    return {"about": about, "found": found, "rival": rival, "reference": reference,
+    found = describe(scores, about["experiments"], seed_paper, about["hypotheses"], about["paired"],
+                     about["baseline"])
+    return {**found, "about": about, "findings": [finding(found)],
             "audit": audit(seed_paper, about["labels"], found),
             "network": count_network(about["settings"]["training"]["network"])}
 

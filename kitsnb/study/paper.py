@@ -5,17 +5,11 @@ date is fixed, so that equal results give an equal file, byte for byte.
 """
 
 import json
-import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import typst
 
-from kitsnb.files import PAPER, Build, write_atomic, write_json
-from kitsnb.study import published
-from kitsnb.study.figures import save, use_style
-from kitsnb.study.findings import report
-from kitsnb.study.plots import draw
+from kitsnb.files import PAPER, Build, write_atomic
 
 #: Time of creation that is written into the PDF: none that means anything, the same for all.
 TIMESTAMP = 0
@@ -62,24 +56,3 @@ def check_results(path: Path) -> None:
         json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except ValueError as error:
         raise PaperError(f"{path} is not JSON ({error}): run the results notebook (05_results) again") from error
-
-
-def write_article(name: str) -> Path:
-    """Make the paper of a published study from the data in the repository: no training, no CT, seconds.
-
-    Figures are drawn again from the scores; those that need CT are there where the study's folder holds them. Writes
-    paper.pdf and the central figure, rows.svg, into that folder.
-    """
-    study = published.read(name)
-    use_style()
-    with TemporaryDirectory() as folder:
-        figures = Path(folder)
-        for path in (study.folder / "figures").glob("*.svg"):
-            shutil.copy(path, figures)
-        results = report(study.about, study.scores)
-        for file, figure in draw(results, study.scores).items():
-            save(figure, figures / f"{file}.svg")
-        shutil.copy(figures / "rows.svg", study.folder)
-        made = sorted(path.stem for path in figures.glob("*.svg"))
-        write_json(figures / "results.json", {**results, "figures": made, "published": []})
-        return compile_paper(figures / "results.json", figures, study.folder / "paper.pdf")

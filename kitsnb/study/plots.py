@@ -16,17 +16,17 @@ from matplotlib.lines import Line2D
 from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, canvas
 from kitsnb.study.figures import NAMES, legend_below, plain_log
 from kitsnb.study.findings import describe_cases
-from kitsnb.study.tables import BASELINE, average_seeds, choose_pair, ranked
+from kitsnb.study.tables import average_seeds, ranked
 from kitsnb.study.variance import smallest_difference
 
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
 DIAMOND = {"color": "black", "linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 
 
-def draw(report: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
-    """Draw all figures of a study by name; ``report`` is ``findings.report``. What does not apply is not there."""
-    found = report["found"]
-    title, simulated = (report["about"][key] for key in ("title", "simulated"))
+def draw(found: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
+    """Draw all figures of a study by name; ``found`` is ``findings.report``. What does not apply is not there."""
+    title = found["about"]["title"]
+    simulated = found["about"]["simulated"]
     cases = {row["title"]: average_seeds(scores, row["experiment"]) for row in found["table"]}
     made = {"rows": rows_and_ranks(found, title, simulated), "scores": case_panels(cases, simulated)}
     if "loss_case" in found["components"]["tumour"]:
@@ -36,12 +36,13 @@ def draw(report: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
         made["size"] = dice_by_size(hard, simulated)
     if len(cases) > 1:
         titles = {row["experiment"]: row["title"] for row in found["table"]}
-        made["against"] = against({titles[name]: cases[titles[name]] for name in choose_pair(found["table"])}, simulated)
+        pair = [titles[found[name]] for name in ("rival", "reference")]
+        made["against"] = against({title: cases[title] for title in pair}, simulated)
     return made
 
 
 def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
-    """Draw each row, best composite on top: mean Dice, paired difference to the ``BASELINE``, and ranks.
+    """Draw each row, best composite on top: mean Dice, difference to the reference row, and ranks.
 
     Thick: 95 % interval over cases, thin: over cases and seeds. Hollow diamonds are the seed paper's values, on its own
     data. Areas in the last panel are the shares of resampled studies in which a row has that rank by the composite.
@@ -51,16 +52,18 @@ def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
     order = ranked(found["table"])
     panels = ["kidney_and_tumour", "tumour"]
     if len(rows) > 1:
-        panels += ["difference", "ranks"] if BASELINE in rows else ["ranks"]
+        panels += ["difference", "ranks"]
+    reference = found["reference"]
     size = (PAGE, 1.2 + 0.25 * len(order))
     figure, grid = canvas(textwrap.fill(title, 90), size, 1, len(panels), simulated=simulated, sharey=True)
     for axes, panel in zip(grid, panels):
         if panel == "ranks":
             _draw_ranks(axes, [found["ranks"][name] for name in order])
         elif panel == "difference":
-            _draw_intervals(axes, [_difference(found["pairs"]["tumour"], name) for name in order], COLOURS["tumour"])
+            differences = [_difference(found["pairs"]["tumour"], name, reference) for name in order]
+            _draw_intervals(axes, differences, COLOURS["tumour"])
             axes.axvline(0, color=GREY, linewidth=0.7, zorder=0)
-            axes.set(title=f"tumour, less that of\n{rows[BASELINE]['title']}", xlabel="difference in Dice")
+            axes.set(title=f"tumour, less that of\n{rows[reference]['title']}", xlabel="difference in Dice")
         else:
             _draw_intervals(axes, [rows[name]["scores"][panel] for name in order], COLOURS[panel])
             paper = [rows[name]["paper"][panel] if rows[name]["paper"] else np.nan for name in order]
@@ -78,11 +81,11 @@ def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
     return figure
 
 
-def _difference(pairs: Sequence[Mapping], name: str) -> dict[str, float]:
-    """Return the pair of ``name`` and the ``BASELINE`` as the difference to the latter; NaN of a row to itself."""
+def _difference(pairs: Sequence[Mapping], name: str, reference: str) -> dict[str, float]:
+    """Return the pair of ``name`` and ``reference`` as the difference to the latter; NaN of a row to itself."""
     keys = ("mean", "low", "high", "crossed_low", "crossed_high")
     for pair in pairs:
-        if {pair["first"], pair["second"]} == {name, BASELINE}:
+        if {pair["first"], pair["second"]} == {name, reference}:
             sign = 1 if pair["first"] == name else -1
             return {key: sign * pair[key] for key in keys}
     return dict.fromkeys(keys, np.nan)

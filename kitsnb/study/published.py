@@ -18,7 +18,7 @@ from kitsnb.files import PUBLISHED, ROOT, Build, read_json, write_atomic, write_
 from kitsnb.messages import nearest, several
 from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import describe, finding
-from kitsnb.study.runs import all_scores, compare_settings, load_runs, read_stage
+from kitsnb.study.runs import PER_RUN, all_scores, by_path, compare_settings, load_runs, read_stage
 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
 CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
@@ -119,11 +119,15 @@ def cases_of(build: Build) -> pd.DataFrame:
     return pd.read_csv(build.data_analysis / "cases.csv", index_col="case")
 
 
-def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None) -> list[str]:
-    """Say why rows with these ``settings`` (by section) and ``cases`` cannot be paired with those of ``study``."""
-    there = study.about["settings"]
-    odd = compare_settings(settings, there, ("training.loss", "training.loss_parameters", "training.seed", *PLACES))
-    reasons = [f"{path} is not that of {study.name}" for path in odd]
+def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,
+                   apart_from: Sequence[str] = ()) -> list[str]:
+    """Say why rows with these ``settings`` (by section) and ``cases`` cannot be paired with those of ``study``.
+
+    ``apart_from`` names settings that may differ by design, such as training.network.normalization.
+    """
+    here, there = by_path(settings), by_path(study.about["settings"])
+    odd = compare_settings(settings, study.about["settings"], (*PER_RUN, *PLACES, *apart_from))
+    reasons = [f"{path} is {here.get(path)}, in {study.name} {there.get(path)}" for path in odd]
     if cases is None:
         return reasons
     other = sorted(set(study.cases.index) ^ set(cases.index))
@@ -137,6 +141,20 @@ def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | No
             first = theirs.index[~same][0]
             reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, in {study.name} {theirs[first]}")
     return reasons
+
+
+def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
+         apart_from: Sequence[str] = ()) -> tuple[dict, pd.DataFrame]:
+    """Put the rows of the published study that ``about`` names in ``beside`` before a build's own, in one table.
+
+    Raises ValueError that names what differs, where the two cannot be paired (``why_not_paired``).
+    """
+    study = read(about["beside"])
+    reasons = why_not_paired(study, about["settings"], cases, apart_from)
+    if reasons:
+        raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(reasons))
+    rows = [*study.about["experiments"], *about["experiments"]]
+    return {**about, "experiments": rows}, pd.concat([study.scores, scores], ignore_index=True)
 
 
 def summarise_findings() -> list[dict]:

@@ -121,29 +121,33 @@ def direction(found: Mapping[str, float]) -> str | None:
 
 
 def compare_all(grids: Mapping[str, np.ndarray], paired: bool = True) -> list[dict]:
-    """Compare every pair of losses, the one with the higher mean first: ``estimate``, test, effect sizes, ``verdict``.
+    """Compare every pair of losses, the one with the higher mean first: ``estimate``, test, ``verdict``.
 
     ``p`` is that of Wilcoxon's signed-rank test over cases on seed means, ``p_holm`` the same after Holm's correction
-    over all pairs, ``beats`` the probability that the first is higher on a new case with a new seed (ties half). The verdict "higher" (else None) needs
-    ``p_holm`` below 5 % and an interval without zero, since the test alone takes the trained networks for the only
-    ones. ``unpaired`` is the verdict of a study whose runs shared nothing.
+    over all pairs, ``beats`` the probability that the first is higher on a new case with a new seed (ties half). The
+    verdict "higher" (else None) needs ``p_holm`` below 5 % and an interval without zero, since the test alone takes the
+    trained networks for the only ones. ``unpaired`` is the verdict of a study whose runs shared nothing.
     """
-    from statsmodels.stats.multitest import multipletests  # a second to import, and only a whole study needs it
-
     pairs = []
     for first, second in itertools.combinations(grids, 2):
         if np.nanmean(_difference_by_case(grids[first], grids[second])) < 0:
             first, second = second, first
         pairs.append({"first": first, "second": second, **_compare(grids[first], grids[second], paired)})
-    if not pairs:
-        return []
-    corrected = multipletests([pair["p"] for pair in pairs], LEVEL, "holm")[1]
-    for pair, p in zip(pairs, corrected):
+    for pair, p in zip(pairs, correct([pair["p"] for pair in pairs])):
         apart = estimate(grids[pair["first"]], grids[pair["second"]], paired=False)
         pair["p_holm"] = float(p)
         pair["verdict"] = direction(pair) if p < LEVEL else None
         pair["unpaired"] = direction(apart) if p < LEVEL else None
     return pairs
+
+
+def correct(p_values: Sequence[float]) -> np.ndarray:
+    """Correct p values for their number (Holm 1979)."""
+    order = np.argsort(p_values)
+    stepped = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(stepped))
+    return corrected
 
 
 def _difference_by_case(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -19,9 +19,7 @@ from kitsnb.study.statistics import bounds, estimate
 
 #: The columns of the seed paper's Table 1.
 PAPER_COLUMNS = ("kidney_and_tumour", "kidney", "tumour")
-#: The row that others are compared with, where a study has it: the seed paper's baseline.
-BASELINE = "log_cosh_dice"
-SOFTWARE = ("torch", "torchio", "nibabel", "numpy", "scipy", "statsmodels", "pandas", "papermill", "typst")
+SOFTWARE = ("torch", "torchio", "nibabel", "numpy", "scipy", "pandas", "papermill", "typst")
 
 
 def average_seeds(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
@@ -98,10 +96,10 @@ def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
     return sorted(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name], reverse=True)
 
 
-def choose_pair(table: Sequence[Mapping]) -> tuple[str | None, str]:
-    """Choose the best row but the reference, and the reference: ``BASELINE``, or the last row by the composite."""
+def choose_pair(table: Sequence[Mapping], baseline: str) -> tuple[str | None, str]:
+    """Choose the best row but the reference, and the reference: ``baseline``, or the last row by the composite."""
     order = ranked(table)
-    reference = BASELINE if BASELINE in order else order[-1]
+    reference = baseline if baseline in order else order[-1]
     return next((name for name in order if name != reference), None), reference
 
 
