@@ -203,7 +203,7 @@ def score(
     Example: `kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
-    from kitsnb.inference.score import score_folder, score_table
+    from kitsnb.inference.score import score_folder, score_table, unpaired_line
 
     with plainly(status=2):
         found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
@@ -213,6 +213,8 @@ def score(
         console().print(score_table(found))
         for name, reason in found["refused"].items():
             console().print(f"{name}: {reason}")
+        if line := unpaired_line(found):
+            console().print(line)
     if not found["cases"]:
         sys.exit(2)
     sys.exit(1 if found["refused"] else 0)

@@ -113,7 +113,7 @@ def flat(content: object, name: str = "") -> dict[str, object]:
     """Return {"network.depth": 3} of {"network": {"depth": 3}}; rows of a list go by their names."""
     if isinstance(content, list) and content and all(isinstance(row, dict) and "name" in row for row in content):
         content = {row["name"]: row for row in content}
-    if not isinstance(content, Mapping) or (name and not content):
+    if not isinstance(content, Mapping):
         return {name: content}
     found = {}
     for key, inner in content.items():

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from kitsnb.data.cases import Case, Files, discover, stem
-from kitsnb.data.checks import Accept, check_pair, read_case
+from kitsnb.data.checks import Accept, fit_labels, read_case, read_labels
 from kitsnb.data.nifti import Finding, read_nifti, spacing_of, voxel_ml
 from kitsnb.drawing import COLOURS, ERRORS
 from kitsnb.inference.score import find_labels
@@ -107,10 +107,8 @@ def read_scan(
         imaging, drawn, affine = read_case(Files(name, path, Path(label)), accept=accept, notes=notes)
         layers = {"label": drawn}
     if prediction is not None:
-        files = Files(name, path, Path(prediction))
-        _, found, other = read_case(files, imaging=False)
-        check_pair(files, (found.shape, other), (imaging.shape, affine), Accept(), notes)
-        layers["prediction"] = found
+        found = read_labels(Path(prediction), name, accept, notes)
+        layers["prediction"] = fit_labels(name, Path(prediction), found, (imaging.shape, affine), notes=notes)
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
     return Scan(name, imaging, affine, **turned, notes=[note.message for note in notes])

@@ -90,16 +90,16 @@ class Job:
         split = {name: data[name] for name in ("training", "validation", "excluded", "folds")}
         training = self.profile.training_of(self.experiment, self.seed).as_json()
         code = []
-        for path in imported_files(PACKAGE / "training" / "train.py"):
+        for path in imported_files(PACKAGE / "training" / "run.py"):
             if path.relative_to(PACKAGE).parts[0] not in NO_ARITHMETIC:
                 code.append(path)
-        code.append(PACKAGE / "training" / "train.py")
+        code.append(PACKAGE / "training" / "run.py")
         return {"settings": {"training": training, "split": split}, "code": meanings([*code, *self.code])}
 
     def inputs(self, paths: Iterable[Path] | None = None) -> dict[str, Path]:
         """Return the files that the job reads, by names that do not depend on where the build lies."""
         found = {}
-        wanted = numbers_of(self.profile.data)
+        wanted = wanted_numbers(self.profile)
         for folder in self.reads if paths is None else paths:
             for path in files_below(folder):
                 number = re.search(r"case_(\d{5})", str(path))
@@ -136,6 +136,12 @@ class Job:
         """Say in the run's folder what its training is made from."""
         self.run.mkdir(parents=True, exist_ok=True)
         write_receipt(self.run, self.trained_from(), self.inputs([self.build.preprocessed]), outputs=())
+
+
+def wanted_numbers(profile: Profile) -> set[int]:
+    """Return the numbers of the cases that the split asks for."""
+    training, validation = numbers_of(profile.data)
+    return {*training, *validation}
 
 
 def meanings(paths: Iterable[Path]) -> dict[str, str]:

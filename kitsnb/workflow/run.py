@@ -14,11 +14,11 @@ from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.data.checks import missing_cases
-from kitsnb.data.cases import numbers_of
-from kitsnb.files import Build, files_below, locked, read_json, short, write_json
+from kitsnb.data.cases import discover
+from kitsnb.files import Build, files_below, locked, read_json, resolve, short, write_json
 from kitsnb.messages import several
 from kitsnb.receipts import state_of
-from kitsnb.workflow.jobs import Job, build_jobs
+from kitsnb.workflow.jobs import Job, build_jobs, wanted_numbers
 from kitsnb.workflow.launch import LaunchError, Places, find_places, interruptible, read_launch, run_beside
 from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.progress import read_history, shown
@@ -187,6 +187,17 @@ def why_not_beside(profile: Profile) -> list[str]:
     return [f"beside {profile.beside}: {line}" for line in reasons(profile)]
 
 
+def lacking(profile: Profile) -> list[str]:
+    """List what the data lack that ``profile`` asks for, and why its rows cannot be paired."""
+    found = []
+    if profile.data.source != "phantom":
+        try:
+            found += missing_cases(discover(resolve(profile.data.folder)), profile.data)
+        except OSError as error:
+            found.append(str(error))
+    return found + (why_not_beside(profile) if profile.beside else [])
+
+
 def refuse(found: list[str]) -> None:
     """Raise LaunchError with what was ``found`` to be lacking, if anything was."""
     if found:
@@ -218,9 +229,7 @@ def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time
     try:
         execution = Execution(profile, changes or {}, read_launch(launch), runs_at_a_time, force, dry)
         with nullcontext() if dry else alone(profile.build), interruptible():
-            found = missing_cases(profile.data)
-            if profile.beside:
-                found += why_not_beside(profile)
+            found = lacking(profile)
             if not dry:
                 refuse(found)
                 write_json(profile.build.profile, profile.model_dump(mode="json"))
@@ -253,7 +262,7 @@ def run_jobs(execution: Execution, only: str | None) -> int:
 def left_out(profile: Profile) -> list[str]:
     """Say which cases lie in the folder of the data but are not in the split."""
     folder = Path(profile.data.folder or profile.build.data)
-    wanted = numbers_of(profile.data)
+    wanted = wanted_numbers(profile)
     names = [path.name for path in sorted(folder.glob("case_*/"))]
     others = [name for name in names if name[5:].isdigit() and int(name[5:]) not in wanted]
     return [f"{short(folder)}: left out, as not in the split: {several(others)}"] if others else []

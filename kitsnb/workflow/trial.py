@@ -21,7 +21,7 @@ def unusable_losses(profile: Profile) -> list[str]:
             found.append(f"losses.others: there is no {name!r}; {nearest(name, LOSSES)}")
     for place, row in enumerate(profile.experiments):
         try:
-            check_loss(build_loss(row.loss, defaults, **row.parameters), row.loss)
+            check_loss(build_loss(row.loss, defaults, **row.parameters), name=row.loss)
         except (Exception, SystemExit) as error:  # a reader's own file may raise anything
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             found.append(f"experiments[{place}] {row.name}: {kind}{error}")

@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
 from kitsnb.drawing import COLOURS, PALETTE, canvas, outline, section
-from kitsnb.losses import build_loss, trust_labels
-from kitsnb.losses.own import load
-from kitsnb.losses.registry import LOSSES
+from kitsnb.losses import LOSSES, build_loss
+from kitsnb.losses.registry import load
 
 from interactive.picture import Picture, columns
 from probing.figures import MARKS
@@ -99,13 +98,12 @@ class Curves:
         return self.figure
 
     def _measure(self, loss: nn.Module, lines: dict[str, list[Line2D]]) -> None:
-        with trust_labels():
-            lost = float(loss(self.nothing, self.target))
-            for name, (value, gradient) in lines.items():
-                found = [value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
-                value.set_data(self.shares, [one / lost if lost else np.nan for one, _ in found])
-                gradient.set_data(self.shares,
-                                  [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
+        lost = float(loss(self.nothing, self.target))
+        for name, (value, gradient) in lines.items():
+            found = [value_and_gradient(loss, logits, self.target) for logits in self.logits[name]]
+            value.set_data(self.shares, [one / lost if lost else np.nan for one, _ in found])
+            gradient.set_data(self.shares,
+                              [float(one.abs().sum(dtype=torch.float64)) or np.nan for _, one in found])
         for axes in self.axes[:2]:
             axes.relim()
             axes.autoscale_view(scalex=False)

@@ -19,7 +19,7 @@ ONE = [{"name": "a", "loss": "dice"}]
 
 
 def test_a_lost_run_is_named_and_the_same_command_goes_on_with_it(tmp_path):
-    with runner(tmp_path) as grid:
+    with runner(tmp_path, training(pace=0.4)) as grid:  # the kernel notices within a second that its parent is gone
         grid.until(lambda: grid.epochs("a") >= 3 and grid.epochs("b") >= 1)
         kernel = grid.kernel("a")
         os.kill(grid.executor("a"), signal.SIGKILL)
@@ -27,7 +27,7 @@ def test_a_lost_run_is_named_and_the_same_command_goes_on_with_it(tmp_path):
         assert grid.status() == 1, grid.said()
         assert "its process was ended by SIGKILL; the same command goes on with it" in grid.said()
         assert "training b seed 0: done" in grid.said() and "training b seed 0: epoch 8/8" in grid.said()
-    with runner(tmp_path) as grid:
+    with runner(tmp_path, training(pace=0)) as grid:
         assert grid.status() == 0, grid.said()
     assert "never finished; goes on after epoch" in grid.said()
     assert 8 <= grid.epochs("a") <= 9 and grid.epochs("b") == 8

@@ -45,7 +45,7 @@ BAD = [
     ({"data": {"validation": [5, 8]}}, "simulation.cases 8 end before case 8"),
     ({"data": {"excluded": [5, 6, 7]}}, "every case is excluded"),
     ({"data": {"label_map": {3: 7}}}, r"label_map"), ({"data": {"folds": 1}}, "data.folds must be"),
-    ({"data": {"source": "phantoms"}}, "data.source must be 'folder', 'phantom' or 'hybrid'"),
+    ({"data": {"source": "phantoms"}}, "data.source must be 'phantom', 'hybrid' or 'folder'"),
     ({"data": {"source": "folder", "folder": "$KITSNB_NOT_THERE"}}, "environment variable KITSNB_NOT_THERE is not set"),
     # names of rows
     ({"results": {"baseline": "log_cosh_dyce"}}, "results.baseline: there is no row .* did you mean 'log_cosh_dice'"),
