@@ -72,7 +72,10 @@ drawn["rows"]
 
 # %%
 apart = tables.pairs_apart(found)
-display(apart.style.hide() if len(apart) else "None can.")
+if len(apart):
+    display(apart.style.hide())
+else:
+    print("None can.")
 
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
@@ -94,7 +97,10 @@ if "takes" in drawn:
 
 # %%
 checked = tables.claims(found)
-display(checked.style.hide() if len(checked) else "Claims compare rows; this study has none of their pairs.")
+if len(checked):
+    display(checked.style.hide())
+else:
+    print("Claims compare rows; this study has none of their pairs.")
 
 # %% [markdown]
 # ## 5.5 Every case
@@ -118,7 +124,8 @@ if not study.writes:
 # %%
 first = {run.experiment: run for run in reversed(runs)}
 titles = {row.name: row.title for row in study.profile.experiments}
-curves = {titles[name]: (run.history, run.info.get("best_epoch")) for name, run in reversed(first.items())}
+scored = "epochs" if study.profile.training.weights == "last" else "best_epoch"
+curves = {titles[name]: (run.history, run.info.get(scored)) for name, run in reversed(first.items())}
 drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kitsnb.metric.score import SCORES
+from kitsnb.metric import SCORES
 from kitsnb.study import tables
 from kitsnb.study.audit import audit, count_network
 from kitsnb.study.claims import check, load_seed_paper, state_comparisons

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kitsnb.files import Build
-from kitsnb.metric.score import SCORES
+from kitsnb.metric import SCORES
 
 #: Columns that ``scores.csv`` must have beside the scores.
 VOLUMES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
@@ -40,6 +40,8 @@ class Record(BaseModel):
     simulated: bool
     training_cases: int
     seconds: float
+    device: str
+    precision: str
     settings: Sections
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pandas as pd
 
-from kitsnb.metric.score import SCORES, SIZES, lesion_size, summarise
+from kitsnb.metric import SCORES, SIZES, lesion_size, summarise
 from kitsnb.study.runs import SURFACES
 from kitsnb.study.statistics import bounds, estimate
 

@@ -77,7 +77,7 @@ def write_runs(folder: Path, scores: pd.DataFrame, rows: Sequence[dict], setting
         pd.DataFrame({"epoch": [1, 2], **measures}).to_csv(run / "history.csv", index=False)
         training = settings["training"] | {"loss": titled[name]["loss"], "seed": int(seed),
                                            "loss_parameters": titled[name]["parameters"]}
-        record = {"simulated": True, "training_cases": 5, "seconds": 1.0, "precision": "32-true", "threads": 1,
+        record = {"simulated": True, "training_cases": 5, "seconds": 1.0, "device": "cpu", "precision": "32-true", "threads": 1,
                   "best_epoch": 2, "settings": settings | {"training": training}}
         (run / "run.json").write_text(json.dumps(record))
     return build

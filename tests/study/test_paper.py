@@ -146,7 +146,7 @@ def test_with_one_seed_what_seeds_add_is_said_to_be_unknown(tmp_path):
 def test_absence_of_evidence_is_not_written_as_evidence_of_absence(tmp_path):
     text = paper(tmp_path / "alike", made_up_results(step=0.0))
     assert "none of the 21 pairs of losses can be told apart" in text and "Every order of the rows stays open" in text
-    assert "Nothing is bold" in text and "no of 21 differences stand out" in text
+    assert "Nothing is bold" in text and "none of 21 differences stand out" in text
     assert "show no difference" not in text and "no difference between" not in text
 
 

@@ -33,7 +33,7 @@ def test_scores_come_back_as_one_table(build, scores):
     pd.testing.assert_frame_equal(all_scores(runs), scores)
     about = describe_runs(runs)
     assert about["settings"] == SETTINGS and about["training_cases"] == 5 and about["seconds"] == 4 and not about["unlike"]
-    assert about["trainings"][0] == {"experiment": "dice", "seed": 0, "seconds": 1.0, "precision": "32-true", "threads": 1}
+    assert about["trainings"][0] == {"experiment": "dice", "seed": 0, "seconds": 1.0, "precision": "32-true", "device": "cpu", "threads": 1}
 
 
 @pytest.mark.parametrize("edit, said", [
