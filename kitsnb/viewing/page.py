@@ -1,4 +1,4 @@
-"""The page that ``show`` and ``site`` share: a folder of static files that any browser opens from a web server."""
+"""The page that ``show`` and ``site`` share: a folder of static files, for any browser and web server."""
 
 import shutil
 from collections.abc import Iterable
@@ -14,9 +14,6 @@ from kitsnb.files import write_atomic
 from kitsnb.viewing.scan import Scan
 
 PAGES = Path(__file__).parent / "pages"
-#: What a page that has less than a site leaves out.
-NOTHING = {"about": "", "simulated": False, "links": [], "findings": [], "rows": [], "columns": [], "caption": "",
-           "pictures": [], "cases": [], "given": {}, "notebooks": [], "body": "", "preview": "", "root": ""}
 
 
 def look() -> dict:
@@ -27,47 +24,36 @@ def look() -> dict:
 
 
 def render(**values: object) -> str:
-    """Fill in the page, escaped; raise for a value that the page does not know, or lacks."""
-    loader = jinja2.FileSystemLoader(PAGES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("page.html").render(NOTHING | values)
+    """Fill in the page, escaped; parts without a value are left out."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
+    return environment.get_template("page.html").render(values)
 
 
-def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], most: float = np.inf, **values: object) -> None:
+def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], **values: object) -> None:
     """Write the page that shows ``scans``, each with its title, and all that it needs, to ``folder``.
 
-    A volume of more than ``most`` voxels is thinned. Scans are read one after the other, so a generator keeps memory
-    small. Raises ValueError where there is none.
+    Scans are read one after the other, so a generator keeps memory small. Raises ValueError where there is none.
     """
-    cases = [_write_case(folder, number, title, thin(scan, most)) for number, (title, scan) in enumerate(scans)]
+    cases = [_write_case(folder, number, title, scan) for number, (title, scan) in enumerate(scans)]
     if not cases:
         raise ValueError("there is no case to show; give one at least")
     for file in PAGES.iterdir():
         if file.suffix != ".html":
             shutil.copyfile(file, folder / file.name)
-    page = render(cases=cases, given={"cases": cases, "look": look()}, **values)
-    write_atomic(folder / "index.html", page)
-
-
-def thin(scan: Scan, most: float) -> Scan:
-    """Keep every n-th voxel of ``scan``, first along its finest axis, so that at most ``most`` voxels are left."""
-    steps = np.ones(3, int)
-    while np.prod(-(-np.array(scan.imaging.shape) // steps)) > most:
-        steps[np.argmin(scan.spacing * steps)] += 1
-    kept = tuple(slice(None, None, step) for step in steps)
-    arrays = {kind: array[kept] for kind, array in scan.layers.items() if kind != "errors"}
-    return Scan(scan.name, scan.imaging[kept], scan.spacing * steps, **arrays)
+    write_atomic(folder / "index.html", render(cases=cases, given={"cases": cases, "look": look()}, **values))
 
 
 def as_arrays(scan: Scan) -> dict[str, bytes]:
     """Return the arrays as the viewer reads them: HU as int16, labels as uint8, the last axis fastest."""
-    hu = np.clip(np.rint(scan.imaging), -32768, 32767) if scan.imaging.dtype.kind == "f" else scan.imaging
-    arrays = {"imaging": hu.astype(np.int16), "label": scan.label, "prediction": scan.prediction}
-    return {kind: array.tobytes() for kind, array in arrays.items() if array is not None}
+    hu = scan.imaging
+    if hu.dtype.kind == "f":
+        hu = np.clip(np.rint(hu), -32768, 32767)
+    arrays = {"imaging": hu.astype(np.int16), **scan.layers}
+    return {kind: array.tobytes() for kind, array in arrays.items()}
 
 
-def about(scan: Scan) -> dict:
-    """Return what the viewer must know of ``scan`` beside its arrays."""
+def geometry(scan: Scan) -> dict:
+    """Return what the viewer must know of the arrays."""
     return {"shape": scan.imaging.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
 
 
@@ -76,4 +62,4 @@ def _write_case(folder: Path, number: int, title: str, scan: Scan) -> dict:
     for kind, content in as_arrays(scan).items():
         files[kind] = f"cases/{number}-{kind}.bin"  # not .gz: some servers would unpack it on the way
         write_atomic(folder / files[kind], igzip.compress(content, 1))
-    return {"title": title, "facts": scan.facts, "files": files, **about(scan)}
+    return {"title": title, "facts": scan.facts, "files": files, **geometry(scan)}

@@ -1,8 +1,6 @@
 """What is looked at: one CT with the labels that an expert and a network gave it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +15,11 @@ from kitsnb.preprocessing.resampling import reorient
 
 
 class Given(NamedTuple):
-    """Files of one CT, by a name to call it; labels where there are any."""
+    """Files of one CT, under the name of its case."""
 
     name: str
     imaging: Path
-    segmentation: Path | None
+    segmentation: Path | None = None
     prediction: Path | None = None
 
 
@@ -35,14 +33,11 @@ class Scan:
     label: np.ndarray | None = None
     prediction: np.ndarray | None = None
 
-    @cached_property
+    @property
     def layers(self) -> dict[str, np.ndarray]:
-        """Return what can lie over the CT, uint8: label, prediction, and where the two differ (``find_errors``)."""
+        """Return the labels that there are, by whose they are."""
         both = {"label": self.label, "prediction": self.prediction}
-        found = {name: array for name, array in both.items() if array is not None}
-        if len(found) == 2:
-            found["errors"] = find_errors(self.label, self.prediction)
-        return found
+        return {name: array for name, array in both.items() if array is not None}
 
     @property
     def centre(self) -> tuple[int, int, int]:
@@ -55,21 +50,16 @@ class Scan:
         """Say size, spacing, and ml of kidney and tumour."""
         size = " x ".join(str(n) for n in self.imaging.shape)
         facts = [f"{size} voxels of {' x '.join(f'{mm:.2f}' for mm in self.spacing)} mm"]
-        for name in ("label", "prediction"):
-            if name in self.layers:
-                voxels = np.bincount(self.layers[name].ravel(), minlength=3)
-                kidney, tumour = voxels[1:3] * self.spacing.prod() / 1000
-                facts.append(f"{name}: kidney {kidney:.0f} ml, tumour {tumour:.1f} ml")
+        for name, array in self.layers.items():
+            kidney, tumour = (np.count_nonzero(array == n) * self.spacing.prod() / 1000 for n in (1, 2))
+            facts.append(f"{name}: kidney {kidney:.0f} ml, tumour {tumour:.1f} ml")
         return " · ".join(facts)
 
 
 def find_errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Mark with 1 what was missed, 2 what was invented, 3 where kidney and tumour were taken for each other."""
-    errors = np.zeros(label.shape, np.uint8)
-    errors[(label > 0) & (prediction == 0)] = 1
-    errors[(label == 0) & (prediction > 0)] = 2
-    errors[(label > 0) & (prediction > 0) & (label != prediction)] = 3
-    return errors
+    kinds = [(label > 0) & (prediction == 0), (label == 0) & (prediction > 0), label != prediction]
+    return np.select(kinds, [1, 2, 3]).astype(np.uint8)
 
 
 def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | None = None) -> Scan:
@@ -83,55 +73,57 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
     else:
         imaging, affine = read_nifti(given.imaging, given.name)
     if given.prediction:
-        pair = given._replace(segmentation=given.prediction)
-        _, layers["prediction"], own = read_case(pair, imaging=False, accept=predicted)
-        shape = layers["prediction"].shape
-        if shape != imaging.shape or not corner_distance(own, affine, shape) <= TOLERANCE:
-            reason = f"has another geometry than the CT (shape {shape}, CT {imaging.shape})"
+        other = given._replace(segmentation=given.prediction)
+        _, labels, own = read_case(other, imaging=False, accept=predicted)
+        if labels.shape != imaging.shape or not corner_distance(own, affine, labels.shape) <= TOLERANCE:
+            reason = f"has another geometry than the CT (shape {labels.shape}, CT {imaging.shape})"
             raise CaseError(given.name, given.prediction.name, reason, "give the labels of this CT")
-    turned = {kind: np.ascontiguousarray(reorient(array, affine)[0]) for kind, array in layers.items()}
+        layers["prediction"] = labels
+    turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
-    return Scan(given.name, np.ascontiguousarray(imaging), spacing_of(affine), **turned)
+    return Scan(given.name, imaging, spacing_of(affine), **turned)
 
 
-def find_scans(
-    source: Path, label: Path | None = None, prediction: Path | None = None
-) -> dict[str, Given]:
-    """Find what can be looked at in ``source``, by name, each with its labels.
+def find_scans(source: Path, label: Path | None = None, prediction: Path | None = None) -> dict[str, Given]:
+    """Find what can be looked at in ``source``, a folder of cases, a case or a NIfTI file, by name, with its labels.
 
-    ``source`` is a folder of cases, one case, or a NIfTI file; ``prediction`` a run's folder, a folder of labels, or
-    the one file of the one CT; ``label`` a file. Raises FileNotFoundError where there is nothing, ValueError for one
-    file of many CTs.
+    ``label`` is a file; ``prediction`` a run's folder, a folder of labels, or a file. Raises FileNotFoundError where
+    there is nothing, ValueError for one file of many CTs.
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
     if source.is_file():
-        found = {_name_of(source): Given(_name_of(source), source, None)}
+        found = [Given(case_name(source), source)]
     else:
         cases = [Case(source)] if Case(source).imaging.is_file() else discover(source)
-        found = {case.name: Given(case.name, case.imaging, _if_there(case.segmentation)) for case in cases}
+        found = [Given(case.name, case.imaging, case.segmentation) for case in cases]
     for file in (label, prediction):
         if file and file.is_file() and len(found) > 1:
             raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
-    if label:
-        found = {name: given._replace(segmentation=label) for name, given in found.items()}
-    return with_predictions(found, prediction) if prediction else found
+    labels = {}
+    if prediction and prediction.is_file():
+        labels = {found[0].name: prediction}
+    elif prediction:
+        inner = prediction / "predictions"
+        labels = find_labels(inner if inner.is_dir() else prediction)
+    scans = {}
+    for name, imaging, own, _ in found:
+        segmentation = label or (own if own and own.is_file() else None)
+        scans[name] = Given(name, imaging, segmentation, labels.get(name))
+    return scans
 
 
-def with_predictions(found: Mapping[str, Given], prediction: Path) -> dict[str, Given]:
-    """Add its prediction to each of ``found`` that has one among ``prediction`` (a file, a folder, or a run's)."""
-    if prediction.is_file():
-        return {name: given._replace(prediction=prediction) for name, given in found.items()}
-    inner = prediction / "predictions"
-    labels = find_labels(inner if inner.is_dir() else prediction)
-    return {name: given._replace(prediction=labels.get(name)) for name, given in found.items()}
+def thin(scan: Scan, most: float) -> Scan:
+    """Keep every n-th voxel of ``scan``, first along its finest axis, so that at most ``most`` voxels are left."""
+    steps = np.ones(3, int)
+    while np.prod(-(-np.array(scan.imaging.shape) // steps)) > most:
+        steps[np.argmin(scan.spacing * steps)] += 1
+    kept = tuple(slice(None, None, step) for step in steps)
+    layers = {kind: array[kept] for kind, array in scan.layers.items()}
+    return replace(scan, imaging=scan.imaging[kept], spacing=scan.spacing * steps, **layers)
 
 
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
-
-
-def _name_of(path: Path) -> str:
-    """Name a CT by its file; by its folder where the file is called as in all KiTS19 cases."""
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return path.resolve().parent.name if name == "imaging" else name
+def case_name(path: Path) -> str:
+    """Name a CT by its file, or by its folder where the file is called imaging, as in all KiTS19 cases."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    return path.resolve().parent.name if stem == "imaging" else stem

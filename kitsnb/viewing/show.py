@@ -53,22 +53,19 @@ def show(
 
 def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
     """Write the page of the first cases of ``source``; return how many others are left out."""
+    title = source.name
     builds = [Build(place) for place in (source, *source.parents)]
     build = next((one for one in builds if one.profile.is_file()), None)
-    data = data_of(build) if build else None
-    name = source.name
-    if build and source == build.folder:
-        source = cases_of(build, data)
-        accept = accept or data.accept
+    simulated = bool(build and data_of(build).simulated)
+    if build and build.folder == source:
+        source = cases_of(build)
     found = find_scans(source, label, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
-    own = prediction and (prediction / "run.json").is_file()  # a run of ours writes our labels
-    simulated = bool(data and data.simulated)
-    scans = ((heading(given.name, simulated), read_scan(given, accept, None if own else accept)) for given in first)
-    title = f"{name}: {first[0].name}" if len(first) == 1 and first[0].name != name else name
-    write_page(folder, scans, title=title, simulated=simulated)
+    ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
+    scans = ((heading(given.name, simulated), read_scan(given, accept, None if ours else accept)) for given in first)
+    write_page(folder, scans, title=first[0].name if len(first) == 1 else title, simulated=simulated)
     return len(found) - len(first)
 
 
@@ -77,6 +74,7 @@ def data_of(build: Build) -> DataSettings:
     return DataSettings(**read_json(build.profile)["data"])
 
 
-def cases_of(build: Build, data: DataSettings) -> Path:
+def cases_of(build: Build) -> Path:
     """Return the folder of the cases of ``build``: below it where their CT is simulated."""
+    data = data_of(build)
     return resolve(data.folder) if data.source == "folder" else build.data

@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 from latex2mathml.converter import convert
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 
 from kitsnb.drawing import alternative
@@ -18,7 +19,7 @@ from kitsnb.study.figures import NAMES, use_style
 from kitsnb.study.statistics import ends
 from kitsnb.study.tables import number, plural
 from kitsnb.viewing.page import render, write_page
-from kitsnb.viewing.scan import find_scans, read_scan, with_predictions
+from kitsnb.viewing.scan import Scan, find_scans, read_scan, thin
 from kitsnb.viewing.show import cases_of, data_of
 from kitsnb.viewing.still import extreme_scans, gallery
 
@@ -44,42 +45,43 @@ def write_site(build: Build, address: str = "") -> Path:
         if not wanted.is_file():
             raise FileNotFoundError(f"{wanted}: missing; the build is not finished: run make first")
     results = read_json(build.results)
-    simulated = data_of(build).simulated
-    row, scans, figure = draw_extremes(build, results["table"], simulated)
+    profile = read_json(build.profile)
+    scans, figure = draw_extremes(build, results["table"])
     folder = build.folder / "site"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
     figure.savefig(folder / "cases.png", dpi=160)
     notebooks = [write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb"))]
-    names = {"table": "Table 1", "cases": "Cases", "viewer": "Viewer", "notebooks": "Notebooks"}
+    parts = {"table": "Table 1", "cases": "Cases", "viewer": "Viewer", "notebooks": "Notebooks"}
     write_page(
-        folder, [(f"{scan.name}: {text}, {row['title']}", scan) for text, scan in scans], MOST,
-        title=results.get("title") or read_json(build.profile)["title"], simulated=simulated,
-        about=read_json(build.profile).get("description", ""),
+        folder, [(f"{scan.name}: {text}", thin(scan, MOST)) for text, scan in scans],
+        title=profile["title"], about=profile["description"], simulated=data_of(build).simulated,
+        links=[("paper.pdf", "Paper (PDF)"), *((f"#{key}", name) for key, name in parts.items())],
         findings=[_bold(line) for line in results.get("findings", [])], **_table(results),
-        links=[("paper.pdf", "Paper (PDF)"), *((f"#{key}", name) for key, name in names.items())],
-        pictures=[{"file": "cases.png", "alt": alternative(figure)}], notebooks=notebooks,
-        preview=f"{address.rstrip('/')}/cases.png" if address else "cases.png")
+        picture={"file": "cases.png", "alt": alternative(figure)}, notebooks=notebooks,
+        preview=f"{address.rstrip('/')}/cases.png".lstrip("/"))
     return folder / "index.html"
 
 
-def draw_extremes(build: Build, table: list[Mapping], simulated: bool) -> tuple:
+def draw_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, Scan]], Figure]:
     """Draw the worst, the median and the best case of the row with the highest composite, by its first run.
 
-    Returns the row of ``table``, the scans with their texts, and the figure. Raises FileNotFoundError without a run.
+    Returns the scans, each with its text, and the figure. Raises FileNotFoundError where nothing was trained.
     """
-    found = [(row, path) for row in table for path in sorted(build.runs.glob(f"{row['experiment']}-seed*"))[:1]]
-    if not found:
+    runs = {path.name.rpartition("-seed")[0]: path for path in sorted(build.runs.glob("*-seed*"), reverse=True)}
+    trained = [row for row in table if row["experiment"] in runs]
+    if not trained:
         raise FileNotFoundError(f"{build.runs}: holds no run of Table 1; the build is not finished: run make first")
-    row, run = max(found, key=lambda pair: pair[0]["scores"]["composite"]["mean"] or 0)
+    best = max(trained, key=lambda row: row["scores"]["composite"]["mean"] or 0)
+    run = runs[best["experiment"]]
     data = data_of(build)
-    given = with_predictions(find_scans(cases_of(build, data)), run)
+    given = find_scans(cases_of(build), prediction=run)
     scores = pd.read_csv(run / "scores.csv", index_col="case")
-    use_style()
     scans = extreme_scans(scores, lambda name: read_scan(given[name], data.accept))
-    title = f"{row['title']}, seed {run.name.rpartition('-seed')[2]}"
-    return row, scans, gallery(scans, title, simulated)
+    use_style()
+    title = f"{best['title']}, seed {run.name.rpartition('-seed')[2]}"
+    return scans, gallery(scans, title, data.simulated)
 
 
 def _bold(line: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Pictures of cases with their errors: the worst, the median and the best of a run, or of two losses."""
+"""Pictures of cases with their errors: the worst, the median and the best of a run, or one case of two losses."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 
 from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers
 from kitsnb.study.tables import extremes
-from kitsnb.viewing.scan import Scan
-
-KINDS = ("label", "prediction", "errors")
+from kitsnb.viewing.scan import Scan, find_errors
 
 
 def extreme_scans(scores: pd.DataFrame, read: Callable[[str], Scan]) -> list[tuple[str, Scan]]:
@@ -25,24 +23,28 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
 
     The view is cropped to what label or prediction marks on that slice, and ``margin`` mm around it, in one scale.
     """
-    boxes = [_marked(scan) for _, scan in scans]
-    high, wide = np.max([box[1] - box[0] for box in boxes], axis=0) + 2 * margin  # mm
+    slices = []
+    for _, scan in scans:
+        one = slice(scan.centre[0], scan.centre[0] + 1)
+        label, prediction = scan.label[one], scan.prediction[one]
+        layers = {"label": label, "prediction": prediction, "errors": find_errors(label, prediction)}
+        slices.append((scan.imaging[one], layers, scan.spacing, _box((label | prediction)[0], scan.spacing[1:])))
+    high, wide = np.max([box[1] - box[0] for *_, box in slices], axis=0) + 2 * margin  # mm
     size = PAGE, len(scans) * ((PAGE - 0.7) / 3 * high / wide + 0.1) + 0.9
     figure, grid = canvas(title, size, len(scans), 3, simulated=simulated, squeeze=False)
-    for row, (text, scan), box in zip(grid, scans, boxes):
+    for row, (text, scan), (imaging, layers, spacing, box) in zip(grid, scans, slices):
         down, right = box.mean(axis=0)
-        for axes, kind in zip(row, KINDS):
-            layered(axes, scan.imaging, kind, scan.layers[kind], scan.spacing, scan.centre[0])
+        for axes, (kind, layer) in zip(row, layers.items()):
+            layered(axes, imaging, kind, layer, spacing, 0)
             axes.set(xlim=(right - wide / 2, right + wide / 2), ylim=(down + high / 2, down - high / 2))
         row[0].set_ylabel(f"{scan.name}\n{text}", fontsize="small")
-    for axes, kind in zip(grid[0], KINDS):
+    for axes, kind in zip(grid[0], layers):
         axes.set_title(kind, fontsize="medium")
-    legend_of_layers(figure, KINDS)
+    legend_of_layers(figure, layers)
     return figure
 
 
-def _marked(scan: Scan) -> np.ndarray:
-    """Return the box in mm, [first and last, down and right], of what label or prediction marks on the slice."""
-    shown = (scan.label[scan.centre[0]] > 0) | (scan.prediction[scan.centre[0]] > 0)
-    places = np.argwhere(shown if shown.any() else np.ones_like(shown))
-    return np.array([places.min(axis=0), places.max(axis=0) + 1]) * scan.spacing[1:]
+def _box(marked: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return first and last mm, down and right, of what is ``marked``; of all where nothing is."""
+    places = np.argwhere(marked if marked.any() else np.ones_like(marked))
+    return np.array([places.min(axis=0), places.max(axis=0) + 1]) * spacing
