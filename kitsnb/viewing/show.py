@@ -42,10 +42,10 @@ def show(
         if left_out:
             screen.print(f"{left_out} more cases are there; give the folder of one to see it")
         address = f"http://127.0.0.1:{server.server_port}/"
-        screen.print(f"{address} shows {source} until Ctrl-C")
-        if opened:
-            webbrowser.open(address)
         try:
+            screen.print(f"{address} shows {source} until Ctrl-C")
+            if opened:
+                webbrowser.open(address)
             server.serve_forever()
         except KeyboardInterrupt:
             pass
