@@ -78,6 +78,7 @@ def start_lab(folder: Path, home: Path) -> Iterator[str]:
         *(f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+    home.mkdir(exist_ok=True)
     log = home / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
