@@ -49,9 +49,10 @@ import sys
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import EXCLUDED, discover, select
+from kitsnb.data.cases import EXCLUDED, discover, hold_out
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import spacing_of
+from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import three_views
 from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
@@ -285,7 +286,7 @@ else:
 
 # %%
 left_out = sorted(EXCLUDED if excluded is None else excluded)
-split = select([one for one in cases if one.name not in found.refused], training, validation, left_out)
+split = hold_out([one for one in cases if one.name not in found.refused], DataSettings.among(globals()))
 roles = dict.fromkeys(table.case, "not used")
 roles |= {name: "excluded" for name in table.case if int(name.removeprefix("case_")) in left_out}
 roles |= {one.name: "training" for one in split.training} | {one.name: "validation" for one in split.validation}

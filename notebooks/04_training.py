@@ -73,17 +73,18 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import discover, select
+from kitsnb.data.cases import discover, hold_out
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
-from kitsnb.files import NOTEBOOKS, Build, flat
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.inference.held_out import predict_and_score
 from kitsnb.inference.trained import write_run
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
+from kitsnb.receipts import flat
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import extremes, number, plural
@@ -144,7 +145,7 @@ pd.DataFrame([{"setting": name.replace("_", " ").replace(".", ": "), "value": in
 
 # %%
 grid = read_stage(build.preprocessed / "report.json", "02_preprocessing")
-split = select(discover(build.cases(data.source, data.folder)), data.training, data.validation, data.excluded, fold, data.folds)
+split = hold_out(discover(build.cases(data.source, data.folder)), data, fold or 0)
 training_cases, held_out = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
 sampler = PatchSampler(load_volumes(training_cases, **settings.volumes), settings.patch_size, 1, foreground=settings.foreground,

@@ -1,10 +1,15 @@
-"""Simulated CT, for who has no CT: procedural phantoms, and CT painted around real label maps.
+"""Simulated CT, for users without CT: procedural phantoms, and CT painted around real label maps.
 
-Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated. One painter of tissue
-serves both, with a set of parameters for each.
+Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated. One painter serves both:
+a phantom is a procedural label map that is handed to it.
 """
 
-from kitsnb.simulation.hybrid import write_hybrid
-from kitsnb.simulation.phantom import Phantom, reorient, simulate_case, write_dataset
+import lazy_loader
 
-__all__ = ["Phantom", "reorient", "simulate_case", "write_dataset", "write_hybrid"]
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "cases": ["write_hybrid", "write_phantoms"],
+    "phantom": ["Simulated", "simulate_case"],
+    "settings": ["Simulation"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -1,210 +1,130 @@
-"""A volume to paint on: a patient's frame, shapes as signed distances, smooth noise, and a scanner's blur.
+"""A volume to paint on: a patient's frame, shapes as signed distances, smooth noise, and a scanner.
 
-The frame is in mm (x right, y anterior, z superior; the origin midway between the kidneys). Every organ is a signed
-distance (mm, negative inside); painting blends its HU in by a sigmoid of that distance, and its label is where the
-distance is negative. Coordinates are warped smoothly first, so no organ stays an exact ellipsoid.
+Arrays and places are (up, forward, right) in mm, slices first. An organ is a signed distance (mm, negative inside);
+painting blends its HU in over a soft border. Coordinates are warped smoothly, so no organ stays an exact ellipsoid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
-from scipy.spatial.transform import Rotation
 
-from kitsnb.simulation.organs import NUMBER
+from kitsnb.simulation.numbers import AIR_HU, BLUR_MM, NOISE_HU, NOISE_MM
 
-KIDNEY, TUMOUR = 1, 2
-AIR = -1000.0
-#: A box of voxels, along (slice, row, column).
 Box = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True)
-class Ellipsoid:
-    """Centre, half-axes (mm) and a rotation whose rows are the ellipsoid's own axes (None: the patient's)."""
-
-    centre: np.ndarray
-    radii: np.ndarray
-    axes: np.ndarray | None = None
-
-    def distance(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Signed distance in mm, negative inside: exact for a sphere, first order near any ellipsoid's surface."""
-        own = [axis - middle for axis, middle in zip((x, y, z), self.centre, strict=True)]
-        if self.axes is not None:
-            own = [a * own[0] + b * own[1] + c * own[2] for a, b, c in self.axes.astype(np.float32)]
-        radii = np.asarray(self.radii, np.float32)
-        scaled = sum((o / r) ** 2 for o, r in zip(own, radii, strict=True))
-        steep = sum((o / r**2) ** 2 for o, r in zip(own, radii, strict=True))
-        # At the centre both sums vanish; the tiny terms give minus the smallest half-axis there.
-        tiny, smallest = np.float32(1e-9), radii.min()
-        return (np.sqrt(scaled) - 1) * np.sqrt((scaled + tiny) / (steep + tiny / smallest**2))
-
-    def point(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The surface point that ``direction`` (in the ellipsoid's own axes) maps to, and the outward normal there."""
-        axes = np.eye(3) if self.axes is None else self.axes
-        unit = direction / np.linalg.norm(direction)
-        normal = unit / self.radii
-        return self.centre + (unit * self.radii) @ axes, (normal / np.linalg.norm(normal)) @ axes
+ALL = (slice(None), slice(None), slice(None))
 
 
 class Scene:
-    """Voxel coordinates of a volume in the patient's frame, and the HU painted so far; arrays (slice, row, column)."""
+    """Coordinates of all voxels in the patient's frame (``z``, ``y``, ``x``), and the HU painted so far."""
 
-    #: Set with the trunk: distances that keep organs in their place, to the abdominal cavity and to the spine; a fine
-    #: texture of all voxels (SD 1); HU of fat and of muscle.
-    cavity: np.ndarray
-    spine: np.ndarray
-    fine: np.ndarray
-    fat: float
-    muscle: float
+    cavity: np.ndarray  # distance to the abdominal cavity, set with the wall
+    fine: np.ndarray  # texture of all tissue: SD 1 over 4.5 mm
 
-    def __init__(self, rng: np.random.Generator, axes: tuple[np.ndarray, np.ndarray, np.ndarray], softness: float):
-        """``axes``: mm along z, y and x; ``softness``: width in mm of a painted surface."""
-        self.rng, self.softness = rng, softness
-        self.axes = tuple(axis.astype(np.float32) for axis in axes)
+    def __init__(self, rng: np.random.Generator, axes: Sequence[np.ndarray], size: float):
+        """``axes``: mm of the voxels along each array axis; ``size``: the patient's, of which 1 is ordinary."""
+        self.rng = rng
+        self.axes = [(axis / size).astype(np.float32) for axis in axes]
+        self.spacing = np.array([abs(axis[0] - axis[-1]) / max(1, len(axis) - 1) for axis in axes])
+        self.softness = 0.3 * self.spacing.min()
         z, y, x = np.meshgrid(*self.axes, indexing="ij", sparse=True)
-        self.z, self.y, self.x = (c + 4.0 * smooth_noise(rng, self.axes, 40.0) for c in (z, y, x))
-        self.hu = np.full(self.shape, AIR, np.float32)
-        self.labels = np.zeros(self.shape, np.uint8)
-        self.organs = np.zeros(self.shape, np.uint8)
+        self.z = z + 4 * self.noise(40)
+        self.y = y + 4 * self.noise(40)
+        self.x = x + 4 * self.noise(40)
+        self.hu = np.full(self.x.shape, AIR_HU, np.float32)
+        self.fine = self.noise(4.5)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return tuple(len(axis) for axis in self.axes)
+    def box(self, low: Sequence[float], high: Sequence[float]) -> Box:
+        """Return the box of voxels between two corners in mm."""
+        parts = []
+        for axis, start, stop in zip(self.axes, low, high, strict=True):
+            within = np.flatnonzero((axis >= start) & (axis <= stop))
+            parts.append(slice(within[0], within[-1] + 1) if within.size else slice(0, 0))
+        return tuple(parts)
 
-    def between(self, low: Sequence[float], high: Sequence[float]) -> Box:
-        """Box of voxels between two corners (x, y, z) in mm."""
-        corners = zip(self.axes, low[::-1], high[::-1], strict=True)
-        within = [np.flatnonzero((axis >= a) & (axis <= b)) for axis, a, b in corners]
-        return tuple(slice(w[0], w[-1] + 1) if w.size else slice(0, 0) for w in within)
+    def noise(self, length: float, box: Box = ALL) -> np.ndarray:
+        """Draw Gaussian noise of mean 0 and SD 1, correlated over about ``length`` mm.
 
-    def near(self, shape: Ellipsoid, margin: float = 20.0) -> tuple[Box, np.ndarray]:
-        """Box of voxels that hold ``shape`` and ``margin`` mm around it, for warp and soft surface; distances there."""
-        reach = np.max(shape.radii) + margin
-        box = self.between(shape.centre - reach, shape.centre + reach)
-        return box, self.distance(shape, box)
+        White noise on a lattice of that step, spread by a separable Gaussian: three small matrix products.
+        """
+        axes = [axis[part] for axis, part in zip(self.axes, box, strict=True)]
+        if not all(map(len, axes)):
+            return np.zeros([len(axis) for axis in axes], np.float32)
+        bases = []
+        for axis in axes:
+            lattice = np.arange(axis.min() - 2 * length, axis.max() + 2.5 * length, length)
+            weights = np.exp(-0.5 * ((axis[:, None] - lattice) / (0.7 * length)) ** 2)
+            bases.append(np.float32(weights / np.linalg.norm(weights, axis=1, keepdims=True)))
+        field = self.rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
+        for basis in bases:  # each product takes the first axis away and puts the new one last
+            field = np.tensordot(field, basis, axes=(0, 1))
+        return field
 
-    def distance(self, shape: Ellipsoid, box: Box) -> np.ndarray:
-        return shape.distance(self.x[box], self.y[box], self.z[box])
+    def strands(self, length: float, radius: float, box: Box) -> np.ndarray:
+        """Return the distance to winding tubes, some ``length`` mm apart: where two noises are both 0 runs a curve."""
+        return length * hypot(self.noise(length, box), self.noise(length, box)) - radius
 
-    def texture(self, length: float, box: Box | None = None) -> np.ndarray:
-        """``smooth_noise`` on the voxels of ``box``, or on all."""
-        parts = box or (slice(None),) * 3
-        return smooth_noise(self.rng, tuple(axis[part] for axis, part in zip(self.axes, parts, strict=True)), length)
+    def ellipsoid(self, centre: Sequence[float], radii: Sequence[float]) -> tuple[Box, np.ndarray]:
+        """Return the box around an ellipsoid, and the distance to it there."""
+        reach = np.add(radii, 20)
+        box = self.box(np.subtract(centre, reach), np.add(centre, reach))
+        z, y, x = self.z[box] - centre[0], self.y[box] - centre[1], self.x[box] - centre[2]
+        return box, ellipsoid(z, y, x, radii)
 
-    def textured(self, value: float | np.ndarray, sd: float, length: float, box: Box) -> float | np.ndarray:
-        """``value`` with a texture of this SD over ``length`` mm; itself, and nothing is drawn, where ``sd`` is 0."""
-        return value + sd * self.texture(length, box) if sd else value
+    def tube(self, start: Sequence[float], end: Sequence[float], radius: float) -> tuple[Box, np.ndarray]:
+        """Return the box around a straight tube, and the distance to it there."""
+        box = self.box(np.minimum(start, end) - radius - 9, np.maximum(start, end) + radius + 9)
+        way = np.subtract(end, start).astype(np.float32)
+        z, y, x = self.z[box] - start[0], self.y[box] - start[1], self.x[box] - start[2]
+        along = np.clip((z * way[0] + y * way[1] + x * way[2]) / (way @ way), 0, 1)
+        z, y, x = z - along * way[0], y - along * way[1], x - along * way[2]
+        return box, np.sqrt(z * z + y * y + x * x) - np.float32(radius)
 
-    def paint(
-        self, distance: np.ndarray, hu: float | np.ndarray, box: Box | tuple = (), label: int | None = None,
-        organ: int | None = None,
-    ) -> None:
-        """Blend ``hu`` into the box where ``distance`` is negative; with ``label`` or ``organ``, mark those."""
+    def paint(self, distance: np.ndarray, hu: float | np.ndarray, box: Box = ALL) -> None:
+        """Blend ``hu`` into ``box`` where ``distance`` is negative."""
         near = distance < 2 * self.softness
         share = np.clip(0.5 - distance[near] / (4 * self.softness), 0, 1)
         target = self.hu[box]
         kept = target[near]
-        target[near] = kept + ((hu[near] if isinstance(hu, np.ndarray) else float(hu)) - kept) * share
-        for marks, mark in ((self.labels, label), (self.organs, organ)):
-            if mark is not None:
-                marks[box][distance < 0] = mark
+        new = hu[near] if isinstance(hu, np.ndarray) else np.float32(hu)
+        target[near] = kept + (new - kept) * share
 
-
-def between_points(
-    scene: Scene, start: np.ndarray, end: np.ndarray, radius: float, folds: float = 0.0, inside: bool = True
-) -> tuple[Box, np.ndarray]:
-    """Box and distance of a stretch of tube from ``start`` to ``end`` (x, y, z); ``folds``: depth of its haustra.
-
-    The depth is a share of ``radius`` (mm). ``inside``: it stays in the abdominal cavity.
-    """
-    box = scene.between(np.minimum(start, end) - radius - 9, np.maximum(start, end) + radius + 9)
-    way = (end - start).astype(np.float32)
-    length = max(1e-3, float(np.linalg.norm(way)))
-    own = [axis[box] - np.float32(first) for axis, first in zip((scene.x, scene.y, scene.z), start, strict=True)]
-    along = np.clip(sum(o * w for o, w in zip(own, way, strict=True)) / np.float32(length**2), 0, 1)
-    distance = np.sqrt(sum((o - along * w) ** 2 for o, w in zip(own, way, strict=True)))
-    distance -= np.float32(radius) * (1 - folds * np.cos(np.float32(0.28 * length) * along) if folds else 1)
-    return box, np.maximum(distance, scene.cavity[box] + 1) if inside else distance
-
-
-def paint_tube(
-    scene: Scene, points: Sequence, radius: float, hu: float, organ: str, inside: bool = True
-) -> None:
-    """A tube of ``radius`` mm through ``points`` (x, y, z)."""
-    for start, end in zip(points[:-1], points[1:], strict=True):
-        box, distance = between_points(scene, np.asarray(start, float), np.asarray(end, float), radius, inside=inside)
-        if distance.size:
-            scene.paint(distance, hu, box, organ=NUMBER[organ])
-
-
-def smooth_noise(rng: np.random.Generator, axes: tuple[np.ndarray, ...], length: float) -> np.ndarray:
-    """Gaussian noise of mean 0 and SD 1 on the grid of ``axes`` (mm), correlated over about ``length`` mm.
-
-    White noise on a lattice of that step, spread by a separable Gaussian: three small matrix products.
-    """
-    if not all(len(axis) for axis in axes):  # an organ outside the field of view
-        return np.zeros([len(axis) for axis in axes], np.float32)
-    bases = []
-    for axis in axes:
-        lattice = np.arange(axis.min() - 2 * length, axis.max() + 2.5 * length, length)
-        weights = np.exp(-0.5 * ((axis[:, None] - lattice) / (0.7 * length)) ** 2)
-        bases.append((weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32))
-    field = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
-    for basis in bases:  # each product contracts the first axis and puts the new one last, so three restore the order
-        field = np.tensordot(field, basis, axes=(0, 1))
-    return field
-
-
-def rotation(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
-    """Rotation by angles in radians about x, then y, then z."""
-    return Rotation.from_euler("xyz", (x, y, z)).as_matrix()
+    def scan(self) -> np.ndarray:
+        """Return HU (int16) as a scanner sees them: blurred, with correlated noise."""
+        blur = [sigma.draw(self.rng) for sigma in BLUR_MM]
+        scanned = gaussian_filter(self.hu, blur / self.spacing)
+        noise = self.rng.standard_normal(scanned.shape, dtype=np.float32)
+        noise = gaussian_filter(noise, NOISE_MM / self.spacing)
+        scanned += noise * (NOISE_HU.draw(self.rng) / noise.std())
+        return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
 
 
 def hypot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Numpy's, which guards against overflow, takes four times as long."""
+    """Return sqrt(a^2 + b^2); numpy's, which guards against overflow, takes four times as long."""
     return np.sqrt(a * a + b * b)
 
 
-def modulo(values: np.ndarray, period: float) -> np.ndarray:
-    """``values`` modulo ``period``; numpy's ``%`` takes ten times as long."""
-    return values - period * np.floor(values / period)
+def ellipsoid(z: np.ndarray, y: np.ndarray, x: np.ndarray, radii: Sequence[float]) -> np.ndarray:
+    """Return the distance to an ellipsoid at the origin: right on its surface, and along its shortest half-axis."""
+    scaled = (z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2
+    return (np.sqrt(scaled) - 1) * np.float32(min(radii))
 
 
-def column(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
-    """Distance to an elliptical column along z."""
-    return (hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
+def column(y: np.ndarray, x: np.ndarray, radii: Sequence[float]) -> np.ndarray:
+    """Return the distance to an upright elliptical column at the origin."""
+    return (hypot(y / radii[0], x / radii[1]) - 1) * np.float32(min(radii))
 
 
 def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance in mm (float32) to the surface of ``mask``, negative inside, smoothed over half a voxel.
+    """Return the distance in mm to the surface of ``mask``, negative inside, smoothed over half a voxel.
 
     The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an
     organ that the field of view cuts has no surface there. Needs both kinds of voxel.
     """
     padded = np.pad(mask, 2, mode="edge")
-    half = 0.5 * min(spacing)
+    half = np.float32(0.5 * min(spacing))
     distance = distance_transform_edt(~padded, spacing).astype(np.float32) - half
     box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in find_objects(padded.view(np.uint8))[0])
     inside = padded[box]  # what lies inside is nowhere farther from the surface than the box is wide
     distance[box][inside] = half - distance_transform_edt(inside, spacing)[inside]
     return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
-
-
-def scan(
-    scene: Scene, point_spread: Sequence[float], grain: Sequence[float], noise: tuple[float, float],
-    streaks: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """What a scanner sees of ``scene`` (int16): blurred by ``point_spread``, with noise correlated by ``grain``.
-
-    Both are sigmas in voxels along (slice, row, column). The noise's SD is between the two of ``noise``, in HU.
-    ``streaks``: the same for streaks from side to side, as where arms and hips leave few photons (None: no streaks).
-    """
-    rng = scene.rng
-    scanned = gaussian_filter(scene.hu, point_spread)
-    fields = [(grain, noise)] + ([((0, 0.7, 15.0), streaks)] if streaks else [])
-    for sigma, ends in fields:
-        field = gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), sigma)
-        scanned += field * (rng.uniform(*ends) / field.std())
-    return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)

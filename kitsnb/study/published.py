@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kitsnb.files import PUBLISHED, Build, digest, flat, plain, read_json, write_atomic, write_json
+from kitsnb.files import PUBLISHED, Build, plain, read_json, write_atomic, write_json
 from kitsnb.messages import nearest, several
+from kitsnb.receipts import digest, flat
 from kitsnb.study import findings
 from kitsnb.study.runs import Run, shared_settings
 

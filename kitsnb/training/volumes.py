@@ -7,66 +7,66 @@ import torch
 from torch import Tensor
 
 from kitsnb.data.cases import Case
-from kitsnb.preprocessing.arrays import ORGANS, hu_scale, read_array, read_arrays
+from kitsnb.preprocessing.arrays import read_arrays
 
 #: Foreground voxels remembered a class and case: enough to centre patches on, few enough to keep for every case.
 MAX_CENTRES = 4096
+#: Share of the window, from its lower end, that holds air and fat.
+AIR = 0.05
 #: Left free on a GPU for the training step: the paper's, in float32, on a patch of 80 x 80 x 80, rounded up.
 RESERVE = 4 << 30
 
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] a label.
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] per label.
 
-    Centres (voxels, int16) are always on the CPU, so that a place is drawn without waiting for the device. Where HU are
-    to be drawn anew, there are ``organs``, as segmentation, and ``hu_scale``, as ``arrays.hu_scale`` has it.
+    Centres (voxels, int16) are always on the CPU, so that a place is drawn without waiting for the device, and so is
+    ``lowest``, the imaging's minimum: the window's lower end, which is taken for all that lies outside the volume.
     """
 
     name: str
     imaging: Tensor
     segmentation: Tensor
     centres: dict[int, Tensor]
-    organs: Tensor | None = None
-    hu_scale: tuple[float, float, float, float] | None = None
 
-    @property
-    def parts(self) -> dict[str, Tensor]:
-        """What is kept on the device."""
-        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+    def __post_init__(self):
+        self.lowest = float(self.imaging.min())
 
 
-def load_volumes(
-    cases: Iterable[Case], device: str | torch.device = "cpu", *, organs: bool = False, body: bool = False
-) -> list[Volume]:
-    """Preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` coordinates of each class, always the same.
+def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", *, body: bool = False) -> list[Volume]:
+    """Load preprocessed cases as ``Volume``s, with up to ``MAX_CENTRES`` coordinates of each class, always the same.
 
-    With ``body`` as many, as those of class 0, of all that is denser than the window's lower end, air and fat.
-    Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE``, they are moved
-    there. With ``organs``, their maps, too. Raises CaseError for a file that cannot be used.
+    With ``body`` there are as many, as those of class 0, of all that is denser than the window's lower end, air and
+    fat. Files are mapped, labels checked. On a CUDA ``device`` with room for all of them beside ``RESERVE``, they are
+    moved there. Raises CaseError for a file that cannot be used.
     """
-    device, volumes = torch.device(device), []
+    device = torch.device(device)
+    volumes = []
     for case in cases:
-        imaging, segmentation = map(torch.from_numpy, read_arrays(case).values())
+        arrays = read_arrays(case)
+        imaging = torch.from_numpy(arrays["imaging"])
+        segmentation = torch.from_numpy(arrays["segmentation"])
         random = torch.Generator().manual_seed(case.number)
-        centres = {label: _some(segmentation == label, random) for label in (1, 2)}
-        volume = Volume(case.name, imaging, segmentation, {label: some for label, some in centres.items() if len(some)})
-        if organs:
-            volume.organs, volume.hu_scale = torch.from_numpy(read_array(case, ORGANS)), hu_scale(case)
+        centres = {}
+        for label in (1, 2):
+            found = some_voxels(segmentation == label, random)
+            if len(found):
+                centres[label] = found
         if body:
-            dense = imaging > imaging.min() + 0.05 * (imaging.max() - imaging.min())
-            volume.centres[0] = _some(dense, random.manual_seed(case.number))
-        volumes.append(volume)
+            dense = imaging > imaging.min() + AIR * (imaging.max() - imaging.min())
+            centres[0] = some_voxels(dense, random.manual_seed(case.number))
+        volumes.append(Volume(case.name, imaging, segmentation, centres))
     if device.type == "cuda" and has_room(volumes, device):
         for volume in volumes:
-            for name, part in volume.parts.items():
-                setattr(volume, name, part.to(device))
+            volume.imaging = volume.imaging.to(device)
+            volume.segmentation = volume.segmentation.to(device)
     return volumes
 
 
 def has_room(volumes: list[Volume], device: torch.device) -> bool:
-    """Do ``volumes`` fit on ``device``, of which a step gets half at least? Where not, that is printed."""
-    needed = sum(part.nbytes for volume in volumes for part in volume.parts.values())
+    """Say whether ``volumes`` fit on ``device`` beside a step, which gets half at least; print it where they do not."""
+    needed = sum(volume.imaging.nbytes + volume.segmentation.nbytes for volume in volumes)
     free = torch.cuda.mem_get_info(device)[0]
     room = free - min(RESERVE, free // 2)
     if needed > room:
@@ -75,7 +75,7 @@ def has_room(volumes: list[Volume], device: torch.device) -> bool:
     return needed <= room
 
 
-def _some(mask: Tensor, random: torch.Generator) -> Tensor:
-    """Coordinates of some voxels of ``mask``, [n, 3]."""
+def some_voxels(mask: Tensor, random: torch.Generator) -> Tensor:
+    """Draw the coordinates, [n, 3], of up to ``MAX_CENTRES`` voxels of ``mask`` [D, H, W]."""
     found = torch.nonzero(mask)
     return found[torch.randperm(len(found), generator=random)[:MAX_CENTRES]].to(torch.int16)

@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kitsnb.data.cases import discover, select
+from kitsnb.data.cases import discover, hold_out
+from kitsnb.data.settings import DataSettings
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.preprocessing.prepare import Preprocessing, preprocess_cases
 from kitsnb.simulation.phantom import write_dataset
@@ -53,7 +54,7 @@ def profile_run(folder: Path, path: Path, experiment: str) -> tuple:
         cases = write_dataset(build.data, phantoms["phantom_cases"], phantoms["phantom_seed"])
         chosen = {name: given["preprocessing"][name] for name in Preprocessing.model_fields if name in given["preprocessing"]}
         preprocess_cases(cases, build.preprocessed, Preprocessing(**chosen))
-    split = select(discover(build.data), told["training"], told["validation"], told["excluded"])
+    split = hold_out(discover(build.data), DataSettings.among(told))
     settings = Training(**{name: told[name] for name in Training.model_fields})
     return settings, *(cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 

@@ -9,8 +9,9 @@ from scipy import ndimage
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_cases, read_case
 from kitsnb.data.nifti import orientation_of, read_nifti, spacing_of, write_nifti
-from kitsnb.files import NOTEBOOKS, RECEIPT
+from kitsnb.files import NOTEBOOKS
 from kitsnb.preprocessing.resampling import reorient
+from kitsnb.receipts import RECEIPT
 from kitsnb.simulation import hybrid
 from kitsnb.simulation.hybrid import groups, labels_on_grid, patient_axes, simulate_imaging, write_hybrid
 from kitsnb.simulation.organs import HU_RANGES, NUMBER, ORGANS

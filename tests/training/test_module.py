@@ -52,7 +52,7 @@ class Sampler:
 @pytest.mark.parametrize(("loss", "parameters"), [
     ("dice", {"batch": True}), ("dice", {}), ("weighted_dice", {"weights": [1, 2, 3]}), ("generalized_dice", {}),
     ("tversky", {}), ("log_cosh_focal_tversky", {"exponent": 0.75}), ("weighted_cross_entropy", {"weights": [1, 2, 3]}),
-    ("dice_cross_entropy", {}), ("focal", {}), ("quality_focal", {}), ("distribution_focal", {}),
+    ("dice_cross_entropy", {}), ("focal", {}),
 ])
 def test_no_step_waits_for_the_device(loss, parameters):
     """Forward, loss, scores, backward, and the optimizer's step; the draw of a patch is looked at in test_patches."""
