@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import TOLERANCE, Accept, read_case
-from kitsnb.data.nifti import CaseError, corner_distance, read_nifti, spacing_of
+from kitsnb.data.cases import Case, case_name, discover
+from kitsnb.data.checks import Accept, fit_labels, read_case, read_labels
+from kitsnb.data.geometry import spacing_of
+from kitsnb.data.nifti import read_nifti
 from kitsnb.drawing import centre_of
 from kitsnb.inference.score import find_labels
 from kitsnb.preprocessing.resampling import reorient
@@ -73,12 +74,8 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
     else:
         imaging, affine = read_nifti(given.imaging, given.name)
     if given.prediction:
-        other = given._replace(segmentation=given.prediction)
-        _, labels, own = read_case(other, imaging=False, accept=predicted)
-        if labels.shape != imaging.shape or not corner_distance(own, affine, labels.shape) <= TOLERANCE:
-            reason = f"has another geometry than the CT (shape {labels.shape}, CT {imaging.shape})"
-            raise CaseError(given.name, given.prediction.name, reason, "give the labels of this CT")
-        layers["prediction"] = labels
+        labels = read_labels(given.prediction, given.name, predicted)
+        layers["prediction"] = fit_labels(given.name, given.prediction, labels, (imaging.shape, affine), predicted)
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
     return Scan(given.name, imaging, spacing_of(affine), **turned)
@@ -100,17 +97,17 @@ def find_scans(source: Path, label: Path | None = None, prediction: Path | None 
     for file in (label, prediction):
         if file and file.is_file() and len(found) > 1:
             raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
-    labels = {}
-    if prediction and prediction.is_file():
-        labels = {found[0].name: prediction}
-    elif prediction:
+    if prediction is None:
+        predictions = {}
+    elif prediction.is_file():
+        predictions = {found[0].name: prediction}
+    else:
         inner = prediction / "predictions"
-        labels = find_labels(inner if inner.is_dir() else prediction)
-    scans = {}
-    for name, imaging, own, _ in found:
-        segmentation = label or (own if own and own.is_file() else None)
-        scans[name] = Given(name, imaging, segmentation, labels.get(name))
-    return scans
+        predictions = find_labels(inner if inner.is_dir() else prediction)
+    for number, given in enumerate(found):
+        own = given.segmentation if given.segmentation and given.segmentation.is_file() else None
+        found[number] = given._replace(segmentation=label or own, prediction=predictions.get(given.name))
+    return {given.name: given for given in found}
 
 
 def thin(scan: Scan, most: float) -> Scan:
@@ -121,9 +118,3 @@ def thin(scan: Scan, most: float) -> Scan:
     kept = tuple(slice(None, None, step) for step in steps)
     layers = {kind: array[kept] for kind, array in scan.layers.items()}
     return replace(scan, imaging=scan.imaging[kept], spacing=scan.spacing * steps, **layers)
-
-
-def case_name(path: Path) -> str:
-    """Name a CT by its file, or by its folder where the file is called imaging, as in all KiTS19 cases."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    return path.resolve().parent.name if stem == "imaging" else stem

@@ -16,7 +16,6 @@ from kitsnb.drawing import alternative
 from kitsnb.files import Build, read_json, write_atomic
 from kitsnb.metric.score import SCORES
 from kitsnb.study.figures import NAMES, use_style
-from kitsnb.study.statistics import ends
 from kitsnb.study.tables import number, plural
 from kitsnb.viewing.page import render, write_page
 from kitsnb.viewing.scan import Scan, find_scans, read_scan, thin
@@ -95,7 +94,8 @@ def _table(results: Mapping) -> dict:
         cells = [(row["title"], row["title"])]
         for score in SCORES:
             here = row["scores"][score]
-            text = f"{number(here['mean'])} [{', '.join(map(number, ends(here)))}]"
+            wide = "crossed_" if here["crossed_low"] is not None else ""  # over cases and seeds, where there are seeds
+            text = f"{number(here['mean'])} [{number(here[f'{wide}low'])}, {number(here[f'{wide}high'])}]"
             printed = (row.get("paper") or {}).get(score)
             text += f"\nseed paper {number(printed)}" if printed is not None else ""
             cells.append((text, -1 if here["mean"] is None else here["mean"]))
