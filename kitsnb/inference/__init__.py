@@ -3,20 +3,13 @@
 A checkpoint and a CT come in; labels in the CT's geometry go out, with scores where there is a reference.
 """
 
-from importlib import import_module
+import lazy_loader
 
-from kitsnb.inference.settings import Prediction
-
-#: What other rooms use, and its module.
-PLACES = {
-    "predict_and_score": "held_out", "predict_probabilities": "sliding_window",
-    "Trained": "trained", "load_run": "trained", "write_run": "trained",
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "held_out": ["predict_and_score"],
+    "settings": ["Prediction"],
+    "sliding_window": ["predict_probabilities"],
+    "trained": ["Trained", "load_run", "write_run"],
 }
-__all__ = ["Prediction", *PLACES]
-
-
-def __getattr__(name: str):
-    """Import what needs torch only when it is asked for."""
-    if name in PLACES:
-        return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -4,21 +4,13 @@ Checked cases come in; clipped, resampled, normalized volumes go out as .npy fil
 probabilities of a network come back as labels in native geometry.
 """
 
-from importlib import import_module
+import lazy_loader
 
-from kitsnb.preprocessing.settings import Preprocessing
-
-#: What other rooms use, and its module.
-PLACES = {
-    "cases_below": "arrays", "read_arrays": "arrays",
-    "grid_ceiling": "prepare", "preprocess_cases": "prepare", "to_grid": "prepare", "z_score": "prepare",
-    "reorient": "resampling", "to_native": "resampling",
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "arrays": ["cases_below", "read_arrays"],
+    "prepare": ["grid_ceiling", "preprocess_cases", "to_grid", "z_score"],
+    "resampling": ["reorient", "to_native"],
+    "settings": ["Preprocessing"],
 }
-__all__ = ["Preprocessing", *PLACES]
-
-
-def __getattr__(name: str):
-    """Import what needs torch only when it is asked for."""
-    if name in PLACES:
-        return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -3,6 +3,12 @@
 ``run.train`` is a plain loop that resumes to the last bit; patches are drawn on the device that trains.
 """
 
-from kitsnb.training.settings import Augmentation, Network, Training
+import lazy_loader
 
-__all__ = ["Augmentation", "Network", "Training"]
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "checkpoints": ["load_network"],
+    "run": ["train"],
+    "settings": ["Augmentation", "Network", "Training"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
