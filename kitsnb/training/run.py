@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from kitsnb.data.cases import Case
-from kitsnb.files import locked, process_peak, write_json
+from kitsnb.files import locked, write_json
 from kitsnb.training.checkpoints import checkpoint_to_resume, save_checkpoint
-from kitsnb.training.history import best_row, is_finished, log_epoch, measures, print_epoch, write_history
+from kitsnb.training.history import best_row, is_finished, log_epoch, measures, print_epoch, write_history, peak_memory
 from kitsnb.training.learner import Learner
 from kitsnb.training.patches import PatchSampler, fixed_patches
 from kitsnb.training.precision import choose_precision
@@ -100,8 +100,7 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
         while not is_finished(settings, rows):
             rows.append(train_epoch(learner, sampler, batches, len(rows)))
             log_epoch(writer, rows[-1])  # before it is saved, so that no last epoch can lack
-            peak = torch.cuda.max_memory_allocated() if gpu else process_peak()
-            facts["peak_memory_mb"] = max(facts["peak_memory_mb"], round(peak / 1e6))
+            facts["peak_memory_mb"] = max(facts["peak_memory_mb"], peak_memory())
             run = {"belongs": run["belongs"], "rows": rows, "facts": facts, **learner.state_dict()}
             if best_row(rows) is rows[-1]:
                 save_checkpoint(run, folder / "checkpoints" / "best.ckpt")
