@@ -66,8 +66,6 @@ def to_native(probabilities: Tensor, shape: Sequence[int], affine: np.ndarray) -
     labels = np.zeros(shape, np.uint8)
     upright, _ = reorient(labels, affine)  # a view
     found = ~(probabilities[0] > probabilities[1:].amax(0))  # a tie may go either way, so it counts
-    if not found.any():
-        return labels
     weights = []
     box = []
     for axis, new in enumerate(upright.shape):
@@ -89,6 +87,6 @@ def to_native(probabilities: Tensor, shape: Sequence[int], affine: np.ndarray) -
 
 
 def _extent(found: Tensor) -> slice:
-    """Return the range from the first to the last true entry."""
-    places = torch.nonzero(found)
-    return slice(int(places[0]), int(places[-1]) + 1)
+    """Return the range from the first to the last true entry; an empty one where none is true."""
+    places = torch.nonzero(found).flatten().tolist() or [0, -1]
+    return slice(places[0], places[-1] + 1)

@@ -60,7 +60,7 @@ def test_labels_are_checked_when_volumes_are_loaded(cases):
     labels = read_array(cases[1], "segmentation").copy()
     labels[3, 3, 3] = 3
     write_array(cases[1].folder, "segmentation", labels)
-    with pytest.raises(CaseError, match="case_00001: segmentation.npy: .*holds label 3"):
+    with pytest.raises(CaseError, match="case_00001: segmentation.npy: .*up to 3, not"):
         load_volumes(cases)
 
 
