@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.ct_at_hand import write_cases
+from helpers.ct_at_hand import small_ct, write_cases
 
 from kitsnb.data.cases import discover
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
@@ -15,7 +15,7 @@ SMALL = Preprocessing(spacing=(6.0, 5.0, 5.0), resize_in_plane=None)
 
 @pytest.fixture
 def made(monkeypatch):
-    """Names of the cases that are prepared, in the order of their files."""
+    """Names of the cases that are prepared."""
     found, real = set(), prepare._write_case
     monkeypatch.setattr(prepare, "_write_case", lambda case, *given: found.add(case.name) or real(case, *given))
     return found
@@ -54,8 +54,7 @@ def test_only_what_changed_is_done_again(tmp_path, made):
 
     new, first = again()
     assert new == ["0", "1", "2"] and again() == ([], first)
-    array, affine = read_nifti(cases[1].imaging)
-    write_nifti(cases[1].imaging, array + 1, affine)
+    small_ct(7).write(cases[1])
     (grid / "case_00002" / "imaging.npy").write_bytes(b"half")
     assert again()[0] == ["1", "2"]
     assert again(settings=SMALL.changed(spacing=(6.0, 6.0, 6.0)))[0] == ["0", "1", "2"]
