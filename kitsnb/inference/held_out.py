@@ -34,8 +34,8 @@ def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], fo
                       overlap: Sequence[int], accept: Accept = Accept()) -> pd.DataFrame:
     """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
 
-    Returns a row per case: ``case``, and ``metric.case_row`` in native geometry. ``accept`` is what the cases were
-    prepared with. What was predicted from the same weights, cases, settings and code is kept with its scores.
+    Returns a row per case: ``case``, and ``metric.case_row`` in native geometry. What was predicted from the same
+    weights, cases, settings and code is kept with its scores.
     """
     pairs = list(pairs)
     weights = [values.detach().cpu().flatten().double() for values in network.state_dict().values()]

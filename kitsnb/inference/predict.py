@@ -21,8 +21,7 @@ from kitsnb.preprocessing.resampling import reorient, to_native
 def find(imaging: Path, output: Path) -> tuple[dict[Path, Path], list[str]]:
     """Return the file that gets the labels of each CT, and the names of what is no CT.
 
-    ``imaging`` is a CT, a case in KiTS19's format, or a folder of both. Raises FileNotFoundError where there is no CT,
-    ValueError where two would have the same labels.
+    ``imaging`` is a CT, a case, or a folder of both. FileNotFoundError for no CT, ValueError for two of one name.
     """
     imaging = imaging.absolute()
     if imaging.is_file() and output.name.endswith(".nii.gz"):
@@ -51,9 +50,7 @@ def keep_largest(labels: np.ndarray, count: int) -> np.ndarray:
     pieces, _ = ndimage.label(labels > 0, np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0  # the background
-    kept = np.zeros(len(sizes), np.uint8)
-    kept[np.argsort(sizes)[-count:]] = 1
-    return labels * kept[pieces]
+    return labels * np.isin(pieces, np.argsort(sizes)[-count:])
 
 
 def predict(trained: Trained, ct: Path, output: Path, keep_components: int | None = None, force: bool = False,

@@ -1,8 +1,8 @@
 """A finished training run as what predicts: its network, and the settings that belong to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
@@ -36,8 +36,7 @@ class Record(Settings, extra="ignore"):
     settings: Sections
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """What a finished run predicts with."""
 
     folder: Path

@@ -35,8 +35,7 @@ def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
             labels: bool = False) -> tuple[Tensor, np.ndarray]:
     """Resample ``array`` (3D, any orientation) to the working grid: [D, H, W], and the affine that belongs to it.
 
-    Imaging (HU, any dtype) is clipped and comes back as float32, not yet z-scored; ``labels`` (uint8) go by the nearest
-    voxel.
+    Imaging (HU) is clipped and comes back as float32, not yet z-scored; ``labels`` (uint8) go by the nearest voxel.
     """
     upright, native_affine = reorient(array, affine)
     native = upright.shape
@@ -52,7 +51,7 @@ def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
 
 def z_score(imaging: Tensor, settings: Preprocessing,
             file: Path = Path("volume")) -> tuple[Tensor, tuple[float, float]]:
-    """Normalize ``imaging`` (HU), in place, by its own mean and SD, or those of the settings; return both in HU too.
+    """Normalize ``imaging`` (HU) in place by its own or the settings' mean and SD; return these in HU too.
 
     Raises CaseError, which names the CT's ``file``, where all voxels are the same.
     """
@@ -79,11 +78,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole,
     from the same files, settings and code, is kept. Raises OSError where ``folder`` cannot be written.
     """
-    made_from = {
-        "settings": settings.as_json(),
-        "accept": asdict(accept),
-        "code": code_of(*CODE),
-    }
+    made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE)}
     rows = {}
     waiting = []
     for case in cases:
@@ -102,8 +97,8 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
         done, refused = for_each_case(write, waiting, workers or WORKERS, "to the working grid")
     finally:
         torch.set_num_threads(threads)
-    rows |= done
-    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of other studies, and of killed ones
+    rows.update(done)
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of another choice, or half-written
         if found.name not in rows:
             shutil.rmtree(found)
     report = {

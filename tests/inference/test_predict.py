@@ -41,24 +41,20 @@ def test_labels_lie_where_the_ct_lies(trained, ct, tmp_path, orientation):
     assert (found["straight"] != found["turned"]).mean() < 1e-4
 
 
-@pytest.mark.parametrize(("name", "own"), [
-    ("case_00210", "case_00210"), ("anna.nii.gz", "anna"), ("case_00300_0000.nii.gz", "case_00300"),
-    ("scan_20240115.nii", "scan_20240115"), ("ANNA.NII.GZ", "ANNA"),
-])
-def test_score_finds_what_predict_writes(run, ct, tmp_path, name, own):
+def test_score_finds_what_predict_writes(run, ct, tmp_path):
     """As a case in KiTS19's format, or a CT with its reference of the same name in another folder."""
-    references = tmp_path / "references"
-    if own == name:
-        ct.write(Case(tmp_path / "ct" / name))
-        references = tmp_path / "ct"
-    else:
-        packed = write_nifti(tmp_path / "packed.nii.gz", ct.imaging, ct.affine).read_bytes()
-        (tmp_path / "ct").mkdir()
-        (tmp_path / "ct" / name).write_bytes(packed if name.lower().endswith(".gz") else gzip.decompress(packed))
-        write_nifti(references / f"{own}.nii.gz", ct.labels, ct.affine)
+    packed = write_nifti(tmp_path / "packed.nii.gz", ct.imaging, ct.affine).read_bytes()
+    ct.write(Case(tmp_path / "ct" / "case_00210"))
+    files = {"anna.nii.gz": "anna", "BERTA.NII.GZ": "BERTA", "case_00300_0000.nii.gz": "case_00300",
+             "scan_20240115.nii": "scan_20240115"}
+    for name in files:
+        content = packed if name.lower().endswith(".gz") else gzip.decompress(packed)
+        (tmp_path / "ct" / name).write_bytes(content)
+    for name in ("case_00210", *files.values()):
+        write_nifti(tmp_path / "references" / f"{name}.nii.gz", ct.labels, ct.affine)
     assert main(tmp_path / "ct", run, tmp_path / "out", picture=False) == 0
-    found = score_folder(tmp_path / "out", references)
-    assert len(found["cases"]) == 1 and not found["refused"]
+    found = score_folder(tmp_path / "out", tmp_path / "references")
+    assert len(found["cases"]) == 5 and not found["refused"]
 
 
 @pytest.mark.parametrize(("imaging", "output", "found", "others"), [
