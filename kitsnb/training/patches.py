@@ -49,7 +49,7 @@ class PatchSampler:
         return imaging, segmentation
 
     def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Draw the centre [3] of a patch in voxels, moved inwards so that the patch lies in the volume where it fits."""
+        """Draw the centre [3] of a patch in voxels, moved inwards so that it lies in the volume where it fits."""
         settings = self.settings
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(settings.patch_size) / 2
@@ -117,7 +117,9 @@ def uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+def sample(
+    volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
 
     What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
@@ -132,8 +134,8 @@ def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | to
     grid = F.interpolate(faces[None], tuple(size), mode="trilinear", align_corners=True).movedim(1, -1)
     imaging = move(volume.imaging[box], device).float()[None, None]
     labels = move(volume.segmentation[box], device).float()[None, None]
-    # The box ends inside the volume only where no voxel beyond it is read, so what lies outside is the volume's outside:
-    # grid_sample's zeros, which are the lowest value where that was taken away before.
+    # The box ends inside the volume only where no voxel beyond it is read, so its outside is the volume's: zero for
+    # grid_sample, which is the lowest value where that was taken away before.
     imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
     labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
