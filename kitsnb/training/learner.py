@@ -66,10 +66,9 @@ def plain_state(loss: nn.Module) -> dict[str, str]:
 
     Left out are what can be called, modules, and names that begin with an underscore.
     """
-    function = getattr(loss, "function", None)
     places = {f"{name}.".removeprefix("."): vars(module) for name, module in loss.named_modules()}
-    places["attribute "] = getattr(function, "__dict__", {})
-    places["global "] = getattr(function, "__globals__", {})
+    places["global "] = getattr(getattr(loss, "function", None), "__globals__", {})
+    places["attribute "] = getattr(getattr(loss, "function", None), "__dict__", {})
     found = {}
     for place, values in places.items():
         for name, value in values.items():
