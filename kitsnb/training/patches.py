@@ -130,8 +130,7 @@ def sample(
     stop = (points.amax((0, 1, 2)).ceil().long() + 2).clamp(first + 1, last + 1)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
     faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
-    faces = move(faces.flip(-1).movedim(-1, 0), device)  # grid_sample counts (width, height, slice)
-    grid = F.interpolate(faces[None], tuple(size), mode="trilinear", align_corners=True).movedim(1, -1)
+    grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
     imaging = move(volume.imaging[box], device).float()[None, None]
     labels = move(volume.segmentation[box], device).float()[None, None]
     # The box ends inside the volume only where no voxel beyond it is read, so its outside is the volume's: zero for
@@ -139,6 +138,17 @@ def sample(
     imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
     labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
+
+
+def spread(points: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate control points [a, b, c, 3] to [*size, 3], linearly: an axis at a time, faster than F.interpolate."""
+    for axis in (2, 1, 0):
+        last = points.shape[axis] - 1
+        place = torch.linspace(0, last, size[axis], device=points.device)
+        before = place.long().clamp(max=last - 1)
+        weight = (place - before).reshape(-1, *[1] * (3 - axis))
+        points = torch.lerp(points.index_select(axis, before), points.index_select(axis, before + 1), weight)
+    return points
 
 
 def move(part: Tensor, device: str | torch.device) -> Tensor:
