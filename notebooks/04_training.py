@@ -188,10 +188,10 @@ training_panels({title: (history, facts["best_epoch"])}, title, simulated)
 accept, native = Accept(dict(data.label_map), data.accept_affine), {case.name: case for case in split.validation}
 if by_runner or train_now:
     scores = predict_and_score(load_network(run, settings), [(case, native[case.name]) for case in held_out], run / "predictions",
-                               window, accept, run / "checkpoints" / "best.ckpt", bool(given["located"]))
+                               window, accept, run / "checkpoints" / f"{settings.weights}.ckpt", bool(given["located"]))
     scores.to_csv(run / "scores.csv", index=False)
-    write_run(run, {"experiment": experiment, "title": title, **facts, "simulated": simulated,
-                    "training_cases": len(training_cases)}, grid["settings"], settings.as_json(),
+    what = {"experiment": experiment, "title": title, **settings.model_dump(include={"loss", "loss_parameters", "seed"})}
+    write_run(run, {**what, **facts, "simulated": simulated}, grid["settings"], settings.as_json(),
               {"overlap": list(window.overlap), "located": given["located"], "fold": fold}, data.as_json())
 scores = pd.read_csv(run / "scores.csv")
 shown = [name for name in figures.NAMES if name in scores]

@@ -1,8 +1,6 @@
 """What a run says of itself: the measures of each epoch, in history.csv, in TensorBoard and on the terminal."""
 
 import csv
-import resource
-import sys
 from pathlib import Path
 
 import torch
@@ -47,7 +45,9 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    return bool(rows) and (len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience)
+    if not rows:
+        return False
+    return len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
@@ -75,12 +75,5 @@ def print_epoch(settings: Training, rows: list[dict]) -> None:
     row = rows[-1]
     left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
     print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
-          f"{row['validation_loss']:.3f}, tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
-
-
-def peak_memory() -> int:
-    """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+          f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
+          f"{row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
