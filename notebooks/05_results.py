@@ -48,7 +48,7 @@ runs = load_runs(study.build, [row.model_dump() for row in study.profile.experim
 scores = all_scores(runs)
 about = tables.describe_study(study, runs)
 if about["beside"]:  # rows of a published study stand with these in one table
-    about, scores = published.join(about, scores, published.cases_of(study.build), study.profile.apart_from)
+    about, scores = published.join(about, scores, published.read_cases(study.build.data_analysis), study.profile.apart_from)
 found = report(about, scores)
 drawn = plots.draw(found, scores)
 
