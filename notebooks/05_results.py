@@ -25,6 +25,7 @@ changes = {}  # such as {"seeds": [0, 1]}
 # %%
 import sys
 
+import pandas as pd
 from IPython.display import display
 
 from kitsnb.data.cases import Case
@@ -71,7 +72,7 @@ drawn["rows"]
 # stays open; nothing here ever shows that two losses are alike.
 
 # %%
-apart = tables.pairs_apart(found)
+apart = tables.apart(found)
 if len(apart):
     display(apart.style.hide())
 else:
@@ -80,12 +81,12 @@ else:
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
 #
-# What losses, seeds, cases and their interplay contribute to a score, and the smallest difference that a number of cases and
-# seeds can show.
+# What losses, seeds, cases and their interplay contribute to the variance of tumour Dice, with 95 % intervals, and the
+# smallest difference that a number of cases and seeds can show.
 
 # %%
 if found["components"]["tumour"]:
-    display(tables.components(found).style)
+    display(pd.DataFrame(found["components"]["tumour"]).T.style.format(precision=4))
 if "takes" in drawn:
     display(drawn["takes"])
 

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from kitsnb.drawing import COLUMN, alternative
+from kitsnb.drawing import alternative
 from kitsnb.files import write_atomic
 
 #: What a score, a class or a distance is called in text.
@@ -55,10 +55,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
-    """Draw one legend for all axes, below them: in a row where there is room."""
-    letters = sum(len(handle.get_label()) for handle in handles)
-    wide = figure.get_size_inches()[0] > COLUMN or letters < 46
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns or (len(handles) if wide else 1))
+    """Draw one legend for all axes, below them, in a row or in ``columns``."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles))
 
 
 def labelled(axes: Axes) -> list[Artist]:

@@ -1,7 +1,6 @@
 """Tables that notebook 05 shows, as text, and what it writes down about its study."""
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 
 import pandas as pd
 
@@ -52,37 +51,25 @@ def table_1(found: Mapping) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def pairs_apart(found: Mapping) -> pd.DataFrame:
-    """Write the pairs of ``findings.describe`` that can be told apart, by composite and by tumour Dice."""
-    titles = {row["experiment"]: row["title"] for row in found["table"]}
+def apart(found: Mapping) -> pd.DataFrame:
+    """List the pairs that can be told apart, by composite and by tumour Dice."""
     rows = []
     for score in ("composite", "tumour"):
-        for pair in filter(itemgetter("verdict"), found["pairs"][score]):
-            rows.append({"score": score, "higher": titles[pair["first"]], "than": titles[pair["second"]],
-                         "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"]),
-                         "with unpaired seeds": "apart" if pair["unpaired"] else "open"})
+        for pair in found["pairs"][score]:
+            if pair["verdict"]:
+                rows.append({"score": score, "higher": pair["first"], "than": pair["second"],
+                             "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"]),
+                             "with unpaired seeds": pair["unpaired"] or "open"})
     return pd.DataFrame(rows)
 
 
-def components(found: Mapping) -> pd.DataFrame:
-    """Write the standard deviation of composite and tumour Dice by its source, with its share of the variance."""
-    table = {}
-    for score in ("composite", "tumour"):
-        parts = pd.DataFrame(found["components"][score]).T
-        table[f"SD of {score} Dice"] = parts.variance.pow(0.5).map(number)
-        table[f"share of variance, {score}"] = parts.share.map("{:.0%}".format)
-    return pd.DataFrame(table).rename(lambda source: source.replace("_", " x "))
-
-
 def claims(found: Mapping) -> pd.DataFrame:
-    """Write the claims that ``claims.check`` decided."""
-    titles = {row["experiment"]: row["title"] for row in found["table"]} | {None: "all rows"}
+    """List the claims that ``claims.check`` decided."""
     rows = []
     for one in found["claims"]:
         if one["verdict"] != "not run":
-            rows.append({"from": "seed paper" if one["kind"] == "seed paper" else "losses alone",
-                         "loss": titles[one["experiment"]], "against": titles[one["reference"]],
-                         "score": NAMES[one["score"]], "expected": one["expected"],
+            rows.append({"kind": one["kind"], "loss": one["experiment"], "against": one["reference"] or "all rows",
+                         "score": one["score"], "expected": one["expected"],
                          "difference (95 % interval)": interval(one["difference"]) if one["difference"] else "–",
                          "verdict": one["verdict"]})
     return pd.DataFrame(rows)

@@ -85,10 +85,11 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
 
 def test_tables_say_it_in_words(studies):
     found, _ = studies["whole"]
-    apart = tables.pairs_apart(found)
-    assert {"composite", "tumour"} == set(apart.score) and apart.iloc[0]["higher"] == "Focal Tversky (0.75)"
-    assert list(tables.components(found).index) == ["loss", "seed", "case", "loss x seed", "loss x case", "seed x case", "rest"]
-    assert set(tables.claims(found)["from"]) == {"seed paper", "losses alone"}
+    apart = tables.apart(found)
+    assert {"composite", "tumour"} == set(apart.score) and tuple(apart.loc[0, ["higher", "than"]]) == ("focal_tversky", "dice")
+    assert apart.iloc[0]["difference (95 % interval)"].startswith("+") and tables.apart(studies["one row"][0]).empty
+    assert set(tables.claims(found).kind) == {"seed paper", "tumour", "lowest"}
+    assert tables.claims(found).iloc[-1].against == "all rows" and tables.claims(studies["one row"][0]).empty
     saw = tables.what_we_saw(found).set_index("measure")
     assert saw.value["runs"] == 21 and saw.unit["pairs told apart by the composite"] == "of 21"
     assert len(tables.what_we_saw(studies["one row"][0])) < len(saw), "what is not known is left out"
