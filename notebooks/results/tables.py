@@ -48,7 +48,7 @@ def table_1(found: Mapping) -> pd.DataFrame:
         scores = row["scores"].items()
         rows[row["title"]] = {NAMES[name]: f"{number(one['mean'])} ± {number(one['sd'])} (n = {one['n']})"
                               for name, one in scores}
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.rename_axis("loss").reset_index()
 
 
 def apart(found: Mapping) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def claims(found: Mapping) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def what_we_saw(found: Mapping) -> pd.DataFrame:
-    """Close the notebook: a few measures with value and unit."""
+def measures(found: Mapping) -> list[tuple]:
+    """List what closes the notebook: measure, value and unit; what is not known is left out."""
     best = next(row for row in found["table"] if row["experiment"] == found["best"])
     pairs = found["pairs"]["composite"]
     rows = [
@@ -88,4 +88,4 @@ def what_we_saw(found: Mapping) -> pd.DataFrame:
         ("what the seed paper's design shows", number(found["needed"]["tumour"]), "tumour Dice"),
         ("tumour volume and tumour Dice", number(found["size_correlation"], 2), "rank correlation"),
     ]
-    return pd.DataFrame([row for row in rows if row[1] != "–"], columns=["measure", "value", "unit"])
+    return [row for row in rows if row[1] != "–"]

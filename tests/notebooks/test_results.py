@@ -90,10 +90,10 @@ def test_tables_say_it_in_words(studies):
     assert apart.iloc[0]["difference (95 % interval)"].startswith("+") and tables.apart(studies["one row"][0]).empty
     assert set(tables.claims(found).kind) == {"seed paper", "tumour", "lowest"}
     assert tables.claims(found).iloc[-1].against == "all rows" and tables.claims(studies["one row"][0]).empty
-    saw = tables.what_we_saw(found).set_index("measure")
-    assert saw.value["runs"] == 21 and saw.unit["pairs told apart by the composite"] == "of 21"
-    assert len(tables.what_we_saw(studies["one row"][0])) < len(saw), "what is not known is left out"
-    assert tables.table_1(found).shape == (7, 4)
+    saw = {measure: (value, unit) for measure, value, unit in tables.measures(found)}
+    assert saw["runs"][0] == 21 and saw["pairs told apart by the composite"][1] == "of 21"
+    assert len(tables.measures(studies["one row"][0])) < len(saw), "what is not known is left out"
+    assert tables.table_1(found).shape == (7, 5)
 
 
 def test_a_study_is_described_for_results_json(tmp_path):
