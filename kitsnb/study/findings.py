@@ -51,7 +51,6 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
         "components": components, "needed": needed,
         "takes": _designs(components["tumour"], design, paired, seeds),
         "claims": check([*state_comparisons(seed_paper), *hypotheses], scores, paired),
-        "order_agreement": tables.agreement(table),
         "size_correlation": float(hard[["tumour_ml", "tumour"]].corr("spearman", min_periods=3).iloc[0, 1]),
     }
 
