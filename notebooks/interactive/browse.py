@@ -16,7 +16,7 @@ from kitsnb.viewing.scan import find_scans, read_scan
 
 
 class Viewer(anywidget.AnyWidget):
-    """The viewer of the page as a widget: ``scan`` holds the arrays as bytes."""
+    """The viewer of the page as a widget: ``scan`` holds its arrays, packed."""
 
     _esm = PAGES / "viewer.js"
     _css = PAGES / "viewer.css"
@@ -55,7 +55,7 @@ def browse(
             return
         facts.value = f"<b>{html.escape(scan.name)}</b> · {scan.facts}"
         about, arrays = for_viewer(scan)
-        viewer.scan = about | arrays
+        viewer.scan = {**about, "arrays": arrays}
         viewer.layout.display = None
 
     choice.observe(show, "value")
