@@ -16,7 +16,7 @@ from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
 from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
-from kitsnb.simulation.numbers import KIDNEY, TUMOUR
+from kitsnb.simulation.painter import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
 
 MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resampling)
@@ -108,8 +108,8 @@ def labels_on_grid(
     painter.check_labels(segmentation)
     labels, affine = reorient(segmentation, affine)
     size = grid_size(labels.shape, spacing_of(affine), spacing)
-    one_hot = np.stack([labels == TUMOUR, labels == KIDNEY]).astype(np.uint8)
-    tumour, kidney = resize(torch.from_numpy(one_hot), size).numpy()
+    tumour = resize((labels == TUMOUR).astype(np.float32), size).numpy()
+    kidney = resize((labels == KIDNEY).astype(np.float32), size).numpy()
     other = 1 - kidney - tumour
     result = np.where(kidney >= other, KIDNEY, 0)
     result[(tumour >= kidney) & (tumour >= other)] = TUMOUR

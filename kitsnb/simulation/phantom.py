@@ -6,8 +6,7 @@ import numpy as np
 
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import numbers
-from kitsnb.simulation.numbers import KIDNEY, TUMOUR
-from kitsnb.simulation.painter import paint
+from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint
 from kitsnb.simulation.scene import Scene, ellipsoid
 
 #: About one case in six is stored as other converters do, with the slice axis last. KiTS19 is all IPL; these are here
@@ -61,15 +60,16 @@ def draw_kidney(scene: Scene, labels: np.ndarray, side: int, size: float, ill: b
     Upper poles lean towards the spine and backwards; the hilum opens towards the spine and belongs to no label.
     """
     rng = scene.rng
-    z = scene.z + side * 6 - rng.normal(0, 6)  # the right one lies lower
-    y = scene.y - numbers.KIDNEY_Y - rng.normal(0, 4) + 0.15 * z
-    x = side * scene.x - numbers.KIDNEY_X - rng.normal(0, 4) + 0.2 * z  # outwards
-    radii = [rng.uniform(*ends) for ends in numbers.KIDNEY_RADII]
+    z, y, x = scene.at()
+    z = z + side * 6 - rng.normal(0, 6)  # the right one lies lower
+    y = y - numbers.PLACE[1] - rng.normal(0, 4) + 0.15 * z
+    x = side * x - numbers.PLACE[2] - rng.normal(0, 4) + 0.2 * z  # outwards
+    radii = [half.draw(rng) for half in numbers.KIDNEY_RADII]
     kidney = ellipsoid(z, y, x, radii)
     hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))
     labels[(kidney < 0) & (hilum > 0)] = KIDNEY
     if ill:
-        radius = np.exp(rng.normal(*numbers.TUMOUR_LOG_MM)).clip(*numbers.TUMOUR_RADIUS) / size
+        radius = np.exp(rng.normal(*numbers.TUMOUR_LOG_MM)).clip(*numbers.TUMOUR_MM) / size
         way = rng.normal((0, 0.5, 0.9), (0.5, 1, 1))
         way[2] = abs(way[2])  # away from the spine
         way /= np.linalg.norm(way)

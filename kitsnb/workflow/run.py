@@ -14,8 +14,7 @@ from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.data.checks import missing_cases
-from kitsnb.data.cases import discover
-from kitsnb.files import Build, files_below, locked, read_json, resolve, short, write_json
+from kitsnb.files import Build, files_below, locked, read_json, short, write_json
 from kitsnb.messages import several
 from kitsnb.receipts import state_of
 from kitsnb.workflow.jobs import Job, build_jobs, wanted_numbers
@@ -192,7 +191,7 @@ def lacking(profile: Profile) -> list[str]:
     found = []
     if profile.data.source != "phantom":
         try:
-            found += missing_cases(discover(resolve(profile.data.folder)), profile.data)
+            found += missing_cases(profile.data)
         except OSError as error:
             found.append(str(error))
     return found + (why_not_beside(profile) if profile.beside else [])
