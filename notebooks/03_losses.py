@@ -27,16 +27,13 @@ changes = {}  # such as {"losses.case": 122, "losses.steps": 5}
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from IPython.display import Markdown, display
 from matplotlib.colors import ListedColormap
 
-from kitsnb.data.checks import read_case
 from kitsnb.data.cases import discover
+from kitsnb.data.checks import read_case
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
 from kitsnb.files import resolve, write_json
-from kitsnb.losses import LogCosh
-from kitsnb.simulation import simulate_case
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.workflow.opened import open_study
@@ -48,7 +45,7 @@ data = study.profile.data
 
 from probing import figures as draw
 from probing import probes
-from probing.errors import CLASSES, PATHS, around_tumour
+from probing.errors import CLASSES, PATHS, around_tumour, phantom_geometry
 
 figures.use_style()
 
@@ -60,9 +57,7 @@ figures.use_style()
 # prediction at half the way of one error (kidney blue, tumour orange).
 
 # %%
-phantom = simulate_case(study.profile.simulation.seed, 0)
-around = {"extent": settings.extent, "spacing": settings.spacing}
-geometries = [around_tumour("phantom 0", phantom.segmentation, phantom.affine, simulated=True, **around)]
+geometries = [phantom_geometry(study.profile.simulation.seed, 0, settings.extent)]
 if data.source != "phantom":
     number = settings.case
     if number is None:
@@ -73,8 +68,9 @@ if data.source != "phantom":
     if not chosen:
         raise ValueError(f"losses.case: there is no case_{number:05d} in {data.folder}; name another one")
     _, labels, affine = read_case(chosen[0], imaging=False, accept=study.accept)
-    own = data.source == "folder" and data.simulated
-    geometries.insert(0, around_tumour(chosen[0].name, labels, affine, simulated=own, **around))
+    simulated = data.source == "folder" and data.simulated
+    real = around_tumour(chosen[0].name, labels, affine, settings.extent, settings.spacing, simulated)
+    geometries.insert(0, real)
 
 for geometry in geometries:
     truth = geometry.segmentation

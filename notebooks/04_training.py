@@ -26,6 +26,7 @@ changes = {}  # such as {"training.epochs": 3}
 
 # %% jupyter={"source_hidden": true}
 import pandas as pd
+import torch
 from IPython.display import Markdown, display
 
 from kitsnb.data.checks import read_case
@@ -41,6 +42,7 @@ from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.study.tables import extremes
 from kitsnb.training import Training, load_network, train
 from kitsnb.training.patches import PatchSampler
+from kitsnb.training.precision import threads
 from kitsnb.training.volumes import load_volumes
 from kitsnb.workflow.opened import open_study
 
@@ -54,6 +56,7 @@ if not run.trains:
 from results.figures import slices, training_panels
 
 figures.use_style()
+torch.set_num_threads(threads())
 display(Markdown(f"**{run.title}**, seed {seed}: {len(run.training_cases)} training and {len(run.validation_cases)} "
                  "held-out cases."))
 

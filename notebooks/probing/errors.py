@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kitsnb.data.nifti import spacing_of
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels
+from kitsnb.simulation.phantom import simulate_case
 
 CLASSES = ("background", "kidney", "tumour")
 #: mm over which a prediction is unsure by one logit, and its largest logit.
@@ -63,6 +64,13 @@ def around_tumour(
     first = np.round(middle - width / 2).astype(int).clip(0, size - width)
     box = tuple(slice(start, start + length) for start, length in zip(first, width))
     return Geometry(name, np.ascontiguousarray(labels[box]), used, simulated)
+
+
+def phantom_geometry(seed: int, number: int, extent: Sequence[float]) -> Geometry:
+    """Cut ``extent`` mm around the tumour of phantom ``number`` of ``seed``, on its own grid."""
+    phantom = simulate_case(seed, number)
+    labels, affine = reorient(phantom.segmentation, phantom.affine)
+    return around_tumour(f"phantom {number}", labels, affine, extent, spacing_of(affine), simulated=True)
 
 
 def erode(geometry: Geometry, distance: float) -> np.ndarray:
