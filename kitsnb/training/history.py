@@ -1,6 +1,8 @@
 """What a run says of itself: the measures of each epoch, in history.csv, in TensorBoard and on the terminal."""
 
 import csv
+import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -77,3 +79,11 @@ def print_epoch(settings: Training, rows: list[dict]) -> None:
     print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
           f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
           f"{row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
+
+
+def peak_memory() -> int:
+    """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

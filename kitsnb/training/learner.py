@@ -1,13 +1,12 @@
 """All that learns in a run, and that its checkpoints hold: network, loss, optimizer and schedule."""
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from kitsnb.losses import build_loss, trust_labels
+from kitsnb.losses import build_loss, plain_state
 from kitsnb.training.history import batch_sums
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
@@ -23,7 +22,7 @@ class Learner:
         self.device = device
         self.dtype = AUTOCAST[precision]
         self.network = UNet3D(**settings.network.model_dump()).to(device, memory_format=torch.channels_last_3d)
-        self.loss = build_loss(settings.loss, **settings.loss_parameters).to(device)
+        self.loss = build_loss(settings.loss, settings.loss_defaults, **settings.loss_parameters).to(device)
         learned = [*self.network.parameters(), *self.loss.parameters()]
         # Fused, since the other forms of Adam ask the device for their count of steps.
         self.optimizer = torch.optim.Adam(learned, lr=settings.learning_rate, fused=True)
@@ -33,7 +32,7 @@ class Learner:
 
     def evaluate(self, imaging: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of imaging [B, 1, D, H, W] against labels [B, D, H, W], checked when loaded, and sums."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None), trust_labels():
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             logits = self.network(imaging.to(memory_format=torch.channels_last_3d))
             loss = self.loss(logits, labels)
             return loss, batch_sums(loss, logits, labels)
@@ -59,19 +58,3 @@ def make_scheduler(optimizer: torch.optim.Optimizer, settings: Training) -> Lamb
     steps = settings.epochs * settings.steps_per_epoch
     warm_up = max(1, settings.warm_up)
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warm_up) * max(0.0, 1 - step / steps) ** 0.9)
-
-
-def plain_state(loss: nn.Module) -> dict[str, str]:
-    """Describe what ``loss`` keeps beside its ``state_dict``: attributes, and globals of a reader's function.
-
-    Left out are what can be called, modules, and names that begin with an underscore.
-    """
-    places = {f"{name}.".removeprefix("."): vars(module) for name, module in loss.named_modules()}
-    places["global "] = getattr(getattr(loss, "function", None), "__globals__", {})
-    places["attribute "] = getattr(getattr(loss, "function", None), "__dict__", {})
-    found = {}
-    for place, values in places.items():
-        for name, value in values.items():
-            if not (name.startswith("_") or name == "training" or callable(value) or isinstance(value, ModuleType)):
-                found[place + name] = repr(value)
-    return found
