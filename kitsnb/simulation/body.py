@@ -126,8 +126,7 @@ def paint_organs(scene: Scene) -> None:
         scene.paint(organ, name, box)
         if name == "liver":
             scene.paint(np.maximum(scene.strands(26, 3, box), organ + 5), "portal", box)
-    place, radii = numbers.STOMACH
-    box, stomach = scene.ellipsoid(scene.rng.normal(place, 5), scene.rng.normal(radii, 4))
+    box, stomach = scene.ellipsoid(scene.rng.normal(numbers.STOMACH, 5), numbers.STOMACH_RADII)
     paint_hollow(scene, box, stomach, 4.5)
 
 

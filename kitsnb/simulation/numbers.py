@@ -21,9 +21,9 @@ class Range(NamedTuple):
 
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
-CORTEX_HU = Range(70, 270)
-CORTEX_TYPICAL = 100  # the likeliest value
-UNENHANCED = 0.05  # share of cases without contrast
+CORTEX_HU = Range(80, 280)
+CORTEX_TYPICAL = 115  # the likeliest value
+UNENHANCED = 0.02  # share of cases without contrast
 UNENHANCED_HU = Range(26, 42)
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
@@ -46,9 +46,9 @@ PLAIN = {
     "gas": Range(-900, -800),
 }
 TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
-MEDULLA = Range(0.3, 0.85)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
-TUMOUR_SHARE = Range(0.15, 0.9)  # of the cortex's enhancement
-TUMOUR_TEXTURE = Range(5, 34)  # SD over 4.5 and 10 mm
+MEDULLA = Range(0.1, 0.7)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+TUMOUR_SHARE = Range(0.1, 0.75)  # of the cortex's enhancement
+TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
 CALYX_HU = Range(0, 250)  # of calyces and vessels in the sinus, above the cortex
@@ -57,7 +57,7 @@ AIR_HU = -1000
 # Inside the label and around it, in mm (slabs).
 INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: annotators draw generously
 CORTEX_MM = Range(3, 7)
-PYRAMIDS = 0.4  # below the cortex, medulla is where a noise of SD 1 lies below this
+PYRAMIDS = 0.2  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
 CALYX_MM = Range(0, 5)  # radius
 CYSTS = 2.4  # where a noise of SD 1 lies above this
@@ -89,22 +89,20 @@ SOLID = (  # organ, place, half-axes
     ("liver", (66, 4, 74), (84, 84, 76)),
     ("liver", (88, 44, 2), (36, 32, 66)),
 )
-STOMACH = ((62, 34, -42), (40, 35, 40))
-COLON = (  # from the caecum to the sigmoid
+STOMACH = (62, 34, -42)
+STOMACH_RADII = (40, 35, 40)
+COLON = (  # a way through it
     (-130, -8, 95),
     (-5, -12, 95),
-    (-12, 68, 28),
-    (-5, 66, -38),
+    (-5, 67, 0),
     (52, 14, -90),
-    (-95, -8, -94),
-    (-195, -30, 10),
+    (-130, -8, -94),
 )
 VESSELS = (  # blood, from, to, radius
     ("artery", (500, -16, -8), (-400, -14, -7), 10),
     ("vein", (120, 4, 20), (-400, -13, 16), 11),
     ("vein", (2, -14, 0), (0, -24, 50), 4.5),
     ("vein", (2, -14, 0), (0, -24, -50), 4.5),
-    ("portal", (10, 6, 10), (52, 12, 24), 6.5),
 )
 
 # The scanner (slabs).
@@ -113,9 +111,9 @@ NOISE_HU = Range(8, 20)  # SD
 NOISE_MM = (1.2, 0.8, 0.8)  # sigma of its correlation
 
 # Phantoms, on coarse grids, so that a hundred take seconds.
+PHANTOM = Range(0.88, 1.12)  # size of the patient
 SLICE_MM = Range(3, 7)
 PIXEL_MM = Range(3, 5)
 FIELD_MM = (192, 280, 320)  # an ordinary field of view
 KIDNEY_RADII = (Range(42, 66), Range(19, 30), Range(22, 33))  # half-axes
-TUMOUR_LOG_MM = (3.3, 0.38)  # mean and SD of the natural logarithm of the radius
-TUMOUR_MM = Range(14, 48)  # to which the radius is limited
+TUMOUR_MM = Range(14, 42)  # radius
