@@ -1,7 +1,5 @@
 """All that is not kidney: a trunk from the lungs' bases to the pelvis with bones, muscles, organs, gut and vessels."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy import ndarray
 
@@ -16,7 +14,7 @@ def draw_tissue(rng: np.random.Generator) -> dict[str, float]:
     phase = rng.random() ** 2  # most scans are early
     cortex = rng.triangular(numbers.CORTEX_HU.low, numbers.CORTEX_TYPICAL, numbers.CORTEX_HU.high)
     if rng.random() < numbers.UNENHANCED:
-        cortex = numbers.UNENHANCED_HU.draw(rng)
+        cortex = rng.uniform(26, 42)
     gain = max(0.0, cortex - 35)
     medulla = numbers.MEDULLA.draw(rng)
     tissue = {name: hu.draw(rng) for name, hu in numbers.PLAIN.items()}
@@ -34,13 +32,9 @@ def paint_body(scene: Scene) -> None:
     """Paint all that is not kidney nor the fat around it."""
     paint_wall(scene)
     paint_spine(scene)
-    paint_pelvis(scene)
     paint_lungs(scene)
     paint_gut(scene)
     paint_organs(scene)
-    for blood, start, end, radius in numbers.VESSELS:
-        box, vessel = scene.tube(start, end, radius)
-        scene.paint(vessel, blood, box)
 
 
 def trunk_radius(y: ndarray, x: ndarray) -> ndarray:
@@ -71,7 +65,7 @@ def paint_wall(scene: Scene) -> None:
 
 
 def paint_spine(scene: Scene) -> None:
-    """Paint muscles of the back, psoas, vertebrae, discs and the canal; they are outside of the cavity."""
+    """Paint muscles of the back, psoas, vertebrae, discs, the canal, aorta and cava."""
     box = scene.box((-FAR, -130, -90), (FAR, 10, 90))
     z, y, x = scene.at(box)
     x = np.abs(x)
@@ -87,24 +81,15 @@ def paint_spine(scene: Scene) -> None:
     vertebra = ellipsoid(0, y + 44, x, (99, 18, 24))
     scene.paint(vertebra, "bone", box)
     scene.paint(vertebra + 1.5, "marrow", box)
-    scene.paint(np.maximum(vertebra, height / 2 - 4 - level), "disc", box)
+    scene.paint(np.maximum(vertebra, height / 2 - 4 - level), "muscle", box)
     arch = np.maximum(ellipsoid(0, y + 69, x, (99, 14, 17)), level - 0.36 * height)
     spinous = np.maximum(hypot(x, 0.35 * level) - 4, np.abs(y + 86) - 17)
     scene.paint(np.minimum(arch, spinous), "bone", box)
     scene.paint(ellipsoid(0, y + 69, x, (99, 8, 9)), "fluid", box)  # the canal
-    scene.cavity[box] = np.maximum(scene.cavity[box], -np.minimum(psoas, vertebra))
-
-
-def paint_pelvis(scene: Scene) -> None:
-    """Paint iliac wings between their muscles."""
-    brim = scene.draw(numbers.PELVIS)
-    box = scene.box((-FAR, -FAR, -FAR), (brim + 30, FAR, FAR))
-    z, y, x = scene.at(box)
-    ring = np.abs(hypot(y + 20, x / 1.15) - 98 + 0.25 * np.clip(brim - z, 0, 130))
-    limits = np.maximum(z - brim - 25, 24 - np.abs(x))
-    scene.paint(np.maximum(ring - 16, limits), "muscle", box)
-    scene.paint(np.maximum(ring - 5, limits), "bone", box)
-    scene.paint(np.maximum(ring - 2.5, limits), "marrow", box)
+    scene.cavity[box] = np.maximum(scene.cavity[box], -np.minimum(psoas, vertebra))  # they are outside of it
+    _, _, x = scene.at(box)
+    scene.paint(ellipsoid(0, y + 15, x + 8, (99, 10, 10)), "artery", box)
+    scene.paint(ellipsoid(0, y + 12, x - 17, (99, 9, 12)), "vein", box)
 
 
 def paint_lungs(scene: Scene) -> None:
@@ -126,21 +111,18 @@ def paint_organs(scene: Scene) -> None:
         scene.paint(organ, name, box)
         if name == "liver":
             scene.paint(np.maximum(scene.strands(26, 3, box), organ + 5), "portal", box)
-    box, stomach = scene.ellipsoid(scene.rng.normal(numbers.STOMACH, 5), numbers.STOMACH_RADII)
-    paint_hollow(scene, box, stomach, 4.5)
+    paint_hollow(scene, *scene.ellipsoid(*numbers.STOMACH), 4.5)
 
 
 def paint_gut(scene: Scene) -> None:
-    """Paint winding small bowel between the vessels of the mesentery, and the colon around it."""
-    box = scene.box((-210, -10, -100), (60, 90, 100))
-    z, y, _ = scene.at(box)
-    behind = np.maximum.reduce([4 - y, z - 40, scene.cavity[box] + 3])
-    scene.paint(np.maximum(scene.strands(14, 1.5, box), behind), "portal", box)
-    loops = scene.strands(17, scene.draw(numbers.BOWEL_RADIUS), box)
+    """Paint winding bowel between the vessels of the mesentery; at the sides it reaches back as the colon does."""
+    box = scene.box((-FAR, -40, -FAR), (60, 90, FAR))
+    z, y, x = scene.at(box)
+    behind = np.maximum(4 - y - np.clip(np.abs(x) - 75, 0, 45), z - 40)
+    vessels = np.maximum(scene.strands(14, 1.5, box), scene.cavity[box] + 3)
+    scene.paint(np.maximum(vessels, behind), "portal", box)
+    loops = scene.strands(17, scene.draw(numbers.BOWEL_MM), box)
     paint_hollow(scene, box, np.maximum(loops, behind), 2.6)
-    for start, end in pairwise(scene.rng.normal(numbers.COLON, 5)):
-        box, colon = scene.tube(start, end, scene.draw(numbers.COLON_RADIUS))
-        paint_hollow(scene, box, colon + 3 * scene.noise(12, box), 2.4)
 
 
 def paint_hollow(scene: Scene, box: Box, distance: ndarray, wall: float) -> None:
@@ -150,5 +132,5 @@ def paint_hollow(scene: Scene, box: Box, distance: ndarray, wall: float) -> None
     rough = scene.rng.uniform(8, 50) * scene.fine[box]
     scene.paint(distance + wall, scene.rng.uniform(0, 50) + rough, box)
     kind = 45 * scene.noise(45, box)
-    scene.paint(np.maximum(distance + wall, kind + 45), "oral", box)
+    scene.paint(np.maximum(distance + wall, kind + 45), "bone", box)  # contrast
     scene.paint(np.maximum(distance + wall, 50 - kind), "gas", box)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy import ndarray
 
 from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
@@ -30,20 +31,13 @@ def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
     if min(cases, seed) < 0:
         raise ValueError(f"cases {cases}, seed {seed}: give whole numbers of at least 0")
     wanted = [Case(Path(folder) / f"case_{number:05d}") for number in range(cases)]
-
-    def simulate(case: Case) -> Simulated:
-        return simulate_case(seed, case.number)
-
-    return write_cases(Path(folder), wanted, {"seed": seed}, simulate)[0]
+    written, _ = write_cases(Path(folder), wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))
+    return written
 
 
 def write_hybrid(
-    source: str | Path,
-    target: str | Path,
-    spacing: Sequence[float],
-    seed: int,
-    accept: Accept | None = None,
-    workers: int | None = None,
+    source: str | Path, target: str | Path, spacing: Sequence[float], seed: int,
+    accept: Accept | None = None, workers: int | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
     """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
@@ -72,10 +66,7 @@ def write_hybrid(
 
 
 def write_cases(
-    target: Path,
-    sources: list[Case],
-    settings: dict,
-    simulate: Callable[[Case], Simulated],
+    target: Path, sources: list[Case], settings: dict, simulate: Callable[[Case], Simulated],
     workers: int | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
     """Write what ``simulate`` makes of each of ``sources`` below ``target``, under the same name.
@@ -105,14 +96,11 @@ def write_cases(
     return [Case(target / name) for name in done], refused
 
 
-def labels_on_grid(
-    labels: np.ndarray, affine: np.ndarray, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def labels_on_grid(labels: ndarray, affine: ndarray, spacing: Sequence[float]) -> tuple[ndarray, ndarray]:
     """Return ``labels`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to them.
 
     Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
     """
-    painter.check_labels(labels)
     labels, affine = reorient(labels, affine)
     size = grid_size(labels.shape, spacing_of(affine), spacing)
     one_hot = np.stack([labels == KIDNEY, labels == TUMOUR]).astype(np.uint8)

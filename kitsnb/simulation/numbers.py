@@ -23,8 +23,7 @@ class Range(NamedTuple):
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
 CORTEX_HU = Range(80, 280)
 CORTEX_TYPICAL = 115  # the likeliest value
-UNENHANCED = 0.02  # share of cases without contrast
-UNENHANCED_HU = Range(26, 42)
+UNENHANCED = 0.03  # share of cases without contrast
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
     "vein": (40, 0.45, 0.75),
@@ -39,15 +38,13 @@ PLAIN = {
     "muscle": Range(45, 66),
     "bone": Range(220, 380),
     "marrow": Range(120, 240),
-    "disc": Range(70, 100),
     "fluid": Range(2, 16),
     "necrosis": Range(10, 40),
-    "oral": Range(120, 350),  # contrast in the gut
     "gas": Range(-900, -800),
 }
 TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
 MEDULLA = Range(0.1, 0.7)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
-TUMOUR_SHARE = Range(0.1, 0.75)  # of the cortex's enhancement
+TUMOUR_SHARE = Range(0.2, 0.8)  # of the cortex's enhancement
 TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
@@ -56,7 +53,7 @@ AIR_HU = -1000
 
 # Inside the label and around it, in mm (slabs).
 INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: annotators draw generously
-CORTEX_MM = Range(3, 7)
+CORTEX_MM = Range(2, 6)
 PYRAMIDS = 0.2  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
 CALYX_MM = Range(0, 5)  # radius
@@ -71,9 +68,7 @@ FAT_UNDER_SKIN = Range(4, 26)
 WALL = Range(8, 16)  # muscle
 VERTEBRA = Range(30, 38)  # height with its disc (Gilad and Nissan 1986)
 ORGAN_SIZE = Range(0.88, 1.18)
-BOWEL_RADIUS = Range(8, 12)
-COLON_RADIUS = Range(12, 22)
-PELVIS = Range(-150, -115)  # height of its brim
+BOWEL_MM = Range(8, 13)  # radius
 DIAPHRAGM = Range(85, 120)  # its height
 PATIENT = Range(0.9, 1.45)  # least and greatest size
 ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
@@ -89,21 +84,7 @@ SOLID = (  # organ, place, half-axes
     ("liver", (66, 4, 74), (84, 84, 76)),
     ("liver", (88, 44, 2), (36, 32, 66)),
 )
-STOMACH = (62, 34, -42)
-STOMACH_RADII = (40, 35, 40)
-COLON = (  # a way through it
-    (-130, -8, 95),
-    (-5, -12, 95),
-    (-5, 67, 0),
-    (52, 14, -90),
-    (-130, -8, -94),
-)
-VESSELS = (  # blood, from, to, radius
-    ("artery", (500, -16, -8), (-400, -14, -7), 10),
-    ("vein", (120, 4, 20), (-400, -13, 16), 11),
-    ("vein", (2, -14, 0), (0, -24, 50), 4.5),
-    ("vein", (2, -14, 0), (0, -24, -50), 4.5),
-)
+STOMACH = ((62, 34, -42), (40, 35, 40))
 
 # The scanner (slabs).
 BLUR_MM = (Range(1, 2), Range(0.5, 0.9), Range(0.5, 0.9))  # sigma of its point spread (slice, height, width)

@@ -19,10 +19,13 @@ def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
 
     Depends on the labels, ``seed`` and ``number`` alone. Raises ValueError where there is no kidney, or nothing else.
     """
-    check_labels(labels)
+    if not (labels == KIDNEY).any():
+        raise ValueError("holds no kidney (label 1)")
+    if labels.all():
+        raise ValueError("holds nothing but kidney and tumour; a label map needs background around them")
     rng = np.random.default_rng((seed, number))
     upright, turned = reorient(labels, affine)
-    axes, size = patient_axes(upright, spacing_of(turned), rng)
+    axes, size = patient_axes(upright, spacing_of(turned))
     scene = Scene(rng, axes, size)
     scene.tissue = draw_tissue(rng)
     paint_body(scene)
@@ -30,17 +33,7 @@ def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
     return np.ascontiguousarray(reorient(scene.scan(), turned, orientation_of(affine))[0])
 
 
-def check_labels(labels: ndarray) -> None:
-    """Raise ValueError for a label map that nothing can be painted around."""
-    if not (labels == KIDNEY).any():
-        raise ValueError("holds no kidney (label 1)")
-    if labels.all():
-        raise ValueError("holds nothing but kidney and tumour; a label map needs background around them")
-
-
-def patient_axes(
-    labels: ndarray, spacing: ndarray, rng: np.random.Generator
-) -> tuple[list[ndarray], float]:
+def patient_axes(labels: ndarray, spacing: ndarray) -> tuple[list[ndarray], float]:
     """Return where the voxels of ``labels`` (IPL) lie in the patient's frame, in mm, and the patient's size.
 
     The size (1: ordinary) is such that the abdominal cavity holds all of kidney and tumour.
@@ -53,7 +46,7 @@ def patient_axes(
     rows, columns = np.nonzero((labels > 0).any(0))
     forward = y[rows] + numbers.PLACE[1] - 8
     needed = trunk_radius(forward / numbers.ROOM[0], x[columns] / numbers.ROOM[1])
-    size = np.clip(np.quantile(needed, 0.98), *numbers.PATIENT) * rng.uniform(1, 1.12)
+    size = float(np.clip(np.quantile(needed, 0.98), *numbers.PATIENT))
     return [z, y + numbers.PLACE[1] * size, x], size
 
 
@@ -79,7 +72,7 @@ def paint_kidneys(scene: Scene, labels: ndarray) -> None:
     scene.paint(np.maximum(distance - thickness, room), "fat", box)
     surface = distance + scene.draw(numbers.INSET_MM)
     scene.paint(surface, "cortex", box)
-    columns = 5 * (scene.noise(8, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
+    columns = 5 * (scene.noise(7, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
     pyramids = surface + scene.draw(numbers.CORTEX_MM) + 2 * scene.fine[box]
     scene.paint(np.maximum(pyramids, columns), "medulla", box)
     sinus = surface + scene.draw(numbers.SINUS_MM) + 3 * scene.noise(12, box)

@@ -1,6 +1,6 @@
 """Phantoms: a procedural label map of two kidneys and a tumour, which the painter paints like a real one."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from kitsnb.simulation.scene import Scene, ellipsoid
 ORIENTATIONS = ("IPL",) * 10 + ("LPS", "RAS")
 
 
-@dataclass(frozen=True)
-class Simulated:
+class Simulated(NamedTuple):
     """A simulated case: HU (int16) and labels (uint8) of one shape, and their affine (voxel index to mm)."""
 
     imaging: np.ndarray

@@ -79,18 +79,6 @@ class Scene:
         z, y, x = self.at(box)
         return box, ellipsoid(z - centre[0], y - centre[1], x - centre[2], radii)
 
-    def tube(self, start: Place, end: Place, radius: float) -> tuple[Box, ndarray]:
-        """Return the box around a straight tube, and the distance to it there."""
-        box = self.box(np.minimum(start, end) - radius - 9, np.maximum(start, end) + radius + 9)
-        way = np.float32(np.subtract(end, start))
-        z, y, x = self.at(box)
-        along = (z - start[0]) * way[0] + (y - start[1]) * way[1] + (x - start[2]) * way[2]
-        along = np.clip(along / (way @ way), 0, 1)
-        z = z - start[0] - along * way[0]
-        y = y - start[1] - along * way[1]
-        x = x - start[2] - along * way[2]
-        return box, hypot(hypot(z, y), x) - np.float32(radius)
-
     def paint(self, distance: ndarray, tissue: str | ndarray, box: Box = ALL) -> None:
         """Blend a ``tissue``, by name or as HU per voxel, into ``box`` where ``distance`` is negative."""
         near = distance < self.softness / 2
@@ -126,15 +114,13 @@ def ellipsoid(z: float | ndarray, y: ndarray, x: ndarray, radii: Place) -> ndarr
 def signed_distance(mask: ndarray, spacing: Place) -> ndarray:
     """Return the distance in mm to the surface of ``mask``, negative inside, smoothed over half a voxel.
 
-    The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an
-    organ that the field of view cuts has no surface there. Needs both kinds of voxel.
+    The mask goes on beyond the array, so that an organ has no surface where the field of view cuts it.
     """
     padded = np.pad(mask, 2, mode="edge")
-    half = np.float32(0.5 * min(spacing))
-    distance = distance_transform_edt(~padded, spacing).astype(np.float32) - half
-    box = bounds(padded, (1, 1, 1))
-    inside = padded[box]  # what lies inside is nowhere farther from the surface than the box is wide
-    distance[box][inside] = half - distance_transform_edt(inside, spacing)[inside]
+    half = 0.5 * min(spacing)
+    outside = distance_transform_edt(~padded, spacing)
+    inside = distance_transform_edt(padded, spacing)
+    distance = np.float32(np.where(padded, half - inside, outside - half))
     return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
 
 
