@@ -11,7 +11,7 @@ FAR = 1e4
 
 def draw_tissue(rng: np.random.Generator) -> dict[str, float]:
     """Draw the HU of a case: before contrast, or at a time between the arteries' phase and the latest."""
-    phase = rng.random() ** 2  # most scans are early
+    phase = rng.random() ** 3  # most scans are early
     cortex = rng.triangular(numbers.CORTEX_HU.low, numbers.CORTEX_TYPICAL, numbers.CORTEX_HU.high)
     if rng.random() < numbers.UNENHANCED:
         cortex = rng.uniform(26, 42)
@@ -70,9 +70,8 @@ def paint_spine(scene: Scene) -> None:
     z, y, x = scene.at(box)
     x = np.abs(x)
     septa = scene.rng.uniform(3, 14) * np.maximum(0, scene.noise(5, box) - 0.8)  # fat between the muscles' fibres
-    for forward, right, radii in numbers.BACK:
-        muscle = ellipsoid(0, y - forward, x - right, radii)
-        scene.paint(np.maximum(muscle, scene.cavity[box] - 22) + septa, "muscle", box)
+    back = np.maximum(ellipsoid(0, y + 74, x - 38, (99, 23, 40)), scene.cavity[box] - 22)
+    scene.paint(back + septa, "muscle", box)
     away = 33 + 0.14 * np.clip(-30 - z, 0, 140)  # the psoas leaves the spine downwards, and grows
     psoas = hypot(y + 40, 1.15 * (x - away)) - 11 - 0.085 * np.clip(60 - z, 0, 190)
     scene.paint(psoas + 0.5 * septa, "muscle", box)

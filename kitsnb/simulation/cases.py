@@ -24,10 +24,7 @@ MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resamp
 
 
 def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
-    """Write ``cases`` phantoms of ``seed`` to ``folder``; a larger set contains a smaller one.
-
-    Raises ValueError for a negative number.
-    """
+    """Write ``cases`` phantoms of ``seed`` to ``folder``; a larger set contains a smaller one. ValueError below 0."""
     if min(cases, seed) < 0:
         raise ValueError(f"cases {cases}, seed {seed}: give whole numbers of at least 0")
     wanted = [Case(Path(folder) / f"case_{number:05d}") for number in range(cases)]
@@ -42,11 +39,8 @@ def write_hybrid(
     """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
     Returns the cases that are there, and by name why others were refused. ``workers`` threads (None: one per core).
-    Raises ValueError for a bad spacing or seed, and for ``source`` as ``target``.
+    Raises ValueError for ``source`` as ``target``.
     """
-    if len(spacing) != 3 or min(spacing) <= 0 or seed < 0:
-        reason = f"spacing {list(spacing)}, seed {seed}"
-        raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
     accept = accept or Accept()
@@ -61,7 +55,7 @@ def write_hybrid(
             raise CaseError(case.name, case.segmentation.name, str(error), advice) from error
         return Simulated(imaging, labels, affine)
 
-    settings = {"spacing": list(spacing), "seed": seed, "accept": asdict(accept)}
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept)}
     return write_cases(Path(target), discover(source), settings, simulate, workers)
 
 

@@ -1,4 +1,4 @@
-"""Every number of the simulation. What varies is a plain range, from which a case (or a kidney) draws once.
+"""Every number of the simulation; from a range, a case draws once.
 
 Places and half-axes are (up, forward, right) in mm, in an adult of ordinary size, from the point between both kidneys.
 Sources: textbooks of CT; "slabs" says calibrated on real CT around the tumours of KiTS19's training patients (0-165).
@@ -21,8 +21,8 @@ class Range(NamedTuple):
 
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
-CORTEX_HU = Range(80, 280)
-CORTEX_TYPICAL = 115  # the likeliest value
+CORTEX_HU = Range(85, 300)
+CORTEX_TYPICAL = 122  # the likeliest value
 UNENHANCED = 0.03  # share of cases without contrast
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
@@ -43,8 +43,8 @@ PLAIN = {
     "gas": Range(-900, -800),
 }
 TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
-MEDULLA = Range(0.1, 0.7)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
-TUMOUR_SHARE = Range(0.2, 0.8)  # of the cortex's enhancement
+MEDULLA = Range(0.1, 0.6)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+TUMOUR_SHARE = Range(0.15, 0.75)  # of the cortex's enhancement
 TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
@@ -73,11 +73,6 @@ DIAPHRAGM = Range(85, 120)  # its height
 PATIENT = Range(0.9, 1.45)  # least and greatest size
 ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
 PLACE = (0, -27, 64)  # where the right kidney lies
-BACK = (  # muscles beside the spine: forward, right, half-axes
-    (-82, 22, (99, 19, 20)),
-    (-74, 50, (99, 22, 27)),
-    (-55, 64, (99, 12, 21)),
-)
 SOLID = (  # organ, place, half-axes
     ("bowel", (36, 10, -26), (11, 9, 46)),  # the pancreas
     ("spleen", (68, -26, -96), (54, 44, 30)),

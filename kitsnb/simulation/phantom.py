@@ -9,9 +9,6 @@ from kitsnb.simulation import numbers
 from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint
 from kitsnb.simulation.scene import Scene, ellipsoid
 
-#: KiTS19 is all IPL. One case in six is stored as other converters do, so that code which relies on an axis fails.
-ORIENTATIONS = ("IPL",) * 10 + ("LPS", "RAS")
-
 
 class Simulated(NamedTuple):
     """A simulated case: HU (int16) and labels (uint8) of one shape, and their affine (voxel index to mm)."""
@@ -25,7 +22,7 @@ def simulate_case(seed: int, number: int) -> Simulated:
     """Simulate case ``number`` of the data set of ``seed``; it depends on nothing else."""
     rng = np.random.default_rng((seed, number, 1))  # the painter draws from (seed, number)
     labels, affine = draw_labels(rng)
-    wanted = str(rng.choice(ORIENTATIONS))
+    wanted = str(rng.choice(["IPL"] * 10 + ["LPS", "RAS"]))  # the last two, so that code which relies on an axis fails
     imaging, _ = reorient(paint(labels, affine, seed, number), affine, wanted)
     labels, affine = reorient(labels, affine, wanted)
     return Simulated(np.ascontiguousarray(imaging), np.ascontiguousarray(labels), affine)
