@@ -3,21 +3,17 @@
 Each room (sub-package) says in its docstring what flows in and out; ``CONTRIBUTING.md`` shows how they use each other.
 """
 
-from importlib import import_module
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_LOSSES = (
-    "DiceCrossEntropyLoss", "DiceLoss", "DistributionFocalLoss", "FocalLoss", "FocalTverskyLoss", "GeneralizedDiceLoss",
-    "LogCosh", "QualityFocalLoss", "TverskyLoss", "TwoTermDiceLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss",
-    "LOSSES", "build_loss",
-)  # fmt: skip
-_HOME = {**dict.fromkeys(_LOSSES, "kitsnb.losses"), "UNet3D": "kitsnb.unet", "kits19_score": "kitsnb.metric.score"}
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str):
-    """Losses, network and score are imported when they are asked for: commands that compute nothing stay fast."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'kitsnb' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+#: Imported when they are asked for: commands that compute nothing stay fast.
+_HOMES = {
+    "losses": [
+        "DiceCrossEntropyLoss", "DiceLoss", "FocalLoss", "FocalTverskyLoss", "GeneralizedDiceLoss", "LogCosh",
+        "TverskyLoss", "TwoTermDiceLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss", "LOSSES", "build_loss",
+    ],
+    "metric": ["kits19_score"],
+    "unet": ["UNet3D"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -1,4 +1,4 @@
-"""What every model of settings shares: nothing unknown, nothing infinite, nothing changed later, and plain messages."""
+"""What every model of settings shares: nothing unknown, nothing infinite, nothing changed later, plain messages."""
 
 import math
 from typing import Annotated, Any, Self, get_args
@@ -6,9 +6,6 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kitsnb.messages import nearest
-
-#: Three positive whole numbers, (slice, height, width); a list is taken, too.
-Sides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3, max_length=3, strict=False)]
 
 
 class Settings(BaseModel):
@@ -18,29 +15,26 @@ class Settings(BaseModel):
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> Self:
-        """The model of ``values``; ValueError that says everything that is wrong, in plain words."""
+        """Return the model of ``values``; ValueError that says everything that is wrong, in plain words."""
         try:
             return cls(**values)
         except ValidationError as error:
             raise ValueError("; ".join(problems(error, cls))) from None
 
-    @classmethod
-    def among(cls, values: dict[str, Any]) -> Self:
-        """The model of those of ``values`` that are settings of it, as ``checked``."""
-        return cls.checked({name: values[name] for name in cls.model_fields if name in values})
-
     def changed(self, **values: Any) -> Self:
-        """These settings with other ``values``, checked again."""
+        """Return these settings with other ``values``, checked again."""
         return type(self)(**self.model_dump() | values)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON keeps them: tuples are lists."""
+        """Return the settings as JSON keeps them: tuples are lists."""
         return self.model_dump(mode="json")
 
 
 def finite(value: Any) -> Any:
-    """``value`` if no number in it, however deep, is NaN or infinite; else ValueError."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    """Return ``value`` if no number in it, however deep, is NaN or infinite; else raise ValueError."""
+    parts = value if isinstance(value, (list, tuple)) else ()
+    if isinstance(value, dict):
+        parts = value.values()
     for part in parts:
         finite(part)
     if isinstance(value, float) and not math.isfinite(value):
@@ -49,40 +43,47 @@ def finite(value: Any) -> Any:
 
 
 def rising(pair: tuple[float, float]) -> tuple[float, float]:
-    """``pair`` if its second is not below its first; else ValueError."""
+    """Return ``pair`` if its second is not below its first; else raise ValueError."""
     if pair[0] > pair[1]:
         raise ValueError(f"must be [low, high], not {list(pair)}")
     return pair
 
 
-#: Factors [low, high], above zero.
+Positive = Annotated[int, Field(ge=1)]
+#: Three positive whole numbers, (slice, height, width); a list is taken, too.
+Sides = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+#: A positive factor, and a range of factors [low, high].
 Factor = Annotated[float, Field(gt=0)]
 Factors = Annotated[tuple[Factor, Factor], Field(strict=False), AfterValidator(rising)]
+#: A seed of random numbers.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """All that ``error`` found wrong with the settings of ``model``, a sentence each, with the nearest valid name."""
+    """List all that ``error`` found wrong with settings of ``model``, a sentence each, with the nearest valid name."""
     return [_sentence(found, model) for found in error.errors()]
 
 
 def _sentence(found: dict, model: type[BaseModel]) -> str:
-    *parents, last = found["loc"] or ("",)
+    place = _place(found["loc"])
     if found["type"] == "extra_forbidden":
+        *parents, last = found["loc"]
         where = f"{_place(parents)}: " if parents else ""
-        return f"{where}unknown setting {last!r}; {nearest(last, _fields(model, parents))}"
+        return f"{where}unknown setting {last!r}; {nearest(last, _names_at(model, parents))}"
     message = found["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    if found["type"] == "value_error":
-        return f"{_place(found['loc'])} {message}".strip()
-    return f"{_place(found['loc'])} {message}, not {found['input']!r}"
+    if found["type"] in ("value_error", "missing"):
+        return f"{place} {message}".strip()
+    return f"{place} {message}, not {found['input']!r}"
 
 
-def _place(path) -> str:
-    """``path`` as one would write it: ``network.depth``, ``patch_size[0]``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+def _place(path: tuple | list) -> str:
+    """Return ``path`` as one would write it: ``training.network.depth``, ``experiments[0].loss``."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    return "".join(parts).removeprefix(".")
 
 
-def _fields(model: type[BaseModel], path) -> list[str]:
-    """Names of the settings at ``path`` below ``model``."""
+def _names_at(model: type[BaseModel], path: list) -> list[str]:
+    """List the names of the settings at ``path`` below ``model``."""
     for part in path:
         if isinstance(part, int):  # of a list of models
             continue

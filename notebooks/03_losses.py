@@ -24,8 +24,7 @@ build = "build/quick"  # folder of all output, from the repository's root
 by_runner = False  # True: executed by make, which writes; by hand a notebook only looks
 experiments: list | None = None  # rows of Table 1; None: as the build has it
 others = [  # further losses of the library, shown beside them
-    "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal", "quality_focal",
-    "distribution_focal",
+    "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal",
 ]
 reference = "dice"  # the row that hypotheses compare with
 weights = [1, 2, 3]  # of the weighted losses among `others`

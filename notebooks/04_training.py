@@ -45,14 +45,13 @@ warm_up: int | None = None  # steps, with "poly"
 plateau_patience: int | None = None  # epochs, with "plateau"
 minimum_learning_rate: float | None = None  # with "plateau"
 stop_patience: int | None = None  # epochs without improvement before training stops
+weights: str | None = None  # "best" (validation) or "last" predict
 selection: float | None = None  # share of the training cases that choose the weights; 0: the held-out cases do
 foreground: float | None = None  # share of patches centred on foreground
 tumour: float | None = None  # share of these that is centred on tumour
 body: float | None = None  # share of the others that is centred in the body, where the scan shows much air around it
 augmentation: dict | None = None  # of Augmentation, such as {"rotation": 5.0}
-precision: str | None = None  # "auto" is what is fastest here, "32-true" the paper's, or "bf16-mixed", "16-mixed"
-compile_network: bool | None = None  # by torch.compile: a minute before the first step, faster steps on a GPU
-devices: int | None = None  # of one run; with more, an epoch keeps its number of patches, and each device takes its share
+precision: str | None = None  # "auto" is 16 bits on a GPU, "32-true" the paper's, or "bf16-mixed", "16-mixed"
 source: str | None = None  # "phantom" and "hybrid" read build/data, "folder" reads `folder`
 folder: str | None = None  # data in KiTS19's folder format, for source "folder"
 simulated: bool | None = None  # is the CT simulated? said in every figure
@@ -66,29 +65,30 @@ folds: int | None = None  # the cases of both ranges are cut into so many groups
 # %%
 import hashlib
 import json
-import os
 import sys
 
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import discover, select
+from kitsnb.data.cases import discover, hold_out
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import DataSettings
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
-from kitsnb.files import NOTEBOOKS, Build, flat
+from kitsnb.files import NOTEBOOKS, Build
 from kitsnb.inference.held_out import predict_and_score
 from kitsnb.inference.trained import write_run
 from kitsnb.inference.window import Window
 from kitsnb.messages import duration
 from kitsnb.preprocessing.arrays import cases_below
+from kitsnb.receipts import flat
 from kitsnb.study import figures
 from kitsnb.study.runs import read_stage
 from kitsnb.study.tables import extremes, number, plural
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.patches import PatchSampler
+from kitsnb.training.precision import threads
 from kitsnb.training.run import train
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
@@ -99,7 +99,7 @@ from results.figures import slices, training_panels
 
 # %matplotlib inline
 figures.use_style()
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
+torch.set_num_threads(threads())
 
 # %% [markdown]
 # ## 4.1 The run and its settings
@@ -144,11 +144,10 @@ pd.DataFrame([{"setting": name.replace("_", " ").replace(".", ": "), "value": in
 
 # %%
 grid = read_stage(build.preprocessed / "report.json", "02_preprocessing")
-split = select(discover(build.cases(data.source, data.folder)), data.training, data.validation, data.excluded, fold, data.folds)
+split = hold_out(discover(build.cases(data.source, data.folder)), data, fold or 0)
 training_cases, held_out = (cases_below(build.preprocessed, part) for part in (split.training, split.validation))
 print(f"{len(training_cases)} training and {plural(len(held_out), 'held-out case')}")
-sampler = PatchSampler(load_volumes(training_cases, **settings.volumes), settings.patch_size, 1, foreground=settings.foreground,
-                       tumour=settings.tumour, body=settings.body, seed=settings.seed, augmentation=settings.augmentation)
+sampler = PatchSampler(load_volumes(training_cases, body=settings.body > 0), settings.changed(batch_size=1))
 figure, row = canvas("Training patches: kidney blue, tumour orange", (PAGE, 1.6), 1, 6, simulated=simulated)
 for step, axes in enumerate(row):
     imaging, labels = (part.reshape(settings.patch_size).numpy() for part in sampler.batch(step))
@@ -162,7 +161,7 @@ figure
 # ## 4.3 Training
 #
 # One line an epoch. Interrupted, the run goes on from its last checkpoint: patches are drawn from the seed and the number of
-# the step, so it sees what it would have seen. A finished run is found done. On several devices, each has a process of its own.
+# the step, so it sees what it would have seen. A finished run is found done.
 
 # %%
 if by_runner or train_now:
@@ -172,7 +171,7 @@ else:
 pd.Series({
     "epochs, best": f"{facts['epochs']}, {facts['best_epoch']}", "steps": f"{facts['steps']}",
     "time": duration(facts["seconds"]), "patches a second": number(facts["patches_per_second"], 1),
-    "share of time waiting for patches": f"{facts['data_share']:.1%}", "peak memory": f"{facts['peak_memory_mb'] / 1000:.1f} GB",
+    "peak memory": f"{facts['peak_memory_mb'] / 1000:.1f} GB",
     "trainable parameters": f"{facts['trainable_parameters']:,}", "arithmetic": facts["precision"], "device": facts["device"],
 }, name="this run").to_frame()
 

@@ -1,82 +1,89 @@
 """A finished training run as what predicts: its network, and the settings that belong to it."""
 
-import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from kitsnb.data.nifti import CaseError
-from kitsnb.files import digest, write_json
-from kitsnb.inference.window import Window
-from kitsnb.preprocessing.prepare import Preprocessing
+from kitsnb.data.settings import DataSettings
+from kitsnb.files import read_json, write_json
+from kitsnb.inference.settings import Prediction
+from kitsnb.preprocessing.settings import Preprocessing
+from kitsnb.settings import Settings, problems
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.settings import Training
 
-ANEW = "execute the run's notebook 04_training again, which writes run.json anew"
+AGAIN = "execute the run's notebook 04_training again, which writes it"
 
 
-def write_run(folder: Path, facts: dict, preprocessing: dict, *settings: dict) -> dict:
-    """Write ``run.json`` of a finished training in ``folder``: ``facts`` of it, and all settings that belong to it."""
-    record = {**facts, "preprocessing": preprocessing,
-              "settings": {key: value for part in settings for key, value in part.items()}}
-    write_json(folder / "run.json", record)
-    return record
+class Sections(Settings):
+    """The settings of a run, by room."""
+
+    data: DataSettings
+    preprocessing: Preprocessing
+    training: Training
+    prediction: Prediction
+
+
+class Record(BaseModel):
+    """What ``run.json`` must say; other facts of the run stand beside."""
+
+    title: str
+    simulated: bool
+    training_cases: int
+    settings: Sections
+
+    @property
+    def summary(self) -> str:
+        kind = "simulated" if self.simulated else "real"
+        return f"{self.title}: trained on {self.training_cases} cases of {kind} CT (source: {self.settings.data.source})"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run predicts with. ``simulated``: was it trained on simulated CT? None: that is not known."""
+    """What a finished run predicts with, and what it says of its training."""
 
+    folder: Path
     network: nn.Module
-    window: Window
-    preprocessing: Preprocessing
-    simulated: bool | None
-    checkpoint: str = ""  # its digest
+    record: Record
+
+
+def write_run(folder: Path, facts: Mapping, sections: Mapping[str, Settings]) -> dict:
+    """Write ``run.json`` of a finished training in ``folder``: ``facts``, and the settings of each room."""
+    record = {**facts, "settings": {name: settings.as_json() for name, settings in sections.items()}}
+    write_json(folder / "run.json", record)
+    return record
 
 
 def load_run(folder: Path) -> Trained:
-    """The network of a training run's ``folder``, wherever that lies, with the settings that belong to it.
+    """Load the network of a training run's ``folder``, wherever that lies, with the settings that belong to it.
 
     Raises CaseError, which names the run, where something is missing or the checkpoint belongs to other settings.
     """
     folder = folder.resolve()
-    if not (folder / "run.json").is_file() and (folder / "runs").is_dir():
-        found = ", ".join(sorted(path.parent.name for path in (folder / "runs").glob("*/run.json"))) or "none yet"
-        raise CaseError(folder.name, "run.json", "is missing in a profile's folder", f"give one of its runs ({found})")
-    record = _json(folder, "run.json", "give the folder of a finished run, such as build/quick/runs/dice-seed0")
-    started = _json(folder, "settings.json", "train anew: nothing says what the checkpoints belong to")
+    if not (folder / "run.json").is_file():
+        runs = ", ".join(sorted(path.parent.name for path in folder.glob("runs/*/run.json")))
+        advice = f"give one of {folder}'s runs ({runs})" if runs else "give the folder of a finished run"
+        raise CaseError(folder.name, "run.json", f"is missing in {folder}", advice)
     try:
-        settings = record["settings"]
-        preprocessing = Preprocessing.checked(record["preprocessing"])
-        window = Window.checked({key: settings[key] for key in ("patch_size", "overlap")})
-        training = Training.among(settings)
-    except KeyError as error:
-        raise CaseError(folder.name, "run.json", f"does not say {error}", ANEW) from error
-    except (TypeError, ValueError) as error:
-        raise CaseError(folder.name, "run.json", str(error), ANEW) from error
-    different = [f"{key}: {value} there, {settings[key]} in run.json" for key, value in started.items()
-                 if settings.get(key, value) != value]
-    if different:
-        reason = f"the checkpoints belong to other settings ({'; '.join(different)})"
-        raise CaseError(folder.name, "settings.json", reason, "finish that training, which writes run.json anew")
-    checkpoint = folder / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        raise CaseError(folder.name, "best.ckpt", f"{checkpoint} is missing", "train the run anew")
+        record = Record.model_validate(read_json(folder / "run.json"))
+        training = record.settings.training
+        record.settings.prediction.check(training.patch_size)
+    except ValidationError as error:
+        raise CaseError(folder.name, "run.json", "; ".join(problems(error, Record)), AGAIN) from error
+    except ValueError as error:
+        raise CaseError(folder.name, "run.json", str(error), AGAIN) from error
+    if read_json(folder / "settings.json") != training.as_json():
+        reason = "is missing, or of other settings than run.json"
+        advice = "finish that training, which writes run.json again"
+        raise CaseError(folder.name, "settings.json", reason, advice)
     try:
         network = load_network(folder, training)
-    except (RuntimeError, TypeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = f"does not fit run.json's network: {(str(error).strip().splitlines() or ['damaged'])[-1].strip()}"
-        raise CaseError(folder.name, "best.ckpt", reason, "train the run anew") from error
-    return Trained(network, window, preprocessing, record.get("simulated"), digest(checkpoint))
-
-
-def _json(folder: Path, name: str, advice: str) -> dict:
-    path = folder / name
-    if not path.is_file():
-        raise CaseError(folder.name, name, f"{path} is missing", advice)
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CaseError(folder.name, name, f"{path} is no JSON: {error}", advice) from error
+    except (OSError, RuntimeError, TypeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = f"is missing, damaged, or does not fit run.json's network ({error})"
+        raise CaseError(folder.name, f"{training.weights}.ckpt", reason, "train the run again") from error
+    return Trained(folder, network, record)

@@ -4,8 +4,12 @@ Seeds or label maps come in; cases in KiTS19's folder format go out, always call
 a phantom is a procedural label map that is handed to it.
 """
 
-from kitsnb.simulation.cases import write_hybrid, write_phantoms
-from kitsnb.simulation.phantom import Simulated, simulate_case
-from kitsnb.simulation.settings import Simulation
+import lazy_loader
 
-__all__ = ["Simulated", "Simulation", "simulate_case", "write_hybrid", "write_phantoms"]
+#: Imported when they are asked for: settings alone, and commands that compute nothing, stay fast.
+_HOMES = {
+    "cases": ["write_hybrid", "write_phantoms"],
+    "phantom": ["Simulated", "simulate_case"],
+    "settings": ["Simulation"],
+}
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy import ndarray
 
 from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, spacing_of, write_nifti
-from kitsnb.files import RECEIPT, code_of, read_receipt, write_receipt
+from kitsnb.data.geometry import spacing_of
+from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
+from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
 from kitsnb.simulation.painter import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
@@ -78,7 +78,7 @@ def write_cases(
         simulated = simulate(source)
         shutil.rmtree(case.folder, ignore_errors=True)
         case.folder.mkdir(parents=True)
-        write_receipt(case.folder, "unfinished")  # a killed run's case is known as written here, too
+        write_receipt(case.folder, {})  # a killed run's case is known as written here, too
         write_nifti(case.imaging, simulated.imaging, simulated.affine)
         write_nifti(case.segmentation, simulated.segmentation, simulated.affine)
         write_receipt(case.folder, made_from, inputs)
@@ -97,8 +97,8 @@ def labels_on_grid(labels: ndarray, affine: ndarray, spacing: Sequence[float]) -
     """
     labels, affine = reorient(labels, affine)
     size = grid_size(labels.shape, spacing_of(affine), spacing)
-    one_hot = np.stack([labels == KIDNEY, labels == TUMOUR]).astype(np.uint8)
-    kidney, tumour = resize(torch.from_numpy(one_hot), size).numpy()
+    tumour = resize(labels == TUMOUR, size).numpy()
+    kidney = resize(labels == KIDNEY, size).numpy()
     other = 1 - kidney - tumour
     result = np.where(kidney >= other, KIDNEY, 0).astype(np.uint8)
     result[(tumour >= kidney) & (tumour >= other)] = TUMOUR

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy import ndarray
 
-from kitsnb.data.nifti import orientation_of, spacing_of
+from kitsnb.data.geometry import orientation_of, spacing_of
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import numbers
 from kitsnb.simulation.body import draw_tissue, paint_body, trunk_radius

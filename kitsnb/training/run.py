@@ -1,131 +1,156 @@
-"""One training run: it begins, or goes on where it was interrupted, and ends as if it had never been."""
+"""One training run: a plain loop that goes on where it was interrupted, and ends as if it had never been."""
 
-import logging
-import warnings
-from contextlib import ExitStack
+import math
+import time
 from pathlib import Path
+from statistics import harmonic_mean
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from kitsnb.data.cases import Case
 from kitsnb.files import locked, write_json
-from kitsnb.training.checkpoints import AtomicCheckpoints, Checkpoints, checkpoint_to_resume
-from kitsnb.training.devices import Ranks, device_of, find_ranks, is_alone, launch
-from kitsnb.training.history import History, best_row, has_stopped, performance
-from kitsnb.training.module import SegmentationModule, compile_in_place
+from kitsnb.training.checkpoints import checkpoint_to_resume, save_checkpoint
+from kitsnb.training.history import best_row, is_finished, log_epoch, measures, print_epoch, write_history, peak_memory
+from kitsnb.training.learner import Learner
 from kitsnb.training.patches import PatchSampler, fixed_patches
-from kitsnb.training.pictures import Pictures
-from kitsnb.training.precision import choose_precision, machine
+from kitsnb.training.precision import choose_precision
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
-from kitsnb.unet import UNet3D
 
 
-def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict:
-    """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; returns the run's summary.
+def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict[str, Any]:
+    """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
-    Interrupted at any moment, the same call ends as an uninterrupted one. With several devices, each of the
-    processes that torchrun or srun started makes this call; a process alone starts them. Raises ValueError where the
-    folder holds another run, FloatingPointError that names the step where the loss is not finite.
+    Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
+    where there are no cases or the folder holds another run, RuntimeError where another process has the folder or the
+    checkpoint is damaged, FloatingPointError that names the step where the loss is not finite.
     """
-    quiet()
-    given, (training, validation) = (training, validation), parts(settings, training, validation)
-    names = {"training_cases": [case.name for case in training],
-             "validation_cases": [case.name for case in validation]}
-    belongs = settings.as_json() | names
-    if settings.devices > 1 and (done := finished(settings, belongs, folder)):  # by all, so none waits for another
-        return done
-    if settings.devices > 1 and is_alone():
-        launch(train, settings, *given, folder, devices=settings.devices)
-        return finished(settings, belongs, folder)
-    ranks = find_ranks(settings.devices)
-    with ranks.joined(), ExitStack() as held:
-        found = ranks.first(lambda: _prepare(folder, belongs, settings, held))
-        history = History(folder / "history.csv", ranks, settings.patches_of_an_epoch, settings.stop_patience,
-                          list(found["rows"]), found["peak"])
-        if is_finished(settings, found["rows"]):
-            return summary(settings, found)
-        held.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(found["threads"] or torch.get_num_threads())  # on it hang the last bits
-        facts = {"device": device_of(ranks), "precision": found["precision"], "threads": torch.get_num_threads(),
-                 "machine": machine()}
-        callbacks = [history, Checkpoints(folder / "checkpoints", history, belongs, facts), Pictures()]
-        _fit(settings, training, validation, folder, callbacks, ranks, found["precision"])
-        return summary(settings, {**facts, "rows": history.rows, "peak": history.peak})
-
-
-def parts(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """The cases to learn from, and those that choose the weights: the held-out, or every n-th of ``training``."""
-    if not settings.selection:
-        return training, validation
-    every = round(1 / settings.selection)
-    return [case for number, case in enumerate(training) if number % every], training[::every]
-
-
-def finished(settings: Training, belongs: dict, folder: Path) -> dict | None:
-    """The summary of the run in ``folder`` if it has come to its end, else None. ValueError where it is another run."""
-    found = checkpoint_to_resume(folder, belongs)
-    return summary(settings, found) if found and is_finished(settings, found["rows"]) else None
-
-
-def _prepare(folder: Path, belongs: dict, settings: Training, held: ExitStack) -> dict:
-    """Take the folder, look for what there is to go on from, and settle the precision, which a run keeps."""
-    held.enter_context(locked(folder))
-    found = checkpoint_to_resume(folder, belongs) or {"rows": [], "peak": 0.0, "threads": None, "precision": None}
-    write_json(folder / "settings.json", settings.as_json())
-    return found | {"precision": found["precision"] or choose_precision(settings, folder.parent.parent)}
-
-
-def _fit(settings: Training, training: list[Case], validation: list[Case], folder: Path, callbacks: list[pl.Callback],
-         ranks: Ranks, precision: str) -> None:
-    pl.seed_everything(settings.seed, verbose=False)
-    device = device_of(ranks)
-    volumes = load_volumes([*training, *validation], device, **settings.volumes)
-    sampler = PatchSampler(volumes[: len(training)], settings.patch_size, settings.batch_size,
-                           foreground=settings.foreground, tumour=settings.tumour, body=settings.body,
-                           augmentation=settings.augmentation, seed=settings.seed, device=device, rank=ranks.rank)
-    patches = fixed_patches(volumes[len(training) :], settings.patch_size, settings.batch_size, device=device)
-    module = SegmentationModule(settings, sampler, patches, ranks)
-    if settings.compile_network:
-        compile_in_place(module.network, device)
-    trainer = pl.Trainer(
-        max_epochs=settings.epochs, precision=precision, num_sanity_val_steps=0, callbacks=callbacks,
-        plugins=[AtomicCheckpoints(), ranks.environment], logger=TensorBoardLogger(folder, "logs", "tensorboard"),
-        devices=settings.devices // ranks.nodes, num_nodes=ranks.nodes, strategy="ddp" if ranks.size > 1 else "auto",
-        accelerator=device.partition(":")[0], use_distributed_sampler=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=1,
-    )
-    steps = settings.steps_of_a_rank, -(-len(patches) // ranks.size)
-    numbers = [DataLoader(range(n), batch_size=None) for n in steps]  # a batch is drawn on the device, by its number
-    last = folder / "checkpoints" / "last.ckpt"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")  # numbers need none
-        trainer.fit(module, *numbers, ckpt_path=last if last.exists() else None, weights_only=True)
-
-
-def is_finished(settings: Training, rows: list[dict]) -> bool:
-    """Have the epochs ``rows`` brought the run to its end?"""
-    return len(rows) >= settings.epochs or has_stopped(rows, settings.stop_patience)
-
-
-def summary(settings: Training, found: dict) -> dict:
-    """What a run came to, of which a checkpoint says ``found``."""
-    rows = found["rows"]
-    with torch.device("meta"):
-        trainable = sum(p.numel() for p in UNet3D(**settings.network.model_dump()).parameters())
+    learned, judged = hold_out(settings, training, validation)
+    belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
+    belongs["training_cases"] = [case.name for case in learned]
+    belongs["validation_cases"] = [case.name for case in judged]
+    threads = torch.get_num_threads()
+    with locked(folder):
+        run = checkpoint_to_resume(folder, belongs) or {"belongs": belongs, "rows": [], "facts": {}}
+        write_json(folder / "settings.json", settings.as_json())
+        write_history(folder / "history.csv", run["rows"])
+        if not is_finished(settings, run["rows"]):
+            torch.set_num_threads(run["facts"].get("threads", threads))  # the last bits of sums depend on it
+            try:
+                run = train_epochs(settings, learned, judged, folder, run)
+            finally:
+                torch.set_num_threads(threads)
+    rows = run["rows"]
     return {
-        "loss": settings.loss, "loss_parameters": settings.loss_parameters, "seed": settings.seed,
-        "epochs": len(rows), "best_epoch": best_row(rows)["epoch"], "steps": rows[-1]["step"],
-        **performance(rows, settings.patches_of_an_epoch), "peak_memory_mb": round(found["peak"]),
-        "trainable_parameters": trainable, "device": found["device"], "devices": settings.devices,
-        "precision": found["precision"], "threads": found["threads"], "machine": found.get("machine"),
+        **run["facts"], "training_cases": len(learned), "steps": rows[-1]["step"],
+        "epochs": len(rows), "best_epoch": best_row(rows)["epoch"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "patches_per_second": round(harmonic_mean(row["patches_per_second"] for row in rows), 2),
     }
 
 
-def quiet() -> None:
-    """Only what training itself says, and what went wrong."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Return the cases to learn from, and those that choose the weights: ``validation``, or a share of ``training``.
+
+    That share, ``selection``, is spread evenly. Raises ValueError that names what is empty.
+    """
+    chosen = set()
+    if settings.selection and training:
+        count = round(settings.selection * len(training))
+        if not count:
+            raise ValueError(f"selection {settings.selection:g} of {len(training)} training cases is none; raise it, or "
+                             "make it 0, and the held-out cases choose the weights")
+        chosen = {number * len(training) // count for number in range(count)}
+        validation = [training[number] for number in sorted(chosen)]
+    learned = [case for number, case in enumerate(training) if number not in chosen]
+    for what, cases in (("training", learned), ("held-out", validation)):
+        if not cases:
+            raise ValueError(f"there are no {what} cases: none was preprocessed of those that the split names; look at "
+                             "its ranges, and at what notebook 02_preprocessing refused")
+    return learned, validation
+
+
+def train_epochs(settings: Training, learned: list[Case], judged: list[Case], folder: Path, run: dict) -> dict:
+    """Train until the run is finished, from the checkpoint ``run`` on; return the last checkpoint."""
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    facts = run["facts"]
+    precision = choose_precision(settings.changed(precision=facts.get("precision", settings.precision)))
+    torch.manual_seed(settings.seed)
+    learner = Learner(settings, device, precision)
+    if run["rows"]:
+        learner.load_state_dict(run)
+    facts = {
+        "trainable_parameters": sum(p.numel() for p in learner.network.parameters()), "device": device.type,
+        "precision": precision, "threads": torch.get_num_threads(),
+        "machine": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
+        "peak_memory_mb": facts.get("peak_memory_mb", 0),
+    }
+    volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
+    sampler = PatchSampler(volumes[: len(learned)], settings, device)
+    batches = fixed_patches(volumes[len(learned) :], settings, device)
+    rows = run["rows"]
+    # Named by its folder in TensorBoard; what a killed process wrote there is purged, and written again.
+    with SummaryWriter(folder, purge_step=0) as writer:
+        for row in rows:
+            log_epoch(writer, row)
+        while not is_finished(settings, rows):
+            rows.append(train_epoch(learner, sampler, batches, len(rows)))
+            log_epoch(writer, rows[-1])  # before it is saved, so that no last epoch can lack
+            facts["peak_memory_mb"] = max(facts["peak_memory_mb"], peak_memory())
+            run = {"belongs": run["belongs"], "rows": rows, "facts": facts, **learner.state_dict()}
+            if best_row(rows) is rows[-1]:
+                save_checkpoint(run, folder / "checkpoints" / "best.ckpt")
+            save_checkpoint(run, folder / "checkpoints" / "last.ckpt")
+            write_history(folder / "history.csv", rows)
+            print_epoch(settings, rows)
+    return run
+
+
+def train_epoch(learner: Learner, sampler: PatchSampler, batches: list[tuple[Tensor, Tensor]], epoch: int) -> dict:
+    """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv.
+
+    No step asks the device for a value, and so waits for a GPU; whether losses were finite is looked at afterwards.
+    """
+    settings = sampler.settings
+    steps = range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch)
+    began = time.monotonic()
+    torch.manual_seed(settings.seed + epoch)  # so that a loss which draws numbers draws them again when resumed
+    learner.network.train()
+    learner.loss.train()
+    sums = []
+    for step in steps:
+        imaging, labels = sampler.batch(step)  # outside of autocast, which would round a patch's rotation
+        loss, batch_sums = learner.evaluate(imaging, labels)
+        learner.optimizer.zero_grad()
+        learner.scaler.scale(loss).backward()
+        learner.scaler.step(learner.optimizer)
+        learner.scaler.update()
+        if settings.schedule == "poly":
+            learner.scheduler.step()
+        sums.append(batch_sums)
+    trained = torch.stack(sums).cpu()
+    training_seconds = time.monotonic() - began
+    check_finite(dict(zip(steps, trained[:, 0].tolist())), "loss")
+    learner.network.eval()
+    learner.loss.eval()
+    with torch.no_grad():
+        validated = torch.stack([learner.evaluate(*batch)[1] for batch in batches]).cpu()
+    row = {"epoch": epoch + 1, "step": steps.stop, "learning_rate": learner.optimizer.param_groups[0]["lr"],
+           **measures("training", trained), **measures("validation", validated),
+           "seconds": round(time.monotonic() - began, 2),
+           "patches_per_second": float(f"{len(steps) * settings.batch_size / training_seconds:.4g}")}
+    check_finite({steps.stop: row["validation_loss"]}, "validation loss")
+    if settings.schedule == "plateau":
+        learner.scheduler.step(row["validation_loss"])
+    return row
+
+
+def check_finite(losses: dict[int, float], what: str) -> None:
+    """Raise FloatingPointError that names the first step at which the loss is not finite."""
+    for step, loss in losses.items():
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the {what} is {loss} at step {step}; the last good checkpoint is kept")

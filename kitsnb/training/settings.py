@@ -9,22 +9,19 @@ from kitsnb.settings import Factors, Settings, Sides, finite
 #: From 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-#: Lightning's names, and "auto": what is fastest on the machine that trains. float16 needs a GPU.
+#: "auto" is 16 bits on a GPU, float32 on a CPU; float16 ("16-mixed") needs a GPU.
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 class Network(Settings):
     """Arguments of ``UNet3D``; a CT has one channel, and its labels are background, kidney and tumour."""
 
-    in_channels: Literal[1] = 1
-    num_classes: Literal[3] = 3
     base_filters: Annotated[int, Field(ge=1, le=1024)] = 32
     depth: Annotated[int, Field(ge=1, le=8)] = 4
-    normalization: Literal["batch", "instance", "group"] = "batch"
+    normalization: Literal["batch", "instance"] = "batch"
     order: Literal["relu_norm", "norm_relu"] = "relu_norm"
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
     negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    outer_normalization: bool = True  # at full resolution
 
 
 class Augmentation(Settings):
@@ -43,7 +40,6 @@ class Augmentation(Settings):
     contrast: Factors = (0.3, 3.0)  # factor about the patch's mean
     gamma: Factors = (0.7, 1.5)  # exponent on the patch's range
     noise: Annotated[float, Field(ge=0)] = 0.05  # largest variance of Gaussian noise
-    randomise: Share = 0.0  # of patches in which organs' HU are drawn anew; needs organ maps, as simulated cases have
 
 
 class Training(Settings):
@@ -51,6 +47,7 @@ class Training(Settings):
 
     loss: Annotated[str, Field(min_length=1)] = "dice"
     loss_parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
+    loss_defaults: Annotated[dict[str, Any], AfterValidator(finite)] = {}  # of every loss of the library that has them
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Network = Network()
     patch_size: Sides = (80, 80, 80)
@@ -64,13 +61,12 @@ class Training(Settings):
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
     stop_patience: AtLeastOne = 20
     selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # of training cases, to choose weights; 0: held-out do
+    weights: Literal["best", "last"] = "best"  # of the lowest validation loss, or of the end: which ones predict
     foreground: Share = 0.0
     tumour: Share = 0.5
     body: Share = 0.0  # of the other patches: those centred in the body, and not on a place that may be air around it
     augmentation: Augmentation | None = Augmentation()  # None is off
     precision: Precision = "32-true"
-    compile_network: bool = False  # by torch.compile
-    devices: AtLeastOne = 1  # one process a device; each draws its own patches, and an epoch keeps their number
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -82,39 +78,3 @@ class Training(Settings):
             raise ValueError(f"minimum_learning_rate must not be above learning_rate {self.learning_rate:g}, "
                              f"not {self.minimum_learning_rate:g}")
         return self
-
-    @property
-    def steps_of_a_rank(self) -> int:
-        """Steps an epoch of each process: together they draw the patches of ``steps_per_epoch``, rounded up."""
-        return -(-self.steps_per_epoch // self.devices)
-
-    @property
-    def patches_of_an_epoch(self) -> int:
-        return self.steps_of_a_rank * self.devices * self.batch_size
-
-    @property
-    def volumes(self) -> dict[str, bool]:
-        """What ``load_volumes`` is to load besides."""
-        return {"organs": bool(self.augmentation and self.augmentation.randomise), "body": self.body > 0}
-
-    def check_loss(self) -> None:
-        """Build the loss, and call it on a tiny patch of all classes and on one of background alone.
-
-        Raises ValueError, or whatever a reader's own loss raises, where value or gradient cannot be used.
-        """
-        import torch
-
-        from kitsnb.losses import build_loss
-
-        loss, shape = build_loss(self.loss, **self.loss_parameters), (1, 16, 16, 16)
-        everywhere = torch.arange(16**3).reshape(shape) % self.network.num_classes
-        for where, target in (("of all classes", everywhere), ("of background alone", torch.zeros_like(everywhere))):
-            random = torch.Generator().manual_seed(0)
-            logits = torch.randn(1, self.network.num_classes, *shape[1:], generator=random).requires_grad_()
-            value = loss(logits, target)
-            if not value.requires_grad:
-                raise ValueError(f"the loss {self.loss} has no gradient: it does not depend on the logits, or was "
-                                 "detached")
-            value.backward()
-            if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-                raise ValueError(f"the loss {self.loss} or its gradient is not finite on a patch {where}")

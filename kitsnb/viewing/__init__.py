@@ -1,4 +1,4 @@
-"""Looking at cases: pictures that stand still, and pages for any browser; widgets for JupyterLab are built upon it.
+"""Looking at cases: a page for any browser (``show``, ``site``), and pictures of a run's worst, median and best case.
 
 In flow NIfTI files, as they are, and what a build holds. Out flow figures and folders of static files; nothing here
 changes a result.

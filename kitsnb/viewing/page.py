@@ -1,60 +1,65 @@
-"""A folder of static files that shows cases in any browser: niivue, taken from ipyniivue, and the NIfTI files."""
+"""The page that ``show`` and ``site`` share: a folder of static files, for any browser and web server."""
 
-import gzip
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import ipyniivue
 import jinja2
+import numpy as np
+from isal import igzip
 from matplotlib.colors import to_rgb
 
-from kitsnb.drawing import alternative, heading, three_views
-from kitsnb.files import write_atomic, write_json
-from kitsnb.viewing.scan import LEGENDS, MOST, WINDOWS, Scan, as_nifti, in_short, thinned
+from kitsnb.drawing import COLOURS, ENDS
+from kitsnb.files import write_atomic
+from kitsnb.viewing.scan import Scan
 
 PAGES = Path(__file__).parent / "pages"
-NIIVUE = Path(ipyniivue.__file__).parent / "static" / "widget.js"
 
 
-def write_viewer(
-    folder: Path, scans: Iterable[Scan], title: str, *, simulated: bool = False, most: float = MOST, back: str = ""
-) -> None:
-    """Write a page that shows ``scans``, with all that it needs, to ``folder``.
+def look() -> dict:
+    """Return letters, names and colours (0 to 255) of the viewer, which are those of the figures."""
+    names = ["kidney", "tumour"]
+    colours = [[round(255 * part) for part in to_rgb(COLOURS[name])] for name in names]
+    return {"ends": ENDS, "names": names, "colours": colours}
 
-    Volumes keep at most ``most`` voxels. ``back`` is the address of a page that the viewer belongs to.
-    Scans are read one after the other, so a generator keeps memory small. ValueError where there is none.
+
+def render(**values: object) -> str:
+    """Fill in the page, escaped; parts without a value are left out."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
+    return environment.get_template("page.html").render(values)
+
+
+def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], **values: object) -> None:
+    """Write the page that shows ``scans``, each with its title, and all that it needs, to ``folder``.
+
+    Scans are read one after the other, so a generator keeps memory small. Raises ValueError where there is none.
     """
-    cases = [_write_scan(folder, scan, simulated, most) for scan in scans]
+    cases = [_write_case(folder, number, title, scan) for number, (title, scan) in enumerate(scans)]
     if not cases:
         raise ValueError("there is no case to show; give one at least")
-    legends = {layer: [[name, [round(255 * part) for part in to_rgb(colour)]] for name, colour in legend.values()]
-               for layer, legend in LEGENDS.items()}
-    write_json(folder / "cases.json", {"cases": cases, "windows": WINDOWS, "legends": legends})
-    shutil.copyfile(NIIVUE, folder / "niivue.js")
-    shutil.copyfile(PAGES / "viewer.js", folder / "viewer.js")
-    patches = [*LEGENDS["label"].values(), *LEGENDS["errors"].values()]
-    write_atomic(folder / "index.html", render("viewer.html", title=heading(title, simulated), back=back,
-                                               legends=list(LEGENDS), patches=patches))
+    for file in PAGES.iterdir():
+        if file.suffix != ".html":
+            shutil.copyfile(file, folder / file.name)
+    write_atomic(folder / "index.html", render(cases=cases, given={"cases": cases, "look": look()}, **values))
 
 
-def render(template: str, **values) -> str:
-    """One of ``pages/`` with ``values`` in it, escaped; a value that is missing is an error."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True,
-                                     undefined=jinja2.StrictUndefined)
-    return environment.get_template(template).render(values)
+def as_arrays(scan: Scan) -> dict[str, bytes]:
+    """Return the arrays as the viewer reads them: HU as int16, labels as uint8, the last axis fastest."""
+    hu = scan.imaging
+    if hu.dtype.kind == "f":
+        hu = np.clip(np.rint(hu), -32768, 32767)
+    arrays = {"imaging": hu.astype(np.int16), **scan.layers}
+    return {kind: array.tobytes() for kind, array in arrays.items()}
 
 
-def _write_scan(folder: Path, scan: Scan, simulated: bool, most: float) -> dict:
-    """The files of one case; what the page has to know of it."""
-    for kind in ("imaging", *scan.layers):
-        content = gzip.compress(as_nifti(*thinned(scan, kind, most)), 6, mtime=0)
-        write_atomic(folder / scan.name / f"{kind}.nii.gz", content)
-    still = three_views(scan.imaging, scan.layers, scan.spacing, scan.name, simulated)
-    still.savefig(folder / scan.name / "still.png", dpi=100)
-    title = heading(scan.name, simulated)
-    return {
-        "name": scan.name, "title": title, "centre": scan.fraction(scan.centre), "facts": in_short(scan, most),
-        "still": f"{scan.name}/still.png", "alt": alternative(still), "imaging": f"{scan.name}/imaging.nii.gz",
-        "layers": {kind: f"{scan.name}/{kind}.nii.gz" for kind in scan.layers},
-    }
+def geometry(scan: Scan) -> dict:
+    """Return what the viewer must know of the arrays."""
+    return {"shape": scan.imaging.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
+
+
+def _write_case(folder: Path, number: int, title: str, scan: Scan) -> dict:
+    files = {}
+    for kind, content in as_arrays(scan).items():
+        files[kind] = f"cases/{number}-{kind}.bin"  # not .gz: some servers would unpack it on the way
+        write_atomic(folder / files[kind], igzip.compress(content, 1))
+    return {"title": title, "facts": scan.facts, "files": files, **geometry(scan)}

@@ -1,4 +1,4 @@
-"""A look at CT from a terminal: ``python -m kitsnb show CASE`` serves a viewer page to this machine alone."""
+"""A look at CT from a terminal: ``python -m kitsnb show CASE`` serves the page to this machine alone."""
 
 import tempfile
 import webbrowser
@@ -8,9 +8,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from kitsnb.data.checks import Accept
-from kitsnb.files import Build, read_json
+from kitsnb.data.settings import DataSettings
+from kitsnb.drawing import heading
+from kitsnb.files import Build, read_json, resolve
 from kitsnb.messages import console
-from kitsnb.viewing.page import write_viewer
+from kitsnb.viewing.page import write_page
 from kitsnb.viewing.scan import find_scans, read_scan
 
 #: Cases of a folder that one page holds, those with a prediction first: more would take minutes to write.
@@ -19,14 +21,14 @@ MOST_CASES = 8
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_) -> None:
-        """No line a request: the terminal is the reader's."""
+        """Print no line per request: the terminal is the reader's."""
 
 
 def show(
     source: Path, label: Path | None = None, prediction: Path | None = None, accept: Accept | None = None, *,
     output: Path | None = None, port: int = 0, opened: bool = True,
 ) -> None:
-    """Write the viewer page of ``source``, in ``output`` or for a while; open a browser on it; serve it until Ctrl-C.
+    """Write the page of ``source``, in ``output`` or for a while; open a browser on it; serve it until Ctrl-C.
 
     ``source`` and ``prediction`` as ``find_scans`` has them; ``source`` may be a build's folder, too. Raises OSError
     and ValueError, CaseError among them, for what cannot be shown and for a port that is taken.
@@ -36,32 +38,43 @@ def show(
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitsnb-")))
         server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)))
         with screen.status(f"reading {source}"):
-            left_out = write_page(folder, source, label, prediction, accept)
+            left_out = show_page(folder, source.expanduser().resolve(), label, prediction, accept)
         if left_out:
             screen.print(f"{left_out} more cases are there; give the folder of one to see it")
         address = f"http://127.0.0.1:{server.server_port}/"
-        screen.print(f"{address} shows {source} until Ctrl-C")
-        if opened:
-            webbrowser.open(address)
         try:
+            screen.print(f"{address} shows {source} until Ctrl-C")
+            if opened:
+                webbrowser.open(address)
             server.serve_forever()
         except KeyboardInterrupt:
             pass
 
 
-def write_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
-    """Write the page of the first cases of ``source``; how many others are left out."""
-    build = Build(source.resolve())
-    if profile := read_json(build.profile):
-        made = profile["parameters"]["data_analysis"]
-        source = build.cases(made["source"], made["folder"])
-    found = find_scans(source, prediction)
-    if label and len(found) > 1:
-        raise ValueError(f"{label} is the label of one CT, and {source} holds {len(found)}; give one of them")
-    if prediction and not any(labels for _, labels in found.values()):
+def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
+    """Write the page of the first cases of ``source``; return how many others are left out."""
+    title = source.name
+    builds = [Build(place) for place in (source, *source.parents)]
+    build = next((one for one in builds if one.profile.is_file()), None)
+    simulated = bool(build and data_of(build).simulated)
+    if build and build.folder == source:
+        source = cases_of(build)
+    found = find_scans(source, label, prediction)
+    if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
-    first = sorted(found.values(), key=lambda pair: pair[1] is None)[:MOST_CASES]
-    simulated = any(read_json(Build(parent).profile).get("simulated") for parent in source.resolve().parents)
-    scans = (read_scan(ct, label, labels, accept) for ct, labels in first)
-    write_viewer(folder, scans, build.folder.name, simulated=simulated)
+    first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
+    ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
+    scans = ((heading(given.name, simulated), read_scan(given, accept, None if ours else accept)) for given in first)
+    write_page(folder, scans, title=first[0].name if len(first) == 1 else title, simulated=simulated)
     return len(found) - len(first)
+
+
+def data_of(build: Build) -> DataSettings:
+    """Return the settings of the cases that ``build`` was made with."""
+    return DataSettings(**read_json(build.profile)["data"])
+
+
+def cases_of(build: Build) -> Path:
+    """Return the folder of the cases of ``build``: below it where their CT is simulated."""
+    data = data_of(build)
+    return resolve(data.folder) if data.source == "folder" else build.data

@@ -1,117 +1,242 @@
-"""The job graph of a profile: what is executed, with what, what it reads and what it makes."""
+"""The jobs of a profile: what is executed, with what, what it reads and what it makes."""
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kitsnb.data.cases import EXCLUDED
-from kitsnb.files import PAPER, PUBLISHED, files_below, resolve
-from kitsnb.workflow.profile import GIVEN, STAGES, Experiment, Profile
+from kitsnb.files import NOTEBOOKS, PAPER, PUBLISHED, ROOT, Build, files_below, resolve, short
+from kitsnb.receipts import imported_files, meaning, why_stale, write_receipt
+from kitsnb.workflow.profile import STAGES, Experiment, Profile
 
-Names = tuple[str, ...]
+PACKAGE = ROOT / "kitsnb"
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
 RUN_FILES = ("history.csv", "scores.csv", "run.json", "predictions")
-#: What the paper is compiled from, beside results and figures.
-PAPER_FILES = ("*.typ", "*.bib", "*.yml")
-#: Stages that a stage reads from.
-NEEDS = {"preprocessing": ("data_analysis",), "training": ("data_analysis", "preprocessing"),
-         "results": ("data_analysis", "preprocessing", "losses", "training"), "paper": ("results",)}
-#: Stages that must not have failed before: what they make is not read, but without it there will be no paper.
-AFTER = {"training": ("losses",)}
+#: Sections of a profile that the notebook of each stage reads (tests/workflow/test_jobs.py holds them to it).
+READS = {
+    "data_analysis": ("data", "simulation", "preprocessing"),
+    "preprocessing": ("data", "preprocessing", "training"),
+    "losses": ("data", "simulation", "losses", "experiments", "training"),
+    "training": ("data", "simulation", "preprocessing", "training", "prediction"),
+    "results": ("title", "description", "data", "simulation", "preprocessing", "training", "prediction", "losses",
+                "results", "experiments", "seeds", "deviations", "beside", "apart_from"),
+    "paper": (),
+}
+#: What says where and not what: a moved folder changes no result, nor does the number of workers.
+PLACES = ("folder", "labels_summary")
+#: Rooms that say and keep, and compute nothing; and how cases are read, which shows in the arrays trained on.
+NO_ARITHMETIC = ("files.py", "receipts.py", "messages.py", "settings.py", "data")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook with one set of parameters, or the paper."""
+    """One notebook with one set of parameters, or the paper.
 
-    name: str  # names its stamp: "training-dice-seed0"
-    title: str  # names it on the terminal: "training dice seed 0"
+    ``needs`` are names of jobs whose products it reads, ``after`` of those that must not have failed before. ``makes``
+    and ``reads`` are files and folders; ``code`` files of readers' own losses. ``run`` is a training's folder.
+    """
+
+    name: str
     stage: str
-    needs: Names  # names of jobs whose products it reads
-    after: Names  # names of jobs that must not have failed before
-    notebook: Path | None  # None for the paper
+    profile: Profile
+    notebook: Path | None
     parameters: dict
-    output: Path  # executed notebook, or paper.pdf
-    makes: tuple[Path, ...]  # files and folders
-    reads: tuple[Path, ...]  # files and folders whose content counts
-    code: tuple[Path, ...] = ()  # files of readers' own losses, whose meaning counts
-    lists: tuple[Path, ...] = ()  # folders too large to read each time: names, sizes and times count
-    run: Path | None = None  # folder of a training run, kept for going on
+    output: Path
+    makes: tuple[Path, ...]
+    reads: tuple[Path, ...] = ()
+    code: tuple[Path, ...] = ()
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    experiment: Experiment | None = None
+    seed: int = 0
 
-    def path(self, stamps: Path, kind: str) -> Path:
-        """Where the job's stamp ("json"), "task", "result", "mark", "progress", "log" or "failed" lies."""
-        return stamps / f"{self.name}.{kind}"
+    @property
+    def build(self) -> Build:
+        return self.profile.build
 
-    def own_files(self, folders: tuple[Path, ...]) -> list[Path]:
-        """The files below ``folders`` that are inputs: of cases only those that the split asks for."""
-        return [path for path in files_below(*folders) if in_split(path, self.parameters, self.stage == "training")]
+    @property
+    def title(self) -> str:
+        if self.experiment:
+            return f"training {self.experiment.name} seed {self.seed}"
+        return self.stage.replace("_", " ")
+
+    @property
+    def run(self) -> Path | None:
+        return self.build.run(self.experiment.name, self.seed) if self.experiment else None
+
+    @property
+    def stamp(self) -> Path:
+        return self.build.stamps / f"{self.name}.json"
+
+    def made_from(self) -> dict:
+        """Return the settings and the code that decide what the job makes."""
+        settings = self.profile.model_dump(mode="json", include=set(READS[self.stage]))
+        for section in settings.values():
+            for place in PLACES:
+                if isinstance(section, dict):
+                    section.pop(place, None)
+        if self.experiment:
+            settings["experiment"] = self.experiment.as_json()
+            settings["seed"] = self.seed
+        source = self.notebook or PACKAGE / "study" / "paper.py"
+        text = cells(source) if self.notebook else meaning(source)
+        return {"settings": settings, "notebook": text, "code": meanings([*imported_files(source), *self.code])}
+
+    def trained_from(self) -> dict:
+        """Return the settings and the code that decide what the training of the job computes."""
+        data = self.profile.data.as_json()
+        split = {name: data[name] for name in ("training", "validation", "excluded", "folds")}
+        training = self.profile.training_of(self.experiment, self.seed).as_json()
+        code = []
+        for path in imported_files(PACKAGE / "training" / "run.py"):
+            if path.relative_to(PACKAGE).parts[0] not in NO_ARITHMETIC:
+                code.append(path)
+        code.append(PACKAGE / "training" / "run.py")
+        return {"settings": {"training": training, "split": split}, "code": meanings([*code, *self.code])}
+
+    def inputs(self, paths: Iterable[Path] | None = None) -> dict[str, Path]:
+        """Return the files that the job reads, by names that do not depend on where the build lies."""
+        found = {}
+        wanted = wanted_numbers(self.profile)
+        for folder in self.reads if paths is None else paths:
+            for path in files_below(folder):
+                number = re.search(r"case_(\d{5})", str(path))
+                if self.experiment and (not number or int(number[1]) not in wanted):
+                    continue  # of a training only the cases of its split count
+                found[self._name(path)] = path
+        return found
+
+    def _name(self, path: Path) -> str:
+        """Return a name of ``path`` that stays when the build or the folder of the cases is moved."""
+        if path.is_relative_to(self.build.folder):
+            return str(path.relative_to(self.build.folder))
+        cases = self.profile.data.folder and resolve(self.profile.data.folder)
+        if cases and path.is_relative_to(cases):
+            return f"cases/{path.relative_to(cases)}"
+        return short(path)
+
+    def why(self) -> str | None:
+        """Say why the job must run; None where it is done, and all that it made is as it was."""
+        return why_stale(self.stamp, self.made_from(), self.inputs())
+
+    def why_train(self) -> str | None:
+        """Say why what lies in the run's folder cannot be gone on with; None where it can, or where nothing is."""
+        if not files_below(self.run):
+            return None
+        return why_stale(self.run, self.trained_from(), self.inputs([self.build.preprocessed]))
+
+    def write_stamp(self, figures: Iterable[Path], seconds: float) -> None:
+        """Say that the job is done."""
+        outputs = [*files_below(*self.makes), self.output, *figures]
+        write_receipt(self.stamp, self.made_from(), self.inputs(), outputs, seconds=round(seconds, 1))
+
+    def begin_run(self) -> None:
+        """Say in the run's folder what its training is made from."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        write_receipt(self.run, self.trained_from(), self.inputs([self.build.preprocessed]), outputs=())
 
 
-def in_split(path: Path, parameters: dict, cases_only: bool = False) -> bool:
-    """Is ``path`` part of a case that the split in ``parameters`` asks for, or of none (unless ``cases_only``)?"""
-    found = re.search(r"/case_(\d{5})(/|$)", str(path))
-    ranges = [parameters[name] for name in ("training", "validation") if parameters.get(name)]
-    if not found or not ranges:
-        return bool(found) or not cases_only
-    excluded = parameters.get("excluded")
-    left_out = EXCLUDED if excluded is None else excluded
-    return int(found[1]) not in left_out and any(first <= int(found[1]) <= last for first, last in ranges)
+def wanted_numbers(profile: Profile) -> set[int]:
+    """Return the numbers of the cases that the split asks for."""
+    numbers: set[int] = set()
+    for first, last in (profile.data.training, profile.data.validation):
+        numbers.update(range(first, last + 1))
+    return numbers - set(profile.data.excluded)
 
 
-def build_jobs(profile: Profile) -> list[Job]:
-    """All jobs of ``profile``, each after those it needs."""
-    jobs: list[Job] = []
+def meanings(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the meaning of each module, by its name from the repository."""
+    return {short(path): meaning(path) for path in paths}
+
+
+def cells(notebook: Path) -> str:
+    """Return a digest of a py:percent notebook's cells; JupyterLab writes versions into the header above them."""
+    text = notebook.read_text(encoding="utf-8")
+    text = re.sub(r"\A# ---\n.*?^# ---\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def build_jobs(profile: Profile, changes: dict | None = None) -> list[Job]:
+    """List all jobs of ``profile``, each after those that it needs; ``changes`` are handed to its notebooks."""
+    jobs = []
     for stage in profile.stages:
-        needs, after = (tuple(job.name for job in jobs if job.stage in earlier.get(stage, ()))
-                        for earlier in (NEEDS, AFTER))
-        runs = profile.runs if stage == "training" else [None]
-        jobs += [_training(profile, *run, needs, after) if run else _other(profile, stage, needs) for run in runs]
+        if stage == "training":
+            for experiment, seed in profile.runs:
+                jobs.append(_training(profile, changes or {}, experiment, seed))
+        else:
+            jobs.append(_other(profile, changes or {}, stage))
     return jobs
 
 
-def _other(profile: Profile, stage: str, needs: Names) -> Job:
-    """The job of a stage that is no training."""
-    build, rows = profile.build, [experiment.model_dump() for experiment in profile.experiments]
-    given = {"build": profile.build_parameter, "by_runner": True, "seeds": list(profile.seeds),
-             "experiments": profile.rows if stage == "losses" else rows, "profile": profile.summary,
-             "folds": profile.folds}
-    parameters = profile.parameters.get(stage, {}) | {name: given[name] for name in GIVEN[stage]}
-    makes = {"data_analysis": (build.data_analysis, build.data), "preprocessing": (build.preprocessed,),
-             "losses": (build.losses,), "results": (build.results,), "benchmarks": (build.benchmarks,)}
-    reads, notebook = (), STAGES[stage] and profile.notebooks / STAGES[stage]
-    if stage == "preprocessing":
-        reads = (build.data,)
-    elif stage == "results":
-        runs = [build.run(experiment.name, seed, fold) for experiment, seed, fold in profile.runs]
-        reads = (build.data_analysis, build.preprocessed, build.losses, build.data, *PAPER.glob("*.yml"), PUBLISHED,
-                 *(run / name for run in runs for name in RUN_FILES))
-        reads += (resolve(parameters["labels_summary"]),) if parameters.get("labels_summary") else ()
-    elif stage == "paper":
-        reads = (build.results, build.figures, *(path for kind in PAPER_FILES for path in PAPER.glob(kind)))
-    code = tuple(path for row in profile.rows for path in _own_loss(row["loss"])) if stage == "losses" else ()
+def _training(profile: Profile, changes: dict, experiment: Experiment, seed: int) -> Job:
+    build = profile.build
+    run = build.run(experiment.name, seed)
+    return Job(
+        name=f"training-{run.name}", stage="training", profile=profile, notebook=NOTEBOOKS / STAGES["training"],
+        parameters={"profile": profile.file, "experiment": experiment.name, "seed": seed, "changes": changes},
+        output=build.notebooks / f"04_training-{run.name}.ipynb", makes=tuple(run / name for name in RUN_FILES),
+        reads=(build.preprocessed, *_cases(profile)), code=_own_loss(experiment),
+        needs=tuple(stage for stage in ("data_analysis", "preprocessing") if stage in profile.stages),
+        after=("losses",), experiment=experiment, seed=seed)
+
+
+def _other(profile: Profile, changes: dict, stage: str) -> Job:
+    build = profile.build
+    notebook = STAGES[stage] and NOTEBOOKS / STAGES[stage]
     output = build.notebooks / f"{notebook.stem}.ipynb" if notebook else build.paper
-    return Job(stage, stage.replace("_", " "), stage, needs, (), notebook, parameters, output,
-               makes.get(stage, (output,)), reads, code, _real_cases(parameters))
+    makes: tuple[Path, ...] = ()
+    reads: tuple[Path, ...] = ()
+    code: tuple[Path, ...] = ()
+    needs: tuple[str, ...] = ()
+    if stage == "data_analysis":
+        makes = (build.data_analysis, build.data)
+        reads = (resolve(profile.data.folder),) if profile.data.folder else ()
+    elif stage == "preprocessing":
+        makes = (build.preprocessed,)
+        reads = _cases(profile)
+        needs = ("data_analysis",)
+    elif stage == "losses":
+        makes = (build.losses,)
+        for experiment in profile.experiments:
+            code += _own_loss(experiment)
+    elif stage == "results":
+        makes = (build.results,)
+        reads = (build.data_analysis, build.preprocessed / "report.json", build.losses, PUBLISHED, *_labels(profile))
+        reads += tuple(PAPER.glob("*.yml"))
+        for experiment, seed in profile.runs:
+            reads += tuple(build.run(experiment.name, seed) / name for name in RUN_FILES)
+        needs = tuple(job for job in _names(profile))
+    elif stage == "paper":
+        makes = (build.paper,)
+        reads = (build.results, build.figures, *PAPER.glob("*.typ"), *PAPER.glob("*.bib"), *PAPER.glob("*.yml"))
+        needs = ("results",)
+    parameters = {"profile": profile.file, "changes": changes}
+    return Job(stage, stage, profile, notebook, parameters, output, makes, reads, code, needs)
 
 
-def _training(profile: Profile, experiment: Experiment, seed: int, fold: int | None, needs: Names, after: Names) -> Job:
-    build, notebook = profile.build, profile.notebooks / STAGES["training"]
-    parameters = profile.parameters["training"] | {
-        "build": profile.build_parameter, "by_runner": True, "experiment": experiment.name, "title": experiment.title,
-        "loss": experiment.loss, "loss_parameters": experiment.parameters, "seed": seed, "fold": fold,
-        "folds": profile.folds}
-    run = build.run(experiment.name, seed, fold)
-    title = f"training {experiment.name} seed {seed}" + ("" if fold is None else f" fold {fold}")
-    return Job(f"training-{run.name}", title, "training", needs, after, notebook, parameters,
-               build.notebooks / f"{notebook.stem}-{run.name}.ipynb", tuple(run / name for name in RUN_FILES),
-               (build.preprocessed, build.data), _own_loss(experiment.loss), _real_cases(parameters), run=run)
+def _names(profile: Profile) -> list[str]:
+    """List the names of the jobs that results are made from."""
+    names = [stage for stage in ("data_analysis", "preprocessing", "losses") if stage in profile.stages]
+    return names + [f"training-{profile.build.run(experiment.name, seed).name}" for experiment, seed in profile.runs]
 
 
-def _own_loss(loss: str) -> tuple[Path, ...]:
-    """The file of a reader's own loss, "file.py:function"."""
-    return (resolve(loss.rpartition(":")[0]),) if ":" in loss else ()
+def _cases(profile: Profile) -> tuple[Path, ...]:
+    """Return the folder of the cases as they come."""
+    if profile.data.source == "folder":
+        return (resolve(profile.data.folder),)
+    return (profile.build.data,)
 
 
-def _real_cases(parameters: dict) -> tuple[Path, ...]:
-    """The folder of real cases, where the parameter ``folder`` names one."""
-    return (resolve(parameters["folder"]),) if parameters.get("folder") else ()
+def _labels(profile: Profile) -> tuple[Path, ...]:
+    """Return the summary of the real labels, where it was made."""
+    path = profile.results.labels_summary
+    return (resolve(path),) if path and resolve(path).is_file() else ()
+
+
+def _own_loss(experiment: Experiment) -> tuple[Path, ...]:
+    """Return the file of a reader's own loss, "file.py:function", and the files that it imports."""
+    if ":" not in experiment.loss:
+        return ()
+    file = resolve(experiment.loss.rpartition(":")[0])
+    return (file, *imported_files(file)) if file.is_file() else ()

@@ -1,46 +1,68 @@
-"""Profiles: what is run, checked to the last name before any kernel starts.
+"""A profile: what is run, as one model whose sections are the rooms' own settings, checked before anything starts.
 
-A profile is a YAML file (see ``notebooks/profiles``). ``load`` returns it as a ``Profile`` with the full parameters of
-every notebook, or raises one ``ProfileError`` that lists everything that is wrong with it.
+The same names serve everywhere: ``training: {epochs: 3}`` in a file (see ``notebooks/profiles``), ``-p
+training.epochs=3`` on the command line, ``{"training.epochs": 3}`` in a notebook.
 """
 
-import json
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from kitsnb.files import NOTEBOOKS, Build, write_json
+from kitsnb.data.settings import DataSettings, Number
+from kitsnb.files import NOTEBOOKS, PAPER, Build, read_json
+from kitsnb.inference.settings import Prediction
 from kitsnb.messages import nearest
-from kitsnb.settings import Settings, problems
-from kitsnb.workflow.experiments import Experiment, Title, name_problems, shared_by_losses, trainable
-from kitsnb.workflow.parameters import Cell, Seed, check, read_parameters
-from kitsnb.workflow.profile_files import ProfileError, expand, find, merged, override, read
+from kitsnb.preprocessing.settings import Preprocessing, Spacing
+from kitsnb.settings import Positive, Seed, Settings, finite, problems
+from kitsnb.simulation.settings import Simulation
+from kitsnb.training.settings import Training
+from kitsnb.workflow.profile_files import ProfileError, expand, find, read, with_changes
 
-#: Stages in the order they run, and the notebook of each (the paper is no notebook).
-STAGES = {
+Stage = Literal["data_analysis", "preprocessing", "losses", "training", "results", "paper"]
+#: The stages in the order in which they run, and the notebook of each (the paper is no notebook).
+STAGES: dict[Stage, str | None] = {
     "data_analysis": "01_data_analysis.py",
     "preprocessing": "02_preprocessing.py",
     "losses": "03_losses.py",
     "training": "04_training.py",
     "results": "05_results.py",
-    "benchmarks": "06_benchmarks.py",
     "paper": None,
 }
-#: What a profile runs unless it says otherwise.
-DEFAULT_STAGES = tuple(stage for stage in STAGES if stage != "benchmarks")
-#: Keys of a profile that hold parameters, of one notebook or of all that declare them.
-SECTIONS = ("common", *(stage for stage, notebook in STAGES.items() if notebook))
-#: Keys that notebook 05 is given.
-SAID = ("name", "title", "description", "simulated", "deviations", "beside", "apart_from")
-#: Parameters that the runner gives to a stage's notebook: the notebook declares them and a profile cannot set them.
-GIVEN = {stage: ("build", "by_runner", *more) for stage, more in (dict.fromkeys(STAGES, ()) | {
-    "data_analysis": ("folds",),
-    "losses": ("experiments",),
-    "training": ("experiment", "title", "loss", "loss_parameters", "seed", "fold", "folds"),
-    "results": ("experiments", "seeds", "profile", "folds"),
-}).items()}
+
+
+def printable(title: str) -> str:
+    """Return ``title`` if figures can show it: between two dollar signs stands mathematics. Else raise ValueError."""
+    if not title.isprintable():
+        raise ValueError(f"must be one line of printable text, not {title!r}")
+    if title.count("$") > 1:
+        from matplotlib.mathtext import MathTextParser
+
+        try:
+            MathTextParser("path").parse(title)
+        except ValueError as error:
+            raise ValueError(f"must be text or valid mathematics between dollar signs, not {title!r}") from error
+    return title
+
+
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+Triple = Annotated[tuple[Spacing, Spacing, Spacing], Field(strict=False)]
+
+
+class Experiment(Settings):
+    """A row of Table 1: a loss with its parameters."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]  # names files
+    title: Title
+    loss: Annotated[str, Field(min_length=1)]  # a name in kitsnb.losses.LOSSES, or "file.py:function"
+    parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _titled(cls, row):
+        return {"title": row.get("name"), **row} if isinstance(row, dict) else row
 
 
 class Deviation(Settings):
@@ -52,151 +74,146 @@ class Deviation(Settings):
     why: str
 
 
-class Content(Settings):
-    """What a profile says beside the parameters of notebooks."""
+class Probing(Settings):
+    """What notebook 03 does to the losses."""
+
+    others: list[str] = ["generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal"]
+    reference: str = "dice"  # the row that hypotheses compare with
+    weights: Annotated[tuple[float, float, float], Field(strict=False)] = (1.0, 2.0, 3.0)  # of weighted `others`
+    case: Number | None = None  # whose label is used; None: the one with the median tumour of those at hand
+    spacing: Triple = (3.22, 1.62, 1.62)  # mm (slice, height, width) that the label is brought to: the paper's grid
+    extent: Triple = (257.6, 129.6, 129.6)  # mm around the tumour: the paper's patch
+    shares: Triple = (0.9915, 0.0068, 0.0017)  # of background, kidney, tumour in all 210 KiTS19 labels
+    steps: Annotated[int, Field(ge=2)] = 13  # on each error path
+
+
+class Results(Settings):
+    """What notebook 05 compares with."""
+
+    baseline: str = "log_cosh_dice"  # the seed paper's
+    labels_summary: str | None = "build/labels/data_analysis/summary.json"  # of the real labels, where it was made
+
+
+class Profile(Settings):
+    """A checked profile, with the folder of its build."""
 
     title: Title
     description: str = ""
-    simulated: bool = False
-    stages: list[Literal[*STAGES]] = list(DEFAULT_STAGES)
-    folds: Annotated[int, Field(ge=2)] | None = None  # None: the split by ranges
-    #: Of every experiment whose loss is the library's and has them.
-    loss_parameters: Annotated[dict[str, Any], AfterValidator(shared_by_losses)] = {}
-    experiments: list[Annotated[Experiment, AfterValidator(trainable)]] = []
+    stages: list[Stage] = list(STAGES)
+    experiments: list[Experiment] = []
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    deviations: list[Deviation] = []
     beside: str | None = None  # a published study whose rows stand beside these, without being trained again
-    apart_from: list[str] = []  # settings in which these rows may differ from it, as network.normalization
+    apart_from: list[str] = []  # settings in which these rows may differ from it, as training.network.normalization
+    data: DataSettings
+    simulation: Simulation = Simulation()
+    preprocessing: Preprocessing = Preprocessing()
+    losses: Probing = Probing()
+    training: Training = Training()
+    prediction: Prediction = Prediction()
+    results: Results = Results()
+    workers: Positive | None = None  # cases at a time in preprocessing and painting; None: one a core, at most four
+    deviations: list[Deviation] = []
+    name: str = "profile"  # of its file
+    file: str = "profile"  # as it was asked for
+    folder: str = "build/profile"  # of all outputs
 
     @field_validator("seeds", "experiments")
     @classmethod
     def _different(cls, values):
         names = [getattr(value, "name", value) for value in values]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"must differ, but {', '.join(map(str, sorted(twice)))} is given twice")
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"must differ, but {', '.join(twice)} is given twice")
         return values
 
-
-class Profile(Content):
-    """A checked profile. ``parameters`` holds, by stage, all that the notebook is given beside what the runner adds."""
-
-    name: str
-    notebooks: Path
-    build_parameter: str
-    parameters: dict[str, dict]
+    @field_validator("stages")
+    @classmethod
+    def _in_order(cls, stages):
+        return [stage for stage in STAGES if stage in stages]
 
     @property
     def build(self) -> Build:
-        return Build(self.build_parameter)
+        return Build(self.folder)
 
     @property
-    def runs(self) -> list[tuple[Experiment, int, int | None]]:
-        """Every training: experiment, seed, fold (None without). A grid that is cut short has whole seeds."""
-        folds = [None] if self.folds is None else range(self.folds)
-        return [(experiment, seed, fold) for seed in self.seeds for experiment in self.experiments for fold in folds]
+    def simulated(self) -> bool:
+        """Tell whether the CT is simulated."""
+        return self.data.simulated
 
     @property
-    def rows(self) -> list[dict]:
-        """The rows of Table 1: those of the study in ``beside``, where it is published, then the profile's own."""
-        from kitsnb.study.published import names, read
+    def runs(self) -> list[tuple[Experiment, int]]:
+        """List every training, an experiment and a seed. A grid that is cut short has whole seeds."""
+        return [(experiment, seed) for seed in self.seeds for experiment in self.experiments]
 
-        there = read(self.beside).rows if self.beside in names() else []
-        return [*there, *(experiment.model_dump() for experiment in self.experiments)]
-
-    @property
-    def summary(self) -> dict:
-        """What notebook 05 is given of the profile."""
-        return self.model_dump(include=set(SAID))
-
-    def save(self) -> None:
-        """Write ``profile.json``, from which a notebook that is opened by hand knows what its build was made with."""
-        own = self.model_dump(include={"stages", "experiments", "seeds", "folds", "parameters"})
-        write_json(self.build.profile, self.summary | own)
+    def training_of(self, experiment: Experiment, seed: int) -> Training:
+        """Return the settings of one training."""
+        return self.training.changed(loss=experiment.loss, loss_parameters=experiment.parameters, seed=seed)
 
 
-#: A profile's file: what it says, and a section for the parameters of each notebook and for those of all.
-_File = create_model("_File", __base__=Content, **dict.fromkeys(SECTIONS, (dict[str, Any], {})))
-
-
-def load(path: str | Path, overrides: list[str] = (), notebooks: Path = NOTEBOOKS, build: str | None = None,
+def load(profile: str | Path, changes: Mapping[str, object] | None = None, build: str | Path | None = None,
          data_free: bool = False) -> Profile:
-    """The profile at ``path``, or of that name, checked against ``notebooks``; outputs go to ``build/<name>``.
+    """Return the profile at ``profile``, or of that name, with ``changes``; outputs go to ``build``.
 
-    ``overrides`` are "section.name=value" with a value in YAML, so that ``flag=false`` is False. ``build`` names
-    another folder for the outputs. ``data_free`` is for those who run nothing: an environment variable that is not set
-    stays in the text as it stands, "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
+    ``data_free`` is for those who run nothing: an environment variable that is not set stays in the text as it stands,
+    "$KITSNB_DATA". Raises ``ProfileError`` with all that is wrong.
     """
-    path, found = find(path), []
-    content = read(path)
-    for text in overrides:
-        content = merged(content, override(text))
-    content = {"title": path.stem} | {key: value for key, value in content.items() if value is not None}
-    unset = set()
-    for key in {*SECTIONS, "experiments"} & set(content):
-        content[key] = expand(content[key], unset)
-    if not data_free:
-        found += [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
-    wrong = set()
+    path = find(profile)
+    content = {"title": path.stem} | with_changes(read(path), changes or {})
+    unset: set[str] = set()
+    for key in ("data", "results", "experiments"):
+        if key in content:
+            content[key] = expand(content[key], unset)
+    missing = [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
+    shipped = path.parent == NOTEBOOKS / "profiles"
+    own = {"name": path.stem, "file": path.stem if shipped else str(path.resolve()),
+           "folder": str(build or f"build/{path.stem}")}
+    return check(content | own, path, [] if data_free else missing)
+
+
+def recorded(build: Build, changes: Mapping[str, object] | None = None) -> Profile | None:
+    """Return the profile that ``build`` was made with, and ``changes``; None where nothing is built."""
+    content = read_json(build.profile)
+    if not content:
+        return None
+    return check(with_changes(content, changes or {}) | {"folder": str(build.folder)}, build.profile, [])
+
+
+def check(content: Mapping[str, Any], path: Path, found: list[str]) -> Profile:
+    """Return the model of ``content``. Raises ``ProfileError`` with ``found`` and everything else that is wrong."""
     try:
-        checked = _File.model_validate(content)
-    except ValidationError as error:  # the other keys are looked at all the same
-        found += problems(error, _File)
-        wrong = {one["loc"][0] for one in error.errors()}
-        checked = _File.model_validate({"title": "-"} | {key: content[key] for key in content if key not in wrong})
-    cells = {stage: read_parameters(notebooks / STAGES[stage], GIVEN[stage])
-             for stage in checked.stages if STAGES[stage]}
-    parameters = _parameters(checked, cells, found)
-    if "experiments" not in wrong:
-        found += name_problems(checked.experiments, parameters)
-    if "training" in checked.stages and not content.get("experiments"):
-        found.append("experiments: the stage training needs at least one")
+        profile = Profile(**content)
+    except ValidationError as error:
+        raise ProfileError(path, [*found, *problems(error, Profile)]) from None
+    found = [*found, *unfitting(profile), *unknown_rows(profile)]
     if found:
         raise ProfileError(path, found)
-    own = dict(checked) | {"stages": [stage for stage in STAGES if stage in checked.stages], "parameters": parameters}
-    return Profile.model_construct(**own, name=path.stem, notebooks=notebooks,
-                                   build_parameter=build or f"build/{path.stem}")
+    return profile
 
 
-def recorded_parameters(build: str | Path, stage: str, experiment: str | None = None) -> dict:
-    """What the runner gave to the notebook of ``stage`` of ``build``, with experiments, seeds, folds and profile.
-
-    For a training also what it gave for the row ``experiment``. Raises FileNotFoundError where nothing was run yet,
-    KeyError for a stage that the profile does not have, and ValueError for such a row.
-    """
-    path = Build(build).profile
-    if not path.is_file():
-        raise FileNotFoundError(f"nothing is built in {build} yet: run make")
-    saved = json.loads(path.read_text())
-    if stage not in saved["parameters"]:
-        raise KeyError(f"{build} has no stage {stage!r}; {nearest(stage, saved['parameters'])}")
-    given = saved["parameters"][stage] | {key: saved[key] for key in ("experiments", "seeds", "folds")}
-    given["profile"] = {key: saved.get(key) for key in SAID}
-    if experiment is None:
-        return given
-    rows = {row["name"]: row for row in given["experiments"]}
-    if experiment not in rows:
-        raise ValueError(f"{build} has no experiment {experiment!r}; {nearest(experiment, rows)}")
-    row = rows[experiment]
-    return given | {"title": row["title"], "loss": row["loss"], "loss_parameters": row["parameters"]}
+def unfitting(profile: Profile) -> list[str]:
+    """List which settings of different sections do not fit together."""
+    found = []
+    patch = profile.training.patch_size
+    overlap = profile.prediction.overlap
+    if any(a >= b for a, b in zip(overlap, patch)):
+        found.append(f"prediction.overlap {list(overlap)} must be below training.patch_size {list(patch)}")
+    last = max(profile.data.training[1], profile.data.validation[1])
+    if profile.data.source == "phantom" and last >= profile.simulation.cases:
+        found.append(f"simulation.cases {profile.simulation.cases} end before case {last} of data.training or "
+                     "data.validation")
+    if "training" in profile.stages and not profile.experiments:
+        found.append("experiments: the stage training needs at least one")
+    return found
 
 
-def _parameters(checked: Content, cells: dict[str, Cell], found: list[str]) -> dict[str, dict]:
-    """By stage, every parameter of its notebook but those that the runner gives to each job."""
-    common, result, everywhere = checked.common, {}, set()
-    for stage, cell in cells.items():
-        section = getattr(checked, stage)
-        free = {name: kind for name, kind in cell.items() if name not in GIVEN[stage]}
-        everywhere |= set(free)
-        found += [f"{stage}.{name}: is given by the runner; a profile cannot set it" if name in cell else
-                  f"{stage}: notebook {STAGES[stage]} has no parameter {name!r}; {nearest(name, free)}"
-                  for name in section if name not in free]
-        values = {name: value for name, value in {**common, **section}.items() if name in free}
-        if values.get("simulated", checked.simulated) != checked.simulated:
-            found.append(f"{stage}.simulated: the profile's own is {checked.simulated}; make them equal")
-        result[stage], wrong = check(stage, free, {"simulated": checked.simulated, "folds": checked.folds} | values)
-        for line in wrong:  # each begins with the name of a parameter
-            name = re.match(r"\w*", line)[0]
-            found.append(f"{stage}: {line}" if name in section else f"common: {line}" if name in common else line)
-    found += [f"common: no notebook has a parameter {name!r}; {nearest(name, everywhere)}"
-              for name in common if name not in everywhere]
-    return result
+def unknown_rows(profile: Profile) -> list[str]:
+    """List which names of rows of Table 1 are neither the profile's nor the seed paper's."""
+    rows = [experiment.name for experiment in profile.experiments]
+    seed_paper = yaml.safe_load((PAPER / "seed_paper.yml").read_text("utf-8"))
+    rows += [row["experiment"] for row in seed_paper["table"]]
+    found = []
+    named = {"results.baseline": profile.results.baseline, "losses.reference": profile.losses.reference}
+    for place, name in named.items():
+        if name not in rows:
+            found.append(f"{place}: there is no row {name!r}; {nearest(name, rows)}")
+    return found

@@ -1,7 +1,8 @@
-"""A profile's file: found by its name, read strictly, laid over what it extends, with what the command line changes."""
+"""A profile's file: found by its name, read strictly, laid over what it extends, with what is changed for one time."""
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -14,15 +15,21 @@ class ProfileError(ValueError):
     """Everything that is wrong with a profile: ``problems`` holds one line each."""
 
     def __init__(self, path: Path | str, problems: list[str]):
-        self.path, self.problems = path, list(dict.fromkeys(problems))
-        count = f"{len(self.problems)} problem" + "s" * (len(self.problems) > 1)
+        self.path = path
+        self.problems = list(dict.fromkeys(problems))
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__("\n".join([f"{path}: {count}", *(f"  - {line}" for line in self.problems)]))
 
+    def _render_traceback_(self) -> list[str]:
+        """Show the message alone in a notebook."""
+        return [str(self)]
 
-def find(path: str | Path) -> Path:
-    """The file that ``path`` is, or that has this name among the profiles that are shipped."""
-    path = Path(path)
-    return path if path.is_file() or path.parent != Path(".") else NOTEBOOKS / "profiles" / f"{path.stem}.yml"
+
+def find(profile: str | Path) -> Path:
+    """Return the file that ``profile`` is, or that has this name among the profiles that are shipped."""
+    path = Path(profile)
+    is_name = path.parent == Path(".") and not path.is_file()
+    return NOTEBOOKS / "profiles" / f"{path.stem}.yml" if is_name else path
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -31,9 +38,12 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-                twice = isinstance(key, yaml.ScalarNode)
-                fault = f"key {key.value!r} is given twice" if twice else "a key must be one word"
+            fault = None
+            if not isinstance(key, yaml.ScalarNode):
+                fault = "a key must be one word"
+            elif key.value in seen:
+                fault = f"key {key.value!r} is given twice"
+            if fault:
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -44,10 +54,13 @@ _StrictLoader.add_implicit_resolver(
 
 
 def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
-    """What a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
+    """Return what a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
     try:
         content = yaml.load(path.read_text("utf-8-sig"), _StrictLoader)
     except OSError as error:
+        if not NOTEBOOKS.is_dir():
+            raise ProfileError(path, [f"{NOTEBOOKS} is not there: profiles and notebooks are in kitsnb's repository; "
+                                      "work in a checkout of it"]) from error
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
     except UnicodeDecodeError as error:
@@ -59,39 +72,52 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
     parent = content.pop("extends", None)
     if parent is None:
         return content
-    if not isinstance(parent, str) or (above := path.parent / parent) in (*children, path):
+    if not isinstance(parent, str) or path.parent / parent in (*children, path):
         raise ProfileError(path, [f"extends: must name another profile's file beside this one, not {parent!r}"])
-    return merged(read(above, (*children, path)), content)
+    return merged(read(path.parent / parent, (*children, path)), content)
 
 
-def merged(below: dict, above: dict) -> dict:
-    """``below`` with the values of ``above``, mapping by mapping; lists are replaced."""
-    both = {key: merged(below[key], value) for key, value in above.items()
-            if isinstance(value, dict) and isinstance(below.get(key), dict)}
-    return below | above | both
+def merged(below: Mapping, above: Mapping) -> dict:
+    """Lay ``above`` over ``below``, mapping by mapping; lists are replaced."""
+    both = dict(below)
+    for key, value in above.items():
+        inner = below.get(key)
+        both[key] = merged(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+    return both
 
 
-def override(text: str) -> dict:
-    """{"training": {"epochs": 3}} of "training.epochs=3". Raises ``ProfileError``."""
-    target, equals, value = text.partition("=")
-    try:
-        if not equals or "." not in target:
-            raise ValueError("must read section.name=value")
-        content = yaml.load(value, _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(f"-p {text}", [str(error)]) from error
-    for key in reversed(target.split(".")):
-        content = {key: content}
-    return content
+def parse_changes(texts: list[str]) -> dict[str, object]:
+    """Return {"training.epochs": 3} of ["training.epochs=3"]; values are YAML. Raises ``ProfileError``."""
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ProfileError(f"-p {text}", ["must read name=value, as in training.epochs=3"])
+        try:
+            changes[name] = yaml.load(value, _StrictLoader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ProfileError(f"-p {text}", [str(error)]) from error
+    return changes
+
+
+def with_changes(content: Mapping, changes: Mapping[str, object]) -> dict:
+    """Return ``content`` with what ``changes`` says, such as {"training.epochs": 3}."""
+    changed = dict(content)
+    for name, value in changes.items():
+        for key in reversed(name.split(".")):
+            value = {key: value}
+        changed = merged(changed, value)
+    return changed
 
 
 def expand(value: object, unset: set[str]) -> object:
-    """``value`` with "$NAME" and "${NAME}" in its texts replaced from the environment; notes missing names."""
+    """Replace "$NAME" and "${NAME}" in the texts of ``value`` from the environment; missing names go to ``unset``."""
     if isinstance(value, dict):
-        return {key: item if key == "title" else expand(item, unset) for key, item in value.items()}
+        return {key: expand(item, unset) for key, item in value.items()}
     if isinstance(value, list):
         return [expand(item, unset) for item in value]
     if not isinstance(value, str):
         return value
-    unset |= {name for name in re.findall(r"\$\{?(\w+)", value) if name not in os.environ}
-    return os.path.expandvars(value)
+    names = re.findall(r"\$\{?(\w+)", value)
+    unset.update(name for name in names if not os.environ.get(name))
+    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda found: os.environ.get(found[1] or found[2]) or found[0], value)

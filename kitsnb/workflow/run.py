@@ -1,9 +1,10 @@
 """Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
 
+import re
 import shutil
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,19 +13,27 @@ from rich.table import Table
 from rich.text import Text
 
 from kitsnb import messages
-from kitsnb.files import RECEIPT, Build, file_state, files_below, read_json, resolve, write_json
+from kitsnb.data.checks import missing_cases
+from kitsnb.files import ROOT, Build, files_below, locked, read_json, short, write_json
 from kitsnb.messages import several
-from kitsnb.workflow.before import alone, strays, what_is_lacking
-from kitsnb.workflow.execute import Failure
-from kitsnb.workflow.jobs import Job, build_jobs
-from kitsnb.workflow.launch import Launcher, LaunchError, Places, find_places, interruptible, read_launch
+from kitsnb.receipts import state_of
+from kitsnb.workflow.jobs import Job, build_jobs, wanted_numbers
+from kitsnb.workflow.launch import LaunchError, Places, find_places, interruptible, read_launch, run_beside
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.progress import bar, read_history, table_of
-from kitsnb.workflow.stamps import Digests, key_of, reason_to_run, reason_to_train, short, trained_from, write_stamp
+from kitsnb.workflow.profile_files import find
+from kitsnb.workflow.progress import read_history, shown
 
-DONE, CURRENT, FAILED, SKIPPED, WAITING = "done", "up to date", "failed", "skipped", "would run"
-#: Exit statuses: all well; a job failed; all done but cases were refused; Ctrl-C.
-OK, BAD, REFUSED, INTERRUPTED = 0, 1, 3, 130
+DONE = "done"
+CURRENT = "up to date"
+FAILED = "failed"
+SKIPPED = "skipped"
+WAITING = "would run"
+#: Exit statuses: all well (also where cases were refused, which is said); a job failed; Ctrl-C.
+OK = 0
+BAD = 1
+INTERRUPTED = 130
+#: Seconds after which what was half-written counts as left behind.
+OLD = 3600
 
 
 @dataclass
@@ -34,153 +43,208 @@ class Outcome:
     job: Job
     status: str
     seconds: float = 0.0
-    failure: Failure | None = None
+    failure: dict | None = None
     note: str = ""
 
 
 @dataclass
-class Run:
-    """The state of one execution of a profile."""
+class Execution:
+    """One execution of a profile."""
 
     profile: Profile
-    places: Places = Places()
+    changes: dict
+    launch: tuple[str, ...] = ()
+    at_a_time: int | None = None
     force: bool = False
     dry: bool = False
     console: Console = field(default_factory=messages.console)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    tried: bool = False
 
-    def __post_init__(self):
-        self.stamps = self.profile.build.stamps
-        self.digests = Digests(self.stamps / "digests.json")
+    def among(self, names: Sequence[str], *statuses: str) -> list[str]:
+        """List the titles of the jobs among ``names`` that have one of ``statuses``."""
+        found = [self.outcomes[name] for name in names if name in self.outcomes]
+        return [outcome.job.title for outcome in found if outcome.status in statuses]
 
     def reason(self, job: Job) -> str | None:
-        """Why ``job`` must run now, None when it is up to date. Jobs that it needs must be finished before."""
-        reason = "forced" if self.force else reason_to_run(job, self.stamps, self.digests)
-        if reason and job.run:
-            return self._of_training(job, reason)
+        """Say why ``job`` must run now, None where it is up to date. Jobs that it needs must be finished before."""
+        reason = "forced" if self.force else job.why()
         late = self.among(job.needs, WAITING)
-        return reason or (f"only if {several(late)} will have changed what it reads" if late else None)
-
-    def among(self, names: Iterable[str], *statuses: str) -> list[str]:
-        """Titles of the jobs among ``names`` that have one of ``statuses``."""
-        return [one.job.title for name in names if (one := self.outcomes.get(name)) and one.status in statuses]
-
-    def _of_training(self, job: Job, reason: str) -> str:
-        """``reason`` with what it means for a run: whether it is trained anew, goes on, or is only executed again."""
+        if reason is None and late:
+            return f"only if {several(late)} will have changed what it reads"
+        if reason is None or job.run is None:
+            return reason
         if not files_below(job.run):
             return "never trained"
-        if stale := reason_to_train(job, self.digests):
-            return f"{stale}; trained anew"
+        if stale := job.why_train():
+            return f"{stale}; trained again from the start"
         if not (job.run / "checkpoints" / "last.ckpt").exists():
-            return f"{reason}; trained anew, as its checkpoints are gone"
+            return f"{reason}; trained again, as its checkpoints are gone"
         if not (job.run / "run.json").exists():
             return f"{reason}; goes on after epoch {len(read_history(job.run))}"
         return f"{reason}; trained already, so only executed again"
 
     def due(self, job: Job) -> str | None:
-        """Why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
+        """Say why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
         if bad := self.among((*job.needs, *job.after), FAILED, SKIPPED):
             self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several(bad)}")
             return None
         reason = self.reason(job)
         if reason and not self.dry:
+            self.try_losses()
             return reason
         self.outcomes[job.name] = Outcome(job, WAITING if reason else CURRENT, note=reason or "")
         if self.dry:
             self.console.print(f"{job.title}: {reason or CURRENT}")
         return None
 
-    def prepare(self, job: Job, reason: str) -> dict:
-        """Say why the job runs, make room for it, and return its key."""
-        self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
-        if job.run:
-            if reason_to_train(job, self.digests) and files_below(job.run):
-                # Nothing is lost, and nothing stale is gone on with.
-                target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-                target.parent.mkdir(exist_ok=True)
-                shutil.move(job.run, target)
-                self.console.print(f"  the former run is kept in {short(target)}")
-            write_json(job.run / RECEIPT, {"made_from": trained_from(job, self.digests)})
-        # What the stamp vouched for is about to be overwritten; a mark and a failure are of an earlier time.
-        for kind in ("json", "mark", "failed"):
-            job.path(self.stamps, kind).unlink(missing_ok=True)
-        return key_of(job, self.digests)
+    def try_losses(self) -> None:
+        """Try all losses once, before the first job starts. Raises LaunchError that says what is wrong with them."""
+        if self.tried:
+            return
+        from kitsnb.workflow.trial import unusable_losses  # imports torch, which a finished build does without
 
-    def finish(self, job: Job, key: dict, seconds: float, failure: Failure | None, figures: Sequence[Path] = ()):
-        """Stamp a success with ``figures`` among its products, remember a failure, and say which of the two it was."""
+        if found := unusable_losses(self.profile):
+            raise LaunchError("\n  - ".join([f"{self.profile.file} cannot be trained:", *found]))
+        self.tried = True
+
+    def prepare(self, job: Job, reason: str) -> None:
+        """Say why the job runs, and make room for it."""
+        self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
+        job.stamp.parent.mkdir(parents=True, exist_ok=True)
+        if job.run and job.why_train():
+            # Nothing is lost, and nothing stale is gone on with.
+            target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(job.run, target)
+            self.console.print(f"  the former run is kept in {short(target)}")
+        if job.run:
+            job.begin_run()
+        job.stamp.unlink(missing_ok=True)
+
+    def finish(self, job: Job, seconds: float, failure: dict | None, figures: Sequence[Path] = ()) -> None:
+        """Stamp a success with ``figures`` among its products; remember a failure; say which of the two it was."""
         status = FAILED if failure else DONE
         self.outcomes[job.name] = Outcome(job, status, seconds, failure)
-        if failure:
-            write_json(job.path(self.stamps, "failed"), vars(failure))
-        else:
-            write_stamp(job, self.stamps, key, [*files_below(*job.makes), job.output, *figures], self.digests)
-        job.path(self.stamps, "mark").unlink(missing_ok=True)
+        if not failure:
+            job.write_stamp(figures, seconds)
         self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
 
     def run_alone(self, job: Job) -> None:
         """Run one job that is not training."""
-        if not (reason := self.due(job)):
+        reason = self.due(job)
+        if not reason:
             return
-        key, figures, began = self.prepare(job, reason), self.profile.build.figures, time.monotonic()
-        before = {path: file_state(path) for path in files_below(figures)}
+        self.prepare(job, reason)
+        before = {path: state_of(path) for path in files_below(self.profile.build.figures)}
+        began = time.monotonic()
         if job.notebook:
-            with bar(job, self.stamps, self.console) as tick:
-                [(_, failure, _)] = Launcher(self.stamps, tick=tick).run([job])
+            with self.console.status(job.title):
+                [(_, failure, _)] = run_beside([job], Places(), lambda: None)
         else:
             failure = compile_paper(job)
-        drawn = [path for path in files_below(figures) if before.get(path) != file_state(path)]
-        self.finish(job, key, time.monotonic() - began, failure, drawn)
+        drawn = [path for path in files_below(self.profile.build.figures) if before.get(path) != state_of(path)]
+        self.finish(job, time.monotonic() - began, failure, drawn)
 
-    def run_training(self, jobs: list[Job]) -> None:
+    def run_training(self, jobs: Sequence[Job]) -> None:
         """Run the training jobs that are out of date beside each other, where there are places."""
-        waiting = [(job, reason) for job in jobs if (reason := self.due(job))]
-        if not waiting:
+        reasons = {}
+        for job in jobs:
+            if reason := self.due(job):
+                reasons[job.name] = reason
+        todo = [job for job in jobs if job.name in reasons]
+        if not todo:
             return
-        # Cases are known now.
-        if lacking := what_is_lacking(self.profile, elsewhere=True) if self.profile.beside else []:
-            raise LaunchError("\n".join(lacking))
-        from kitsnb.workflow.cost import before_start  # a second to import, and most calls need none of it
-
-        places = self.places
-        here = "" if places.command else " on this machine"
-        self.console.print(f"{len(waiting)} of {len(jobs)} training runs, {places.at_a_time} at a time{here}")
-        self.console.print(before_start(self.profile, places.at_a_time, len(waiting), here=not places.command))
-        keys = {job.name: self.prepare(job, reason) for job, reason in waiting}
-        todo = [job for job, _ in waiting]
-        with table_of(todo, self.stamps, self.console) as tick:
-            with closing(Launcher(self.stamps, places, self.console.print, tick).run(todo)) as ended:
+        if self.profile.beside:
+            refuse(why_not_beside(self.profile))  # the cases are known now
+        places = find_places(self.launch, self.at_a_time)
+        where = "" if places.command else " on this machine"
+        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time{where}")
+        for job in todo:
+            self.prepare(job, reasons[job.name])
+        with shown(todo, places.at_a_time, self.console) as tick:
+            with closing(run_beside(todo, places, tick)) as ended:
                 for job, failure, seconds in ended:
                     tick()
-                    self.finish(job, keys[job.name], seconds, failure)
+                    self.finish(job, seconds, failure)
 
 
-def compile_paper(job: Job) -> Failure | None:
+def compile_paper(job: Job) -> dict | None:
     """Compile the paper; its errors are reported as a notebook's are."""
     from kitsnb.study import paper
 
     try:
-        paper.build(Build(resolve(job.parameters["build"])))
+        paper.build(job.build)
     except Exception as error:
-        return Failure("paper/paper.typ", "", f"{type(error).__name__}: {error}")
+        return {"notebook": "paper/paper.typ", "cell": "", "message": f"{type(error).__name__}: {error}"}
     return None
 
 
-def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: str | None = None,
-                only: str | None = None, force=False, dry=False) -> int:
-    """Bring all that ``profile`` makes up to date, or the stage ``only``; returns the exit status."""
+def why_not_beside(profile: Profile) -> list[str]:
+    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``."""
+    from kitsnb.workflow.publish import why_not_beside as reasons  # imports pandas
+
+    return [f"beside {profile.beside}: {line}" for line in reasons(profile)]
+
+
+def lacking(profile: Profile) -> list[str]:
+    """List what the data lack that ``profile`` asks for, and why its rows cannot be paired."""
+    found = []
+    if profile.data.source != "phantom":
+        try:
+            found += missing_cases(profile.data)
+        except OSError as error:
+            found.append(str(error))
+    return found + (why_not_beside(profile) if profile.beside else [])
+
+
+def refuse(found: list[str]) -> None:
+    """Raise LaunchError with what was ``found`` to be lacking, if anything was."""
+    if found:
+        raise LaunchError("\n  - ".join(["this cannot run:", *found]))
+
+
+@contextmanager
+def alone(build: Build) -> Iterator[None]:
+    """Hold ``build`` for this process. Raises LaunchError where another has it, or it cannot be written."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(build.folder, patience=0))
+        except RuntimeError as error:
+            raise LaunchError(str(error)) from None
+        except OSError as error:
+            raise LaunchError(f"{build.folder} cannot be written: {error.strerror or error}; free it, or give another "
+                              "(--build)") from error
+        for path in build.folder.rglob(".*"):
+            half_written = re.fullmatch(r"\.\d+-\d+-.+", path.name)
+            if half_written and time.time() - path.stat().st_mtime > OLD:
+                path.unlink(missing_ok=True)
+        yield
+
+
+def delete_build(profile: str) -> Path:
+    """Delete ``build/PROFILE`` and return it. Raises ValueError where that is no profile's build."""
+    folder = ROOT / "build" / find(profile).stem
+    if folder == ROOT / "build" or not (folder / "profile.json").is_file():
+        raise ValueError(f"nothing is deleted: {profile!r} has no build ({folder} holds no profile.json)")
+    shutil.rmtree(folder)
+    return folder
+
+
+def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time: int | None = None,
+                launch: str | None = None, only: str | None = None, force=False, dry=False) -> int:
+    """Bring all that ``profile`` makes up to date, or the stage ``only``; return the exit status."""
     out = messages.console()
     try:
-        command = read_launch(launch)
-        devices = profile.parameters.get("training", {}).get("devices", 1)
-        run = Run(profile, find_places(command, runs_at_a_time, devices), force, dry)
+        execution = Execution(profile, changes or {}, read_launch(launch), runs_at_a_time, force, dry)
         with nullcontext() if dry else alone(profile.build), interruptible():
-            if lacking := what_is_lacking(profile, elsewhere=bool(command)):
-                out.print(f"{profile.name} cannot run", style="red")
-                out.print(*lacking, sep="\n  ")
-                return OK if dry else BAD
+            found = lacking(profile)
             if not dry:
-                profile.save()
-            return run_jobs(run, only)
+                refuse(found)
+                write_json(profile.build.profile, profile.model_dump(mode="json"))
+            for line in found:
+                out.print(line, style="red")
+            return run_jobs(execution, only)
     except LaunchError as error:
         out.print(str(error), style="red")
         return BAD
@@ -189,42 +253,50 @@ def run_profile(profile: Profile, *, runs_at_a_time: int | None = None, launch: 
         return INTERRUPTED
 
 
-def run_jobs(run: Run, only: str | None) -> int:
-    """Run the jobs of the stage ``only``, or all; returns the exit status."""
+def run_jobs(execution: Execution, only: str | None) -> int:
+    """Run the jobs of the stage ``only``, or all; return the exit status."""
     began = time.monotonic()
-    jobs = [job for job in build_jobs(run.profile) if only in (None, job.stage)]
+    jobs = [job for job in build_jobs(execution.profile, execution.changes) if only in (None, job.stage)]
     training = [job for job in jobs if job.stage == "training"]
-    for note in strays(jobs):
-        run.console.print(note)
-    try:
-        for job in jobs:
-            if job.stage != "training":
-                run.run_alone(job)
-            elif job is training[0]:
-                run.run_training(training)
-    finally:
-        run.digests.save()
-    return OK if run.dry else report(run, time.monotonic() - began)
+    for note in left_out(execution.profile):
+        execution.console.print(note)
+    for job in jobs:
+        if job.stage != "training":
+            execution.run_alone(job)
+        elif job is training[0]:
+            execution.run_training(training)
+    return OK if execution.dry else report(execution, time.monotonic() - began)
 
 
-def report(run: Run, seconds: float) -> int:
-    """Print failures, refused cases and the summary; returns the exit status."""
-    out, build, outcomes = run.console, run.profile.build, run.outcomes
-    table = Table("job", "status", "seconds", "note", title=f"{run.profile.title}: {seconds:.0f} s")
-    for outcome in outcomes.values():
+def left_out(profile: Profile) -> list[str]:
+    """Say which cases lie in the folder of the data but are not in the split."""
+    folder = Path(profile.data.folder or profile.build.data)
+    wanted = wanted_numbers(profile)
+    names = [path.name for path in sorted(folder.glob("case_*/"))]
+    others = [name for name in names if name[5:].isdigit() and int(name[5:]) not in wanted]
+    return [f"{short(folder)}: left out, as not in the split: {several(others)}"] if others else []
+
+
+def report(execution: Execution, seconds: float) -> int:
+    """Print failures, refused cases and the summary; return the exit status."""
+    out = execution.console
+    build = execution.profile.build
+    outcomes = execution.outcomes.values()
+    table = Table("job", "status", "seconds", "note", title=f"{execution.profile.title}: {seconds:.0f} s")
+    for outcome in outcomes:
         took = f"{outcome.seconds:.0f}" if outcome.seconds else ""
         table.add_row(outcome.job.title, outcome.status, took, outcome.note)
     out.print(table, soft_wrap=False)
-    failures = [outcome.failure for outcome in outcomes.values() if outcome.failure]
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
     for failure in failures:
-        out.print(f"failed: {short(Path(failure.notebook))}", style="red")
-        out.print(failure.cell, failure.message, sep="\n")
+        out.print(f"failed: {short(Path(failure['notebook']))}", style="red")
+        out.print(failure["cell"], failure["message"], sep="\n")
     refused = {}
     for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):
         refused |= read_json(path).get("refused", {})
     for name, reason in refused.items():
-        out.print(f"refused {name}: {reason}")
+        out.print(f"refused {name}: {reason}", style="yellow")
     out.print(f"notebooks: {short(build.notebooks)}")
-    if "paper" in outcomes and outcomes["paper"].status in (DONE, CURRENT):
+    if "paper" in execution.outcomes and execution.outcomes["paper"].status in (DONE, CURRENT):
         out.print(f"paper: {short(build.paper)}")
-    return BAD if failures else REFUSED if refused else OK
+    return BAD if failures else OK

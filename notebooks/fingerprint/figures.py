@@ -1,4 +1,4 @@
-"""Figures of the data: geometry, class imbalance, volumes, HU, clinical sizes, split, and clipping (Figure 1).
+"""Figures of the data: geometry, class imbalance, volumes, HU, split, and clipping (Figure 1).
 
 ``table`` is the one of ``fingerprint.measure.measure_cases``. Figures of simulated data say so in their heading.
 """
@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALETTE, canvas, section
+from kitsnb.drawing import COLOURS, GREY, PAGE, PALETTE, canvas, section
 from kitsnb.study.figures import NAMES, plain_log, whole_numbers
 
 CLASSES = ("background", "kidney", "tumour")
@@ -95,23 +95,6 @@ def intensities(hu: np.ndarray, values: np.ndarray, window: tuple[float, float],
             axes.stairs(heights, edges, color=COLOURS[name], fill=name != "background", alpha=0.7, label=NAMES[name])
     axes.set(xlabel="CT number (HU)", ylabel="voxels of the label (% per HU)", xlim=shown)
     figure.legend(loc="outside right center")
-    return figure
-
-
-def clinical_sizes(table: pd.DataFrame, simulated: bool) -> Figure:
-    """Equivalent diameter from the label (``tumour_mm``) against the radiologist's (``radiographic_mm``), log-log."""
-    found = table[table.tumour_voxels > 0]
-    sizes = found[["radiographic_mm", "tumour_mm"]].to_numpy()
-    limits = 0.85 * sizes.min(), 1.15 * sizes.max()
-    figure, axes = canvas("Tumour size: clinic and label", (COLUMN, 3.2), simulated=simulated)
-    axes.plot(limits, limits, color="black", linewidth=0.8, label="equal")
-    dots = {"s": 9, "color": COLOURS["tumour"], "alpha": 0.6, "linewidth": 0}
-    sns.scatterplot(found, x="radiographic_mm", y="tumour_mm", ax=axes, **dots)
-    for axis in (axes.xaxis, axes.yaxis):
-        plain_log(axis, *limits)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="radiographic size (mm)",
-             ylabel="equivalent diameter of the label (mm)")
-    axes.legend()
     return figure
 
 

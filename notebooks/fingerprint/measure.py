@@ -3,7 +3,6 @@
 Each file is read once and let go before the next, so that memory does not grow with the number of cases.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Iterable
@@ -24,8 +23,6 @@ CLASSES = ("background", "kidney", "tumour")
 HU = np.arange(-1024, 3072)
 #: Voxels looked at in one go: temporary arrays stay near 50 MB, however large the case.
 BLOCK = 2_000_000
-#: What the clinical table calls our axes.
-_AXES = {"slice_mm": "z", "height_mm": "y", "width_mm": "x"}
 _QUARTILES = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
 
 
@@ -83,7 +80,7 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
         "orientation": orientation,
         "dtype": str(read_header(case.segmentation).dtype),
         **dict(zip(("slices", "height", "width"), (segmentation.shape[axis] for axis in axes), strict=True)),
-        **dict(zip(_AXES, (float(spacing[axis]) for axis in axes), strict=True)),
+        **dict(zip(("slice_mm", "height_mm", "width_mm"), (float(spacing[axis]) for axis in axes), strict=True)),
         **{f"{name}_voxels": count for name, count in voxels.items()},
         **{f"{name}_ml": count * voxel_ml(affine) for name, count in voxels.items()},
         **{f"{CLASSES[label]}_slices": int(np.count_nonzero(counts)) for label, counts in by_slice.items()},
@@ -167,37 +164,3 @@ def hu_quantile(counts: np.ndarray, q: float) -> float:
     """Smallest HU that a share ``q`` of the voxels in this histogram (4096 counts) does not exceed; NaN if empty."""
     cumulated = np.cumsum(counts)
     return float(HU[np.searchsorted(cumulated, q * cumulated[-1])]) if cumulated[-1] else math.nan
-
-
-def read_clinical(path: Path) -> pd.DataFrame:
-    """Tumour size and spacing from KiTS19's clinical table ``kits.json``, one row a case.
-
-    Columns: ``case``, ``radiographic_mm`` (largest diameter on CT; cm in the file), ``slice_mm``, ``height_mm``,
-    ``width_mm`` (z, y, x in the file). Raises ValueError, naming the file, where it is no such table.
-    """
-    try:
-        rows = pd.json_normalize(json.loads(Path(path).read_text(encoding="utf-8")))
-        spacing = {ours: rows[f"voxel_spacing.{theirs}_spacing"].astype(float) for ours, theirs in _AXES.items()}
-        size = 10 * rows.radiographic_size.astype(float)
-        return pd.DataFrame({"case": rows.case_id, "radiographic_mm": size, **spacing})
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
-        raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error
-
-
-def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
-    """How the label's tumour size agrees with the clinic's, over the cases that have a tumour in both.
-
-    ``table``: rows of ``measure_case`` merged by case with those of ``read_clinical``, whose spacing has the suffix
-    ``_clinical``. ``rank_correlation`` is Spearman's; ``median_ratio`` is label / clinic; both are None below three
-    cases. ``other_spacing`` counts the cases whose spacing differs by over 0.001 mm from the clinical table's.
-    """
-    found = table[(table.tumour_mm > 0) & (table.radiographic_mm > 0)]
-    differs = [(table[axis] - table[f"{axis}_clinical"]).abs() > 1e-3 for axis in _AXES]
-    enough = len(found) >= 3
-    return {
-        "cases": len(found),
-        "rank_correlation": float(found.tumour_mm.rank().corr(found.radiographic_mm.rank())) if enough else None,
-        "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()) if enough else None,
-        "other_spacing": int(np.any(differs, axis=0).sum()),
-    }

@@ -1,1 +1,1 @@
-"""Widgets to play with: any case (notebook 01), augmentation (02), what a loss makes of errors (03), all runs (05)."""
+"""Three small tools: look at any case (notebook 01), play with a loss (03), open any case of two losses (05)."""

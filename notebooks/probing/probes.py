@@ -19,7 +19,7 @@ from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, spacing_of
 from kitsnb.losses import build_loss
-from kitsnb.preprocessing.resampling import grid_size, reorient, resize
+from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels
 from kitsnb.simulation.phantom import simulate_case
 
 CLASSES = ("background", "kidney", "tumour")
@@ -71,7 +71,7 @@ def real_geometry(
     segmentation, affine = reorient(segmentation, affine)
     size = grid_size(segmentation.shape, spacing_of(affine), spacing)
     used = spacing_of(affine) * segmentation.shape / size
-    labels = resize(torch.from_numpy(np.ascontiguousarray(segmentation))[None], size, labels=True)[0].numpy()
+    labels = resize_labels(segmentation, size).numpy()
     return Geometry(case.name, crop(labels, used, extent), used, simulated=False)
 
 

@@ -1,20 +1,42 @@
-"""Cases: discovery, split and exclusions."""
+"""Cases: names, discovery, and which are held out."""
 
 from pathlib import Path
 
 import pytest
 
-from kitsnb.data import cases, nifti
-from kitsnb.data.cases import Case
+from kitsnb.data import cases, geometry, nifti
+from kitsnb.data.cases import Case, case_name, hold_out
 from kitsnb.data.checks import check_cases
+from kitsnb.data.settings import DataSettings
+
+
+def numbered(*numbers: int) -> list[Case]:
+    return [Case(Path(f"case_{number:05d}")) for number in numbers]
+
+
+def settings(**values) -> DataSettings:
+    return DataSettings.checked({"folder": "somewhere", **values})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("case_00210.nii.gz", "case_00210"), ("prediction_00210.nii.gz", "case_00210"), ("case_00210_0000.nii.gz", "case_00210"),
+     ("a/case_00210/segmentation.nii.gz", "case_00210"), ("a/anna/Segmentation.NII.GZ", "anna"),
+     ("prediction_case_00210.nii", "case_00210"),
+     ("anna.nii", "anna"), ("prediction_anna.nii.gz", "anna"), ("anna_0000.nii.gz", "anna"), ("ANNA.NII.GZ", "ANNA"),
+     ("scan_20240115.nii.gz", "scan_20240115"), ("1000012.nii.gz", "1000012"), ("prediction_1000019.nii.gz", "1000019"),
+     ("20230115_a.nii.gz", "20230115_a"), ("00210.nii.gz", "00210"), ("case_00210_b.nii.gz", "case_00210_b"),
+     ("anna_0001.nii.gz", "anna_0001"), ("prediction_.nii.gz", "prediction_"), ("v1.2.nii.gz", "v1.2")])
+def test_a_number_counts_only_in_names_of_kits19(path, name):
+    assert case_name(Path(path)) == name
 
 
 def test_discover_sorts_and_ignores_other_names(tmp_path):
     for name in ("case_00010", "case_00002", "case_3", "notes", "case_000001"):
         (tmp_path / name).mkdir()
     (tmp_path / "case_00004").write_text("a file, no folder")
-    assert [c.name for c in cases.discover(tmp_path)] == ["case_00002", "case_00010"]
-    assert [c.number for c in cases.discover(tmp_path)] == [2, 10]
+    assert [(case.name, case.number) for case in cases.discover(tmp_path)] == [("case_00002", 2), ("case_00010", 10)]
+    assert cases.skipped(tmp_path) == ["case_000001", "case_00004", "case_3", "notes"]
 
 
 def test_discover_says_where_the_cases_are(tmp_path):
@@ -27,29 +49,76 @@ def test_discover_says_where_the_cases_are(tmp_path):
         cases.discover(tmp_path)
 
 
-def test_select_ranges_exclusions_and_missing():
-    found = [Case(Path(f"case_{n:05d}")) for n in (0, 1, 15, 16, 30)]
-    split = cases.select(found, [0, 17], [30, 31])
-    assert [c.number for c in split.training] == [0, 1, 16]
-    assert [c.number for c in split.validation] == [30]
-    assert split.missing == [f"case_{n:05d}" for n in (*range(2, 15), 17, 31)]
-    assert 15 in [c.number for c in cases.select(found, [0, 17], [30, 31], excluded=[]).training]
-    assert [c.number for c in cases.select(found, [0, 1], [15, 16], excluded=[0]).training] == [1]
+def test_ranges_exclusions_and_missing():
+    found = numbered(0, 1, 15, 16, 30)
+    asked = settings(training=[0, 17], validation=[30, 31])
+    split = hold_out(found, asked)
+    assert (split.training, split.validation) == (numbered(0, 1, 16), numbered(30))
+    assert split.missing == [case.name for case in numbered(*range(2, 15), 17, 31)]
+    assert hold_out(found, asked.changed(excluded=[])).training == numbered(0, 1, 15, 16)
+    assert hold_out(found, asked.changed(excluded=[0])).training == numbered(1, 15, 16)
 
 
-@pytest.mark.parametrize(("training", "validation"), [([0, 10], [10, 20]), ([5, 2], [10, 20]), ([0, 1, 2], [5, 6])])
-def test_select_refuses_shared_cases_and_broken_ranges(training, validation):
-    with pytest.raises(ValueError, match="give"):
-        cases.select([], training, validation)
+def test_nobody_excluded_is_not_the_papers_six():
+    assert settings(excluded=None) == settings() != settings(excluded=[])
+    assert settings(excluded=None).as_json()["excluded"] == sorted(cases.EXCLUDED) == [15, 23, 37, 68, 125, 133]
+    assert settings(excluded=[]).as_json()["excluded"] == []
+    assert DataSettings.among(settings(excluded=[]).as_json()).excluded == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_holds_out_one_fold(seed):
+    asked = settings(training=[0, 7], validation=[8, 10], excluded=[3], folds=3)
+    groups = cases.cut_into_folds([0, 1, 2, 4, 5, 6, 7, 8, 9, 10], 3)
+    split = hold_out(numbered(*range(11)), asked, seed)
+    assert split.validation == numbered(*groups[seed % 3]) and split.missing == []
+    assert sorted(split.training + split.validation) == numbered(0, 1, 2, 4, 5, 6, 7, 8, 9, 10)
+    gone = split.training[0]
+    less = hold_out([case for case in numbered(*range(11)) if case != gone], asked, seed)
+    assert (less.validation, less.missing) == (split.validation, [gone.name]), "a missing case moves no other"
+
+
+def test_the_cut_into_folds_is_a_shuffle_and_the_same_for_ever():
+    assert cases.cut_into_folds(list(range(9)), 3) == [[1, 2, 7], [4, 6, 8], [0, 3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("found", "values", "part"),
+    [([0, 1], {}, "hold out"), ([166, 167], {}, "train on"), ([], {}, "train on"), ([3], {"folds": 5}, "hold out")])
+def test_nobody_left_is_said(found, values, part):
+    with pytest.raises(ValueError, match=f"no case is left to {part}.*get the cases"):
+        hold_out(numbered(*found), settings(**values))
+
+
+#: Settings that cannot be, and what is said of them.
+WRONG = {
+    "shared": ({"training": [0, 10], "validation": [10, 20]}, "share cases; give disjoint ranges"),
+    "reversed": ({"training": [5, 2]}, "training: [5, 2] is no range"),
+    "three": ({"training": [0, 1, 2]}, "training"),
+    "nobody held out": ({"validation": [15, 15]}, "validation [15, 15]: every case is excluded"),
+    "nobody left": ({"training": [0, 1], "validation": [2, 3], "excluded": [0, 1, 2, 3]}, "training [0, 1]: every case"),
+    "empty folds": ({"training": [0, 1], "validation": [2, 3], "folds": 5}, "4 cases cannot be cut into 5 folds"),
+    "no folder": ({"folder": None}, "give the folder that holds"),
+    "not called simulated": ({"source": "phantom"}, "set simulated to true"),
+    "slab": ({"slab": {"in_plan": 320}}, "did you mean 'in_plane'"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_settings_are_said_before_work_starts(kind):
+    values, said = WRONG[kind]
+    with pytest.raises(ValueError) as caught:
+        settings(**values)
+    assert said in str(caught.value)
 
 
 def test_the_real_labels(kits19_labels):
     found = cases.discover(kits19_labels)
     assert len(found) == 210
-    split = cases.select(found)
+    split = hold_out(found, settings())
     assert (len(split.training), len(split.validation), split.missing) == (160, 44, [])
     headers = [nifti.read_header(case.segmentation) for case in found]
-    assert {nifti.orientation_of(header.affine) for header in headers} == {"IPL"}
+    assert {geometry.orientation_of(header.affine) for header in headers} == {"IPL"}
     assert {h.shape[1:] for h in headers} == {(512, 512), (512, 796)}
     # Cases 15 and 23 have no sform, and case 160 is the one that is wider than the others.
     reports = check_cases([found[15], found[23], found[160]], imaging=False)

@@ -1,9 +1,8 @@
 """Reading and writing NIfTI: values, geometry, and every corrupt file refused by name."""
 
 import gzip
-import struct
+import os
 import tracemalloc
-import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 from helpers.broken_cases import AFFINE, CORRUPTIONS, SHAPE, make_case, with_header, write
 
-from kitsnb.data import nifti
+from kitsnb.data import geometry, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import check_case
-from kitsnb.data.nifti import CaseError
+from kitsnb.data.nifti import CaseError, read_header, read_nifti, write_nifti
 
 
 @pytest.fixture
@@ -22,89 +21,122 @@ def case(tmp_path: Path) -> Case:
     return make_case(tmp_path, 7)
 
 
-def test_a_good_file_reads_back(case):
-    array, affine = nifti.read_nifti(case.imaging)
-    image = nib.load(case.imaging)
-    assert array.dtype == np.int16 and array.flags.writeable
-    np.testing.assert_array_equal(array, np.asanyarray(image.dataobj))
-    np.testing.assert_array_equal(affine, image.affine)
-    header = nifti.read_header(case.imaging)
-    assert header.shape == SHAPE and header.dtype == np.int16
-    np.testing.assert_array_equal(header.affine, image.affine)
-
-
-def test_geometry_of_kits19_axes():
-    np.testing.assert_allclose(nifti.spacing_of(AFFINE), [3.0, 0.8, 0.8])
-    assert nifti.orientation_of(AFFINE) == "IPL"
+def test_what_an_affine_says():
     angle = np.deg2rad(10)  # an oblique volume keeps its spacing, which the diagonal would not show
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    np.testing.assert_allclose(nifti.spacing_of(turn @ AFFINE), [3.0, 0.8, 0.8])
+    for affine in (AFFINE, turn @ AFFINE):
+        np.testing.assert_allclose(geometry.spacing_of(affine), [3.0, 0.8, 0.8])
+        assert geometry.orientation_of(affine) == "IPL" and geometry.slice_axis(affine) == 0
+        assert geometry.voxel_ml(affine) == pytest.approx(3 * 0.8 * 0.8 / 1000)
+    assert geometry.slice_axis(np.diag([0.8, 0.8, 3, 1])) == 2
 
 
-def test_qform_alone_is_honoured(case):
-    image = nib.load(case.segmentation)
-    image.set_sform(None, code=0)
-    image.set_qform(AFFINE, code=1)
-    image = nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header)
-    image.to_filename(case.segmentation)
-    header = nib.load(case.segmentation).header
-    assert (header["sform_code"], header["qform_code"]) == (0, 1)
-    np.testing.assert_allclose(nifti.read_nifti(case.segmentation)[1], AFFINE, atol=1e-5)
+def itk(affine: np.ndarray, angle: float = 1e-5) -> np.ndarray:
+    """The affine as ITK writes it, its axes ``angle`` off right angles."""
+    sheared = np.eye(4)
+    sheared[0, 1] = sheared[1, 2] = angle
+    return affine @ sheared
 
 
-def test_scaled_and_big_endian_values(tmp_path):
+def test_two_grids_are_one_within_a_tenth_of_a_voxel():
+    shape = (120, 512, 512)
+    assert geometry.difference(shape, itk(AFFINE), shape, AFFINE) is None
+    moved = AFFINE.copy()
+    moved[1, 3] += 0.07
+    assert geometry.difference(shape, moved, shape, AFFINE) is None
+    moved[1, 3] += 0.03
+    assert geometry.difference(shape, moved, shape, AFFINE) == "its corners lie up to 0.1 mm away"
+    assert geometry.difference((120, 512, 511), AFFINE, shape, AFFINE) == "its shape (120, 512, 511) is not (120, 512, 512)"
+
+
+@pytest.mark.parametrize("turn", ["RAS", "LPS", "SRA", "IPL", "PIR"])
+def test_axes_are_turned_so_that_each_voxel_keeps_its_place(turn):
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    wanted = nib.orientations.axcodes2ornt(turn)
+    image = nib.Nifti1Image(array.astype(np.int32), AFFINE)
+    other = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(AFFINE), wanted))
+    back, affine = geometry.turn_axes(np.asarray(other.dataobj), other.affine, AFFINE)
+    np.testing.assert_array_equal(back, array)
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
+
+
+def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
+    for squared in (1, 1 + 5e-5):
+        with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=squared**0.5, quatern_d=0)
+        np.testing.assert_allclose(read_nifti(case.imaging)[1][:3, :3], np.diag([-3, 0.8, -0.8]), atol=1e-3)
+    with_header(case.imaging, quatern_c=1.01)
+    with pytest.raises(CaseError, match="no valid NIfTI header"):
+        read_nifti(case.imaging)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "dtype"), [(1, 0, "i2"), (0, 5, "i2"), (np.nan, np.nan, "i2"), (2.5, -1024, "f4")])
+@pytest.mark.parametrize("order", "<>")
+def test_scale_and_byte_order(tmp_path, order, slope, intercept, dtype):
+    stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(f"{order}i2")
     path = tmp_path / "case_00001" / "imaging.nii.gz"
-    stored = np.arange(np.prod(SHAPE), dtype=">i2").reshape(SHAPE)
-    header = nib.Nifti1Header(endianness=">")
-    header.set_data_dtype(">i2")
-    write(path, stored)
-    nib.Nifti1Image(stored, AFFINE, header).to_filename(path)
-    array, _ = nifti.read_nifti(path)
-    assert array.dtype.isnative
-    np.testing.assert_array_equal(array, stored)
-
-    raw = bytearray(gzip.decompress(path.read_bytes()))
-    order = ">" if raw[:4] == struct.pack(">i", 348) else "<"
-    raw[112:120] = struct.pack(f"{order}ff", 2.0, -1024.0)  # scl_slope, scl_inter
-    path.write_bytes(gzip.compress(bytes(raw)))
-    array, _ = nifti.read_nifti(path)
-    assert array.dtype == np.float32
-    np.testing.assert_array_equal(array, 2.0 * stored - 1024)
+    path.parent.mkdir()
+    header = nib.Nifti1Header(endianness=order)
+    header.set_data_dtype(stored.dtype)
+    header.set_data_shape(SHAPE)
+    header.set_sform(AFFINE, 1)
+    header["vox_offset"] = 352
+    header["scl_slope"] = slope
+    header["scl_inter"] = intercept
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + stored.tobytes("F")))
+    array, _ = read_nifti(path)
+    assert array.dtype == np.dtype(dtype) and array.dtype.isnative
+    np.testing.assert_array_equal(array, stored if dtype == "i2" else 2.5 * stored - 1024)
 
 
-@pytest.mark.parametrize("file", ["imaging", "segmentation"])
+def test_other_forms_of_the_file_are_read_alike(case):
+    """NIfTI-2, plain, plain under a packed name, capitals, and an axis of one too many, which is noted."""
+    image = nib.load(case.imaging)
+    good, affine = read_nifti(case.imaging)
+    np.testing.assert_array_equal(good, np.asanyarray(image.dataobj))
+    np.testing.assert_array_equal(affine, image.affine)
+    assert good.flags.writeable
+    for kind in (nib.Nifti2Image, nib.Nifti1Image):
+        kind(good, affine).to_filename(case.imaging)
+        np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
+    case.imaging.write_bytes(gzip.decompress(case.imaging.read_bytes()))
+    np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
+    assert read_header(case.imaging).shape == SHAPE
+    for name in ("imaging.nii", "IMAGING.NII.GZ"):
+        case.imaging.rename(case.folder / name)
+        assert case.imaging.name == name
+        assert check_case(case).status == "ok"
+    write(case.imaging, good[..., None])
+    np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
+    assert read_header(case.imaging).shape == SHAPE
+
+
 @pytest.mark.parametrize("fault", CORRUPTIONS)
-def test_a_corrupt_file_is_refused_by_name(case, file, fault):
-    CORRUPTIONS[fault](getattr(case, file))
+def test_a_corrupt_file_is_refused_by_name(case, fault):
+    CORRUPTIONS[fault](case.segmentation)
     with pytest.raises(CaseError) as caught:
-        nifti.read_nifti(getattr(case, file))
-    assert (caught.value.case, caught.value.file) == ("case_00007", f"{file}.nii.gz")
-    assert caught.value.code == "corrupt"
-    for part in ("case_00007", f"{file}.nii.gz", "corrupt", "download it again"):
-        assert part in str(caught.value)
+        read_nifti(case.segmentation)
+    assert (caught.value.case, caught.value.file) == ("case_00007", "segmentation.nii.gz")
+    assert caught.value.code == "corrupt" and "download it again" in str(caught.value)
 
 
 def test_every_single_bit_of_the_voxels_counts(case):
-    """Whatever bit of the compressed stream flips, the voxels are never returned changed.
-
-    A few flips change nothing: one back-reference into a run of zeros is as good as another.
-    """
+    """Whatever bit of the compressed stream flips, the voxels are never returned changed."""
     good = case.segmentation.read_bytes()
-    expected, _ = nifti.read_nifti(case.segmentation)
-    harmless = 0
-    for bit in range(10 * 8, len(good) * 8):  # the ten bytes before are gzip's header: flags, time and system
+    expected, _ = read_nifti(case.segmentation)
+    harmless = 0  # one back-reference into a run of zeros is as good as another
+    for bit in range(10 * 8, len(good) * 8, 5):  # the ten bytes before are gzip's header: flags, time and system
         data = bytearray(good)
         data[bit // 8] ^= 1 << bit % 8
         case.segmentation.write_bytes(data)
         try:
-            array, _ = nifti.read_nifti(case.segmentation)
+            array, _ = read_nifti(case.segmentation)
         except CaseError:
             continue
-        assert gzip.decompress(bytes(data)) == gzip.decompress(good)
         np.testing.assert_array_equal(array, expected)
         harmless += 1
-    assert harmless < 0.1 * 8 * len(good)
+    assert harmless < 0.02 * 8 * len(good)
 
 
 def packed(path: Path, change) -> None:
@@ -112,22 +144,22 @@ def packed(path: Path, change) -> None:
 
 
 RGB = np.dtype([(colour, "u1") for colour in "RGB"])
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 #: Odd files -> (how imaging is spoilt, part of the reason, part of the advice).
 ODD = {
     "huge": (lambda path: with_header(path, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "no file of this size", "download it again"),
-    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "negative dimensions (-5, 7, 6)", "download it again"),
-    "smaller than its voxels": (lambda path: with_header(path, dim=[3, 30, 7, 5, 1, 1, 1, 1]), "420 bytes follow", "does not belong"),
+    "too few": (lambda path: with_header(path, dim=[3, 30, 7, 60, 1, 1, 1, 1]), "no file of this size", "download"),
+    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size", "download"),
     "no offset": (lambda path: with_header(path, vox_offset=np.nan), "no valid NIfTI header", "download it again"),
-    "infinite offset": (lambda path: with_header(path, vox_offset=np.inf), "no valid NIfTI header", "download it again"),
     "offset in the header": (lambda path: with_header(path, vox_offset=16), "corrupt", "download it again"),
     "colours": (lambda path: write(path, np.zeros(SHAPE, RGB)), "voxels are colours", "as integers or floats"),
-    "complex": (lambda path: write(path, np.zeros(SHAPE, np.complex64)), "voxels are complex numbers", "as integers or floats"),
-    "pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "pointer of Git LFS", "git lfs pull"),
+    "pointer": (lambda path: path.write_text(POINTER), "pointer of Git LFS", "git lfs pull"),
     "page": (lambda path: path.write_text("\n<!DOCTYPE html>"), "a web page", "download it again"),
     "text": (lambda path: path.write_text("404: Not Found"), "neither a gzip nor a NIfTI file", "download it again"),
-    "bytes after the stream": (lambda path: path.write_bytes(path.read_bytes() + b"<html> something else"), "other bytes follow the end", "download it again"),
-    "bytes after the voxels": (lambda path: packed(path, lambda raw: raw + b"more"), "4 bytes follow the voxels", "does not belong"),
-    "plain and cut": (lambda path: path.write_bytes(gzip.decompress(path.read_bytes())[:-1]), "no file of this size", "download it again"),
+    "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "no file of this size", "download"),
+    "plain and cut": (lambda path: path.write_bytes(gzip.decompress(path.read_bytes())[:-1]), "no file of", "download"),
+    "missing": (lambda path: path.unlink(), "missing", "put it into"),
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "missing", "put it into"),
 }  # fmt: skip
 
 
@@ -135,89 +167,52 @@ ODD = {
 def test_an_odd_file_is_refused_with_its_own_reason(case, fault):
     make, reason, advice = ODD[fault]
     make(case.imaging)
-    with pytest.raises(CaseError) as caught:
-        nifti.read_nifti(case.imaging)
-    assert (caught.value.case, caught.value.file) == ("case_00007", "imaging.nii.gz")
+    with pytest.raises(CaseError, match="^other: imaging.nii.gz: ") as caught:
+        read_nifti(case.imaging, "other")
     assert reason in caught.value.reason and advice in caught.value.advice
-    with pytest.raises(CaseError, match="^other: "):
-        nifti.read_nifti(case.imaging, "other")
 
 
 def test_a_huge_size_that_is_not_there_costs_no_memory(case):
-    with_header(case.imaging, dim=[3, 30, 7, 60, 1, 1, 1, 1])  # small enough for what gzip could hold
-    with pytest.raises(CaseError, match=r"corrupt: \d+ of \d+ bytes"):
-        nifti.read_nifti(case.imaging)
-    with_header(case.imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
+    with_header(case.imaging, dim=[3, 25000, 300, 300, 1, 1, 1, 1])
     tracemalloc.start()
-    with pytest.raises(CaseError):
-        nifti.read_nifti(case.imaging)
+    with pytest.raises(CaseError, match="no file of this size"):
+        read_nifti(case.imaging)
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert held < 1e7
 
 
 def test_too_little_memory_is_no_fault_of_the_file(case, monkeypatch):
-    monkeypatch.setattr(nifti.np, "frombuffer", lambda *_: (_ for _ in ()).throw(MemoryError))
-    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: too large for this machine's memory; free some memory"):
-        nifti.read_nifti(case.imaging)
-
-
-@pytest.mark.parametrize("squared", [1 + 5e-5, 1 + 1e-3])
-def test_a_quaternion_may_be_a_rounding_too_long(case, squared):
-    with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=squared**0.5, quatern_d=0)
-    if squared < 1.0001:
-        np.testing.assert_allclose(nifti.read_nifti(case.imaging)[1][:3, :3], np.diag([-3, 0.8, -0.8]), atol=1e-3)
-    else:
-        with pytest.raises(CaseError, match="no valid NIfTI header"):
-            nifti.read_nifti(case.imaging)
-
-
-def test_other_forms_of_the_file_are_read_alike(case):
-    """NIfTI-2, plain, plain under a packed name, and an axis of one too many: the same voxels, with a note where it is odd."""
-    good, affine = nifti.read_nifti(case.imaging)
-    image, notes = nib.load(case.imaging), []
-    nib.Nifti2Image(np.asanyarray(image.dataobj), affine).to_filename(case.imaging)
-    np.testing.assert_array_equal(nifti.read_nifti(case.imaging, notes=notes)[0], good)
-    assert not notes
-    write(case.imaging, good[..., None])
-    np.testing.assert_array_equal(nifti.read_nifti(case.imaging, notes=notes)[0], good)
-    assert nifti.read_header(case.imaging).shape == SHAPE and notes[0].code == "squeezed"
-    plain = case.folder / "imaging.nii"
-    write(plain, good)
-    case.imaging.write_bytes(plain.read_bytes())
-    for path in (plain, case.imaging):
-        notes = []
-        np.testing.assert_array_equal(nifti.read_nifti(path, notes=notes)[0], good)
-        assert [(found.code, found.message) for found in notes] == [("not_packed", f"{path.name}: is not compressed")]
-    case.imaging.unlink()
-    assert case.imaging == plain and check_case(case).status == "warning"
+    monkeypatch.setattr(nifti.igzip, "decompress", lambda _: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: unreadable: too large; check.* free memory"):
+        read_nifti(case.imaging)
 
 
 def test_both_forms_and_codes_are_kept(case):
     with_header(case.imaging, qform_code=2, sform_code=4, qoffset_x=41.0, xyzt_units=0)
-    header = nifti.read_header(case.imaging)
-    written = nifti.write_nifti(case.folder / "labels.nii.gz", np.zeros(SHAPE, np.uint8), header.affine, like=header)
+    header = read_header(case.imaging)
+    written = write_nifti(case.folder / "labels.nii.gz", np.zeros(SHAPE, np.uint8), header.affine, like=header)
     before, after = nib.load(case.imaging).header, nib.load(written).header
-    for field in ("qform_code", "sform_code", "xyzt_units"):
-        assert before[field] == after[field]
+    assert all(before[field] == after[field] for field in ("qform_code", "sform_code", "xyzt_units"))
     np.testing.assert_array_equal(before.get_qform(), after.get_qform())
     np.testing.assert_array_equal(before.get_sform(), after.get_sform())
-    np.testing.assert_array_equal(nifti.read_nifti(written)[1], header.affine)
+
+
+def test_a_half_written_file_never_has_the_name_of_a_whole_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_nifti(tmp_path / "case_00000" / "segmentation.nii.gz", np.zeros(SHAPE, np.uint8), AFFINE)
+    assert not list((tmp_path / "case_00000").iterdir())
 
 
 def test_no_flipped_byte_of_a_header_ends_in_a_traceback(case):
-    nifti.write_nifti(case.imaging, *nifti.read_nifti(case.imaging))  # with qform and sform
-    raw, found = gzip.decompress(case.imaging.read_bytes()), {"ok": 0, "warning": 0, "refused": 0}
+    write_nifti(case.imaging, *read_nifti(case.imaging))  # with qform and sform
+    raw = gzip.decompress(case.imaging.read_bytes())
+    found = {"ok": 0, "warning": 0, "refused": 0}
     rng = np.random.default_rng(0)
-    tracemalloc.start()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for _ in range(1000):
-            spoilt = bytearray(raw)
-            spoilt[rng.integers(348)] ^= rng.integers(1, 256)
-            case.imaging.write_bytes(gzip.compress(spoilt, 1))
-            found[check_case(case).status] += 1
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert sum(found.values()) == 1000 and min(found.values()) > 20, found
-    assert held < 1e8, f"{held / 1e6:.0f} MB"
+    for _ in range(200):
+        spoilt = bytearray(raw)
+        spoilt[rng.integers(348)] ^= rng.integers(1, 256)
+        case.imaging.write_bytes(gzip.compress(spoilt, 1))
+        found[check_case(case).status] += 1
+    assert found["ok"] > 20 and found["refused"] > 5, found

@@ -1,8 +1,20 @@
 """What a reader does in JupyterLab, on a page of a browser: open a notebook, run all its cells, shut it down."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+#: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
+VIEWER = "labconfig/default_setting_overrides.json"
 
 SECONDS = 300
 #: State of the notebook in front: of its code cells, how many there are and have run; its errors; its kernel.
@@ -47,3 +59,43 @@ def shut_down(page) -> None:
         await notebook.sessionContext.shutdown();
         notebook.dispose();
     }""")
+
+
+@contextmanager
+def start_lab(folder: Path, home: Path) -> Iterator[str]:
+    """Serve ``folder`` in a JupyterLab that keeps all its own files in ``home``; give its address."""
+    own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+    if not (Path(sys.prefix) / "etc" / "jupyter" / VIEWER).exists():  # an environment that `make` did not make
+        command = ["jupytext_config", "--settings-file", home / "config" / VIEWER, "set-default-viewer", "python"]
+        subprocess.run([sys.executable, "-m", *command], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token=of-this-test"),
+        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+        *(f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    home.mkdir(exist_ok=True)
+    log = home / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for_server(server, f"http://127.0.0.1:{port}/api/status?token=of-this-test", log)
+        yield f"http://127.0.0.1:{port}/lab?token=of-this-test"
+    finally:
+        server.terminate()  # JupyterLab ends its kernels with it
+        server.wait(timeout=30)
+
+
+def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")

@@ -1,7 +1,9 @@
 """Scores of folders: numbers as the metric has them, cases that are missing or bad by name, other labels by a map."""
 
+import gzip
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -58,31 +60,78 @@ def test_bad_and_missing_cases_are_named_and_the_others_scored(folders):
     write_nifti(Case(references / "case_00301").segmentation, labels(), AFFINE)
     found = score_folder(predictions, references)
     assert [row["case"] for row in found["cases"]] == ["case_00212"]
-    reasons = ("corrupt", "corners 5 mm from those of the reference", "has no reference", "has no prediction")
+    reasons = ("corrupt", "not the geometry of the reference: its corners lie up to 5 mm away", "has no reference", "has no prediction")
     for (name, said), (wanted, reason) in zip(
         found["refused"].items(), zip(("case_00210", "case_00211", "case_00300", "case_00301"), reasons), strict=True
     ):
         assert name == wanted and reason in said and not said.startswith(name)
     status, output = command(predictions, references)
     assert status == 1 and "case_00301: segmentation.nii.gz: has no prediction" in output
+    assert output.rstrip().splitlines()[-1] == "cases without prediction: 1; cases without reference: 1"
 
 
-def test_other_labels_of_the_references_are_mapped(folders):
+def test_other_labels_are_mapped_on_both_sides(folders):
     predictions, references = folders
     cyst = labels()
     cyst[5, 8:12, 6:9] = 3
     write_nifti(references / "case_00210" / "segmentation.nii.gz", cyst, AFFINE)
-    assert "--label-map 3=1" in score_folder(*folders)["refused"]["case_00210"]
+    write_nifti(predictions / "prediction_00211.nii.gz", cyst, AFFINE)
+    assert list(score_folder(*folders)["refused"]) == ["case_00210", "case_00211"]
     status, output = command(*folders, "--json", "--label-map", "3=1")
-    assert status == 0 and json.loads(output)["cases"][0]["composite"] == 1
+    assert status == 0 and [row["composite"] for row in json.loads(output)["cases"][:2]] == [1, 1]
 
 
-def test_files_are_paired_by_number_or_by_name(tmp_path):
-    for name in ("scan", "case_00007", "prediction_00008"):
-        write_nifti(tmp_path / f"{name}.nii.gz", labels(), AFFINE)
-    assert list(find_labels(tmp_path)) == ["case_00007", "case_00008", "scan"]
-    write_nifti(tmp_path / "prediction_00007.nii.gz", labels(), AFFINE)
-    with pytest.raises(ValueError, match="are both of case_00007"):
+def test_axes_as_itk_writes_them_and_axes_in_another_order_are_scored(folders):
+    predictions, references = folders
+    itk = AFFINE.copy()
+    itk[0, 1] = itk[1, 0] = 4e-5
+    write_nifti(predictions / "prediction_00210.nii.gz", labels(), itk)
+    write_nifti(predictions / "prediction_00211.nii.gz", labels().transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]])
+    found = score_folder(predictions, references)
+    assert not found["refused"] and [row["composite"] for row in found["cases"][:2]] == [1, 1]
+
+
+#: File among predictions, file among references, and the case they are of.
+PAIRS = [
+    ("prediction_00007.nii.gz", "case_00007/segmentation.nii.gz", "case_00007"),
+    ("prediction_anna.nii.gz", "anna.nii.gz", "anna"),
+    ("anna_0000.nii.gz", "anna.nii.gz", "anna"),
+    ("anna.nii", "anna.nii.gz", "anna"),
+    ("anna.NII.GZ", "anna/Segmentation.nii", "anna"),
+    ("scan_20240115.nii.gz", "scan_20240115.nii.gz", "scan_20240115"),
+]
+
+
+def test_what_peers_write_for_a_case_is_found(tmp_path):
+    image = nib.Nifti1Image(labels(), AFFINE)
+    for number, (prediction, reference, name) in enumerate(PAIRS):
+        folders = [tmp_path / f"{number}{kind}" for kind in "pr"]
+        for folder, file in zip(folders, (prediction, reference)):
+            (folder / file).parent.mkdir(parents=True)
+            data = image.to_bytes()
+            (folder / file).write_bytes(data if file.endswith(".nii") else gzip.compress(data))
+        found = score_folder(*folders)
+        assert [row["case"] for row in found["cases"]] == [name] and not found["refused"], (prediction, reference)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [("scan_20240115", "scan_20240116"), ("1000012", "1000019"), ("20230115_a", "20230116_b"), ("anna_0001", "anna")])
+def test_cases_of_different_patients_are_never_paired(tmp_path, prediction, reference):
+    for folder, name in (("p", prediction), ("r", reference)):
+        write_nifti(tmp_path / folder / f"{name}.nii.gz", labels(), AFFINE)
+    found = score_folder(tmp_path / "p", tmp_path / "r")
+    assert found["cases"] == [] and found["unpaired"] == {"prediction": [reference], "reference": [prediction]}
+    status, output = command(tmp_path / "p", tmp_path / "r")
+    assert status == 2 and output.rstrip().endswith("cases without prediction: 1; cases without reference: 1")
+
+
+@pytest.mark.parametrize("other", ["anna.nii", "prediction_anna.nii.gz", "anna_0000.NII.GZ", "anna/segmentation.nii.gz"])
+def test_two_files_of_one_case_are_named(tmp_path, other):
+    write_nifti(tmp_path / "anna.nii.gz", labels(), AFFINE)
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).write_bytes(b"")
+    with pytest.raises(ValueError, match="are both of anna; leave one of them"):
         find_labels(tmp_path)
 
 

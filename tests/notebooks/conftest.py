@@ -4,25 +4,16 @@
 JupyterLab on copies of the notebooks, one a worker, and ``page`` shows it; close what you open there.
 """
 
-import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
+from helpers.lab_at_hand import start_lab
 from helpers.smoke_at_hand import SMOKE, copy_build, kitsnb
 
 from kitsnb.files import NOTEBOOKS
-
-#: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
-VIEWER = "labconfig/default_setting_overrides.json"
 
 
 @pytest.fixture(scope="session")
@@ -61,40 +52,8 @@ def lab(tmp_path_factory, browser, smoke) -> Lab:
         text, count = re.subn(r"(?m)^build = \"build/\w+\"", f"build = {str(smoke)!r}", path.read_text())
         assert count == 1, path
         (folder / path.name).write_text(text)
-    own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    environment = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
-    if not (Path(sys.prefix) / "etc" / "jupyter" / VIEWER).exists():  # an environment that `make` did not make
-        command = ["jupytext_config", "--settings-file", home / "config" / VIEWER, "set-default-viewer", "python"]
-        subprocess.run([sys.executable, "-m", *command], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token=of-this-test"),
-        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        *(f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"),
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    log = home / "server.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        wait_for_server(server, f"http://127.0.0.1:{port}/api/status?token=of-this-test", log)
-        yield Lab(folder, f"http://127.0.0.1:{port}/lab?token=of-this-test")
-    finally:
-        server.terminate()  # JupyterLab ends its kernels with it
-        server.wait(timeout=30)
-
-
-def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return json.load(answer)
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
+    with start_lab(folder, home) as address:
+        yield Lab(folder, address)
 
 
 @pytest.fixture(scope="session")

@@ -1,144 +1,138 @@
-// The viewer page: ipyniivue's own file draws, and here stands in for the Jupyter kernel that it expects to talk to.
-import widget from "./niivue.js";
+// A CT in three planes with labels over it, at its own resolution: on a page, and by anywidget in JupyterLab.
+// Volumes are [slice, row, column]: from the patient's head down, from front to back, from right to left.
+const PLANES = ["axial", "coronal", "sagittal"], SIDES = [["top", "bottom"], ["left", "right"]];
+const others = (across) => [0, 1, 2].filter((axis) => axis !== across);  // down and right in the plane
+const within = (index, size) => Math.min(size - 1, Math.max(0, Math.floor(index)));
 
-const listing = await (await fetch("./cases.json")).json();
-const models = {};
+export function createViewer(root, { ends, colours, names }) {
+  const letters = (across) => others(across).flatMap((axis, way) =>
+    SIDES[way].map((side, end) => `<b class="${side}">${ends[axis][end]}</b>`)).join("");
+  const box = (layer, how) => `<label><input type="checkbox" name="${layer}" checked> ${layer} (${how})</label>`;
+  root.classList.add("viewer");
+  root.innerHTML = `
+    <div class="controls">${box("label", "outline")}${box("prediction", "area")}
+      ${names.map((name, kind) => `<span><i style="background:rgb(${colours[kind]})"></i> ${name}</span>`).join("")}</div>
+    <div class="planes">${PLANES.map((plane, across) => `<div><div class="plane">
+      <canvas tabindex="-1" role="img" aria-label="${plane} section"></canvas>${letters(across)}</div>
+      <input type="range" min="0" aria-label="${plane} slice"></div>`).join("")}</div><p role="status"></p>`;
+  const find = (selector) => [...root.querySelectorAll(selector)];
+  const canvases = find("canvas"), sliders = find("[type=range]"), layers = find("[type=checkbox]");
+  const [status] = find("p");
+  let scan = null, at = [0, 0, 0], low = -160, high = 240, drag = null;
 
-function model(id, state) {
-  const listeners = {};
-  models[id] = {
-    get: (key) => state[key],
-    set(key, value) {
-      state[key] = value;
-      for (const listener of listeners[`change:${key}`] ?? []) listener();
-    },
-    on: (event, listener) => (listeners[event] ??= []).push(listener),
-    off(event, listener) {
-      listeners[event] = listener ? (listeners[event] ?? []).filter((other) => other !== listener) : [];
-    },
-    send: ({ event, data }) => ({ location_change: sayWhere, image_loaded: () => --waiting || arrived() })[event]?.(data),
-    ask: (type, ...data) => (listeners["msg:custom"] ?? []).forEach((listener) => listener({ type, data }, [])),
-    save_changes() {},
-    send_sync_message() {},
-    _comm_live: false,
-    widget_manager: { get_model: async (name) => models[name] },
-  };
-  return models[id];
-}
-
-const SHARED = { path: {}, paired_img_path: {}, colormap: "gray", colormap_negative: "", frame_4d: 0, colormap_type: 0,
-  colorbar_visible: false, colormap_invert: false, modulation_image: null, modulate_alpha: 0 };
-const element = (id) => document.getElementById(id);
-const viewer = model("viewer", {
-  this_model_id: "viewer", height: 0, volumes: [], meshes: [], background_masks_overlays: 0, draw_opacity: 0.8,
-  overlay_outline_width: 0, overlay_alpha_shader: 1, opts: { backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6],
-    crosshairWidth: 0.5, isColorbar: false, isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: 1 },
-});
-const drawing = Boolean(document.createElement("canvas").getContext("webgl2"));
-let shown = null, queue = Promise.resolve(), waiting = 0, arrived = () => {};
-
-// niivue mixes up what is asked of it while it loads: so one thing after the other.
-const later = (job) => { queue = queue.then(job); };
-const loading = (count) => new Promise((resolve) => { waiting = count; arrived = resolve; });
-
-async function open(name) {
-  if (name !== element("case").value) return;  // another was chosen meanwhile
-  shown = listing.cases.find((one) => one.name === name);
-  const seen = Object.keys(shown.layers).filter((layer) => Number(element(layer).value));
-  element("facts").textContent = `${shown.title} · ${shown.facts}`;
-  element("still").src = shown.still;
-  element("still").alt = shown.alt;
-  for (const layer of Object.keys(listing.legends)) element(layer).disabled = !(layer in shown.layers);
-  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
-  if (!drawing) return;
-  const all = loading(1 + seen.length);
-  viewer.set("volumes", []);  // else niivue draws the old ones with the new ones first
-  viewer.set("volumes", [volume("ct"), ...seen.map(volume)]);
-  await all;
-  viewer.set("scene", { crosshairPos: shown.centre });
-  viewer.ask("draw_scene");
-}
-
-function volume(layer) {
-  const id = `${shown.name}-${layer}_py`;  // niivue reports volumes whose name ends so to nobody
-  const [low, high] = listing.windows[element("window").value];
-  const own = layer === "ct" ? { url: shown.imaging, opacity: 1, cal_min: low, cal_max: high } : {
-    url: shown.layers[layer], opacity: Number(element(layer).value), cal_min: 0, cal_max: 3,
-    colormap_label: colours(listing.legends[layer]) };
-  model(id, { ...SHARED, ...own, id, name: own.url.split("/").pop() });
-  return `IPY_MODEL_${id}`;
-}
-
-// A layer is loaded when it is first seen: each that niivue holds costs time.
-async function fade(layer) {
-  const id = `${shown.name}-${layer}_py`;
-  if (viewer.get("volumes").includes(`IPY_MODEL_${id}`)) {
-    models[id].set("opacity", Number(element(layer).value));
-  } else {
-    const all = loading(1);
-    viewer.set("volumes", [...viewer.get("volumes"), volume(layer)]);
-    await all;
+  function show(next) {
+    scan = { ...next, strides: [next.shape[1] * next.shape[2], next.shape[2], 1] };
+    at = [...scan.centre];
+    for (const layer of layers) layer.disabled = !scan[layer.name];
+    canvases.forEach((canvas, across) => {
+      const [height, width] = others(across).map((axis) => scan.shape[axis] * scan.spacing[axis]);
+      sliders[across].max = scan.shape[across] - 1;
+      canvas.parentElement.style.cssText = `aspect-ratio:${width / height};max-width:calc(70vh * ${width / height})`;
+      canvas.parentElement.parentElement.style.flexGrow = width / height;
+    });
+    status.textContent = "Point: HU and labels. Click: cross-hair. Drag: contrast. Wheel, after a click: slices.";
+    draw();
   }
-}
 
-function colours(legend) {
-  const lut = [0, 0, 0, 0], labels = [""];
-  for (const [name, rgb] of legend) { lut.push(...rgb, 255); labels.push(name); }
-  return { lut, min: 0, max: legend.length, labels };
-}
+  const draw = () => scan && canvases.forEach((canvas, across) => canvas.clientWidth && drawPlane(canvas, across));
 
-function sayWhere(place) {
-  const values = place.values.map(({ name, value }) => [name.split(".")[0], value]);
-  const said = values.map(([name, value]) => {
-    const legend = listing.legends[name];
-    return legend ? `${name}: ${value ? legend[value - 1][0] : "none"}` : `${Math.round(value)} HU`;
+  function drawPlane(canvas, across) {
+    const [down, right] = others(across), rows = scan.shape[down], columns = scan.shape[right];
+    const [label, area] = layers.map((layer) => (layer.checked && scan[layer.name]) || []);
+    const voxel = (row, column) =>
+      at[across] * scan.strides[across] + row * scan.strides[down] + column * scan.strides[right];
+    const small = new OffscreenCanvas(columns, rows), pixels = new ImageData(columns, rows);
+    for (let byte = 0; byte < pixels.data.length; byte += 4) {
+      const place = voxel(Math.floor(byte / 4 / columns), (byte / 4) % columns);
+      const grey = 255 * (scan.imaging[place] - low) / (high - low), colour = colours[area[place] - 1];
+      for (let part = 0; part < 3; part++) pixels.data[byte + part] = colour ? (grey + colour[part]) / 2 : grey;
+      pixels.data[byte + 3] = 255;
+    }
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    canvas.width = canvas.clientWidth * devicePixelRatio;
+    canvas.height = canvas.clientHeight * devicePixelRatio;
+    const pen = canvas.getContext("2d"), wide = canvas.width / columns, tall = canvas.height / rows;
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
+    const stroke = (colour, width, lines) => {
+      pen.beginPath();
+      for (const [x, y, toX, toY] of lines) { pen.moveTo(x * wide, y * tall); pen.lineTo(toX * wide, toY * tall); }
+      [pen.strokeStyle, pen.lineWidth] = [colour, width * devicePixelRatio];
+      pen.stroke();
+    };
+    const x = at[right] + 0.5, y = at[down] + 0.5;
+    stroke("rgb(255 255 255 / 40%)", 1, [[x, 0, x, rows], [0, y, columns, y]]);
+    for (const kind of label.length ? [1, 2] : []) stroke(`rgb(${colours[kind - 1]})`, 2, border(kind));
+    sliders[across].value = at[across];
+
+    function border(kind) {
+      const lines = [], inside = (row, column) => label[voxel(row, column)] === kind;
+      for (let row = 1; row < rows; row++) {
+        for (let column = 1; column < columns; column++) {
+          const here = inside(row, column);
+          if (here !== inside(row, column - 1)) lines.push([column, row, column, row + 1]);
+          if (here !== inside(row - 1, column)) lines.push([column, row, column + 1, row]);
+        }
+      }
+      return lines;
+    }
+  }
+
+  function pointed(event, across) {
+    const frame = canvases[across].getBoundingClientRect(), place = [...at], [down, right] = others(across);
+    place[down] = within((event.clientY - frame.top) / frame.height * scan.shape[down], scan.shape[down]);
+    place[right] = within((event.clientX - frame.left) / frame.width * scan.shape[right], scan.shape[right]);
+    return place;
+  }
+
+  function say(place) {
+    const voxel = place.reduce((sum, index, axis) => sum + index * scan.strides[axis], 0);
+    const drawn = layers.filter((layer) => scan[layer.name]).map(({ name }) => `${name} ${names[scan[name][voxel] - 1] ?? "none"}`);
+    status.textContent = [`slice ${place[0] + 1} of ${scan.shape[0]}`, `${scan.imaging[voxel]} HU`, ...drawn].join(" · ");
+  }
+
+  function widen(event) {
+    const middle = (drag.low + drag.high) / 2 + event.clientY - drag.y;
+    const half = Math.max(5, (drag.high - drag.low) / 2 + event.clientX - drag.x);
+    [low, high] = [middle - half, middle + half];
+    status.textContent = `window ${Math.round(low)} to ${Math.round(high)} HU`;
+    draw();
+  }
+
+  canvases.forEach((canvas, across) => {
+    const turn = (index) => { at[across] = within(index, scan.shape[across]); draw(); };
+    sliders[across].oninput = () => turn(Number(sliders[across].value));
+    canvas.onpointerdown = (event) => { drag = { x: event.clientX, y: event.clientY, low, high, moved: false }; };
+    canvas.onpointermove = (event) => {
+      if (!drag) return scan && say(pointed(event, across));
+      drag.moved ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > 4;
+      if (drag.moved) widen(event);
+    };
+    canvas.onpointerup = (event) => {
+      if (drag && !drag.moved) { at = pointed(event, across); say(at); draw(); }
+      drag = null;
+    };
+    canvas.onpointerleave = canvas.onpointercancel = () => { drag = null; };
+    canvas.onwheel = (event) => {
+      if (document.activeElement !== canvas) return;
+      event.preventDefault();
+      turn(at[across] + Math.sign(event.deltaY));
+    };
   });
-  element("where").textContent = `${place.mm.slice(0, 3).map((mm) => mm.toFixed(0)).join(", ")} mm · ${said.join(" · ")}`;
+  for (const layer of layers) layer.onchange = draw;
+  new ResizeObserver(draw).observe(root);
+  return { show };
 }
 
-for (const { name, title } of listing.cases) element("case").add(new Option(title, name));
-for (const name of Object.keys(listing.windows)) element("window").add(new Option(name, name));
-element("case").onchange = () => {
-  const name = element("case").value;
-  later(() => open(name));
-};
-element("window").onchange = () => {
-  const [low, high] = listing.windows[element("window").value];
-  const ct = models[`${shown.name}-ct_py`];
-  ct.set("cal_min", low);
-  ct.set("cal_max", high);
-};
-element("view").onchange = () => {
-  viewer.set("opts", { ...viewer.get("opts"), sliceType: Number(element("view").value) });
-  viewer.ask("draw_scene");
-};
-for (const layer of Object.keys(listing.legends)) {
-  element(layer).oninput = () => drawing && later(() => fade(layer));
-}
-
-addEventListener("unhandledrejection", () => {
-  element("where").textContent = "A file of this case could not be read.";
-  arrived();
-});
-if (drawing) {
-  const stage = element("stage");
-  new ResizeObserver(() => viewer.set("height", stage.clientHeight)).observe(stage);
-  viewer.set("height", stage.clientHeight);
-  await widget.initialize({ model: viewer });
-  await widget.render({ model: viewer, el: stage });
-  const canvas = stage.querySelector("canvas");
-  canvas.tabIndex = 0;
-  canvas.onkeydown = (event) => {
-    const moves = { ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1], ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0] };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
-    viewer.ask("move_crosshair_in_vox", ...moves[event.key]);
+function render({ model, el }) {  // for anywidget: "scan" holds the arrays as bytes
+  const viewer = createViewer(el, model.get("look"));
+  const array = (bytes, Kind) => bytes && new Kind(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  const show = () => {
+    const { imaging, label, prediction, ...about } = model.get("scan");
+    const labels = { label: array(label, Uint8Array), prediction: array(prediction, Uint8Array) };
+    if (imaging) viewer.show({ ...about, ...labels, imaging: array(imaging, Int16Array) });
   };
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "CT in three planes and 3D, with what was drawn on it; the picture below shows the same case");
-} else {
-  element("stage").textContent = "This browser has no WebGL 2: the picture below shows the case.";
+  model.on("change:scan", show);
+  show();
 }
-const wanted = decodeURIComponent(location.hash.slice(1));
-element("case").value = listing.cases.some((one) => one.name === wanted) ? wanted : listing.cases[0].name;
-later(() => open(element("case").value));
+export default { render };

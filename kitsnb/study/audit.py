@@ -1,0 +1,81 @@
+"""What the seed paper states, looked at again: ``audit`` of paper/seed_paper.yml, with what can be measured.
+
+Nothing here needs training; what runs say of the seed paper's comparisons is in ``kitsnb.study.claims``.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from kitsnb.study.tables import number
+from kitsnb.unet import UNet3D, count_parameters
+
+HOLDS = "holds"
+FAILS = "does not hold"
+OPEN = "cannot be told"
+
+
+def count_network(network: Mapping) -> dict[str, int]:
+    """Count trainable parameters of the study's ``network``, and all of the seed paper's, on the networks themselves."""
+    with torch.device("meta"):  # shapes without memory
+        trainable, running = count_parameters(UNet3D())
+        own, _ = count_parameters(UNet3D(**network))
+    return {"trainable": own, "paper_trainable": trainable, "paper_running": running}
+
+
+def audit(seed_paper: Mapping, labels: Mapping | None, found: Mapping) -> list[dict]:
+    """List what the seed paper states: ``claim``, ``where``, ``verdict``, ``evidence``, ``command`` to see it again.
+
+    Rows of the YAML that name a ``measure`` are decided here. ``labels`` is notebook 01's summary of the real labels;
+    without it what it decides is left out. ``found`` is ``findings.describe``.
+    """
+    measured = {"network": _network(seed_paper["claims"]), "power": _power(found)}
+    if labels:
+        measured |= _labels(seed_paper["claims"], labels)
+    rows = []
+    for row in seed_paper["audit"]:
+        row = dict(row)
+        measure = row.pop("measure", None)
+        if measure in measured:
+            row["verdict"], values = measured[measure]
+            row["evidence"] = row["evidence"].format(**values)
+        if "verdict" in row:
+            rows.append(row)
+    return rows
+
+
+def _network(claims: Mapping) -> tuple[str, dict]:
+    counted = count_network({})
+    total = counted["paper_trainable"] + counted["paper_running"]
+    same = (counted["paper_trainable"], total) == (claims["trainable_parameters"], claims["total_parameters"])
+    return HOLDS if same else FAILS, {"total": total, "trainable": counted["paper_trainable"]}
+
+
+def _power(found: Mapping) -> tuple[str, dict]:
+    needed = found["needed"]["tumour"]
+    if math.isnan(needed):
+        said = "one row says nothing of what it could show"
+    elif found["seeds"] > 1:
+        said = f"its design shows {number(needed)} or more with power 0.8"
+    else:
+        said = f"its design needs more than {number(needed)}, which one seed here gives without what seeds add"
+    return OPEN, {"power": said}
+
+
+def _labels(claims: Mapping, labels: Mapping) -> dict[str, tuple[str, dict]]:
+    odd = labels["not_512"]
+    slices = labels["slices"]
+    thickness = labels["slice_spacing_mm"]
+    shares = labels["shares_percent"]
+    low, high = claims["slice_thickness_mm"]
+    close = abs(slices["mean"] - claims["mean_slices"]) < 1 and abs(slices["median"] - claims["median_slices"]) < 5
+    thick = low <= thickness["min"] and thickness["max"] <= high
+    but = f"all but {len(odd)} of {labels['cases']} cases ({', '.join(odd).replace('_', ' ')})"
+    verdict = {True: HOLDS, False: FAILS}
+    return {
+        "in_plane": (verdict[not odd], {"said": but if odd else f"all {labels['cases']} cases"}),
+        "thickness": (verdict[thick], thickness),
+        "slices": (verdict[close], slices),
+        "rarity": (verdict[shares["background"] > 95], shares),
+    }

@@ -1,0 +1,71 @@
+"""A table of cases x losses: tumour Dice, worst first; a click on a row shows that case as two losses see it."""
+
+import html
+from collections.abc import Callable, Mapping
+
+import ipywidgets as widgets
+import pandas as pd
+from IPython.core.pylabtools import print_figure
+from itables.widget import ITable
+
+from kitsnb.data.nifti import CaseError
+from kitsnb.drawing import PALETTE
+from kitsnb.viewing.scan import Scan
+from kitsnb.viewing.still import gallery
+
+#: One row can be chosen, and the case has room below.
+TABLE = {"select": "single", "showIndex": True, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
+         "classes": "display compact", "style": "width:100%", "autoWidth": False}
+
+
+def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Return tumour Dice of every case (rows, worst mean first) by every loss of ``titles``, averaged over seeds."""
+    dice = scores.pivot_table(index="case", columns="experiment", values="tumour", aggfunc="mean", dropna=False)
+    dice = dice.reindex(columns=[name for name in titles if name in dice])
+    return dice.loc[dice.mean(axis=1).sort_values(kind="stable").index]
+
+
+def case_table(
+    scores: pd.DataFrame, titles: Mapping[str, str], read: Callable[[str, str], Scan], simulated: bool = False
+) -> widgets.VBox:
+    """Show ``scores`` (tidy: ``experiment``, ``seed``, ``case``, ``tumour``), and below it the case that is chosen.
+
+    ``titles`` names the losses, in an order that fixes their colours; ``read`` gives the scan of an experiment and a
+    case. A case that cannot be read is named in its place.
+    """
+    dice = table_of(scores, titles)
+    colours = dict(zip(titles, PALETTE * len(titles)))
+    shown = dice.round(3)
+    shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
+    ranked = dice.mean().sort_values().index
+    options = [(titles[name], name) for name in dice]
+    choices = [widgets.Dropdown(options=options, value=ranked[place], description=text)
+               for place, text in ((-1, "loss"), (0, "beside"))]
+    table = ITable(shown.reset_index(), **TABLE | {"showIndex": False})
+    heading = widgets.HTML("A click on a row shows the case.")
+    picture = widgets.HTML()
+
+    def show(_: object = None) -> None:
+        if not table.selected_rows:
+            return
+        case = dice.index[table.selected_rows[0]]
+        names = [choice.value for choice in choices]
+        texts = [f"{titles[name]}, Dice {dice.loc[case, name]:.2f}" for name in names]
+        try:
+            scans = [(text, read(name, case)) for text, name in zip(texts, names)]
+        except (CaseError, OSError) as error:
+            heading.value = f'<b role="alert">{html.escape(str(error))}</b>'
+            picture.value = ""
+            return
+        figure = gallery(scans, case, simulated)
+        for axes, name in zip(figure.axes[::3], names):
+            axes.yaxis.label.set_color(colours[name])
+        said = html.escape(f"{case}: label, prediction and errors of {' and of '.join(texts)}")
+        data = print_figure(figure, fmt="png", base64=True)
+        heading.value = f"<b>{said}</b>"
+        picture.value = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data.strip()}">'
+
+    table.observe(show, "selected_rows")
+    for choice in choices:
+        choice.observe(show, "value")
+    return widgets.VBox([table, widgets.HBox(choices), heading, picture])

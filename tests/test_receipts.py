@@ -1,0 +1,146 @@
+"""What a file or folder was made from: by content and meaning, whatever it is called and wherever it lies."""
+
+import os
+import shutil
+
+import pytest
+
+from kitsnb.files import NOTEBOOKS, write_atomic
+from kitsnb.receipts import (
+    differences,
+    flat,
+    imported_files,
+    meaning,
+    read_receipt,
+    receipt_of,
+    why_stale,
+    write_receipt,
+)
+
+MADE_FROM = {"settings": {"spacing": [1.0, 2.0]}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of two files, made from one, with its receipt."""
+    write_atomic(tmp_path / "ct.nii", "a scan")
+    write_atomic(tmp_path / "case" / "imaging.npy", b"12345678")
+    write_atomic(tmp_path / "case" / "inner" / "labels.npy", b"1234")
+    write_receipt(tmp_path / "case", MADE_FROM, {"ct": tmp_path / "ct.nii"}, row={"voxels": 8})
+    return tmp_path / "case"
+
+
+def why(folder, ct=None):
+    return why_stale(folder, MADE_FROM, {"ct": ct or folder.parent / "ct.nii"})
+
+
+def test_what_is_as_it_was_made_is_known(folder):
+    assert why(folder) is None
+    assert read_receipt(folder, MADE_FROM, {"ct": folder.parent / "ct.nii"})["row"] == {"voxels": 8}
+
+
+def test_a_moved_or_copied_folder_is_still_up_to_date(folder, tmp_path):
+    moved = tmp_path / "elsewhere" / "renamed"
+    shutil.copytree(folder, moved, copy_function=shutil.copy)  # with other times
+    shutil.move(tmp_path / "ct.nii", tmp_path / "other.nii")
+    os.utime(tmp_path / "other.nii", (1, 1))
+    assert why(moved, tmp_path / "other.nii") is None
+
+
+@pytest.mark.parametrize(("damage", "said"), [
+    (lambda folder: (folder / "imaging.npy").write_bytes(b"12345679"), "imaging.npy was changed since it was made"),
+    (lambda folder: (folder / "imaging.npy").write_bytes(b""), "imaging.npy was changed since it was made"),
+    (lambda folder: (folder / "inner" / "labels.npy").unlink(), "labels.npy is gone"),
+    (lambda folder: (folder.parent / "ct.nii").write_text("a scam"), "ct changed"),
+    (lambda folder: (folder.parent / "ct.nii").unlink(), "ct changed"),
+    (lambda folder: receipt_of(folder).write_text('{"made_from": 1}'), "never finished"),
+    (lambda folder: receipt_of(folder).write_bytes(b"\xff"), "never finished"),
+    (lambda folder: receipt_of(folder).unlink(), "never finished"),
+])
+def test_what_differs_is_named(folder, damage, said):
+    damage(folder)
+    assert why(folder) == said
+
+
+def test_other_settings_and_other_inputs_are_named(folder):
+    ct = folder.parent / "ct.nii"
+    assert why_stale(folder, {"settings": {"spacing": [1.0, 3.0]}}, {"ct": ct}) == (
+        "settings.spacing changed: [1.0, 2.0] -> [1.0, 3.0]")
+    assert why_stale(folder, MADE_FROM, {"ct": ct, "label": ct}) == "label is new"
+    assert why_stale(folder, MADE_FROM) == "ct is gone"
+
+
+def test_null_and_an_empty_list_are_not_the_same():
+    assert differences({"excluded": None}, {"excluded": []}) == ["excluded changed: None -> []"]
+    assert differences({}, {"excluded": None}) == ["excluded changed: nothing -> None"]
+    assert differences({"a": {}}, {"a": {"b": 1}}) and not differences({"a": 1}, {"a": 1})
+
+
+def test_rows_are_compared_by_their_names():
+    rows = [{"name": f"row{number}", "loss": "dice"} for number in range(9)]
+    found = differences({"experiments": rows}, {"experiments": [*rows, {"name": "mine", "loss": "my.py:f"}]})
+    assert found[1] == "experiments.mine.loss changed: nothing -> my.py:f"
+    assert flat({"network": {"depth": 3}, "sides": [1, 2]}) == {"network.depth": 3, "sides": [1, 2]}
+
+
+def test_a_file_has_its_receipt_hidden_beside_it(tmp_path):
+    file = tmp_path / "labels.nii.gz"
+    file.write_text("one")
+    write_receipt(file, {"run": "a"})
+    (tmp_path / "other.txt").write_text("not part of it")
+    assert read_receipt(file, {"run": "a"}) and read_receipt(file, {"run": "b"}) is None
+    file.write_text("two")
+    assert read_receipt(file, {"run": "a"}) is None
+
+
+SOURCE = '''
+def double(x):
+    """Double."""
+    for count in range(2):
+        print(count)
+        total = x + count
+    return 2 * total
+'''
+
+
+def means(path, text) -> str:
+    path.write_text(text)
+    os.utime(path, ns=(0, hash(text) % 10**15))
+    return meaning(path)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ('"""Double."""', '"""Twice."""'), ("print(count)", "print('step', count)"), ("        print(count)\n", ""),
+    ("count", "number"), ("total", "sum_of_all"), ("def double(x):", "# a comment\ndef double(\n        x,\n):"),
+])
+def test_what_computes_the_same_means_the_same(tmp_path, old, new):
+    assert means(tmp_path / "a.py", SOURCE.replace(old, new)) == means(tmp_path / "b.py", SOURCE)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("2 * total", "3 * total"), ("x + count", "x - count"), ("range(2)", "range(3)"), ("(x)", "(x=1)"),
+    ("return 2 * total", "return 2 * count"), ("double", "triple"),
+])
+def test_what_computes_something_else_does_not(tmp_path, old, new):
+    assert means(tmp_path / "a.py", SOURCE.replace(old, new)) != means(tmp_path / "b.py", SOURCE)
+
+
+def test_locals_of_inner_functions_are_not_confused(tmp_path):
+    source = "def f():\n    a = 1\n    def g():\n        b = 2\n        return {}\n    return g()\n"
+    assert means(tmp_path / "a.py", source.format("a")) != means(tmp_path / "b.py", source.format("b"))
+
+
+def test_imports_are_followed_to_the_module_that_is_meant(tmp_path):
+    found = {"/".join(path.parts[-2:]) for path in imported_files(NOTEBOOKS / "04_training.py")}
+    assert {"training/run.py", "losses/registry.py", "kitsnb/unet.py", "data/cases.py"} <= found
+    (tmp_path / "my_loss.py").write_text("import helper\nfrom inner.deep import f\n")
+    (tmp_path / "helper.py").write_text("import numpy\n")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "deep.py").write_text("from . import beside\n")
+    (tmp_path / "inner" / "beside.py").write_text("")
+    assert [path.name for path in imported_files(tmp_path / "my_loss.py")] == ["helper.py", "beside.py", "deep.py"]
+
+
+def test_a_name_that_a_package_hands_on_stands_for_all_of_it(tmp_path):
+    (tmp_path / "user.py").write_text("from kitsnb.metric import kits19_score\n")
+    assert {"score.py", "surface.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}

@@ -1,0 +1,96 @@
+"""The page to share, in a real browser: this build's story, quiet, sortable, open to all readers, on a phone too."""
+
+import json
+import shutil
+
+import nbformat
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from helpers.canvas_at_hand import settled
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from kitsnb.files import Build
+from kitsnb.viewing.site import write_site
+
+TABLE = pd.DataFrame({f"column {n}": [n] for n in range(30)}).to_html()
+CELLS = [
+    new_code_cell('experiments = "injected"', metadata={"tags": ["injected-parameters"]}),
+    new_markdown_cell("# 3. Losses\n\nThe share $s_c$ of class $c$."),
+    new_code_cell("import numpy as hidden"),
+    new_markdown_cell("## 3.1 Errors"),
+    new_code_cell("folded = 1", outputs=[new_output("display_data", {"text/html": TABLE})]),
+]
+
+
+def row(name: str, mean: float) -> dict:
+    score = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "crossed_low": None, "crossed_high": None, "n": 2}
+    names = ("kidney_and_tumour", "kidney", "tumour", "composite")
+    return {"experiment": name, "title": f"The {name} loss", "scores": dict.fromkeys(names, score)}
+
+
+@pytest.fixture
+def site(folder):
+    """The site of a build with two losses, of which one is a reader's own."""
+    build = Build(folder)
+    (folder / "profile.json").write_text(json.dumps({"title": "My study", "description": "Two losses.", "data": {
+        "source": "phantom", "simulated": True, "training": [0, 5], "validation": [6, 7], "excluded": []}}))
+    build.results.write_text(json.dumps({"table": [row("dice", 0.5), row("own", 0.7)], "findings": [
+        "**The own loss** is <higher> than the dice loss."]}))
+    build.paper.write_bytes(b"%PDF")
+    run = build.run("own", 0)
+    shutil.copytree(folder / "run", run)
+    shutil.copy(run / "predictions" / "case_00007.nii.gz", run / "predictions" / "case_00006.nii.gz")
+    scores = {"case": ["case_00006", "case_00007"], "tumour": [0.9, 0.4], "kidney": [0.9, 0.9], "tumour_ml": [20, 20]}
+    pd.DataFrame(scores).to_csv(run / "scores.csv", index=False)
+    build.notebooks.mkdir()
+    nbformat.write(new_notebook(cells=CELLS), build.notebooks / "03_losses.ipynb")
+    return write_site(build, "https://example.org/paper").parent
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_page_tells_this_builds_story_to_all_readers(visit, site, width):
+    assert 'content="https://example.org/paper/cases.png"' in (site / "index.html").read_text()
+    with visit(site, width, 800) as page:
+        assert page.locator("h1").inner_text() == "My study" and "simulated" in page.locator(".notice").inner_text()
+        assert page.locator("li").first.inner_text() == "The own loss is <higher> than the dice loss."
+        assert page.locator("tbody th").all_inner_texts() == ["The dice loss", "The own loss"]
+        assert page.locator("#case option").all_inner_texts()[0].endswith("tumour Dice 0.40"), "worst first"
+        assert page.get_by_label("prediction").is_checked()
+        settled(page.get_by_role("img", name="axial section"))
+        for address in ("", "notebooks/03_losses.html"):
+            page.goto(page.address + address)
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, "tables scroll inside themselves"
+            found = Axe().run(page).response["violations"]
+            assert not [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not page.wrong
+
+
+def test_the_table_sorts_by_keyboard_both_ways(visit, site):
+    with visit(site) as page:
+        for column, first in ((5, ["The own loss", "The dice loss"]), (1, ["The own loss", "The dice loss"])):
+            button = page.locator(f"thead th:nth-child({column}) button")
+            for order in (first, first[::-1]):
+                button.press("Enter")
+                assert page.locator("tbody th").all_inner_texts() == order
+
+
+def test_a_notebook_shows_no_plumbing_and_folds_its_code(visit, site):
+    with visit(site) as page:
+        page.get_by_role("link", name="3. Losses").click()
+        assert page.locator("h1").inner_text() == "3. Losses" and page.locator("math").count() == 2
+        text = page.locator("main").text_content()
+        assert "hidden" not in text and "injected" not in text
+        code = page.get_by_text("folded = 1")
+        assert not code.is_visible()
+        page.locator("summary").press("Enter")
+        assert code.is_visible()
+        assert page.get_by_role("link", name="3.1 Errors").get_attribute("href").startswith("#")
+
+
+def test_an_unfinished_build_is_named_and_the_site_that_was_there_stays(tmp_path):
+    (tmp_path / "site").mkdir()
+    with pytest.raises(FileNotFoundError, match="results.json: missing; .* run make first"):
+        write_site(Build(tmp_path))
+    assert (tmp_path / "site").is_dir()

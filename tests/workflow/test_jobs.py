@@ -1,0 +1,258 @@
+"""What is done, and why it is not: damage, changed code and settings, moves; notebooks are played in a moment."""
+
+import ast
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.runner_at_hand import make, training
+
+from kitsnb.files import NOTEBOOKS, ROOT, files_below, write_atomic, write_json
+from kitsnb.workflow import jobs, run
+from kitsnb.workflow.jobs import READS, build_jobs, cells
+from kitsnb.workflow.profile import STAGES, load
+
+ALL = list(STAGES)
+
+
+class Played:
+    """In place of ``run_beside``: does at once what the notebook of each job would do, and keeps count of it."""
+
+    def __init__(self):
+        self.executed = []
+        self.trained = []
+        self.fails = None
+
+    def __call__(self, todo, places, tick):
+        for job in todo:
+            self.executed.append(job.name)
+            self.play(job, job.build)
+            write_atomic(job.output, "executed")
+            yield job, {"notebook": "n", "cell": "c", "message": "no luck"} if job.name == self.fails else None, 0.0
+
+    def play(self, job, build):
+        if job.stage == "data_analysis":
+            write_json(build.data_analysis / "summary.json", {"refused": {}})
+            for number in range(5):
+                write_atomic(build.data / f"case_{number:05d}" / "imaging.nii.gz", f"imaging of {number}")
+            write_atomic(build.figures / "data.svg", "<svg/>")
+        elif job.stage == "preprocessing":
+            for case in sorted(build.data.iterdir()):
+                volume = (case / "imaging.nii.gz").read_text() + " on the grid"
+                write_atomic(build.preprocessed / case.name / "imaging.npy", volume)
+            write_json(build.preprocessed / "report.json", {"cases": len(list(build.data.iterdir()))})
+        elif job.stage == "losses":
+            write_json(build.losses / "summary.json", {"figures": []})
+        elif job.stage == "training":
+            if not (job.run / "checkpoints" / "last.ckpt").exists():
+                self.trained.append(job.name)
+                write_atomic(job.run / "checkpoints" / "last.ckpt", "weights")
+            write_atomic(job.run / "history.csv", "epoch,seconds\n1,0.5\n")
+            for name in ("scores.csv", "run.json", "predictions/prediction_00003.nii.gz"):
+                write_atomic(job.run / name, f"{name} {job.profile.prediction.overlap}")
+        else:
+            scores = [path.read_text() for path in files_below(build.runs) if path.name == "scores.csv"]
+            write_json(build.results, {"table": scores})
+            write_atomic(build.figures / "results.svg", "<svg></svg>")
+
+
+@pytest.fixture
+def played(monkeypatch, tmp_path):
+    one = Played()
+    monkeypatch.setattr(run, "run_beside", one)
+    monkeypatch.setattr(run, "compile_paper", lambda job: write_atomic(job.output, "a paper"))
+    monkeypatch.setattr(jobs, "NOTEBOOKS", tmp_path / "notebooks")
+    return one
+
+
+def execute(folder: Path, played: Played, build: str = "build", **content) -> list[str]:
+    """Return the names of the jobs that were executed."""
+    path, _ = make(folder, **{"stages": ALL} | content)
+    played.executed.clear()
+    assert run.run_profile(load(path, build=folder / build)) == 0
+    return list(played.executed)
+
+
+def content_of(build: Path) -> dict[str, bytes]:
+    """Return what a reader may use."""
+    return {str(path.relative_to(build)): path.read_bytes() for path in files_below(build)
+            if path.relative_to(build).parts[0] not in ("stamps", "profile.json")}
+
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "flipped": lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
+    "deleted": lambda path: path.unlink(),
+}
+
+
+def test_every_damage_of_every_product_is_named_and_healed_without_training(tmp_path, played, capfd):
+    assert len(execute(tmp_path, played)) == 6
+    assert played.trained == ["training-a-seed0", "training-b-seed0"] and execute(tmp_path, played) == []
+    build = tmp_path / "build"
+    whole = content_of(build)
+    products = [name for name in whole if "checkpoints" not in name]
+    assert len(products) == 31
+    for name in products:
+        for kind, damage in DAMAGES.items():
+            capfd.readouterr()
+            damage(build / name)
+            execute(tmp_path, played)
+            words = "is gone" if kind == "deleted" else "was changed since it was made"
+            assert f"{Path(name).name} {words}" in capfd.readouterr().out, (kind, name)
+            assert content_of(build) == whole, (kind, name)
+    assert len(played.trained) == 2 and not (build / "runs" / "archive").exists()
+
+
+def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
+    execute(tmp_path, played)
+    shutil.move(tmp_path / "build", tmp_path / "renamed")
+    assert execute(tmp_path, played, "renamed") == []
+    cases = tmp_path / "cases"
+    shutil.copytree(tmp_path / "renamed" / "data", cases)
+    real = {"data": {"source": "folder", "folder": str(cases), "simulated": True, "training": [0, 2],
+                     "validation": [3, 4], "excluded": [1]}}
+    for case in cases.iterdir():
+        write_atomic(case / "segmentation.nii.gz", "a label")
+    execute(tmp_path, played, "real", **real)
+    shutil.move(cases, tmp_path / "moved")
+    real["data"]["folder"] = str(tmp_path / "moved")
+    assert execute(tmp_path, played, "real", **real) == []
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\xfe\x00", b"[]", b'{"made_from": 3}'])
+def test_garbage_among_the_stamps_is_no_traceback(tmp_path, played, garbage):
+    execute(tmp_path, played)
+    build = tmp_path / "build"
+    for path in (*build.glob("stamps/*"), *build.glob("runs/*/.made_from.json"), build / "runs/a-seed0/history.csv"):
+        path.write_bytes(garbage)
+    assert len(execute(tmp_path, played)) == 6 and execute(tmp_path, played) == []
+
+
+def test_a_setting_of_scoring_trains_nothing_and_one_of_training_only_its_run(tmp_path, played, capfd):
+    execute(tmp_path, played)
+    overlap = {"prediction": {"overlap": [4, 4, 4]}}
+    assert execute(tmp_path, played, **overlap) == ["training-a-seed0", "training-b-seed0", "results"]
+    assert "overlap changed: [8, 8, 8] -> [4, 4, 4]; trained already, so only executed again" in capfd.readouterr().out
+    assert len(played.trained) == 2
+    rows = [{"name": "a", "loss": "dice", "parameters": {"smooth": 0.1}}, {"name": "b", "loss": "tversky"}]
+    executed = execute(tmp_path, played, **overlap, experiments=rows)
+    assert executed == ["losses", "training-a-seed0", "results"] and played.trained[2:] == ["training-a-seed0"]
+    said = capfd.readouterr().out
+    assert "settings.training.loss_parameters.smooth changed: nothing -> 0.1; trained again from the start" in said
+    assert "the former run is kept in" in said and list((tmp_path / "build" / "runs" / "archive").iterdir())
+
+
+def test_excluding_nobody_is_not_excluding_the_six(tmp_path, played):
+    content = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4]}
+    execute(tmp_path, played, data=content | {"excluded": None})
+    executed = execute(tmp_path, played, data=content | {"excluded": []})
+    assert "training-a-seed0" in executed and len(played.trained) == 4
+
+
+def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, played, capfd):
+    execute(tmp_path, played)
+    shutil.rmtree(tmp_path / "build" / "runs" / "a-seed0" / "checkpoints")
+    assert execute(tmp_path, played) == []  # nothing asks for them
+    (tmp_path / "build" / "runs" / "a-seed0" / "scores.csv").unlink()
+    execute(tmp_path, played)
+    assert "is gone; trained again, as its checkpoints are gone" in capfd.readouterr().out
+    assert len(played.trained) == 3
+
+
+def test_a_case_outside_the_split_is_noted_and_trains_nothing(tmp_path, played, capfd):
+    execute(tmp_path, played)
+    for number in (1, 77):
+        write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
+        write_atomic(tmp_path / "build" / "preprocessed" / f"case_{number:05d}" / "imaging.npy", "another")
+    execute(tmp_path, played)
+    assert "left out, as not in the split: case_00001 and 1 more" in capfd.readouterr().out
+    assert len(played.trained) == 2
+
+
+def test_what_a_readers_loss_imports_counts(tmp_path, played, capfd):
+    (tmp_path / "my_loss.py").write_text("import helper\n\ndef loss(logits, target):\n    return helper.f(logits)\n")
+    (tmp_path / "helper.py").write_text("def f(logits):\n    return logits.square().mean()\n")
+    rows = [{"name": "mine", "loss": f"{tmp_path / 'my_loss.py'}:loss"}]
+    execute(tmp_path, played, experiments=rows)
+    (tmp_path / "helper.py").write_text("def f(logits):\n    return 2 * logits.square().mean()\n")
+    executed = execute(tmp_path, played, experiments=rows)
+    assert "helper.py changed" in capfd.readouterr().out and executed == ["losses", "training-mine-seed0"]
+    assert played.trained == ["training-mine-seed0"] * 2
+
+
+def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
+    execute(tmp_path, played)
+    drawing = ROOT / "kitsnb" / "inference" / "settings.py"  # imported by the opening of every notebook
+    before = jobs.meaning
+    monkeypatch.setattr(jobs, "meaning", lambda path: "another" if path == drawing else before(path))
+    for name in ("04_training.py", "05_results.py"):
+        monkeypatch.setitem(WORK, name, "from kitsnb.workflow.opened import open_study")
+    path, _ = make(tmp_path, WORK, stages=ALL)
+    profile = load(path, build=tmp_path / "build")
+    assert run.run_profile(profile, dry=True) == 0
+    why = capfd.readouterr().out
+    assert "training a seed 0: " in why and "trained already, so only executed again" in why
+    assert "paper: only if results will have changed" in why and "data analysis: up to date" in why
+    assert run.run_profile(profile) == 0 and len(played.trained) == 2
+
+
+WORK = {}
+
+
+def test_a_failure_of_what_results_need_comes_before_the_trainings(tmp_path, played, capfd):
+    path, _ = make(tmp_path, stages=ALL)
+    played.fails = "losses"
+    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
+    assert not any(name.startswith("training") for name in played.executed)
+    assert "needs losses" in capfd.readouterr().out
+
+
+def test_a_loss_that_cannot_be_trained_is_said_before_anything_runs(tmp_path, played, capfd):
+    path, _ = make(tmp_path, stages=ALL, experiments=[{"name": "a", "loss": "dyce"}])
+    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
+    assert "did you mean 'dice'" in capfd.readouterr().out and played.executed == []
+
+
+def test_a_build_that_cannot_be_written_is_said_before_anything_runs(tmp_path, played, capfd):
+    path, _ = make(tmp_path, stages=ALL)
+    (tmp_path / "file").write_text("in the way")
+    assert run.run_profile(load(path, build=tmp_path / "file" / "build")) == 1
+    assert "cannot be written: Not a directory" in capfd.readouterr().out and played.executed == []
+
+
+def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
+    notebook = tmp_path / "notebook.py"
+    shutil.copy(NOTEBOOKS / "04_training.py", notebook)
+    before = cells(notebook)
+    text = notebook.read_text("utf-8")
+    notebook.write_text(text.replace("#       format_name: percent\n", "#       format_name: percent\n#       x: '1'\n"))
+    assert notebook.read_text("utf-8") != text and cells(notebook) == before
+    notebook.write_text(text + "\n# %%\nprint(1)\n")
+    assert cells(notebook) != before
+
+
+def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(tmp_path, played):
+    execute(tmp_path, played)
+    path, _ = make(tmp_path, stages=ALL)
+    job = next(job for job in build_jobs(load(path, build=tmp_path / "build")) if job.run)
+    made_from = job.trained_from()
+    code = {name.removeprefix("kitsnb/").split("/")[0] for name in made_from["code"]}
+    assert {"losses", "training", "unet.py"} <= code and not {"messages.py", "files.py", "workflow"} & code
+    inputs = job.inputs([job.build.preprocessed])
+    assert [name.split("/")[1] for name in sorted(inputs)] == ["case_00000", "case_00002", "case_00003", "case_00004"]
+    assert made_from["settings"]["training"]["epochs"] == 8 and "prediction" not in made_from["settings"]
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage]])
+def test_a_notebook_reads_only_the_sections_that_its_stamp_knows(stage):
+    text = (NOTEBOOKS / STAGES[stage]).read_text("utf-8")
+    read = set(re.findall(r"\bprofile\.(\w+)", text)) - {"simulated", "name", "runs", "file", "build", "workers"}
+    assert read <= set(READS[stage]), f"add them to READS of kitsnb/workflow/jobs.py: {read - set(READS[stage])}"
+    assert ast.parse(text)
+
+
+def test_dummy_notebooks_are_as_the_real_ones():
+    assert "open_study(profile, changes)" in training()["04_training.py"]
+    assert "open_study(profile, changes)" in (NOTEBOOKS / "04_training.py").read_text("utf-8")
