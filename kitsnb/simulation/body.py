@@ -10,31 +10,21 @@ FAR = 1e4
 
 
 def draw_tissue(rng: np.random.Generator) -> dict[str, float]:
-    """Draw the HU of a case: before contrast, or at a time between the arteries' phase and the latest."""
+    """Draw the HU of a case by tissue: before contrast, or between the arteries' phase and the latest."""
     phase = rng.random() ** 3  # most scans are early
     cortex = rng.triangular(numbers.CORTEX_HU.low, numbers.CORTEX_TYPICAL, numbers.CORTEX_HU.high)
     if rng.random() < numbers.UNENHANCED:
         cortex = rng.uniform(26, 42)
     gain = max(0.0, cortex - 35)
-    medulla = numbers.MEDULLA.draw(rng)
-    tissue = {name: hu.draw(rng) for name, hu in numbers.PLAIN.items()}
+    medulla = rng.uniform(*numbers.MEDULLA)
+    tissue = {name: rng.uniform(*hu) for name, hu in numbers.PLAIN.items()}
     for name, (before, early, late) in numbers.ENHANCED.items():
-        share = early + (late - early) * phase
-        tissue[name] = before + gain * share * rng.uniform(0.85, 1.15)
+        tissue[name] = before + gain * (early + (late - early) * phase) * rng.uniform(0.85, 1.15)
     tissue["cortex"] = cortex
     tissue["medulla"] = cortex - gain * (1 - medulla) * (1 - phase)
-    tissue["tumour"] = 36 + gain * numbers.TUMOUR_SHARE.draw(rng)
-    tissue["calyx"] = cortex + numbers.CALYX_HU.draw(rng)
+    tissue["tumour"] = 36 + gain * rng.uniform(*numbers.TUMOUR_SHARE)
+    tissue["calyx"] = cortex + rng.uniform(*numbers.CALYX_HU)
     return tissue
-
-
-def paint_body(scene: Scene) -> None:
-    """Paint all that is not kidney nor the fat around it."""
-    paint_wall(scene)
-    paint_spine(scene)
-    paint_lungs(scene)
-    paint_gut(scene)
-    paint_organs(scene)
 
 
 def trunk_radius(y: ndarray, x: ndarray) -> ndarray:
@@ -51,16 +41,13 @@ def paint_wall(scene: Scene) -> None:
     outside = depth * (trunk_radius((y - 8) / depth, x / width) - 1)
     fascia = outside + scene.draw(numbers.FAT_UNDER_SKIN) + 3 * scene.noise(50)
     scene.cavity = fascia + wall * (1 + 0.3 * scene.noise(40))
-    scene.paint(outside, "muscle")  # as bright as skin
-    scene.paint(outside + 2, "fat")
+    scene.paint(outside, "fat")
     scene.paint(fascia, "muscle")
     box = scene.box((-30, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
     angle = np.arctan2(np.abs(x), -y)  # 0 at the back; ribs fall towards the front
     level = (z + 45 * angle) % 32 - 16
-    rib = hypot(scene.cavity[box] + wall / 2 - 1, level) - 5
-    margin = 110 * np.clip((angle - 1.6) / 1.2, 0, 1) - 17 - z
-    scene.paint(np.maximum(rib, margin), "bone", box)
+    scene.paint(hypot(scene.cavity[box] + wall / 2 - 1, level) - 5, "bone", box)
     scene.paint(scene.cavity, "fat")
 
 
@@ -68,25 +55,24 @@ def paint_spine(scene: Scene) -> None:
     """Paint muscles of the back, psoas, vertebrae, discs, the canal, aorta and cava."""
     box = scene.box((-FAR, -130, -90), (FAR, 10, 90))
     z, y, x = scene.at(box)
-    x = np.abs(x)
+    aside = np.abs(x)
     septa = scene.rng.uniform(3, 14) * np.maximum(0, scene.noise(5, box) - 0.8)  # fat between the muscles' fibres
-    back = np.maximum(ellipsoid(0, y + 74, x - 38, (99, 23, 40)), scene.cavity[box] - 22)
+    back = np.maximum(ellipsoid(0, y + 74, aside - 38, (99, 23, 40)), scene.cavity[box] - 22)
     scene.paint(back + septa, "muscle", box)
     away = 33 + 0.14 * np.clip(-30 - z, 0, 140)  # the psoas leaves the spine downwards, and grows
-    psoas = hypot(y + 40, 1.15 * (x - away)) - 11 - 0.085 * np.clip(60 - z, 0, 190)
+    psoas = hypot(y + 40, 1.15 * (aside - away)) - 11 - 0.085 * np.clip(60 - z, 0, 190)
     scene.paint(psoas + 0.5 * septa, "muscle", box)
     height = scene.draw(numbers.VERTEBRA)
     level = np.abs(z % height - height / 2)  # 0 half-way between two discs
-    vertebra = ellipsoid(0, y + 44, x, (99, 18, 24))
+    vertebra = ellipsoid(0, y + 44, aside, (99, 18, 24))
     scene.paint(vertebra, "bone", box)
     scene.paint(vertebra + 1.5, "marrow", box)
     scene.paint(np.maximum(vertebra, height / 2 - 4 - level), "muscle", box)
-    arch = np.maximum(ellipsoid(0, y + 69, x, (99, 14, 17)), level - 0.36 * height)
-    spinous = np.maximum(hypot(x, 0.35 * level) - 4, np.abs(y + 86) - 17)
+    arch = np.maximum(ellipsoid(0, y + 69, aside, (99, 14, 17)), level - 0.36 * height)
+    spinous = np.maximum(hypot(aside, 0.35 * level) - 4, np.abs(y + 86) - 17)
     scene.paint(np.minimum(arch, spinous), "bone", box)
-    scene.paint(ellipsoid(0, y + 69, x, (99, 8, 9)), "fluid", box)  # the canal
+    scene.paint(ellipsoid(0, y + 69, aside, (99, 8, 9)), "fluid", box)  # the canal
     scene.cavity[box] = np.maximum(scene.cavity[box], -np.minimum(psoas, vertebra))  # they are outside of it
-    _, _, x = scene.at(box)
     scene.paint(ellipsoid(0, y + 15, x + 8, (99, 10, 10)), "artery", box)
     scene.paint(ellipsoid(0, y + 12, x - 17, (99, 9, 12)), "vein", box)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from numpy import ndarray
 
 from kitsnb.data.cases import Case, discover, for_each_case
@@ -14,10 +13,9 @@ from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.geometry import spacing_of
 from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.preprocessing import resampling
-from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
+from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels, resized_affine
 from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
-from kitsnb.simulation.painter import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
 
 MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resampling)
@@ -38,8 +36,7 @@ def write_hybrid(
 ) -> tuple[list[Case], dict[str, str]]:
     """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
-    Returns the cases that are there, and by name why others were refused. ``workers`` threads (None: one per core).
-    Raises ValueError for ``source`` as ``target``.
+    Returns the cases, and by name why others were refused. ``workers``: threads (None: one per core).
     """
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
@@ -51,8 +48,7 @@ def write_hybrid(
             labels, affine = labels_on_grid(labels, affine, spacing)
             imaging = painter.paint(labels, affine, seed, case.number)
         except ValueError as error:
-            advice = "check the file, or leave the case out"
-            raise CaseError(case.name, case.segmentation.name, str(error), advice) from error
+            raise CaseError(case.name, case.segmentation.name, str(error), "leave the case out") from error
         return Simulated(imaging, labels, affine)
 
     settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept)}
@@ -66,7 +62,7 @@ def write_cases(
     """Write what ``simulate`` makes of each of ``sources`` below ``target``, under the same name.
 
     A case that is whole and from the same label file, ``settings`` and code is kept; what was written here before and
-    is not among them any more is removed. Returns the cases, and by name why others were refused.
+    is wanted no more is removed. Returns the cases, and by name why others were refused.
     """
     made_from = {**settings, "code": code_of(*MODULES)}
 
@@ -91,15 +87,7 @@ def write_cases(
 
 
 def labels_on_grid(labels: ndarray, affine: ndarray, spacing: Sequence[float]) -> tuple[ndarray, ndarray]:
-    """Return ``labels`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to them.
-
-    Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
-    """
+    """Return ``labels`` at about ``spacing`` mm (uint8, axes IPL; the nearest voxel's), and their affine."""
     labels, affine = reorient(labels, affine)
     size = grid_size(labels.shape, spacing_of(affine), spacing)
-    tumour = resize(labels == TUMOUR, size).numpy()
-    kidney = resize(labels == KIDNEY, size).numpy()
-    other = 1 - kidney - tumour
-    result = np.where(kidney >= other, KIDNEY, 0).astype(np.uint8)
-    result[(tumour >= kidney) & (tumour >= other)] = TUMOUR
-    return result, resized_affine(affine, labels.shape, size)
+    return resize_labels(labels, size).numpy(), resized_affine(affine, labels.shape, size)

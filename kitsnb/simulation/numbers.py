@@ -1,23 +1,17 @@
-"""Every number of the simulation; from a range, a case draws once.
+"""Every number of the simulation; a case draws once from each range.
 
 Places and half-axes are (up, forward, right) in mm, in an adult of ordinary size, from the point between both kidneys.
-Sources: textbooks of CT; "slabs" says calibrated on real CT around the tumours of KiTS19's training patients (0-165).
+Source: textbooks of CT; where it says "slabs", real CT around the tumours of KiTS19's training patients (0-165).
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
 
 class Range(NamedTuple):
-    """Lowest and highest value."""
+    """Lowest and highest value, and all between as likely."""
 
     low: float
     high: float
-
-    def draw(self, rng: np.random.Generator) -> float:
-        """Draw a value; each is as likely as any other."""
-        return rng.uniform(self.low, self.high)
 
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.

@@ -5,13 +5,11 @@ from numpy import ndarray
 
 from kitsnb.data.geometry import orientation_of, spacing_of
 from kitsnb.preprocessing.resampling import reorient
-from kitsnb.simulation import numbers
-from kitsnb.simulation.body import draw_tissue, paint_body, trunk_radius
+from kitsnb.simulation import body, numbers
 from kitsnb.simulation.scene import Scene, bounds, signed_distance
 
-KIDNEY, TUMOUR = 1, 2
-#: With less on one side of the field of view, in ml, the patient has the other kidney alone.
-LEAST_ML = 10
+KIDNEY = 1
+TUMOUR = 2
 
 
 def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
@@ -19,25 +17,21 @@ def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
 
     Depends on the labels, ``seed`` and ``number`` alone. Raises ValueError where there is no kidney, or nothing else.
     """
-    if not (labels == KIDNEY).any():
-        raise ValueError("holds no kidney (label 1)")
-    if labels.all():
-        raise ValueError("holds nothing but kidney and tumour; a label map needs background around them")
+    if not (labels == KIDNEY).any() or labels.all():
+        raise ValueError("holds no kidney (label 1), or nothing else")
     rng = np.random.default_rng((seed, number))
     upright, turned = reorient(labels, affine)
     axes, size = patient_axes(upright, spacing_of(turned))
     scene = Scene(rng, axes, size)
-    scene.tissue = draw_tissue(rng)
-    paint_body(scene)
+    scene.tissue = body.draw_tissue(rng)
+    for part in (body.paint_wall, body.paint_spine, body.paint_lungs, body.paint_gut, body.paint_organs):
+        part(scene)
     paint_kidneys(scene, upright)
     return np.ascontiguousarray(reorient(scene.scan(), turned, orientation_of(affine))[0])
 
 
 def patient_axes(labels: ndarray, spacing: ndarray) -> tuple[list[ndarray], float]:
-    """Return where the voxels of ``labels`` (IPL) lie in the patient's frame, in mm, and the patient's size.
-
-    The size (1: ordinary) is such that the abdominal cavity holds all of kidney and tumour.
-    """
+    """Return where voxels of ``labels`` (IPL) lie in the patient's frame (mm), and a size that gives kidneys room."""
     z, y, x = (step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, labels.shape, strict=True))
     kidney = labels == KIDNEY
     z = z - np.average(z, weights=kidney.sum((1, 2)))
@@ -45,19 +39,16 @@ def patient_axes(labels: ndarray, spacing: ndarray) -> tuple[list[ndarray], floa
     x = x - midline(kidney.sum((0, 1)) * np.prod(spacing) / 1000, x)
     rows, columns = np.nonzero((labels > 0).any(0))
     forward = y[rows] + numbers.PLACE[1] - 8
-    needed = trunk_radius(forward / numbers.ROOM[0], x[columns] / numbers.ROOM[1])
+    needed = body.trunk_radius(forward / numbers.ROOM[0], x[columns] / numbers.ROOM[1])
     size = float(np.clip(np.quantile(needed, 0.98), *numbers.PATIENT))
     return [z, y + numbers.PLACE[1] * size, x], size
 
 
 def midline(ml: ndarray, x: ndarray) -> float:
-    """Return x between two kidneys, or at the usual distance from one alone; ``ml`` of kidney lie at each ``x``.
-
-    Sides are those of the field of view, as that is centred on the patient.
-    """
-    right = (x > 0) & (ml > 0)
+    """Return x between two kidneys, or at the usual distance from one alone; ``ml`` of kidney lie at each ``x``."""
+    right = (x > 0) & (ml > 0)  # of the field of view, which is centred on the patient
     left = (x <= 0) & (ml > 0)
-    if min(ml[right].sum(), ml[left].sum()) > LEAST_ML:
+    if min(ml[right].sum(), ml[left].sum()) > 10:
         return (x[right].min() + x[left].max()) / 2
     alone = np.average(x, weights=ml)
     return alone - np.copysign(numbers.PLACE[2], alone)

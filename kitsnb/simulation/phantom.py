@@ -29,10 +29,10 @@ def simulate_case(seed: int, number: int) -> Simulated:
 
 
 def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a label map (uint8, axes IPL) and its affine: spacing, field of view and patient at random."""
-    size = numbers.PHANTOM.draw(rng)
-    pixel = numbers.PIXEL_MM.draw(rng)
-    spacing = np.array([numbers.SLICE_MM.draw(rng), pixel, pixel])
+    """Draw a label map (uint8, axes IPL) and its affine."""
+    size = rng.uniform(*numbers.PHANTOM)
+    pixel = rng.uniform(*numbers.PIXEL_MM)
+    spacing = np.array([rng.uniform(*numbers.SLICE_MM), pixel, pixel])
     extent = size * np.array(numbers.FIELD_MM) * rng.uniform(0.95, 1.06, 3)
     shape = np.round(extent / spacing).astype(int)
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
@@ -48,20 +48,16 @@ def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_kidney(scene: Scene, labels: np.ndarray, side: int, ill: bool) -> None:
-    """Draw the right kidney (``side`` 1) or the left one (-1) into ``labels``; where it is ``ill``, with a tumour.
-
-    Upper poles lean towards the spine and backwards; the hilum opens towards the spine and belongs to no label.
-    """
+    """Draw the right kidney (``side`` 1) or the left one (-1) into ``labels``; where it is ``ill``, with a tumour."""
     rng = scene.rng
     up, forward, right = rng.normal(numbers.PLACE, (6, 4, 4))
     z, y, x = scene.at()
     z = z - up + 6 * side  # the right one lies lower
-    y = y - forward + 0.15 * z
-    x = side * x - right + 0.2 * z  # outwards
+    y = y - forward + 0.15 * z  # upper poles lean backwards
+    x = side * x - right + 0.2 * z  # and towards the spine
     radii = [scene.draw(half) for half in numbers.KIDNEY_RADII]
-    kidney = ellipsoid(z, y, x, radii)
-    hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))
-    labels[(kidney < 0) & (hilum > 0)] = KIDNEY
+    hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))  # opens towards the spine
+    labels[(ellipsoid(z, y, x, radii) < 0) & (hilum > 0)] = KIDNEY
     if ill:
         radius = scene.draw(numbers.TUMOUR_MM)
         way = rng.normal(0, (0.5, 1, 1))

@@ -1,7 +1,7 @@
 """Real CT beside simulated, patient by patient: the same slab of the same label map, measured alike.
 
-Real slabs are those that KITSNB_SLABS names; simulated ones are painted around the whole label map on the slab's own
-grid, and cut out. The numbers of the simulation were set on the training patients; the others judge them.
+Simulated slabs are painted around the whole label map on the real slab's own grid, and cut out. The numbers of the
+simulation were set on the training patients; the others judge them.
 """
 
 from collections.abc import Iterable

@@ -84,7 +84,7 @@ def test_a_horseshoe_kidney_lies_about_the_midline():
     assert 15 < np.median(hu[shoe]) < 300
 
 
-@pytest.mark.parametrize("value, reason", [(0, "no kidney"), (2, "no kidney"), (1, "nothing but kidney")])
+@pytest.mark.parametrize("value, reason", [(0, "no kidney"), (2, "no kidney"), (1, "nothing else")])
 def test_labels_that_nothing_can_be_painted_around_are_refused(value, reason):
     with pytest.raises(ValueError, match=reason):
         paint(np.full((8, 9, 10), value, np.uint8), AFFINE, 0, 0)
