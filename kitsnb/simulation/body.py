@@ -35,11 +35,11 @@ def trunk_radius(y: ndarray, x: ndarray) -> ndarray:
 def paint_wall(scene: Scene) -> None:
     """Paint the fat under the skin, muscles with ribs in them, and the fat of the abdominal cavity."""
     z, y, x = scene.at()
-    depth = scene.draw(numbers.HALF_DEPTH)
-    width = scene.draw(numbers.HALF_WIDTH)
-    wall = scene.draw(numbers.WALL)
+    depth = scene.rng.uniform(*numbers.HALF_DEPTH)
+    width = scene.rng.uniform(*numbers.HALF_WIDTH)
+    wall = scene.rng.uniform(*numbers.WALL)
     outside = depth * (trunk_radius((y - 8) / depth, x / width) - 1)
-    fascia = outside + scene.draw(numbers.FAT_UNDER_SKIN) + 3 * scene.noise(50)
+    fascia = outside + scene.rng.uniform(*numbers.FAT_UNDER_SKIN) + 3 * scene.noise(50)
     scene.cavity = fascia + wall * (1 + 0.3 * scene.noise(40))
     scene.paint(outside, "fat")
     scene.paint(fascia, "muscle")
@@ -62,7 +62,7 @@ def paint_spine(scene: Scene) -> None:
     away = 33 + 0.14 * np.clip(-30 - z, 0, 140)  # the psoas leaves the spine downwards, and grows
     psoas = hypot(y + 40, 1.15 * (aside - away)) - 11 - 0.085 * np.clip(60 - z, 0, 190)
     scene.paint(psoas + 0.5 * septa, "muscle", box)
-    height = scene.draw(numbers.VERTEBRA)
+    height = scene.rng.uniform(*numbers.VERTEBRA)
     level = np.abs(z % height - height / 2)  # 0 half-way between two discs
     vertebra = ellipsoid(0, y + 44, aside, (99, 18, 24))
     scene.paint(vertebra, "bone", box)
@@ -81,8 +81,8 @@ def paint_lungs(scene: Scene) -> None:
     """Paint the bases of the lungs above the diaphragm."""
     box = scene.box((40, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
-    dome = 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2)) + 35 * np.clip((y + 15) / 60, -1.3, 0)
-    dome += scene.draw(numbers.DIAPHRAGM)
+    dome = scene.rng.uniform(*numbers.DIAPHRAGM) + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2))
+    dome += 35 * np.clip((y + 15) / 60, -1.3, 0)
     heart = 24 - hypot(x, (y + 25) / 1.8)
     scene.paint(np.maximum.reduce([scene.cavity[box] + 1, dome - z, heart]), "gas", box)
 
@@ -90,7 +90,7 @@ def paint_lungs(scene: Scene) -> None:
 def paint_organs(scene: Scene) -> None:
     """Paint liver with its veins, spleen, pancreas and stomach."""
     for name, place, radii in numbers.SOLID:
-        radii = scene.draw(numbers.ORGAN_SIZE) * np.array(radii)
+        radii = scene.rng.uniform(*numbers.ORGAN_SIZE) * np.array(radii)
         box, organ = scene.ellipsoid(scene.rng.normal(place, 5), radii)
         organ = np.maximum(organ + 3 * scene.noise(16, box), scene.cavity[box] + 1.5)
         scene.paint(organ, name, box)
@@ -106,7 +106,7 @@ def paint_gut(scene: Scene) -> None:
     behind = np.maximum(4 - y - np.clip(np.abs(x) - 75, 0, 45), z - 40)
     vessels = np.maximum(scene.strands(14, 1.5, box), scene.cavity[box] + 3)
     scene.paint(np.maximum(vessels, behind), "portal", box)
-    loops = scene.strands(17, scene.draw(numbers.BOWEL_MM), box)
+    loops = scene.strands(17, scene.rng.uniform(*numbers.BOWEL_MM), box)
     paint_hollow(scene, box, np.maximum(loops, behind), 2.6)
 
 
@@ -114,8 +114,7 @@ def paint_hollow(scene: Scene, box: Box, distance: ndarray, wall: float) -> None
     """Paint a gut's wall of ``wall`` mm, and what it holds: food or stool, here and there contrast or gas."""
     distance = np.maximum(distance, scene.cavity[box] + 2)
     scene.paint(distance, "bowel", box)
-    rough = scene.rng.uniform(8, 50) * scene.fine[box]
-    scene.paint(distance + wall, scene.rng.uniform(0, 50) + rough, box)
+    scene.paint(distance + wall, scene.rng.uniform(0, 50) + scene.rng.uniform(8, 50) * scene.fine[box], box)
     kind = 45 * scene.noise(45, box)
     scene.paint(np.maximum(distance + wall, kind + 45), "bone", box)  # contrast
     scene.paint(np.maximum(distance + wall, 50 - kind), "gas", box)

@@ -58,17 +58,17 @@ def paint_kidneys(scene: Scene, labels: ndarray) -> None:
     """Paint the fat around kidneys and tumours, then cortex, pyramids, sinus with calyces, cysts and tumours."""
     box = bounds(labels > 0, numbers.FAT_MM.high / scene.spacing)
     distance = signed_distance(labels[box] > 0, scene.spacing)
-    thickness = scene.draw(numbers.FAT_MM) * np.exp(numbers.FAT_SPREAD * scene.noise(25, box))
+    thickness = scene.rng.uniform(*numbers.FAT_MM) * np.exp(numbers.FAT_SPREAD * scene.noise(25, box))
     room = np.minimum(scene.cavity[box], distance - 0.5)  # between kidney and muscle only a rim of fat
     scene.paint(np.maximum(distance - thickness, room), "fat", box)
-    surface = distance + scene.draw(numbers.INSET_MM)
+    surface = distance + scene.rng.uniform(*numbers.INSET_MM)
     scene.paint(surface, "cortex", box)
     columns = 5 * (scene.noise(7, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
-    pyramids = surface + scene.draw(numbers.CORTEX_MM) + 2 * scene.fine[box]
+    pyramids = surface + scene.rng.uniform(*numbers.CORTEX_MM) + 2 * scene.fine[box]
     scene.paint(np.maximum(pyramids, columns), "medulla", box)
-    sinus = surface + scene.draw(numbers.SINUS_MM) + 3 * scene.noise(12, box)
+    sinus = surface + scene.rng.uniform(*numbers.SINUS_MM) + 3 * scene.noise(12, box)
     scene.paint(sinus, "sinus", box)
-    calyces = scene.strands(12, scene.draw(numbers.CALYX_MM), box)
+    calyces = scene.strands(12, scene.rng.uniform(*numbers.CALYX_MM), box)
     scene.paint(np.maximum(sinus - 4, calyces), "calyx", box)
     cysts = 12 * (numbers.CYSTS - scene.noise(15, box))
     scene.paint(np.maximum(surface, cysts), "fluid", box)
@@ -80,10 +80,9 @@ def paint_tumour(scene: Scene, tumour: ndarray) -> None:
     """Paint solid tissue with texture, and necrosis in larger tumours."""
     box = bounds(tumour, (2, 2, 2))
     distance = signed_distance(tumour[box], scene.spacing)
-    texture = scene.noise(10, box) + scene.fine[box]
-    texture *= scene.draw(numbers.TUMOUR_TEXTURE)
+    texture = scene.rng.uniform(*numbers.TUMOUR_TEXTURE) * (scene.noise(10, box) + scene.fine[box])
     scene.paint(distance, scene.tissue["tumour"] + texture, box)
     radius = np.cbrt(0.24 * tumour.sum() * np.prod(scene.spacing))
     if scene.rng.random() < radius / numbers.NECROSIS_MM:
-        begins = scene.draw(numbers.NECROSIS_DEPTH) + 0.15 * scene.noise(12, box)
+        begins = scene.rng.uniform(*numbers.NECROSIS_DEPTH) + 0.15 * scene.noise(12, box)
         scene.paint(distance - distance.min() * begins, "necrosis", box)

@@ -34,10 +34,6 @@ class Scene:
         self.fine = self.noise(4.5)
         self.hu = np.full(self.fine.shape, numbers.AIR_HU, np.float32)
 
-    def draw(self, values: numbers.Range) -> float:
-        """Draw a value of a range."""
-        return self.rng.uniform(*values)
-
     def at(self, box: Box = ALL) -> list[ndarray]:
         """Return the coordinates up, forward and right of the voxels in ``box``."""
         return [coordinate[box] for coordinate in self.warped]
@@ -55,8 +51,7 @@ class Scene:
         bases = []
         for axis, part in zip(self.axes, box, strict=True):
             places = axis[part]
-            first = places.min(initial=0) - 2 * length
-            lattice = np.arange(first, places.max(initial=0) + 2.5 * length, length)
+            lattice = np.arange(places.min(initial=0) - 2 * length, places.max(initial=0) + 2.5 * length, length)
             weights = np.exp(-0.5 * ((places[:, None] - lattice) / (0.7 * length)) ** 2)
             bases.append(np.float32(weights / np.linalg.norm(weights, axis=1, keepdims=True)))
         field = self.rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
@@ -86,11 +81,11 @@ class Scene:
 
     def scan(self) -> ndarray:
         """Return HU (int16) as a scanner sees them: blurred, with correlated noise."""
-        blur = [self.draw(sigma) for sigma in numbers.BLUR_MM]
+        blur = [self.rng.uniform(*sigma) for sigma in numbers.BLUR_MM]
         scanned = gaussian_filter(self.hu, blur / self.spacing)
         noise = self.rng.standard_normal(scanned.shape, dtype=np.float32)
         noise = gaussian_filter(noise, numbers.NOISE_MM / self.spacing)
-        scanned += noise * (self.draw(numbers.NOISE_HU) / noise.std())
+        scanned += noise * (self.rng.uniform(*numbers.NOISE_HU) / noise.std())
         return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
 
 
@@ -109,10 +104,9 @@ def signed_distance(mask: ndarray, spacing: Place) -> ndarray:
     """Return the distance in mm to the surface of ``mask``, negative inside, smoothed over half a voxel."""
     padded = np.pad(mask, 2, mode="edge")  # an organ has no surface where the field of view cuts it
     half = 0.5 * min(spacing)
-    outside = distance_transform_edt(~padded, spacing)
-    inside = distance_transform_edt(padded, spacing)
-    distance = np.float32(np.where(padded, half - inside, outside - half))
-    return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
+    distance = distance_transform_edt(~padded, spacing) - distance_transform_edt(padded, spacing)
+    distance -= np.where(padded, -half, half)
+    return gaussian_filter(np.float32(distance), 0.5)[2:-2, 2:-2, 2:-2]
 
 
 def bounds(mask: ndarray, margin: Sequence[float]) -> Box:
