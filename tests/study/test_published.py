@@ -1,5 +1,6 @@
 """Published studies: written and read, recomputed, their articles, and what keeps other rows from being paired."""
 
+import re
 import subprocess
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from helpers.study_at_hand import ROWS, SEED_PAPER, SETTINGS, made_up_about, made_up_scores, write_runs
 from study.test_paper import words
 
-from kitsnb.files import plain, write_json
+from kitsnb.files import ROOT, plain, write_json
 from kitsnb.study import article, published, statistics
 from kitsnb.study.findings import describe, finding, report
 
@@ -139,3 +140,14 @@ def test_every_published_study_is_whole_and_said_in_the_box(name, monkeypatch):
     assert found["runs"] == len(study.about["trainings"]) == len(study.about["experiments"]) * len(study.about["seeds"])
     box = next(box for box in published.summarise_findings() if box["name"] == name)
     assert box["text"] == finding(found) and box["images"] in ("simulated", "slabs", "scans")
+
+
+def test_the_readme_says_what_the_study_of_its_picture_found():
+    """The README is written by hand; its sentence is that of the CSV."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(paper/published/(\w+)/rows\.svg\)", text)
+    assert shown, "no picture of a published study"
+    for name in shown:
+        study = published.read(name)
+        found = describe(study.scores, study.about["experiments"], SEED_PAPER, paired=study.about["paired"])
+        assert finding(found) in " ".join(text.split())
