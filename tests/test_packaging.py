@@ -71,7 +71,8 @@ def test_lock_names_all_that_is_needed():
 def test_every_import_is_declared():
     declared = {canonicalize_name(requirement.name) for requirement in requirements("paper", "test")}
     providers = importlib.metadata.packages_distributions()
-    own = {"kitsnb", *(path.name for folder in ("notebooks", "tests") for path in (ROOT / folder).iterdir())}
+    own = {"kitsnb", *(path.name for folder in ("notebooks", "tests") for path in (ROOT / folder).iterdir()),
+           *(path.stem for path in (ROOT / "tests" / "helpers").glob("*.py"))}
     wrong = []
     for path in [file for folder in ("kitsnb", "notebooks", "tests") for file in (ROOT / folder).rglob("*.py")]:
         for module in sorted(imported(path) - own - sys.stdlib_module_names):
