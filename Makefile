@@ -35,7 +35,7 @@ test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 bench: .venv/.installed  ## time of each part beside nibabel, torchio and MONAI
-	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-group-by group -o addopts=
+	.venv/bin/python -m pytest tests/benchmarks --import-mode=importlib --benchmark-only --benchmark-columns=median,iqr,rounds -o addopts=
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start.py
