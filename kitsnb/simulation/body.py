@@ -12,16 +12,15 @@ FAR = 1e4
 def draw_tissue(rng: np.random.Generator) -> dict[str, float]:
     """Draw the HU of a case by tissue: before contrast, or between the arteries' phase and the latest."""
     phase = rng.random() ** 3  # most scans are early
-    cortex = rng.triangular(numbers.CORTEX_HU.low, numbers.CORTEX_TYPICAL, numbers.CORTEX_HU.high)
+    cortex = rng.triangular(*numbers.CORTEX_HU)
     if rng.random() < numbers.UNENHANCED:
         cortex = rng.uniform(26, 42)
     gain = max(0.0, cortex - 35)
-    medulla = rng.uniform(*numbers.MEDULLA)
     tissue = {name: rng.uniform(*hu) for name, hu in numbers.PLAIN.items()}
     for name, (before, early, late) in numbers.ENHANCED.items():
         tissue[name] = before + gain * (early + (late - early) * phase) * rng.uniform(0.85, 1.15)
     tissue["cortex"] = cortex
-    tissue["medulla"] = cortex - gain * (1 - medulla) * (1 - phase)
+    tissue["medulla"] = cortex - gain * (1 - rng.uniform(*numbers.MEDULLA)) * (1 - phase)
     tissue["tumour"] = 36 + gain * rng.uniform(*numbers.TUMOUR_SHARE)
     tissue["calyx"] = cortex + rng.uniform(*numbers.CALYX_HU)
     return tissue
@@ -90,8 +89,8 @@ def paint_lungs(scene: Scene) -> None:
 def paint_organs(scene: Scene) -> None:
     """Paint liver with its veins, spleen, pancreas and stomach."""
     for name, place, radii in numbers.SOLID:
-        radii = scene.rng.uniform(*numbers.ORGAN_SIZE) * np.array(radii)
-        box, organ = scene.ellipsoid(scene.rng.normal(place, 5), radii)
+        size = scene.rng.uniform(*numbers.ORGAN_SIZE)
+        box, organ = scene.ellipsoid(scene.rng.normal(place, 5), np.multiply(radii, size))
         organ = np.maximum(organ + 3 * scene.noise(16, box), scene.cavity[box] + 1.5)
         scene.paint(organ, name, box)
         if name == "liver":
