@@ -80,10 +80,10 @@ def paint_lungs(scene: Scene) -> None:
     """Paint the bases of the lungs above the diaphragm."""
     box = scene.box((40, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
-    dome = scene.rng.uniform(*numbers.DIAPHRAGM) + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2))
-    dome += 35 * np.clip((y + 15) / 60, -1.3, 0)
-    heart = 24 - hypot(x, (y + 25) / 1.8)
-    scene.paint(np.maximum.reduce([scene.cavity[box] + 1, dome - z, heart]), "gas", box)
+    dome = 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2)) + 35 * np.clip((y + 15) / 60, -1.3, 0)
+    dome += scene.rng.uniform(*numbers.DIAPHRAGM)
+    middle = 24 - hypot(x, (y + 25) / 1.8)  # between them
+    scene.paint(np.maximum(np.maximum(scene.cavity[box] + 1, dome - z), middle), "gas", box)
 
 
 def paint_organs(scene: Scene) -> None:

@@ -33,8 +33,7 @@ def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     size = rng.uniform(*numbers.PHANTOM)
     pixel = rng.uniform(*numbers.PIXEL_MM)
     spacing = np.array([rng.uniform(*numbers.SLICE_MM), pixel, pixel])
-    extent = size * np.array(numbers.FIELD_MM) * rng.uniform(0.95, 1.06, 3)
-    shape = np.round(extent / spacing).astype(int)
+    shape = np.round(size * rng.uniform(0.95, 1.06, 3) * numbers.FIELD_MM / spacing).astype(int)
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, axes, size)
     labels = np.zeros(shape, np.uint8)
