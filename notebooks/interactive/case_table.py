@@ -14,7 +14,7 @@ from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
 
 #: One row can be chosen, and the case has room below.
-TABLE = {"select": "single", "showIndex": True, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
          "classes": "display compact", "style": "width:100%", "autoWidth": False}
 
 
@@ -41,7 +41,7 @@ def case_table(
     options = [(titles[name], name) for name in dice]
     choices = [widgets.Dropdown(options=options, value=ranked[place], description=text)
                for place, text in ((-1, "loss"), (0, "beside"))]
-    table = ITable(shown.reset_index(), **TABLE | {"showIndex": False})
+    table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()
 

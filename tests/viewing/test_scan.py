@@ -1,6 +1,8 @@
 """What is looked at: reading a CT with its labels, facts, errors, and refusals."""
 
 import gzip
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from viewing.conftest import write
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.page import for_viewer
+from kitsnb.viewing.page import write_page
 from kitsnb.viewing.scan import Given, find_scans, read_scan
 from kitsnb.viewing.still import find_errors, gallery
 
@@ -30,11 +32,12 @@ def test_a_case_with_its_prediction(folder):
 def test_what_goes_to_the_viewer_is_in_one_order_however_it_was_stored(folder):
     scan = read_scan(find_scans(folder / "data")["case_00006"])
     turned = Given("turned", write(folder / "turned.nii.gz", *as_ras(scan)))
-    for one in (scan, read_scan(turned)):
-        about, arrays = for_viewer(one)
-        stored = np.frombuffer(gzip.decompress(arrays["imaging"]), np.int16)
-        at = np.tensordot(about["strides"], np.indices(about["shape"]), 1)
-        assert np.array_equal(stored[at], scan.imaging)
+    for number, one in enumerate((scan, read_scan(turned))):
+        write_page(folder / f"page{number}", [("turned", one)], title="turned")
+        given = (folder / f"page{number}" / "index.html").read_text()
+        strides = json.loads(re.search(r'"strides": (\[.*?\])', given)[1])
+        stored = np.frombuffer(gzip.decompress((folder / f"page{number}" / "cases" / "0-imaging.bin").read_bytes()), np.int16)
+        assert np.array_equal(stored[np.tensordot(strides, np.indices(scan.imaging.shape), 1)], scan.imaging)
     few = scan.thinned(800)
     step = [-(-n // m) for n, m in zip(scan.imaging.shape, few.imaging.shape)]
     assert few.imaging.size <= 800 and few.layers["label"].shape == few.imaging.shape

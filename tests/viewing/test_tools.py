@@ -42,6 +42,17 @@ case_table(scores, {"dice": "Dice loss", "own": "My <own>"}, lambda experiment, 
 # %%
 Playground(phantom_geometry(1, 0, (130.0, 130.0, 130.0))).show()
 '''
+#: The dark pixels of the last picture in the notebook, as a text, once they are others than before.
+DRAWN = """before => {
+    const image = [...document.querySelectorAll(".jp-OutputArea-output img[src^='data:image/png']:not([alt*=case])")].at(-1);
+    if (!image?.naturalWidth) return false;
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    const {data} = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const dark = [...data.keys()].filter(place => place % 4 === 0 && data[place] < 100);
+    const now = `${dark.length} ${dark.reduce((sum, place) => sum + place, 0)}`;
+    return dark.length > 100 && now !== before && now;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +115,11 @@ def test_a_row_of_the_table_opens_its_case_for_two_losses(page):
 
 
 def test_the_playground_follows_its_loss_and_its_slider(page):
-    picture = page.locator(".jp-OutputArea-output img[src^='data:image/png']:not([alt*=case])").last
-    picture.scroll_into_view_if_needed()
-    seen = settled(picture)
+    page.wait_for_function(DRAWN, arg="")
+    before = page.evaluate(f"({DRAWN})('')")
     handle = page.locator(".widget-slider", has=page.get_by_text("exponent", exact=True)).locator(".noUi-handle")
     handle.press("PageUp")
-    settled(picture, seen)
+    page.wait_for_function(DRAWN, arg=before)
 
 
 def test_what_the_playground_draws_is_what_the_loss_says():
