@@ -58,14 +58,14 @@ from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import phantom
 from kitsnb.study import figures
-from kitsnb.viewing.scan import read_scan
+from kitsnb.viewing.scan import Given, read_scan
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from fingerprint import figures as data_figures
 from fingerprint import measure as fingerprint
 from fingerprint.surroundings import REAL, surroundings
-from interactive.case_browser import CaseBrowser
+from interactive.browse import browse
 
 # %matplotlib inline
 figures.use_style()
@@ -172,7 +172,7 @@ median = table.case[table.tumour_ml.sort_values().index[len(table) // 2]]
 shown = median if case is None else f"case_{case:05d}"
 one = next(other for other in cases if other.name == shown)
 if imaging:
-    scan = read_scan(one, accept=accept)
+    scan = read_scan(Given(one.name, one.imaging, one.segmentation), accept)
     volumes = scan.imaging, scan.layers, scan.spacing
 else:
     _, segmentation, affine = read_case(one, False, accept)
@@ -183,13 +183,12 @@ three_views(*volumes, shown, simulated)
 # %% [markdown]
 # ### All of them, to look at
 #
-# Opened by hand, the notebook shows the case browser here: any case in three planes and 3D, under any window, with its
-# label. It takes a CT of your own, too: `CaseBrowser("ct.nii.gz", label="labels.nii.gz")`, or in a terminal
-# `python -m kitsnb show ct.nii.gz`.
+# Opened by hand, the notebook shows any case here, in three planes, with its label. `browse` takes a CT of your own,
+# too: `browse("ct.nii.gz")`, or in a terminal `python -m kitsnb show ct.nii.gz --label labels.nii.gz`.
 
 # %%
 if imaging and not by_runner:
-    display(CaseBrowser(sorted(cases, key=lambda other: other != one), simulated=simulated, accept=accept))
+    display(browse(one.folder.parent, accept=accept))
 
 # %% [markdown]
 # ## 1.3 HU within each label

@@ -69,7 +69,6 @@ from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
 from fingerprint.figures import clipping
-from interactive.augmentation import StrengthSlider, augmented
 
 # %matplotlib inline
 figures.use_style()
@@ -183,20 +182,7 @@ for axes, (heading, shown) in zip(pair, {"before": prepared, transform.name: tra
 figure
 
 # %% [markdown]
-# ## 2.5 What training does instead
-#
-# A transform of torchio resamples a volume and gives back a volume; training composes crop, scaling, rotation, elastic deformation
-# and mirror into one grid of coordinates and interpolates each patch once (one `grid_sample`), then changes its intensities. Above
-# patches as they are, below as the seed paper's augmentation leaves them; by hand with a slider of its strength, for the same random
-# numbers.
-
-# %%
-volume, = load_volumes([Case(build.preprocessed / used[0].name)])
-shown = augmented if by_runner else StrengthSlider
-shown(volume, report["spacing"], simulated=simulated)
-
-# %% [markdown]
-# ## 2.6 What we saw
+# ## 2.5 What we saw
 
 # %%
 imaging = prepared["imaging"].numpy()

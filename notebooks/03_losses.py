@@ -61,7 +61,7 @@ from kitsnb.study.tables import number
 from kitsnb.workflow.profile import recorded_parameters
 
 sys.path.append(str(NOTEBOOKS))
-from interactive.playground import Curves, Playground
+from interactive.playground import Playground
 from probing import figures as loss_figures
 from probing import hypotheses, probes
 
@@ -273,12 +273,14 @@ else:
 # %% [markdown]
 # ## 3.6 A playground
 #
-# By hand: choose a loss, or a function of your own file, and move what it can be given. The curves are those of 3.2, on a
-# coarser grid; the map shows what a step of training does to the tumour's logits of one wrong prediction. As made by `make`,
-# it stands still at the values it starts with.
+# By hand: choose a loss, and move its parameters; `show({"my_loss.py:my_loss": {"power": (1.0, 4.0)}})` takes your own.
 
 # %%
-Curves(geometries[0]).show(library.FocalTverskyLoss()) if by_runner else Playground(geometries[0])
+play = Playground(geometries[0])
+if by_runner:
+    display(play.draw("focal_tversky"))
+else:
+    play.show()
 
 # %% [markdown]
 # ## What we saw
