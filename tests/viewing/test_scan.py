@@ -64,6 +64,16 @@ def test_files_that_lie_anywhere(folder):
         find_scans(folder / "nowhere")
 
 
+def test_labels_are_found_by_the_name_of_their_case_never_by_a_number_within_it(folder):
+    imaging = folder / "data" / "case_00007" / "imaging.nii.gz"
+    other = write(folder / "others" / "1000019.nii.gz", np.zeros((12, 20, 24), np.uint8))
+    anna = write(folder / "others" / "anna.nii.gz", np.zeros((12, 20, 24), np.uint8))
+    for name, wanted in (("1000012", None), ("1000019", other), ("anna_0000", anna)):  # the last as nnU-Net has it
+        (given,) = find_scans(imaging.rename(imaging.with_name(f"{name}.nii.gz")), prediction=other.parent).values()
+        assert given.prediction == wanted
+        imaging = given.imaging
+
+
 def test_a_label_map_is_for_label_and_prediction_each(folder):
     given = find_scans(folder / "data", prediction=folder / "run")["case_00007"]
     swap = Accept({1: 2, 2: 1})

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from helpers.canvas_at_hand import settled
 from helpers.lab_at_hand import open_notebook, run_all, start_lab
+from interactive.browse import browse
 from interactive.case_table import table_of
 from interactive.playground import Playground
 from probing.probes import phantom_geometry
@@ -120,6 +121,14 @@ def test_the_playground_follows_its_loss_and_its_slider(page):
     handle = page.locator(".widget-slider", has=page.get_by_text("exponent", exact=True)).locator(".noUi-handle")
     handle.press("PageUp")
     page.wait_for_function(DRAWN, arg=before)
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
+    (folder / "data" / "case_00006" / "imaging.nii.gz").write_bytes(b"no CT")
+    choice, facts, viewer = browse(folder / "data").children
+    assert "alert" in facts.value and "case_00006: imaging.nii.gz" in facts.value
+    choice.value = "case_00007"
+    assert "kidney 187 ml" in facts.value and viewer.scan["name"] == "case_00007" and viewer.layout.display is None
 
 
 def test_what_the_playground_draws_is_what_the_loss_says():
