@@ -38,9 +38,9 @@ def case_table(
     shown = dice.round(3)
     shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
     options = [(titles[name], name) for name in dice]
-    means = dice.mean().fillna(0)
-    best = widgets.Dropdown(options=options, value=means.idxmax(), description="loss")
-    worst = widgets.Dropdown(options=options, value=means.idxmin(), description="beside")
+    ranked = dice.mean().sort_values().index
+    best = widgets.Dropdown(options=options, value=ranked[-1], description="loss")
+    worst = widgets.Dropdown(options=options, value=ranked[0], description="beside")
     table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()
