@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,15 +63,6 @@ class Case:
             return packed
         others = sorted(path for path in self.folder.iterdir() if is_nifti(path) and stem(path).lower() == kind)
         return others[0] if others else packed
-
-
-@dataclass(frozen=True)
-class Files:
-    """Files that lie in no folder ``case_XXXXX``, under the name of their case."""
-
-    name: str
-    imaging: Path | None
-    segmentation: Path
 
 
 @dataclass(frozen=True)
@@ -140,39 +131,27 @@ def hold_out(cases: Iterable[Case], settings: "DataSettings", seed: int = 0) -> 
     Raises ValueError where no case is left to train on, or none to hold out.
     """
     there = {case.number: case for case in cases}
-    parts = numbers_of(settings, seed)
-    chosen = []
-    for name, numbers in zip(("to train on", "to hold out"), parts):
-        chosen.append([there[number] for number in numbers if number in there])
-        if not chosen[-1]:
-            raise ValueError(f"no case {name}: none of the {len(numbers)} that training and validation ask for "
-                             "is left; widen the ranges, or get the cases")
-    missing = sorted({*parts[0], *parts[1]} - set(there))
-    return Split(*chosen, missing=[f"case_{number:05d}" for number in missing])
+    first, last = settings.training
+    training = sorted(set(range(first, last + 1)) - set(settings.excluded))
+    first, last = settings.validation
+    validation = sorted(set(range(first, last + 1)) - set(settings.excluded))
+    asked = {*training, *validation}
+    if settings.folds:
+        validation = cut_into_folds(asked, settings.folds)[seed % settings.folds]
+        training = sorted(asked - set(validation))
+    missing = [f"case_{number:05d}" for number in sorted(asked - set(there))]
+    split = Split([there[n] for n in training if n in there], [there[n] for n in validation if n in there], missing)
+    for part, purpose in ((split.training, "train on"), (split.validation, "hold out")):
+        if not part:
+            raise ValueError(f"no case is left to {purpose}; widen training and validation, or get the cases")
+    return split
 
 
-def numbers_of(settings: "DataSettings", seed: int = 0) -> tuple[list[int], list[int]]:
-    """Return the numbers of the cases to train on and to hold out, whether they are there or not."""
-    left_out = set(settings.excluded)
-    training, validation = (
-        [number for number in range(first, last + 1) if number not in left_out]
-        for first, last in (settings.training, settings.validation)
-    )
-    if settings.folds is None:
-        return training, validation
-    groups = cut_into_folds(training + validation, settings.folds)
-    held_out = groups.pop(seed % settings.folds)
-    return sorted(number for group in groups for number in group), held_out
-
-
-def cut_into_folds(numbers: Sequence[int], folds: int) -> list[list[int]]:
+def cut_into_folds(numbers: Iterable[int], folds: int) -> list[list[int]]:
     """Cut ``numbers``, shuffled once, into ``folds`` sorted groups, as MIScnn does, with a seed that never changes.
 
-    The cut follows the numbers asked for, not the files at hand, so a missing case moves no other. Raises ValueError
-    for more folds than numbers.
+    The cut follows the numbers asked for, not the files at hand, so a missing case moves no other.
     """
-    if not 2 <= folds <= len(numbers):
-        raise ValueError(f"folds: {len(numbers)} cases can be cut into 2 to {len(numbers)} folds, not {folds}")
     # RandomState's stream is frozen, that of newer generators may change with numpy's version.
     shuffled = np.random.RandomState(FOLD_SEED).permutation(sorted(numbers))
     return [sorted(group.tolist()) for group in np.array_split(shuffled, folds)]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from kitsnb.data.cases import Case, for_each_case, hold_out
-from kitsnb.data.geometry import difference, slice_axis, spacing_of, turn_axes
+from kitsnb.data.cases import Case, discover, for_each_case, hold_out
+from kitsnb.data.geometry import difference, place
 from kitsnb.data.nifti import DOWNLOAD_AGAIN, CaseError, Finding, read_header, read_nifti
-from kitsnb.data.slabs import SLAB_MM, cut_slab, is_slab
+from kitsnb.data.slabs import cut_slab, is_slab, is_small
+from kitsnb.files import resolve
 
 if TYPE_CHECKING:
     from kitsnb.data.settings import DataSettings
 
-LABELS = (0, 1, 2)
 #: A stored label this close to a whole number is that one: half of a step of labels 0 to 2 scaled to 8 bits is 0.004.
 SNAP = 0.01
 #: A volume whose highest value is below this holds nothing but air, in HU; no CT has all its values within the second.
@@ -28,24 +28,18 @@ AIR = -200
 NARROW = 100
 #: What voxels outside the scanner's field of view are taken for, in HU.
 OUTSIDE = -1024
-UNSCALED = "convert to HU with the scanner's slope and intercept"
 
 
 @dataclass(frozen=True)
 class Accept:
-    """What is accepted although KiTS19 has it not: other labels, and an affine that differs (imaging's counts).
+    """How a case is read, where that is not as KiTS19 has it."""
 
-    ``slab`` is the width in pixels of the slab that is cut out of each case, see ``cut_slab``.
-    """
-
-    label_map: Mapping[int, int] = field(default_factory=dict)
-    affine: bool = False
-    slab: int | None = None
+    label_map: Mapping[int, int] = field(default_factory=dict)  # labels to take as others
+    affine: bool = False  # take imaging's affine where the segmentation's differs
+    slab: int | None = None  # pixels of a slice that ``cut_slab`` keeps of each case
 
     def __post_init__(self):
-        # papermill hands keys of a dict on as text.
-        object.__setattr__(self, "label_map", {int(old): int(new) for old, new in self.label_map.items()})
-        wrong = {old: new for old, new in self.label_map.items() if new not in LABELS}
+        wrong = {old: new for old, new in self.label_map.items() if new not in (0, 1, 2)}
         if wrong:
             raise ValueError(f"label_map: {wrong} leads to no label; map to 0 background, 1 kidney or 2 tumour")
 
@@ -64,25 +58,27 @@ def read_case(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Read imaging (None unless wanted), labels (uint8) and the affine that counts of ``case``, after every check.
 
-    Findings that do not refuse the case are added to ``notes``. Raises CaseError for one that does.
+    Findings that do not refuse it are added to ``notes``. Raises CaseError for one that does.
     """
     accept = accept or Accept()
     notes = [] if notes is None else notes
+    for path in (case.segmentation, case.imaging) if imaging else (case.segmentation,):
+        if path.suffix == ".gz" and path.with_suffix("").is_file():
+            notes.append(Finding("twice", f"{path.name}: was taken, though {path.with_suffix('').name} is there, too"))
     labels, affine = read_labels(case.segmentation, case.name, accept, notes)
     volume = None
     wanted = labels.shape, affine
     if imaging:
-        volume, imaging_affine = read_nifti(case.imaging, case.name, notes)
+        volume, own = read_nifti(case.imaging, case.name, notes)
         check_hu(case.name, case.imaging, volume, notes)
-        wanted = volume.shape, imaging_affine
-    elif accept.affine and case.imaging and case.imaging.is_file():
+        wanted = volume.shape, own
+    elif accept.affine and case.imaging.is_file():
         header = read_header(case.imaging, case.name)
         wanted = header.shape, header.affine
     labels = fit_labels(case.name, case.segmentation, (labels, affine), wanted, accept, notes)
-    affine = wanted[1]
     if accept.slab:
-        volume, labels, affine = cut_slab(volume, labels, affine, accept.slab)
-    return volume, labels, affine
+        return cut_slab(volume, labels, wanted[1], accept.slab)
+    return volume, labels, wanted[1]
 
 
 def check_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> CaseReport:
@@ -114,7 +110,7 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[Finding]) ->
         raise CaseError(name, path.name, f"{what}: {seen}", DOWNLOAD_AGAIN, "air")
     if low >= 0:
         reason = f"no negative value, so these are no HU (unscaled 12-bit values?): {seen}"
-        raise CaseError(name, path.name, reason, UNSCALED, "unscaled")
+        raise CaseError(name, path.name, reason, "convert to HU by the scanner's slope and intercept", "unscaled")
     if high - low < NARROW:
         reason = f"too narrow for HU (normalized, or divided?): {seen}"
         raise CaseError(name, path.name, reason, "convert back to HU: undo the z-score or the scaling", "normalized")
@@ -127,14 +123,13 @@ def _fill_outside(name: str, path: Path, array: np.ndarray, value: float, notes:
     broken = ~np.isfinite(array)
     regions, _ = ndimage.label(broken)
     faces = [regions.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    inside = int(np.count_nonzero(broken & ~np.isin(regions, np.concatenate(faces))))
+    inside = np.count_nonzero(broken & ~np.isin(regions, np.concatenate(faces)))
     if inside:
         reason = f"{inside} voxels within the volume are NaN or infinite"
         raise CaseError(name, path.name, reason, "no value is known there: leave the case out", "not_finite")
     array[broken] = value
-    count = np.count_nonzero(broken)
-    filled = f"{count} voxels outside the field of view are NaN or infinite, and were taken as {value:g}"
-    notes.append(Finding("outside", f"{path.name}: {filled}"))
+    what = f"{np.count_nonzero(broken)} voxels outside the field of view are NaN or infinite"
+    notes.append(Finding("outside", f"{path.name}: {what}, and were taken as {value:g}"))
 
 
 def read_labels(
@@ -149,12 +144,19 @@ def read_labels(
     array, affine = read_nifti(path, name, notes)
     _fill_outside(name, path, array, 0, notes)
     if array.dtype.kind == "f":
-        array = _rounded(name, path, array, notes)
+        whole = np.rint(array)
+        off = np.abs(array - whole)
+        if off.max() > SNAP:
+            reason = f"holds labels {_listed(array[off > SNAP])}, not only 0, 1, 2"
+            advice = "store whole labels (resample them by nearest neighbour)"
+            raise CaseError(name, path.name, reason, advice, "labels")
+        if off.any():
+            notes.append(Finding("snapped", f"{path.name}: labels up to {off.max():.2g} off were rounded"))
+        array = whole
     array = _mapped(array, accept.label_map, path, notes)
     # Minimum and maximum settle integers, at a tenth of the time that sorting out the unique values takes.
-    low, high = int(array.min()), int(array.max())
-    if low < LABELS[0] or high > LABELS[-1]:
-        wrong = array[(array < LABELS[0]) | (array > LABELS[-1])]
+    if array.min() < 0 or array.max() > 2:
+        wrong = array[(array < 0) | (array > 2)]
         reason = f"holds labels {_listed(wrong)}, not only 0, 1, 2, in {wrong.size} voxels"
         advice = "say what each is, 0 background, 1 kidney or 2 tumour, as in --label-map 3=1 for cysts"
         raise CaseError(name, path.name, reason, advice, "labels")
@@ -165,26 +167,12 @@ def read_labels(
     return labels, affine
 
 
-def _rounded(name: str, path: Path, array: np.ndarray, notes: list[Finding]) -> np.ndarray:
-    whole = np.rint(array)
-    distance = np.abs(array - whole)
-    off = float(distance.max())
-    if off > SNAP:
-        reason = f"holds labels {_listed(array[distance > SNAP])}, not only 0, 1, 2"
-        advice = "store whole labels (resample them by nearest neighbour)"
-        raise CaseError(name, path.name, reason, advice, "labels")
-    if off:
-        notes.append(Finding("snapped", f"{path.name}: floating-point labels up to {off:.2g} off were rounded"))
-    return whole
-
-
 def _mapped(array: np.ndarray, label_map: Mapping[int, int], path: Path, notes: list[Finding]) -> np.ndarray:
     mapped = array.copy() if label_map else array
     for old, new in label_map.items():
-        here = array == old
-        if here.any():
-            mapped[here] = new
-            count = np.count_nonzero(here)
+        count = np.count_nonzero(array == old)
+        if count:
+            mapped[array == old] = new
             notes.append(Finding("mapped", f"{path.name}: label {old} was taken as {new} in {count} voxels"))
     return mapped
 
@@ -200,18 +188,18 @@ def fit_labels(
 ) -> np.ndarray:
     """Return labels, given as (array, affine), in the wanted geometry, (shape, affine), which is that of ``other``.
 
-    Axes in another order or direction are turned, and noted; with ``accept.affine`` another affine alone is noted.
-    Raises CaseError for any other difference.
+    Other axes are turned, and a part of the grid is placed in it (3D Slicer stores what is drawn); both are noted, as
+    is another affine with ``accept.affine``. Raises CaseError for any other difference.
     """
     notes = [] if notes is None else notes
     array, affine = labels
     differs = difference(array.shape, affine, *wanted)
     if differs is None:
         return array
-    turned, turned_affine = turn_axes(array, affine, wanted[1])
-    if difference(turned.shape, turned_affine, *wanted) is None:
-        notes.append(Finding("axes", f"{path.name}: its axes were turned to those of {other}"))
-        return turned
+    placed = place(array, affine, *wanted)
+    if placed is not None:
+        notes.append(Finding("placed", f"{path.name}: was turned to, or placed in, the grid of {other}"))
+        return placed
     same_shape = array.shape == tuple(wanted[0])
     if same_shape and accept and accept.affine:
         notes.append(Finding("affine", f"{path.name}: {differs}; the affine of {other} was taken"))
@@ -222,14 +210,17 @@ def fit_labels(
     raise CaseError(name, path.name, f"not the geometry of {other}: {differs}", advice, "geometry")
 
 
-def missing_cases(cases: list[Case], settings: "DataSettings") -> list[str]:
-    """Say, all at once, what a study with ``settings`` asks for and the cases of its folder lack.
+def missing_cases(settings: "DataSettings") -> list[str]:
+    """Say, all at once, what ``settings`` ask for and their folder lacks; nothing where all is made.
 
     Imaging is asked for only where it is read and a case has any, since a folder of labels alone is of use, too.
     """
+    if settings.source == "phantom":
+        return []
     try:
+        cases = discover(resolve(settings.folder))
         split = hold_out(cases, settings)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         return [str(error)]
     wanted = [*split.training, *split.validation]
     problems = [f"{name}: no such folder" for name in split.missing]
@@ -240,22 +231,21 @@ def missing_cases(cases: list[Case], settings: "DataSettings") -> list[str]:
 
 
 def _slab_problems(cases: list[Case], settings: "DataSettings") -> list[str]:
-    """Tell slabs given for whole scans, and the reverse, by five cases."""
-    slabs, small = 0, 0
+    """Tell slabs given for whole scans, and the reverse, by the labels of five cases."""
     few = cases[:: len(cases) // 5 + 1]
+    wrong = 0
     for case in few:
         try:
-            header = read_header(case.segmentation, case.name)
-            along = slice_axis(header.affine)
-            thin = header.shape[along] * spacing_of(header.affine)[along] < SLAB_MM
-            slabs += thin and is_slab(read_labels(case.segmentation, case.name, settings.accept)[0], header.affine)
-            small += settings.slab is not None and max(np.delete(header.shape, along)) <= settings.slab.in_plane
+            labels, affine = read_labels(case.segmentation, case.name, settings.accept)
         except CaseError:
             continue  # is refused by name where it is read
-    if settings.slab is None and 2 * slabs > len(few):
-        return ["these look like slabs around tumours, not whole scans (nearly every slice holds tumour); "
-                "set data.slab, or give whole scans"]
-    if 2 * small > len(few) > 2 * slabs:
-        return [f"data.slab is set, but these are whole scans of at most {settings.slab.in_plane} pixels a side; "
-                "make slab.in_plane smaller, or set slab to null"]
-    return []
+        if settings.slab is None:
+            wrong += is_slab(labels, affine)
+        else:
+            wrong += is_small(labels, affine, settings.slab.in_plane) and not is_slab(labels, affine)
+    if 2 * wrong <= len(few):
+        return []
+    if settings.slab is None:
+        return ["these look like slabs around tumours, not whole scans; set data.slab, or give whole scans"]
+    return [f"data.slab is set, but these are whole scans of at most {settings.slab.in_plane} pixels a side; "
+            "make slab.in_plane smaller, or set slab to null"]

@@ -5,7 +5,7 @@ their SHA-256), imaging by huggingface_hub from the data set that it names, or a
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pooch
@@ -19,7 +19,7 @@ LABELS_ADDRESS = f"https://raw.githubusercontent.com/neheller/kits19/{COMMIT}/da
 IMAGING_DATA_SET = "neheller/KiTS-Challenge-Imaging"
 REGISTRY = Path(__file__).with_name("kits19_registry.txt")
 CASES = 210
-GO_ON = "run the same command again: what is there is kept"
+AGAIN = "run the same command again: what is there is kept"
 
 
 def parse_cases(text: str) -> list[int]:
@@ -36,56 +36,45 @@ def parse_cases(text: str) -> list[int]:
 
 def download(
     to: str | Path, cases: Iterable[int] | None = None, labels_only: bool = False, workers: int = 4
-) -> list[CaseError]:
+) -> dict[str, str]:
     """Bring ``cases`` (None: all) to ``to``/case_XXXXX and ``kits.json`` to ``to``, ``workers`` cases at a time.
 
-    Returns what failed, after printing it. A transfer that is cut goes on where it stopped; files that are there are
-    not fetched again.
+    Returns what failed, by name, after printing it. A transfer that is cut goes on where it stopped; files that are
+    there are not fetched again.
     """
     to = Path(to).expanduser()
     to.mkdir(parents=True, exist_ok=True)
     labels = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
     labels.load_registry(REGISTRY)
     pooch.get_logger().setLevel("WARNING")
-    wanted = [Case(to / f"case_{number:05d}") for number in (range(CASES) if cases is None else cases)]
-    failures = _attempt("all cases", "kits.json", lambda: _bring_published(labels, "kits.json"))
 
-    def bring(case: Case) -> list[CaseError]:
-        name = f"{case.name}/segmentation.nii.gz"
-        failed = _attempt(case.name, "segmentation.nii.gz", lambda: _bring_published(labels, name))
-        if failed or labels_only:  # imaging is checked against the label
-            return failed
-        return _attempt(case.name, "imaging.nii.gz", lambda: _bring_imaging(case))
+    def bring(case: Case) -> None:
+        try:
+            _bring_published(labels, case, "kits.json" if case.folder == to else f"{case.name}/segmentation.nii.gz")
+            if case.folder != to and not labels_only:
+                _bring_imaging(case)
+        except CaseError:
+            raise
+        except Exception as error:  # whatever a server or the disk made a client raise: the other cases go on
+            cause = error.__cause__ or error
+            reason = f"transfer failed ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
+            raise CaseError(case.name, "download", reason, AGAIN) from error
 
-    done, _ = for_each_case(bring, wanted, workers, "downloading")
-    failed = [error for errors in done.values() for error in errors]
-    print(f"{to}: {len(wanted) - len(failed)} of {len(wanted)} cases are there")
-    failures += failed
-    for error in failures:
-        print(f"failed: {error}")
+    wanted = [to, *(to / f"case_{number:05d}" for number in (range(CASES) if cases is None else cases))]
+    done, failures = for_each_case(bring, map(Case, wanted), workers, "downloading")
+    print(f"{to}: {len(done.keys() - {to.name})} of {len(wanted) - 1} cases are there")
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}")
     if not failures:
         shutil.rmtree(to / ".arriving", ignore_errors=True)
     return failures
 
 
-def _attempt(case: str, file: str, work: Callable[[], None]) -> list[CaseError]:
-    """Call ``work``; return what it raised, whatever a server or the disk made a client raise, by case and file."""
-    try:
-        work()
-    except CaseError as error:
-        return [CaseError(case, file, error.reason, error.advice, error.code)]
-    except Exception as error:
-        cause = error.__cause__ or error
-        reason = f"transfer failed ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
-        return [CaseError(case, file, reason, GO_ON)]
-    return []
-
-
-def _bring_published(labels: pooch.Pooch, name: str) -> None:
+def _bring_published(labels: pooch.Pooch, case: Case, name: str) -> None:
     """Fetch a file that the registry knows; one that is there and differs is left, as it may be somebody's work."""
     path = Path(labels.path) / name
     if path.is_file() and pooch.file_hash(str(path)) != labels.registry[name]:
-        raise CaseError("", path.name, "is not the published file", "move it away, and run the same command again")
+        raise CaseError(case.name, path.name, "is not the published file", f"move it away, and {AGAIN}")
     labels.fetch(name)
 
 
@@ -95,16 +84,16 @@ def _bring_imaging(case: Case) -> None:
 
     if case.imaging.exists():
         return
-    arriving = case.folder.parent / ".arriving"
     name = f"images/{case.name}.nii.gz"
+    arriving = case.folder.parent / ".arriving"
     path = Path(hf_hub_download(IMAGING_DATA_SET, name, repo_type="dataset", revision=REVISION, local_dir=arriving))
     try:
-        volume, _ = read_nifti(path, case.name)
+        shape = read_nifti(path, case.name)[0].shape
         wanted = read_header(case.segmentation).shape
-        if volume.shape != wanted:
-            raise CaseError(case.name, path.name, f"shape {volume.shape} differs from the label's {wanted}", GO_ON)
+        if shape != wanted:
+            raise CaseError(case.name, "imaging", f"shape {shape} differs from the label's {wanted}", AGAIN)
     except CaseError as error:
-        if error.code != "memory":
+        if error.code != "unreadable":  # for lack of memory, too, which is no fault of the file
             path.unlink()
         raise
     path.replace(case.imaging)

@@ -35,18 +35,13 @@ def slice_axis(affine: np.ndarray) -> int:
     return int(np.argmax(orientations.io_orientation(affine)[:, 0] == 2))
 
 
-def corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """Return the largest distance in mm between the positions that two affines give the corners of a volume."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
-    offsets = corners @ (np.asarray(first) - np.asarray(second)).T
-    return float(np.linalg.norm(offsets[:, :3], axis=1).max())
-
-
 def difference(shape: Sequence[int], affine: np.ndarray, wanted_shape: Sequence[int], wanted: np.ndarray) -> str | None:
     """Say in words how a grid differs from the wanted one; None where they are one (``SAME``)."""
     if tuple(shape) != tuple(wanted_shape):
         return f"its shape {tuple(shape)} is not {tuple(wanted_shape)}"
-    distance = corner_distance(affine, wanted, shape)
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    offsets = corners @ (np.asarray(affine) - np.asarray(wanted)).T
+    distance = np.linalg.norm(offsets[:, :3], axis=1).max()
     if distance <= SAME * spacing_of(wanted).min():
         return None
     return f"its corners lie up to {distance:.3g} mm away"
@@ -57,3 +52,23 @@ def turn_axes(array: np.ndarray, affine: np.ndarray, wanted: np.ndarray) -> tupl
     turn = orientations.ornt_transform(orientations.io_orientation(affine), orientations.io_orientation(wanted))
     turned = orientations.apply_orientation(array, turn)
     return turned, affine @ orientations.inv_ornt_aff(turn, array.shape)
+
+
+def place(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], wanted: np.ndarray) -> np.ndarray | None:
+    """Turn ``array`` and put it where it lies in the wanted grid, zero elsewhere; None where it is not of that grid.
+
+    A part of a grid is known by its offset; without one, another shape is another scan.
+    """
+    turned, own = turn_axes(array, affine, wanted)
+    offset = np.rint(np.linalg.solve(wanted, own)[:3, 3]).astype(int)
+    end = offset + turned.shape
+    there = wanted.copy()
+    there[:3, 3] = (wanted @ [*offset, 1])[:3]
+    same_shape = turned.shape == tuple(shape)
+    if difference(turned.shape, own, turned.shape, there) or not (same_shape or offset.any()):
+        return None
+    if offset.min() < 0 or (end > shape).any():
+        return None
+    placed = np.zeros(shape, array.dtype)
+    placed[tuple(map(slice, offset, end))] = turned
+    return placed

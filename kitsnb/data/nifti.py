@@ -82,11 +82,10 @@ def read_nifti(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not.
 
-    The stored dtype is kept, in the machine's byte order, unless the header scales the values (then float32, or
-    float64 where that is stored). The affine is nibabel's choice: the sform where it is set, else the qform (nine
-    labels of KiTS19 have only that). The whole gzip stream is unpacked, and so verified: nibabel alone accepts a file
-    whose tail is cut or flipped. What is odd, but can be read, is added to ``notes``. Raises CaseError, and nothing
-    else, for a file that cannot be used.
+    The stored dtype is kept, but for scaled integers, which become float32. The affine is nibabel's choice: the sform
+    where it is set, else the qform (nine labels of KiTS19 have only that). The whole gzip stream is unpacked, and so
+    verified: nibabel alone accepts a lost or changed tail. What is odd, but can be read, is added to ``notes``. Raises
+    CaseError, and nothing else, for a file that cannot be used.
     """
     path = Path(path)
     with _naming(path, case):
@@ -94,7 +93,10 @@ def read_nifti(
         if raw.startswith(_GZIP):
             raw = igzip.decompress(raw)
         stored = _parse(raw)
-        _check_size(stored, len(raw))
+        offset = int(stored.get_data_offset())
+        end = offset + math.prod(map(int, stored.get_data_shape())) * stored.get_data_dtype().itemsize
+        if offset < stored.sizeof_hdr or end != len(raw):  # before anything is allocated
+            raise _refuse(f"corrupt: the header says {end} bytes: no file of this size, {len(raw)} bytes, holds them")
         shape, affine = _geometry(stored, path.name, [] if notes is None else notes)
         array = np.asanyarray(nib.arrayproxy.ArrayProxy(io.BytesIO(raw), stored))
         if array.dtype.kind == "f" and stored.get_data_dtype().kind != "f":
@@ -105,27 +107,23 @@ def read_nifti(
 
 @contextmanager
 def _naming(path: Path, case: str | None) -> Iterator[None]:
-    """Turn whatever fails within into a CaseError that names the case and the file."""
+    """Turn what fails within into a CaseError that names the case and the file."""
     names = _CASE.findall(str(path))
     name = case or (names[-1] if names else path.parent.name)
 
-    def refused(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
-        return CaseError(name, path.name, reason, advice, code)
-
-    if not path.exists() or path.is_dir():
-        raise refused("missing", f"put it into {path.parent}", "missing")
     try:
+        if not path.exists() or path.is_dir():
+            raise _refuse("missing", f"put it into {path.parent}", "missing")
         yield
     except CaseError as error:
-        raise refused(error.reason, error.advice, error.code) from error.__cause__
-    except MemoryError as error:
-        raise refused("too large for this machine's memory", "free some memory", "memory") from error
+        raise CaseError(name, path.name, error.reason, error.advice, error.code) from error.__cause__
     except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:
-        raise refused(f"corrupt: its gzip stream is cut or changed ({error})") from error
+        raise CaseError(name, path.name, f"corrupt: cut or changed gzip stream ({error})", DOWNLOAD_AGAIN, "corrupt") from error
+    except (OSError, MemoryError) as error:
+        advice = "check permissions, disk and free memory"
+        raise CaseError(name, path.name, f"unreadable: {str(error) or 'too large'}", advice, "unreadable") from error
     except (HeaderDataError, WrapStructError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise refused(f"corrupt: no valid NIfTI header ({error})") from error
-    except OSError as error:
-        raise refused(f"unreadable: {error.strerror or error}", "check permissions and disk", "unreadable") from error
+        raise CaseError(name, path.name, f"corrupt: no valid NIfTI header ({error})", DOWNLOAD_AGAIN, "corrupt") from error
 
 
 def _refuse(reason: str, advice: str = DOWNLOAD_AGAIN, code: str = "corrupt") -> CaseError:
@@ -148,18 +146,6 @@ def _parse(start: bytes) -> nib.Nifti1Header:
     stored = kind(start[: kind.sizeof_hdr])
     stored.quaternion_threshold = -1e-4  # it may be a rounding longer than one
     return stored
-
-
-def _check_size(stored: nib.Nifti1Header, size: int) -> None:
-    """Raise CaseError unless ``size`` bytes are what the header announces; nothing is allocated before."""
-    offset = int(stored.get_data_offset())
-    shape = tuple(map(int, stored.get_data_shape()))
-    end = offset + math.prod(shape) * stored.get_data_dtype().itemsize
-    if offset < stored.sizeof_hdr or end > size:
-        raise _refuse(f"corrupt: the header says {end} bytes with voxels of shape {shape}, the file has {size}: no file of this size holds them")
-    if end < size:
-        advice = f"the header does not belong to them; {DOWNLOAD_AGAIN}"
-        raise _refuse(f"corrupt: {size - end} bytes follow the voxels of shape {shape}", advice)
 
 
 def _geometry(stored: nib.Nifti1Header, file: str, notes: list[Finding]) -> tuple[tuple[int, ...], np.ndarray]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kitsnb.data.cases import EXCLUDED, cut_into_folds
+from kitsnb.data.cases import EXCLUDED
 from kitsnb.data.checks import Accept
 from kitsnb.settings import Settings
 
@@ -60,22 +60,19 @@ class DataSettings(Settings):
         if self.source != "phantom" and not self.folder:
             problems.append(f'source is "{self.source}", but folder is {self.folder!r}; '
                             f'give the folder that holds case_00000, case_00001, ...')
-        left = []
+        asked = []
         for name in ("training", "validation"):
             first, last = getattr(self, name)
-            numbers = set(range(first, last + 1))
-            if not numbers:
+            asked.append(set(range(first, last + 1)) - set(self.excluded))
+            if first > last:
                 problems.append(f"{name}: [{first}, {last}] is no range; give [first, last], both included")
-            elif numbers <= set(self.excluded):
+            elif not asked[-1]:
                 problems.append(f"{name} [{first}, {last}]: every case is excluded; widen it, or exclude fewer")
-            left += sorted(numbers - set(self.excluded))
-        if len(left) > len(set(left)):
+        if asked[0] & asked[1]:
             both = f"training {list(self.training)} and validation {list(self.validation)}"
             problems.append(f"{both} share cases; give disjoint ranges")
-        try:
-            cut_into_folds(left, self.folds or 2)
-        except ValueError as error:
-            problems.append(str(error))
+        if self.folds and self.folds > len(asked[0] | asked[1]):
+            problems.append(f"folds: {len(asked[0] | asked[1])} cases cannot be cut into {self.folds} folds")
         if problems:
             raise ValueError("; and ".join(problems))
         return self

@@ -1,18 +1,24 @@
-"""Slabs: the slices of a CT that hold its tumour, and what a folder must hold for a study."""
+"""Slabs: the slices of a CT that hold its tumour, and the middle of them."""
 
 import numpy as np
 
-from kitsnb.data.geometry import slice_axis
+from kitsnb.data.geometry import slice_axis, spacing_of
 
-#: A slab around a tumour is no higher than this, in mm; nearly all of its slices hold tumour.
-SLAB_MM = 200
-MOST = 0.9
+#: A slab around a tumour is no higher than this, in mm, and this share of its slices holds tumour.
+HEIGHT = 200
+SHARE = 0.9
+
+
+def is_small(labels: np.ndarray, affine: np.ndarray, in_plane: int) -> bool:
+    """Have the slices at most ``in_plane`` pixels a side, as those of a slab that was cut before?"""
+    return max(np.delete(labels.shape, slice_axis(affine))) <= in_plane
 
 
 def is_slab(labels: np.ndarray, affine: np.ndarray) -> bool:
-    """Does nearly every slice hold tumour?"""
-    across = tuple({0, 1, 2} - {slice_axis(affine)})
-    return bool((labels == 2).any(axis=across).mean() >= MOST)
+    """Does nearly every slice hold tumour, and are there few?"""
+    along = slice_axis(affine)
+    low = labels.shape[along] * spacing_of(affine)[along] < HEIGHT
+    return bool(low and _with_tumour(labels, along).mean() >= SHARE)
 
 
 def cut_slab(
@@ -20,21 +26,24 @@ def cut_slab(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Return the longest run of neighbouring slices with tumour, ``in_plane`` pixels of them from the middle.
 
-    The affine is shifted to the first voxel that is left. A case whose slices have no more pixels is a slab already
-    and is returned as it is; without tumour all slices are kept.
+    The affine is shifted to the first voxel that is left. A case that ``is_small`` is returned as it is; without
+    tumour all slices are kept.
     """
-    along = slice_axis(affine)
-    across = [axis for axis in range(3) if axis != along]
-    if max(labels.shape[axis] for axis in across) <= in_plane:
+    if is_small(labels, affine, in_plane):
         return volume, labels, affine
-    box = [slice(0, n) for n in labels.shape]
-    box[along] = longest_run((labels == 2).any(axis=tuple(across)))
-    for axis in across:
-        first = max(0, labels.shape[axis] - in_plane) // 2
-        box[axis] = slice(first, min(first + in_plane, labels.shape[axis]))
+    along = slice_axis(affine)
+    box = []
+    for axis, size in enumerate(labels.shape):
+        first = max(0, size - in_plane) // 2
+        box.append(longest_run(_with_tumour(labels, along)) if axis == along else slice(first, size - first))
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     return None if volume is None else volume[tuple(box)], labels[tuple(box)], shifted
+
+
+def _with_tumour(labels: np.ndarray, along: int) -> np.ndarray:
+    """Return for each slice whether it holds tumour."""
+    return (labels == 2).any(axis=tuple({0, 1, 2} - {along}))
 
 
 def longest_run(marked: np.ndarray) -> slice:
@@ -42,7 +51,5 @@ def longest_run(marked: np.ndarray) -> slice:
     edges = np.flatnonzero(np.diff([False, *marked, False]))
     if not len(edges):
         return slice(0, len(marked))
-    starts = edges[::2]
-    ends = edges[1::2]
-    longest = int(np.argmax(ends - starts))
-    return slice(int(starts[longest]), int(ends[longest]))
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    return slice(int(edges[2 * longest]), int(edges[2 * longest + 1]))

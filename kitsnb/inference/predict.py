@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import style
 from scipy import ndimage
 
 from kitsnb.data.cases import Case, case_name, is_nifti
@@ -121,8 +122,8 @@ def draw(job: Job, imaging: np.ndarray, labels: np.ndarray, affine: np.ndarray, 
     """Write the picture of a prediction: three planes through the largest sections."""
     imaging, upright = reorient(imaging, affine)
     labels, _ = reorient(labels, affine)
-    figure = three_views(imaging, {"prediction": labels}, spacing_of(upright), job.name, simulated)
-    with replaced(job.picture) as partial:
+    with style.context("default"), replaced(job.picture) as partial:  # whatever the reader's matplotlibrc says
+        figure = three_views(imaging, {"prediction": labels}, spacing_of(upright), job.name, simulated)
         figure.savefig(partial, dpi=150)
 
 
@@ -132,10 +133,8 @@ def is_simulated(trained: Trained, imaging: Path) -> bool:
     return trained.record.simulated and data in imaging.resolve().parents
 
 
-def main(
-    imaging: Path, run: Path, output: Path, keep_components: int | None = None, force: bool = False,
-    picture: bool = True,
-) -> int:
+def main(imaging: Path, run: Path, output: Path, keep_components: int | None = None, force: bool = False,
+         picture: bool = True) -> int:
     """Predict one CT or a folder of them; return the exit status: 1 where one was refused, and the others went on.
 
     Raises what ``load_run`` and ``find_jobs`` raise, and ValueError where no component is to be kept.
@@ -145,10 +144,7 @@ def main(
     screen = console()
     jobs, others = find_jobs(imaging, output)
     trained = load_run(run)
-    record = trained.record
-    kind = "simulated" if record.simulated else "real"
-    source = record.settings.data.source
-    screen.print(f"{record.title}: trained on {record.training_cases} cases of {kind} CT (source: {source})")
+    screen.print(trained.record.summary)
     screen.print("For research, not for patients.", style="bold yellow")
     if others:
         screen.print(f"skipped, as no CT: {', '.join(others)}", style="yellow")
@@ -165,8 +161,8 @@ def main(
         except CaseError as error:
             screen.print(f"refused: {error}", style="red")
             status = 1
-            continue
-        screen.print(f"{job.name}: {found}; {time.perf_counter() - started:.1f} s, {job.output}")
-        for note in notes:
-            screen.print(f"{job.name}: {note}", style="yellow")
+        else:
+            screen.print(f"{job.name}: {found}; {time.perf_counter() - started:.1f} s, {job.output}")
+            for note in notes:
+                screen.print(f"{job.name}: {note}", style="yellow")
     return status

@@ -37,6 +37,11 @@ class Record(BaseModel):
     training_cases: int
     settings: Sections
 
+    @property
+    def summary(self) -> str:
+        kind = "simulated" if self.simulated else "real"
+        return f"{self.title}: trained on {self.training_cases} cases of {kind} CT (source: {self.settings.data.source})"
+
 
 @dataclass(frozen=True)
 class Trained:

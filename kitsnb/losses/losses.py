@@ -38,9 +38,8 @@ class RegionLoss(nn.Module):
 class DiceLoss(RegionLoss):
     """1 - soft Dice (eq. 7), mean over samples and classes; for two classes eq. 8 as it is meant.
 
-    With the default ``smooth`` a class that is absent from both target and prediction has Dice 1, and one that is
-    absent from the target but predicted has Dice about 0 with hardly a gradient; a larger ``smooth`` or
-    ``batch=True``, which sums the counts over the batch first, softens that.
+    With the default ``smooth``, a class that is absent from the target but predicted has Dice about 0 with hardly a
+    gradient; a larger ``smooth`` or ``batch=True`` softens that.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -64,8 +63,7 @@ class GeneralizedDiceLoss(RegionLoss):
     """1 - 2 sum_c(w_c tp_c) / sum_c(w_c (2 tp_c + fp_c + fn_c)) (eq. 1; Sudre et al. 2017), mean over samples.
 
     w is 1/n^2 with n the labelled voxels of a class; an absent class gets the largest weight of those present.
-    ``smooth`` is added to numerator and denominator as they are, beside sums of the order of 1/n: the loss of a patch
-    of pure background is damped.
+    ``smooth`` stands beside sums of the order of 1/n: the loss of a patch of pure background is damped.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -81,8 +79,7 @@ class GeneralizedDiceLoss(RegionLoss):
 class TwoTermDiceLoss(RegionLoss):
     """Eq. 8, for two classes: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s).
 
-    Without ``smooth`` this is the two-class ``DiceLoss``. With it, a fraction is 1 rather than 1/2 where a class is
-    absent from target and prediction, so that the loss falls to -1/2: ``DiceLoss`` has the smoothing that is meant.
+    Without ``smooth`` this is the two-class ``DiceLoss``; with it, the loss falls to -1/2 where a class is absent.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -111,8 +108,7 @@ class TverskyLoss(RegionLoss):
 class FocalTverskyLoss(TverskyLoss):
     """Focal Tversky loss (eq. 6): sum over classes of (1 - TI)^exponent, mean over samples.
 
-    ``exponent`` is the paper's 1/gamma: 0.75 and 5 as its table prints them, 4/3 and 0.2 where they are gamma. Bases
-    below ``MIN_COMPLEMENT`` are clamped, since a power below one has no finite slope at zero.
+    ``exponent`` is the paper's 1/gamma: 0.75 and 5 as its table prints them, 4/3 and 0.2 if these were gamma.
     """
 
     def __init__(self, *, alpha=0.7, beta=0.3, exponent=0.75, batch=False, smooth=1e-5):

@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from kitsnb.files import resolve
 from kitsnb.losses import losses
-from kitsnb.losses.own import import_file
+from kitsnb.losses.own import files_of, import_file
 from kitsnb.losses.statistics import check_target, to_float32
 from kitsnb.messages import nearest
 
-#: Before the name of a loss: its log-cosh.
+#: Before the name of a loss: its log-cosh (eqs. 9 to 12).
 LOG_COSH = "log_cosh_"
 #: Names that profiles and notebooks use; each has its ``log_cosh_`` form, too.
 LOSSES: dict[str, Callable[..., nn.Module]] = {
-    "dice": losses.DiceLoss,
-    "weighted_dice": losses.WeightedDiceLoss,
-    "generalized_dice": losses.GeneralizedDiceLoss,
-    "two_term_dice": losses.TwoTermDiceLoss,
-    "tversky": losses.TverskyLoss,
-    "focal_tversky": losses.FocalTverskyLoss,
-    "weighted_cross_entropy": losses.WeightedCrossEntropyLoss,
+    "dice": losses.DiceLoss,  # eqs. 7 and 8
+    "weighted_dice": losses.WeightedDiceLoss,  # 13
+    "generalized_dice": losses.GeneralizedDiceLoss,  # 1
+    "two_term_dice": losses.TwoTermDiceLoss,  # 8, literally
+    "tversky": losses.TverskyLoss,  # 3 and 5
+    "focal_tversky": losses.FocalTverskyLoss,  # 6
+    "weighted_cross_entropy": losses.WeightedCrossEntropyLoss,  # 2
     "dice_cross_entropy": losses.DiceCrossEntropyLoss,
     "focal": losses.FocalLoss,
 }
@@ -52,8 +52,8 @@ class FunctionLoss(nn.Module):
         self.given = parameters
         self.name = getattr(function, "__name__", type(function).__name__)
         held = _held(function).values()
-        self.modules_held = nn.ModuleList(value for value in held if isinstance(value, nn.Module))
-        self.parameters_held = nn.ParameterList(value for value in held if isinstance(value, nn.Parameter))
+        self.modules_held = nn.ModuleList(one for one in held if isinstance(one, nn.Module))
+        self.parameters_held = nn.ParameterList(one for one in held if isinstance(one, nn.Parameter))
 
     def extra_repr(self) -> str:
         return ", ".join([self.name, *(f"{key}={value}" for key, value in self.given.items())])
@@ -83,23 +83,28 @@ def _held(function: object) -> dict[str, object]:
 def build_loss(name: str, defaults: dict | None = None, /, **parameters) -> nn.Module:
     """Build the loss called ``name`` in ``LOSSES``, or ``"file.py:name"`` of a reader's file, from the repository's root.
 
-    Of ``defaults``, a loss of the library takes those that it has and that ``parameters`` do not give.
-
     In a file, ``name`` is a function of (logits, target, **parameters), a module or ``partial`` that is called like
-    one, or a class that ``parameters`` make one of. Raises ``ValueError`` for an unknown name or parameter, naming the
+    one, or a class that ``parameters`` make one of. Of ``defaults``, a loss of the library takes those that it has and
+    that ``parameters`` do not give. Raises ``ValueError`` for an unknown name or parameter, naming the
     nearest valid one, for a missing parameter, and for a file that is missing or fails.
     """
-    if ":" not in name:
-        if name not in LOSSES:
-            raise ValueError(f"unknown loss {name!r}; {nearest(name, LOSSES)}")
-        taken = inspect.signature(LOSSES[name]).parameters
-        shared = {key: value for key, value in (defaults or {}).items() if key in taken}
-        return _call(name, LOSSES[name], shared | parameters)
-    found = load(name)
-    if isinstance(found.func if isinstance(found, partial) else found, type):
-        return FunctionLoss(_call(name, found, parameters))
-    _check_parameters(name, found.forward if isinstance(found, nn.Module) else found, parameters, before=2)
-    return FunctionLoss(found, **parameters)
+    if ":" not in name and name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}; {nearest(name, LOSSES)}")
+    own = ":" in name
+    found = load(name) if own else LOSSES[name]
+    if not own:
+        taken = inspect.signature(found).parameters
+        parameters = {key: value for key, value in (defaults or {}).items() if key in taken} | parameters
+    inner = found.func if isinstance(found, partial) else found
+    if own and not isinstance(inner, type):
+        _check_parameters(name, found.forward if isinstance(found, nn.Module) else found, (None, None), parameters)
+        return FunctionLoss(found, **parameters)
+    _check_parameters(name, found, (), parameters)
+    try:
+        loss = found(**parameters)
+    except TypeError as error:
+        raise ValueError(f"loss {name!r}: {error}") from error
+    return FunctionLoss(loss) if own else loss
 
 
 def load(name: str) -> Callable:
@@ -111,10 +116,11 @@ def load(name: str) -> Callable:
     try:
         module = import_file(path)
     except (Exception, SystemExit) as error:
-        place = next((one for one in traceback.extract_tb(error.__traceback__)[::-1] if one.filename == str(path)), None)
-        line = getattr(error, "lineno", None) or place.lineno
-        file = Path(getattr(error, "filename", None) or path).name
-        reason = f"{type(error).__name__} in line {line} of {file}: {error}"
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            frames.append((error.filename, error.lineno))
+        file, line = [frame for frame in frames if Path(frame[0]) in files_of(name)][-1]
+        reason = f"{type(error).__name__} in line {line} of {Path(file).name}: {error}"
         raise ValueError(f"loss {name!r}: {path.name} fails with {reason}") from error
     if not callable(getattr(module, wanted, None)):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -122,42 +128,30 @@ def load(name: str) -> Callable:
     return getattr(module, wanted)
 
 
-def _call(name: str, loss: Callable[..., nn.Module], parameters: dict) -> nn.Module:
-    _check_parameters(name, loss, parameters)
-    try:
-        return loss(**parameters)
-    except TypeError as error:
-        raise ValueError(f"loss {name!r}: {error}") from error
-
-
-def _check_parameters(name: str, function: Callable, parameters: dict, before: int = 0) -> None:
-    """Raise ``ValueError`` unless ``function`` takes ``parameters`` after ``before`` arguments."""
+def _check_parameters(name: str, function: Callable, arguments: tuple, parameters: dict) -> None:
+    """Raise ``ValueError`` unless ``function`` can be called with ``arguments`` and ``parameters``."""
     try:
         signature = inspect.signature(function)
     except ValueError:  # a scripted one
         return
     try:
-        first = signature.bind_partial(*[None] * before).arguments
-        others = [value for value in signature.parameters.values() if value.name not in first]
-        valid = [value.name for value in others if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)]
-        if all(value.kind != value.VAR_KEYWORD for value in others):
-            for key in set(parameters).difference(valid):
-                raise ValueError(f"loss {name!r} has no parameter {key!r}; {nearest(key, valid)}")
-        signature.bind(*[None] * before, **parameters)
+        signature.bind(*arguments, **parameters)
     except TypeError as error:
-        raise ValueError(f"loss {name!r}: {error}") from error
+        valid = list(signature.parameters)[len(arguments) :]
+        wrong = [key for key in parameters if key not in valid]
+        advice = f"; {nearest(wrong[0], valid)}" if wrong else ""
+        raise ValueError(f"loss {name!r}: {error}{advice}") from error
 
 
 def plain_state(loss: nn.Module) -> dict[str, bytes]:
-    """Read what a loss holds beside parameters and buffers, which is lost when a training is resumed, by name.
+    """Read, by name, what a loss holds beside parameters and buffers, which is lost when a training is resumed.
 
     Globals, closures and files cannot be seen.
     """
     found = {}
     for place, module in loss.named_modules():
         held = {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
-        held |= _held(held.get("function"))
-        for name, value in held.items():
+        for name, value in (held | _held(held.get("function"))).items():
             try:
                 found[f"{place}.{name}".strip(".")] = pickle.dumps(value)
             except Exception:  # a lambda, a lock
@@ -168,8 +162,8 @@ def plain_state(loss: nn.Module) -> dict[str, bytes]:
 def check_loss(loss: nn.Module, classes: int = 3, name: str = "") -> None:
     """Call ``loss`` on a small patch of all classes and on one of background alone; raise ``ValueError`` if unusable.
 
-    It must return a finite scalar with a finite gradient, own what it learns, and keep its state in buffers: a plain
-    attribute that a call changes is lost on resuming. Parameters and buffers are as before afterwards.
+    It must return a finite scalar with a finite gradient, own what it learns, and keep what changes in buffers: a
+    plain attribute that a call changes is lost on resuming. Parameters and buffers are as before afterwards.
     """
     name = name or getattr(loss, "name", type(loss).__name__)
     kept = {key: value.clone() for key, value in loss.state_dict().items()}
@@ -181,9 +175,9 @@ def check_loss(loss: nn.Module, classes: int = 3, name: str = "") -> None:
             logits = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
             problem = _problem(loss, logits, target)
             if problem:
-                raise ValueError(f"the loss {name} cannot be used: on a patch {where}, logits {shape}, it {problem}")
+                raise ValueError(f"the loss {name} {problem}, on a patch {where}, logits {shape}")
     after = plain_state(loss)
-    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    changed = [key for key in before | after if before.get(key) != after.get(key)]
     if changed:
         raise ValueError(f"the loss {name} changes its attribute {changed[0]!r} when it is called, which a resumed "
                          "training would not know: keep it as a tensor by register_buffer, so that it is saved")
@@ -195,23 +189,22 @@ def _problem(loss: nn.Module, logits: Tensor, target: Tensor) -> str:
     try:
         value = loss(logits, target)
     except Exception as error:
-        return f"fails with {type(error).__name__}: {error}"
+        return f"fails with {type(error).__name__} ({error})"
     if not isinstance(value, Tensor) or value.ndim:
-        return "does not return a scalar tensor"
-    if not value.requires_grad:
-        return "has no gradient: it does not depend on the logits, or was detached"
-    learned = [leaf for leaf in _leaves(value) if leaf is not logits]
-    if any(all(leaf is not owned for owned in loss.parameters()) for leaf in learned):
+        return "returns no scalar tensor"
+    leaves = _leaves(value)
+    if not any(leaf is logits for leaf in leaves):
+        return "has no gradient (it does not depend on the logits, or was detached)"
+    if any(all(leaf is not own for own in (logits, *loss.parameters())) for leaf in leaves):
         return "learns a tensor that it does not own: make it an nn.Parameter of an nn.Module"
-    gradient = torch.autograd.grad(value, logits, allow_unused=True)[0]
-    if gradient is None:
-        return "has no gradient: it does not depend on the logits"
+    (gradient,) = torch.autograd.grad(value, logits)
     return "" if value.isfinite() and gradient.isfinite().all() else "or its gradient is not finite"
 
 
 def _leaves(value: Tensor) -> list[Tensor]:
-    """Find all tensors that ``value`` is differentiated by."""
+    """Find the tensors without a history that ``value`` can be differentiated by."""
     nodes = [value.grad_fn]
     for node in nodes:  # grows on the way
-        nodes += dict.fromkeys(one for one, _ in node.next_functions if one is not None and one not in nodes)
+        following = node.next_functions if node else ()
+        nodes += dict.fromkeys(one for one, _ in following if one not in nodes)
     return [node.variable for node in nodes if hasattr(node, "variable")]

@@ -57,8 +57,7 @@ def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tenso
 def check_target(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``target`` as int64 [B, *spatial]; say what is wrong with either by ``ValueError`` or ``TypeError``.
 
-    Labels that are no class are found on the CPU only, since a GPU would have to wait: a training checks its volumes
-    once, when it loads them.
+    Labels that are no class are found on the CPU alone: a GPU would have to wait, and volumes are checked when loaded.
     """
     for name, given in (("logits", logits), ("target", target)):
         if not isinstance(given, Tensor):
@@ -99,11 +98,11 @@ def propagate_nan(logits: Tensor) -> Tensor:
 
 
 class _RegionSums(torch.autograd.Function):
-    """Sum p = softmax(``logits`` [B, C, N]) where the label is c, p itself, and the label: [3, B, C] (and p).
+    """Sum p = softmax(``logits`` [B, C, N]) where the label is c, p itself, and the label: [3, B, C]; give p, too.
 
-    Plain autograd would keep a one-hot target and more arrays of the logits' size. This keeps p, which is an output
-    so that it can be differentiated again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c]
-    dL/dtp_c it is p_c (g_c - sum_k p_k g_k). ``target`` has the type of ``logits``: equal types compare fastest.
+    Plain autograd would keep more arrays of the logits' size. This keeps p, an output so that it can be differentiated
+    again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c] dL/dtp_c it is p_c (g_c - sum_k p_k
+    g_k). ``target`` has the type of ``logits``: equal types compare fastest.
     """
 
     @staticmethod

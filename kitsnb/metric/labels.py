@@ -18,8 +18,7 @@ def foreground(prediction: ArrayLike, reference: ArrayLike) -> tuple[NDArray[np.
     for name, array in arrays.items():
         found = array[box]
         if found.size and (found.min() < 0 or found.max() > 2):
-            wrong = found[(found < 0) | (found > 2)][0]
-            raise ValueError(f"{name} must hold labels 0 (background), 1 (kidney), 2 (tumour), but has {wrong}")
+            _refuse(found[(found < 0) | (found > 2)], name)
         cut.append(found.astype(np.uint8, copy=False))
     return cut[0], cut[1]
 
@@ -37,10 +36,13 @@ def _array(labels: ArrayLike, name: str) -> NDArray[np.integer]:
         raise ValueError(f"{name} must be an array of labels 0, 1 and 2, not of type {kind}")
     if array.dtype.kind != "f":
         return array
-    fractions = array[array != np.trunc(array)]
-    if fractions.size:
-        raise ValueError(f"{name} must hold labels 0, 1 and 2, but has {fractions.flat[0]}, which is no whole number")
-    return array.clip(-1, 3).astype(np.int8)
+    _refuse(array[~np.isin(array, (0, 1, 2))], name)
+    return array.astype(np.uint8)
+
+
+def _refuse(wrong: NDArray, name: str) -> None:
+    if wrong.size:
+        raise ValueError(f"{name} must hold labels 0 (background), 1 (kidney), 2 (tumour), but has {wrong[0]}")
 
 
 def foreground_box(*arrays: NDArray) -> tuple[slice, ...]:
@@ -50,7 +52,8 @@ def foreground_box(*arrays: NDArray) -> tuple[slice, ...]:
         slow_to_fast = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         rest = array.transpose(slow_to_fast)
         for axis in slow_to_fast:  # each array is read once, as it lies in memory: what is left shows the next axis
-            used[axis] |= rest != 0 if rest.ndim == 1 else [part.any() for part in rest]
+            parts = rest != 0 if rest.ndim == 1 else [part.any() for part in rest]
+            used[axis] |= np.array(parts, bool)
             rest = np.bitwise_or.reduce(rest, axis=0)
     box = []
     for found in used:

@@ -13,8 +13,7 @@ from kitsnb.data.nifti import CaseError
 
 #: Dtype of each file of a case, such as ``imaging.npy``.
 KEPT = {"imaging": np.dtype(np.float16), "segmentation": np.dtype(np.uint8)}
-BYTES_PER_VOXEL = 3
-ADVICE = "run notebook 02_preprocessing, which makes it again"
+BYTES_A_VOXEL = 3
 
 
 def array_file(folder: Path, kind: str) -> Path:
@@ -36,13 +35,11 @@ def read_array(case: Case, kind: str) -> np.ndarray:
     path = array_file(case.folder, kind)
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CaseError(case.name, path.name, f"{path} is missing", ADVICE) from error
     except (OSError, ValueError, EOFError) as error:
-        raise CaseError(case.name, path.name, f"{path} is damaged ({error})", ADVICE) from error
-    if array.dtype != KEPT[kind] or array.ndim != 3 or not array.size or not array.flags.c_contiguous:
-        reason = f"{path} holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]"
-        raise CaseError(case.name, path.name, reason, ADVICE)
+        reason = f"is damaged ({error})" if path.exists() else "is missing"
+        raise _unusable(case, f"{path} {reason}") from error
+    if array.dtype != KEPT[kind] or array.ndim != 3:
+        raise _unusable(case, f"{path} holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
     return array
 
 
@@ -55,12 +52,14 @@ def read_arrays(case: Case) -> dict[str, np.ndarray]:
     shape = arrays["imaging"].shape
     labels = arrays["segmentation"]
     if labels.shape != shape:
-        reason = f"{case.folder}: imaging and segmentation differ in shape, {shape} and {labels.shape}"
-        raise CaseError(case.name, "segmentation.npy", reason, ADVICE)
+        raise _unusable(case, f"imaging and segmentation differ in shape, {shape} and {labels.shape}")
     if labels.max() > 2:
-        reason = f"{case.folder}: holds label {labels.max()}, not only 0, 1 and 2"
-        raise CaseError(case.name, "segmentation.npy", reason, ADVICE)
+        raise _unusable(case, f"segmentation.npy holds label {labels.max()}, not only 0, 1 and 2")
     return arrays
+
+
+def _unusable(case: Case, reason: str) -> CaseError:
+    return CaseError(case.name, "arrays", reason, "run notebook 02_preprocessing, which makes them again")
 
 
 def cases_below(folder: Path, wanted: Iterable[Case]) -> list[Case]:

@@ -10,10 +10,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ from kitsnb.files import write_json
 from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
-from kitsnb.preprocessing.arrays import BYTES_PER_VOXEL, write_array
+from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, write_array
 from kitsnb.preprocessing.resampling import reorient, resize, resize_labels, to_native, working_grid
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.receipts import code_of, read_receipt, write_receipt
@@ -88,10 +90,8 @@ def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: Tensor) -> di
     return kits19_score(to_native(one_hot, native.shape, affine), native)
 
 
-def preprocess_cases(
-    cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None,
-    accept: Accept | None = None,
-) -> dict:
+def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None,
+                     accept: Accept | None = None) -> dict:
     """Write every case on the working grid below ``folder`` (see ``arrays``), and ``report.json``.
 
     A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole,
@@ -102,11 +102,8 @@ def preprocess_cases(
     cases = list(cases)
     accept = accept or Accept()
     made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE)}
-    rows = {}
-    for case in cases:
-        receipt = read_receipt(folder / case.name, made_from, _inputs(case))
-        if receipt:
-            rows[case.name] = receipt["row"]
+    receipts = {case.name: read_receipt(folder / case.name, made_from, _inputs(case)) for case in cases}
+    rows = {name: receipt["row"] for name, receipt in receipts.items() if receipt}
     kept = list(rows)
     waiting = [case for case in cases if case.name not in rows]
     _check_folder(folder, waiting, settings)
@@ -122,59 +119,54 @@ def preprocess_cases(
     finally:
         torch.set_num_threads(threads)
     rows |= done
-    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):
-        if found.name not in rows:  # another case, or what a killed run left
-            shutil.rmtree(found)
-    report = _report(cases, settings, rows, refused)
+    _remove_others(folder, rows)
+    report = {
+        "settings": settings.as_json(),
+        "spacing": settings.spacing,
+        "cases": len(rows),
+        "refused": dict(sorted(refused.items())),
+        "rows": dict(sorted(rows.items())),  # the same whether made now or kept
+        "ceiling": _mean_ceiling(rows),
+    }
     write_json(folder / "report.json", report)
     return {**report, "kept": kept}
 
 
 def _inputs(case: Case) -> dict[str, Path]:
-    files = (case.imaging, case.segmentation)
-    return {path.name: path for path in files if path.is_file()}
+    return {path.name: path for path in (case.imaging, case.segmentation) if path.is_file()}
 
 
-def _report(cases: list[Case], settings: Preprocessing, rows: dict, refused: dict) -> dict:
-    """Return what ``report.json`` says: the same whether cases were made now or kept, in whichever order."""
-    names = [case.name for case in cases]
-    ceiling = {}
-    if rows:
-        for name in ("kidney_and_tumour", "kidney", "tumour"):
-            ceiling[name] = float(np.nanmean([row["ceiling"][name] for row in rows.values()]))
-    return {
-        "settings": settings.as_json(),
-        "spacing": list(settings.spacing),
-        "cases": len(rows),
-        "refused": {name: refused[name] for name in names if name in refused},
-        "rows": {name: rows[name] for name in names if name in rows},
-        "ceiling": ceiling,
-    }
+def _remove_others(folder: Path, rows: dict) -> None:
+    """Remove cases that are not in ``rows``, and what a killed run left."""
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):
+        if found.name not in rows:
+            shutil.rmtree(found)
+
+
+def _mean_ceiling(rows: dict) -> dict[str, float]:
+    """Return the mean of each score over the cases that have it."""
+    ceilings = pd.DataFrame([row["ceiling"] for row in rows.values()])
+    return ceilings.drop(columns="composite", errors="ignore").astype(float).mean().to_dict()
 
 
 def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> None:
     """Raise OSError where ``cases`` cannot be written below ``folder``, as far as can be told before."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as stream:
-            stream.write(b"x")
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f"cannot be written to ({error.strerror}); give another build folder"
         raise OSError(error.errno, reason, str(folder)) from error
-    needed = sum(_bytes_needed(case, settings) for case in cases)
+    needed = 0
+    for case in cases:
+        with suppress(CaseError):  # it will be refused, with the reason
+            header = read_header(case.imaging)
+            size, _ = working_grid(header.shape, header.affine, settings.spacing)
+            needed += BYTES_A_VOXEL * math.prod(size)
     free = shutil.disk_usage(folder).free
     if needed > free:
         reason = f"{len(cases)} cases need about {needed / 1e9:.1f} GB here, {free / 1e9:.1f} GB are free"
         raise OSError(errno.ENOSPC, f"{reason}; make room or give another build folder", str(folder))
-
-
-def _bytes_needed(case: Case, settings: Preprocessing) -> int:
-    try:
-        header = read_header(case.imaging)
-    except CaseError:
-        return 0  # it will be refused, with the reason
-    size, _ = working_grid(header.shape, header.affine, settings.spacing)
-    return BYTES_PER_VOXEL * math.prod(size)
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:

@@ -88,22 +88,21 @@ def to_native(probabilities: Tensor, shape: Sequence[int], affine: np.ndarray) -
     found = ~(probabilities[0] > probabilities[1:].amax(0))  # a tie may go either way, so it counts
     if not found.any():
         return labels
-    lines = [found.any(2).any(1), found.any(2).any(0), found.any(1).any(0)]
-    ways = [_way_back(line.cpu(), new) for line, new in zip(lines, upright.shape)]
-    box = tuple(rows for _, rows, _ in ways)
-    used = tuple(columns for _, _, columns in ways)
-    part = probabilities[(slice(None), *used)].float()
-    deep, high, wide = (weights.to(part.device) for weights, _, _ in ways)
+    deep, slices, used_slices = _way_back(found.any(2).any(1), upright.shape[0])
+    high, rows, used_rows = _way_back(found.any(2).any(0), upright.shape[1])
+    wide, columns, used_columns = _way_back(found.any(1).any(0), upright.shape[2])
+    box = upright[slices, rows, columns]
+    part = probabilities[:, used_slices, used_rows, used_columns].float()
     for first in range(0, len(deep), SLAB):
-        slices = slice(first, first + SLAB)
-        slab = torch.einsum("cdhw,zd,yh,xw->czyx", part, deep[slices], high, wide)
-        upright[box][slices] = slab.argmax(0).byte().cpu().numpy()
+        slab = slice(first, first + SLAB)
+        native = torch.einsum("cdhw,zd,yh,xw->czyx", part, deep[slab], high, wide)
+        box[slab] = native.argmax(0).byte().cpu().numpy()
     return labels
 
 
 def _way_back(found: Tensor, new: int) -> tuple[Tensor, slice, slice]:
     """Return linear weights of those of ``new`` voxels that the ``found`` old ones reach; which; the old they need."""
-    unit = torch.eye(len(found), dtype=torch.float64)[None]
+    unit = torch.eye(len(found), dtype=torch.float64, device=found.device)[None]
     matrix = F.interpolate(unit, new, mode="linear")[0].T.float()
     rows = _extent(matrix[:, found].any(1))
     columns = _extent(matrix[rows].any(0))

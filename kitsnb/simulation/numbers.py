@@ -1,92 +1,89 @@
-"""Every number of the simulation: what varies is a plain range, drawn from once per case (or per kidney, where it says so).
+"""Every number of the simulation; a case draws once from each range.
 
-Places are (up, forward, right) in mm from the point between both kidneys, in an adult of ordinary size; half-axes alike.
-Sources: textbooks of CT for HU and anatomy; "slabs" are the real CT around the tumours of KiTS19's training patients.
+Places and half-axes are (up, forward, right) in mm, in an adult of ordinary size, from the point between both kidneys.
+Source: textbooks of CT; where it says "slabs", real CT around the tumours of KiTS19's training patients (0-165).
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
-KIDNEY, TUMOUR = 1, 2
-
 
 class Range(NamedTuple):
-    """Lowest and highest value."""
+    """Lowest and highest value, and all between as likely."""
 
     low: float
     high: float
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """Draw a value; each is as likely as any other."""
-        return rng.uniform(self.low, self.high)
 
-
-# Contrast, in HU. The enhancement of the cortex sets that of all other tissue; source: slabs.
-CORTEX_HU = Range(80, 295)
-CORTEX_TYPICAL = 118  # the likeliest value
-MEDULLA = Range(0.5, 0.95)  # of the cortex in the arteries' phase; in the latest they are alike
-UNENHANCED = 0.05  # share of cases without contrast
-TUMOUR_SHARE = Range(0.35, 1.1)  # of the kidney's enhancement
-TUMOUR_TEXTURE = Range(4, 20)  # SD over 10 mm
-NECROSIS_HU = Range(12, 40)
+# HU (slabs). The cortex's enhancement sets that of all other tissue.
+CORTEX_HU = Range(85, 300)
+CORTEX_TYPICAL = 122  # the likeliest value
+UNENHANCED = 0.03  # share of cases without contrast
+ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
+    "artery": (40, 1.5, 0.75),
+    "vein": (40, 0.45, 0.75),
+    "portal": (40, 0.5, 0.75),
+    "liver": (50, 0.15, 0.45),
+    "spleen": (48, 0.5, 0.5),
+    "bowel": (40, 0.38, 0.38),
+}
+PLAIN = {
+    "fat": Range(-112, -92),
+    "sinus": Range(-100, -30),  # with the vessels in it
+    "muscle": Range(45, 66),
+    "bone": Range(220, 380),
+    "marrow": Range(120, 240),
+    "fluid": Range(2, 16),
+    "necrosis": Range(10, 40),
+    "gas": Range(-900, -800),
+}
+TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
+MEDULLA = Range(0.1, 0.6)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+TUMOUR_SHARE = Range(0.15, 0.75)  # of the cortex's enhancement
+TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
-FLUID_HU = 9
-SINUS_HU = Range(-100, -30)
-CALYX_HU = Range(60, 300)  # of bright calyces and vessels in the sinus, above the cortex
-CALYCES = 0.45  # share of kidneys that show them
-FAT_HU = Range(-112, -92)
-MUSCLE_HU = Range(45, 66)
-BONE_HU = Range(250, 420)
-MARROW_HU = Range(120, 260)
-GAS_HU = -850
+CALYX_HU = Range(0, 250)  # of calyces and vessels in the sinus, above the cortex
 AIR_HU = -1000
 
-# Inside the label and around it, per kidney, in mm.
+# Inside the label and around it, in mm (slabs).
 INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: annotators draw generously
-CORTEX_MM = Range(5, 9)
+CORTEX_MM = Range(2, 6)
+PYRAMIDS = 0.2  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
-CYSTS = 0.45  # mean number (Poisson)
-CYST_MM = Range(5, 16)  # radius
-FAT_LOG_MM = Range(-0.2, 2.4)  # natural logarithm of the thickness of the fat around
-FAT_SPREAD = 0.6  # SD of that logarithm within a kidney
+CALYX_MM = Range(0, 5)  # radius
+CYSTS = 2.4  # where a noise of SD 1 lies above this
+FAT_MM = Range(2, 20)  # thickness of the fat around
+FAT_SPREAD = 0.6  # SD of its logarithm within a case
 
 # The body of an adult of ordinary size, in mm.
 HALF_WIDTH = Range(144, 170)
 HALF_DEPTH = Range(100, 122)
-FAT_UNDER_SKIN = Range(4, 22)
+FAT_UNDER_SKIN = Range(4, 26)
 WALL = Range(8, 16)  # muscle
 VERTEBRA = Range(30, 38)  # height with its disc (Gilad and Nissan 1986)
 ORGAN_SIZE = Range(0.88, 1.18)
-BOWEL_RADIUS = Range(9, 13)
-COLON_RADIUS = Range(13, 24)
-PELVIS = Range(-150, -115)  # height of its brim
-DIAPHRAGM = Range(85, 120)
+BOWEL_MM = Range(8, 13)  # radius
+DIAPHRAGM = Range(85, 120)  # its height
 PATIENT = Range(0.9, 1.45)  # least and greatest size
-ROOM_DEPTH, ROOM_WIDTH = 74, 118  # half-axes of the room that the body gives to kidneys at least
-KIDNEY_Y, KIDNEY_X = -27, 64  # where kidneys lie
+ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
+PLACE = (0, -27, 64)  # where the right kidney lies
 SOLID = (  # organ, place, half-axes
-    ("pancreas", (14, 12, 26), (30, 12, 15)),
-    ("pancreas", (36, 10, -26), (11, 9, 46)),
+    ("bowel", (36, 10, -26), (11, 9, 46)),  # the pancreas
     ("spleen", (68, -26, -96), (54, 44, 30)),
     ("liver", (66, 4, 74), (84, 84, 76)),
     ("liver", (88, 44, 2), (36, 32, 66)),
 )
-COLON = (  # from the caecum to the rectum
-    (-130, -8, 95), (-40, -15, 96), (-5, -8, 93), (14, 20, 82), (-12, 68, 28), (-5, 66, -38),
-    (52, 14, -90), (-5, -20, -99), (-95, -8, -94), (-158, 15, -45), (-195, -30, 10), (-300, -48, 0),
-)
+STOMACH = ((62, 34, -42), (40, 35, 40))
 
-# The scanner.
-BLUR_MM = (Range(1.3, 2.4), Range(0.5, 1.1), Range(0.5, 1.1))  # sigma of its point spread (slice, height, width)
-NOISE_HU = Range(6, 15)  # SD
-NOISE_MM = (1.6, 1.0, 1.0)  # sigma of its correlation
+# The scanner (slabs).
+BLUR_MM = (Range(1, 2), Range(0.5, 0.9), Range(0.5, 0.9))  # sigma of its point spread (slice, height, width)
+NOISE_HU = Range(8, 20)  # SD
+NOISE_MM = (1.2, 0.8, 0.8)  # sigma of its correlation
 
-# Phantoms. Spacings are coarse, so that a hundred cases take seconds.
+# Phantoms, on coarse grids, so that a hundred take seconds.
+PHANTOM = Range(0.88, 1.12)  # size of the patient
 SLICE_MM = Range(3, 7)
 PIXEL_MM = Range(3, 5)
-FIELD_MM = (192, 280, 320)  # extent of an ordinary field of view
-KIDNEY_RADII = ((42, 66), (19, 30), (22, 33))  # half-axes: up, forward, right
-TUMOUR_LOG_MM = (3.3, 0.38)  # mean and SD of the natural logarithm of the radius: 27 mm in the median
-TUMOUR_RADIUS = Range(14, 48)  # to which it is limited
+FIELD_MM = (192, 280, 320)  # an ordinary field of view
+KIDNEY_RADII = (Range(42, 66), Range(19, 30), Range(22, 33))  # half-axes
+TUMOUR_MM = Range(14, 42)  # radius

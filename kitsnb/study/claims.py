@@ -10,49 +10,64 @@ import pandas as pd
 import yaml
 
 from kitsnb.files import PAPER
-from kitsnb.study.statistics import settled
+from kitsnb.study.statistics import direction
 from kitsnb.study.tables import compare
 
 
 def load_seed_paper() -> dict:
-    """The seed paper's table, comparisons and settings, as they are printed there."""
+    """Read the seed paper's table, comparisons and settings, as they are printed there."""
     return yaml.safe_load((PAPER / "seed_paper.yml").read_text(encoding="utf-8"))
 
 
-def stated(seed_paper: Mapping) -> list[dict]:
-    """The seed paper's own comparisons as claims of kind "seed paper", ``stated`` the difference in its table."""
+def state_comparisons(seed_paper: Mapping) -> list[dict]:
+    """Turn the seed paper's comparisons into claims; ``stated`` is the difference in its table."""
     table = {row["experiment"]: row for row in seed_paper["table"]}
-    return [{"kind": "seed paper", "experiment": one["higher"], "reference": one["lower"], "score": one["score"],
-             "expected": "higher",  # its table has three decimals
-             "stated": round(table[one["higher"]][one["score"]] - table[one["lower"]][one["score"]], 3)}
-            for one in seed_paper["comparisons"]]
+    claims = []
+    for one in seed_paper["comparisons"]:
+        higher, lower, score = one["higher"], one["lower"], one["score"]
+        stated = round(table[higher][score] - table[lower][score], 3)  # its table has three decimals
+        claims.append({"kind": "seed paper", "experiment": higher, "reference": lower, "score": score,
+                       "expected": "higher", "stated": stated})
+    return claims
 
 
-def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
-    """``claims`` with the paired ``difference`` in a study's ``scores`` (``tables.compare``) and a ``verdict``.
+def check(claims: Sequence[Mapping], scores: pd.DataFrame, paired: bool = True) -> list[dict]:
+    """Add to each of ``claims`` the ``difference`` in a study's ``scores`` (``tables.compare``) and a ``verdict``.
 
-    "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be
-    "refuted" or "not refuted". The lowest row has no difference of its own: it "held" where it is below each other
-    row by an interval, is "refuted" where it is above one. Rows that were not run: "not run".
+    "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be "refuted"
+    or "not refuted". The lowest row "held" where it is below each other row by an interval, and is "refuted" where it
+    is above one. Rows that were not run: "not run".
     """
-    here, checked = list(scores.experiment.unique()), []
+    here = list(scores.experiment.unique())
+    checked = []
     for one in claims:
-        name, reference, score, difference = one["experiment"], one["reference"], one["score"], None
-        if not {name, reference or name} <= set(here):
+        name, reference, score = one["experiment"], one["reference"], one["score"]
+        difference = None
+        if name not in here or (reference and reference not in here):
             verdict = "not run"
         elif one["kind"] == "lowest":
-            found = {settled(compare(scores, name, other, score)) for other in here if other != name}
-            verdict = "refuted" if "higher" in found else "held" if found == {"lower"} else "undecided"
+            others = [compare(scores, name, other, score, paired) for other in here if other != name]
+            verdict = decide_lowest(others)
         else:
-            difference = compare(scores, name, reference, score)
+            difference = compare(scores, name, reference, score, paired)
             verdict = decide(one["expected"], difference)
         checked.append({**one, "difference": difference, "verdict": verdict})
     return checked
 
 
 def decide(expected: str, difference: Mapping[str, float]) -> str:
-    """Verdict on "higher", "lower" or "same" from an interval (``statistics.settled``); without one there is none."""
-    found = settled(difference)
+    """Judge "higher", "lower" or "same" by an interval (``statistics.direction``)."""
+    found = direction(difference)
     if expected == "same":
         return "refuted" if found else "not refuted"
-    return "undecided" if found is None else "held" if found == expected else "refuted"
+    if found is None:
+        return "undecided"
+    return "held" if found == expected else "refuted"
+
+
+def decide_lowest(differences: Sequence[Mapping[str, float]]) -> str:
+    """Judge that a row is the lowest by its ``differences`` to all others."""
+    found = {direction(difference) for difference in differences}
+    if "higher" in found:
+        return "refuted"
+    return "held" if found == {"lower"} else "undecided"

@@ -1,10 +1,9 @@
-"""The paper: ``paper/paper.typ`` and the numbers and figures of one build become ``paper.pdf``.
+"""The paper of one study: ``paper/paper.typ`` with a results.json and figures, of a build or a published study.
 
-typst reads ``results.json`` and the figures itself; a key or a figure that is missing stops it. Fonts are those that
-typst brings along and the date is fixed, so that equal results give an equal file, byte for byte.
+typst reads both itself; a key or a figure that is missing stops it. Fonts are those that typst brings along and the
+date is fixed, so that equal results give an equal file, byte for byte.
 """
 
-import json
 from pathlib import Path
 
 import typst
@@ -19,34 +18,26 @@ class PaperError(RuntimeError):
     """The paper could not be made; the text says why and what to do."""
 
 
-def build(build: Build, source: Path = PAPER / "paper.typ") -> Path:
-    """Compile ``source`` with what ``build`` holds, write ``build.paper`` whole or not at all, and return its path.
+def build(build: Build) -> Path:
+    """Compile the paper of a build's own study, and return its path."""
+    return compile_paper(build.results, build.figures, build.paper)
 
-    Raises ``PaperError`` where ``results.json`` is missing or no JSON, or where typst refuses the document.
+
+def compile_paper(results: Path, figures: Path, output: Path) -> Path:
+    """Compile the paper with a results.json and a folder of SVG; write ``output`` whole or not at all.
+
+    Raises ``PaperError`` where ``results`` is missing, or where typst refuses it, a figure or the document.
     """
-    check_results(build.results)
+    if not results.is_file():
+        raise PaperError(f"{results} is missing: run the results notebook first (05_results), which writes it")
+    source = PAPER / "paper.typ"
+    inputs = {"results": str(results.resolve()), "figures": str(figures.resolve())}
     try:
         # The root is that of the file system: a build may lie outside the repository.
-        pdf = typst.Compiler(
-            source.resolve(), root="/", ignore_system_fonts=True, sys_inputs={"build": str(build.folder.resolve())}
-        ).compile(format="pdf", timestamp=TIMESTAMP)
+        compiler = typst.Compiler(source, root="/", ignore_system_fonts=True, sys_inputs=inputs)
+        pdf = compiler.compile(format="pdf", timestamp=TIMESTAMP)
     except typst.TypstError as error:
-        parts = [error.message, *(f"hint: {hint}" for hint in error.hints or []), error.diagnostic or ""]
-        why = "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
-        raise PaperError(f"{source} could not be compiled with {build.results}: {why}") from error
-    write_atomic(build.paper, pdf)
-    return build.paper
-
-
-def check_results(path: Path) -> None:
-    """Raise ``PaperError`` unless ``path`` is there and is JSON without NaN (which JSON does not have)."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON value; an undefined score is null")
-
-    if not path.is_file():
-        raise PaperError(f"{path} is missing: run the results notebook first (05_results), which writes it")
-    try:
-        json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except ValueError as error:
-        raise PaperError(f"{path} is not JSON ({error}): run the results notebook (05_results) again") from error
+        why = error.diagnostic or error.message
+        raise PaperError(f"{source} could not be compiled with {results}: {why}") from error
+    write_atomic(output, pdf)
+    return output

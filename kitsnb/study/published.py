@@ -1,10 +1,11 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
-``scores.csv`` holds a row a run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
-``study.json`` rows, settings, software, machines, commit and seconds. Rows of a later build can be paired with a
-published study where nothing differs but the loss.
+``scores.csv`` holds a row per run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
+``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be drawn
+from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
 """
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,110 +13,143 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kitsnb.files import PUBLISHED, Build, plain, read_json, write_atomic, write_json
+from kitsnb.files import PUBLISHED, ROOT, Build, read_json, write_atomic, write_json
 from kitsnb.messages import nearest, several
-from kitsnb.receipts import digest, flat
-from kitsnb.study import findings
-from kitsnb.study.runs import Run, shared_settings
+from kitsnb.study.claims import load_seed_paper
+from kitsnb.study.findings import describe, finding
+from kitsnb.study.runs import PER_RUN, all_scores, by_path, compare_settings, load_runs, read_stage
 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
 CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
-#: The study that the README is about, and the paper unless notebook 05 is told another.
-MAIN = "hybrid"
 #: Settings that say where, not what.
-PLACES = ("folder", "build")
-#: Bytes that a study may take in the repository.
-LARGEST = 2_000_000
+PLACES = ("data.folder", "data.build")
+#: Figures that need more than scores: these are published as they are.
+KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "slices_*")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published study: ``info`` (study.json), tidy ``scores`` and ``cases`` by name."""
+    """A published study: ``about`` (study.json), tidy ``scores`` and ``cases`` by name."""
 
     name: str
-    info: dict
+    about: dict
     scores: pd.DataFrame
     cases: pd.DataFrame
 
     @property
-    def rows(self) -> list[dict]:
-        return self.info["experiments"]
+    def folder(self) -> Path:
+        """Return where the study lies."""
+        return PUBLISHED / self.name
 
 
 def names() -> list[str]:
-    """The published studies."""
+    """List the published studies."""
     return sorted(path.parent.name for path in PUBLISHED.glob("*/study.json"))
 
 
 def read(name: str) -> Published:
-    """Raises ValueError where there is no such study, or where its CSV is not the one that was written."""
-    folder = PUBLISHED / name
+    """Read a study. Raises ValueError where there is none."""
     if name not in names():
         raise ValueError(f"there is no published study {name!r}; {nearest(name, names())}")
-    info = read_json(folder / "study.json")
-    for file, written in info.get("digests", {}).items():
-        if digest(folder / file) != written:
-            raise ValueError(f"{folder / file} is not as it was published; take it back from git, or publish again")
-    return Published(name, info, pd.read_csv(folder / "scores.csv"),
-                     pd.read_csv(folder / "cases.csv", index_col="case"))
-
-
-def write(name: str, scores: pd.DataFrame, cases: pd.DataFrame, info: Mapping) -> Path:
-    """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits. Raises ValueError above ``LARGEST``."""
     folder = PUBLISHED / name
-    cases = cases[[column for column in CASE_COLUMNS if column in cases]].rename_axis("case").reset_index()
-    texts = {f"{stem}.csv": table.to_csv(index=False, float_format="%.6g")
-             for stem, table in (("scores", scores), ("cases", cases))}
-    if (size := sum(map(len, texts.values()))) > LARGEST:
-        raise ValueError(f"{name} would take {size:,} bytes; a published study may take {LARGEST:,}")
-    for file, text in texts.items():
-        write_atomic(folder / file, text)
-    write_json(folder / "study.json", {**info, "digests": {file: digest(folder / file) for file in texts}})
+    about = read_json(folder / "study.json")
+    return Published(name, about, pd.read_csv(folder / "scores.csv"), read_cases(folder))
+
+
+def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame, figures: Sequence[Path] = ()) -> Path:
+    """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits."""
+    folder = PUBLISHED / name
+    kept = cases[[column for column in CASE_COLUMNS if column in cases]]
+    write_atomic(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6g"))
+    write_atomic(folder / "cases.csv", kept.to_csv(index_label="case", float_format="%.6g"))
+    for path in figures:
+        write_atomic(folder / "figures" / path.name, path.read_bytes())
+    write_json(folder / "study.json", about)
     return folder
 
 
-def settings_apart(study: Published, settings: Mapping, apart_from: Sequence[str] = ()) -> list[str]:
-    """In words, which ``settings`` (of training and, below ``preprocessing``, of that) are not those of ``study``.
+def publish(name: str, build: Build) -> Path:
+    """Publish the finished study of ``build`` at the present commit. That it is up to date is the caller's to check.
 
-    ``apart_from`` names settings that may differ by design, as ``network`` or ``network.normalization``.
+    Raises ValueError where it holds another study's rows, or where files differ from the commit.
     """
-    there, here = (flat({key: value for key, value in plain(one).items() if key not in PLACES})
-                   for one in (study.info["settings"], settings))
-    allowed = tuple(f"{name}." for name in apart_from)
-    return [f"{name} is {here.get(name)}, in {study.name} {there.get(name)}" for name in {**there, **here}
-            if (here.get(name) or None) != (there.get(name) or None)  # a setting that is newer than the study, and off
-            and not f"{name}.".startswith(allowed)]
+    about = read_stage(build.results, "05_results")["about"]
+    if about["beside"]:
+        raise ValueError(f"{name} has rows beside {about['beside']}, so its study is not its own; publish one without")
+    changed = list_uncommitted()
+    if changed:
+        raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
+    runs = load_runs(build, about["experiments"], about["seeds"])
+    figures = [path for pattern in KEPT for path in sorted(build.figures.glob(f"{pattern}.svg"))]
+    return write(name, {**about, "commit": git("rev-parse", "HEAD").strip()}, all_scores(runs), read_cases(build.data_analysis), figures)
 
 
-def cases_apart(study: Published, cases: pd.DataFrame) -> list[str]:
-    """In words, which ``cases`` (notebook 01's table) are not those of ``study``: others, or another simulator."""
-    if other := sorted(set(study.cases.index) ^ set(cases.index)):
-        return [f"{several(other)}: only here, or only in {study.name}"]
-    found, cases = [], cases.loc[study.cases.index]
+def list_uncommitted() -> list[str]:
+    """List files that are not as the commit has them, those of published studies apart."""
+    changed = [line[3:] for line in git("status", "--porcelain", "--untracked-files=all").splitlines()]
+    return [file for file in changed if not (ROOT / file).is_relative_to(PUBLISHED)]
+
+
+def git(*arguments: str) -> str:
+    """Return what git says of the repository. Raises ValueError with git's own words where it refuses."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except OSError as error:
+        raise ValueError(f"git cannot be run ({error}); a published study names its commit") from error
+    if done.returncode:
+        raise ValueError(f"git refuses {ROOT}, and a published study names its commit. It says:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def read_cases(folder: Path) -> pd.DataFrame:
+    """Read notebook 01's table of cases, by name."""
+    return pd.read_csv(folder / "cases.csv", index_col="case")
+
+
+def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,
+                   apart_from: Sequence[str] = ()) -> list[str]:
+    """Say why rows with these ``settings`` (by section) and ``cases`` cannot be paired with those of ``study``.
+
+    ``apart_from`` names settings that may differ by design, such as training.network.normalization.
+    """
+    here, there = by_path(settings), by_path(study.about["settings"])
+    odd = compare_settings(settings, study.about["settings"], (*PER_RUN, *PLACES, *apart_from))
+    reasons = [f"{path} is {here.get(path)}, in {study.name} {there.get(path)}" for path in odd]
+    if cases is None:
+        return reasons
+    other = sorted(set(study.cases.index) ^ set(cases.index))
+    if other:
+        return [*reasons, f"{several(other)}: only here, or only in {study.name}"]
+    cases = cases.loc[study.cases.index]
     for column in study.cases.columns.intersection(cases.columns):
-        there, here = study.cases[column], cases[column]
-        odd = there.index[there != here if column == "role" else ~np.isclose(there, here, rtol=1e-3, equal_nan=True)]
-        if len(odd):
-            found.append(f"{column} of {len(odd)} cases: {odd[0]} has {here[odd[0]]}, in {study.name} {there[odd[0]]}")
-    return found
+        theirs, own = study.cases[column], cases[column]
+        same = theirs == own if column == "role" else np.isclose(theirs, own, rtol=1e-3, equal_nan=True)
+        if not same.all():
+            first = theirs.index[~same][0]
+            reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, in {study.name} {theirs[first]}")
+    return reasons
 
 
-def settings_of(runs: Sequence[Run]) -> dict:
-    """What the runs of a study share: settings of training and, below ``preprocessing``, of the way to the grid."""
-    return shared_settings(runs) | {"preprocessing": runs[0].info.get("preprocessing")}
+def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
+         apart_from: Sequence[str] = ()) -> tuple[dict, pd.DataFrame]:
+    """Put the rows of the published study that ``about`` names in ``beside`` before a build's own, in one table.
+
+    Raises ValueError that names what differs, where the two cannot be paired (``why_not_paired``).
+    """
+    study = read(about["beside"])
+    reasons = why_not_paired(study, about["settings"], cases, apart_from)
+    if reasons:
+        raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(reasons))
+    rows = [*study.about["experiments"], *about["experiments"]]
+    return {**about, "experiments": rows}, pd.concat([study.scores, scores], ignore_index=True)
 
 
-def cases_of(build: Build) -> pd.DataFrame:
-    """Notebook 01's table of the cases of ``build``, by name."""
-    return pd.read_csv(build.data_analysis / "cases.csv", index_col="case")
-
-
-def check(study: Published, runs: Sequence[Run], build: Build, apart_from: Sequence[str] = ()) -> None:
-    """Raises ValueError that names what differs, where ``runs`` of ``build`` cannot be paired with ``study``."""
-    if found := [*settings_apart(study, settings_of(runs), apart_from), *cases_apart(study, cases_of(build))]:
-        raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(found))
-
-
-def describe(study: Published, seed_paper: Mapping) -> dict:
-    """``findings.describe`` of a published study, with what ``study.json`` says of how it was made."""
-    return {**study.info, **findings.describe(study.scores, study.rows, seed_paper, study.info["hypotheses"])}
+def summarise_findings() -> list[dict]:
+    """Name each published study, the data that it stands on, and what it found: the box in a build's paper."""
+    boxes = []
+    for study in map(read, names()):
+        about = study.about
+        found = describe(study.scores, about["experiments"], load_seed_paper(), paired=about["paired"])
+        boxes.append({"name": study.name, "title": about["title"], "images": about["images"], "cases": found["cases"],
+                      "text": finding(found)})
+    return boxes

@@ -1,32 +1,53 @@
-"""The training runs of a profile, read from their folders and checked; folds merged into one set of scores."""
+"""The finished runs of a build, read from their folders and checked, and what their ``run.json`` say of the study."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kitsnb.files import Build
-from kitsnb.metric.score import SCORES
+from kitsnb.metric import SCORES
 
 #: Columns that ``scores.csv`` must have beside the scores.
 VOLUMES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
 #: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
 SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
-#: What differs between the runs of one profile by design; every other setting must be equal.
-PER_RUN = ("build", "experiment", "title", "loss", "loss_parameters", "seed", "fold")
-#: What a run cost, where ``run.json`` says so; older runs lack some.
-COSTS = ("epochs", "seconds", "device", "precision", "peak_memory_mb", "patches_per_second", "data_share")
+#: What differs between the runs of a study by design; every other setting must be equal.
+PER_RUN = ("training.loss", "training.loss_parameters", "training.seed")
+#: What a study keeps of each run, and of these what all runs should share.
+COSTS = ("experiment", "seed", "epochs", "seconds", "peak_memory_mb", "patches_per_second", "precision", "device",
+         "machine", "threads")
+CONDITIONS = COSTS[-4:]
+
+
+class Sections(BaseModel):
+    """The settings of a run by section, each a mapping as its room writes it."""
+
+    data: dict
+    preprocessing: dict
+    training: dict
+    prediction: dict
+
+
+class Record(BaseModel):
+    """What ``run.json`` must say; more is allowed, and kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    simulated: bool
+    training_cases: int
+    seconds: float
+    device: str
+    precision: str
+    settings: Sections
 
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment with a seed: its name, the seed, and what 04_training wrote (``scores`` is indexed by case).
-
-    With folds, ``folds`` holds the run of each, ``scores`` those of all (every case once), and the rest is the first
-    fold's.
-    """
+    """An experiment with a seed, and what 04_training wrote; ``scores`` are indexed by case."""
 
     experiment: str
     seed: int
@@ -34,92 +55,55 @@ class Run:
     info: dict
     history: pd.DataFrame
     scores: pd.DataFrame
-    folds: tuple["Run", ...] = ()
-
-    @property
-    def trained(self) -> tuple["Run", ...]:
-        """The trainings that it consists of: itself, or its folds."""
-        return self.folds or (self,)
-
-    def holding_out(self, case: str) -> "Run":
-        """The training that was scored on ``case``, and has its prediction."""
-        return next(run for run in self.trained if case in run.scores.index)
 
 
-def planned(
-    build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None
-) -> list[tuple[Mapping, int, int | None, Path]]:
-    """Row, seed, fold (None without) and folder of every training that a profile asks for, in order."""
-    numbers = [None] if folds is None else range(folds)
-    return [(row, seed, fold, build.run(row["name"], seed, fold))
-            for row in experiments for seed in seeds for fold in numbers]
-
-
-def load_runs(
-    build: Build, experiments: Sequence[Mapping], seeds: Sequence[int], folds: int | None = None
-) -> list[Run]:
-    """Every run of ``experiments`` x ``seeds``, in this order; the ``folds`` of each are merged into one.
+def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]) -> list[Run]:
+    """Load every run of ``experiments`` x ``seeds``, in this order.
 
     Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
-    asks for or where runs were not scored on the same cases (a paired comparison needs that).
+    asks for, or where runs of one seed were not scored on the same cases (a paired comparison needs that).
     """
-    if not experiments or not seeds:
+    wanted = [(row, seed, build.run(row["name"], seed)) for row in experiments for seed in seeds]
+    if not wanted:
         raise ValueError("there is nothing to load: give at least one experiment and one seed")
-    wanted = planned(build, experiments, seeds, folds)
-    missing = [f"{folder.name} (no {name})" for *_, folder in wanted
+    missing = [f"{folder.name} (no {name})" for _, _, folder in wanted
                for name in ("run.json", "history.csv", "scores.csv") if not (folder / name).is_file()]
     if missing:
         advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
         raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
-    runs = [_load_run(folder, row, seed, fold, folds) for row, seed, fold, folder in wanted]
-    if folds is not None:
-        runs = [_merge(runs[first : first + folds]) for first in range(0, len(runs), folds)]
-    for run in runs[1:]:
-        if odd := sorted(set(run.scores.index) ^ set(runs[0].scores.index)):
-            pair = f"{run.folder.name} and {runs[0].folder.name}"
-            raise ValueError(f"{pair} were scored on different cases ({', '.join(odd[:5])}); train both again")
+    runs = [_load_run(folder, row, seed) for row, seed, folder in wanted]
+    by_seed = {run.seed: run for run in reversed(runs)}
+    for run in runs:
+        first = by_seed[run.seed]
+        odd = sorted(set(run.scores.index) ^ set(first.scores.index))
+        if odd:
+            raise ValueError(f"{run.folder.name} and {first.folder.name} were scored on different cases "
+                             f"({', '.join(odd[:5])}); train both again")
     return runs
 
 
-def _load_run(folder: Path, experiment: Mapping, seed: int, fold: int | None, folds: int | None) -> Run:
+def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
     info = read_stage(folder / "run.json", "04_training")
-    asked, trained = experiment.get("parameters") or {}, info.get("loss_parameters") or {}
-    settings, scores = info.get("settings"), pd.read_csv(folder / "scores.csv")
-    wrong = None
-    if info.get("loss") != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
-        used = f"trained with {info.get('loss')} {trained}"
-        wrong = f"run.json: {used}, but the profile asks for {experiment['loss']} {asked}"
-    elif not isinstance(settings, dict):
-        wrong = "run.json: has no 'settings' (04_training's parameters by name)"
-    elif (split := (settings.get("fold"), settings.get("folds"))) != (fold, folds):
-        wrong = f"run.json: is fold {split[0]} of {split[1]}, not {fold} of {folds}"
-    elif lacking := [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]:
-        wrong = f"scores.csv: lacks {', '.join(lacking)}"
-    elif scores.empty or scores.case.duplicated().any():
-        wrong = "scores.csv: needs one row a case, at least one"
-    elif ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
-        wrong = "scores.csv: holds a score outside [0, 1]"
-    if wrong:
-        raise ValueError(f"{folder}/{wrong}; train it again")
-    scores = scores.set_index("case").astype({name: float for name in SCORES})
+    try:
+        training = Record(**info).settings.training
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors())
+        raise ValueError(f"{folder}/run.json: {said}; train it again") from error
+    asked = experiment.get("parameters") or {}
+    trained = training.get("loss_parameters") or {}
+    if training.get("loss") != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
+        raise ValueError(f"{folder}/run.json: trained with {training.get('loss')} {trained}, but the profile asks for "
+                         f"{experiment['loss']} {asked}; train it again")
+    scores = pd.read_csv(folder / "scores.csv")
+    lacking = [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]
+    if lacking or scores.empty or scores.case.duplicated().any():
+        raise ValueError(f"{folder}/scores.csv: needs one row per case, and lacks {lacking or 'none'}; train it again")
+    scores = scores.set_index("case").astype(dict.fromkeys(SCORES, float))
     return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
 
 
-def _merge(parts: Sequence[Run]) -> Run:
-    """One run from its folds. Raises ValueError where a case was held out by two folds, or by none."""
-    scores = pd.concat([part.scores for part in parts])
-    names = ", ".join(part.folder.name for part in parts)
-    if twice := sorted(set(scores.index[scores.index.duplicated()])):
-        raise ValueError(f"{names}: held out more than once: {', '.join(twice[:5])}; train them again")
-    for part in parts:
-        if (known := part.info["training_cases"] + len(part.scores)) != len(scores):
-            raise ValueError(f"{part.folder.name} knows {known} cases, but {len(scores)} were scored in all folds "
-                             f"({names}): some were never held out; train them again")
-    return replace(parts[0], scores=scores.sort_index(), folds=tuple(parts))
-
-
 def read_stage(path: Path, notebook: str) -> dict:
-    """JSON that ``notebook`` wrote. Raises FileNotFoundError or, for a damaged file, ValueError, which name both."""
+    """Read JSON that ``notebook`` wrote. Raises FileNotFoundError or, if damaged, ValueError, which name both."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; {notebook} writes it, so run that first")
     try:
@@ -129,24 +113,54 @@ def read_stage(path: Path, notebook: str) -> dict:
 
 
 def all_scores(runs: Sequence[Run]) -> pd.DataFrame:
-    """The scores of a study as one tidy table: a row a run and case, with ``experiment`` and ``seed`` in front."""
-    tables = [run.scores.reset_index().assign(experiment=run.experiment, seed=run.seed) for run in runs]
-    scores = pd.concat(tables, ignore_index=True)
+    """Join the scores of a study to one tidy table: a row per run and case, ``experiment`` and ``seed`` in front."""
+    parts = [run.scores.reset_index().assign(experiment=run.experiment, seed=run.seed) for run in runs]
+    scores = pd.concat(parts, ignore_index=True)
     return scores[["experiment", "seed", *scores.columns.drop(["experiment", "seed"])]]
 
 
-def trainings(runs: Sequence[Run]) -> list[Run]:
-    """Every training of ``runs``, a fold each where there are folds."""
-    return [one for run in runs for one in run.trained]
+def by_path(settings: Mapping, name: str = "") -> dict[str, object]:
+    """Name single settings by their path: {"training.epochs": 3} of {"training": {"epochs": 3}}."""
+    found = {}
+    for key, value in settings.items():
+        path = f"{name}.{key}" if name else str(key)
+        found |= by_path(value, path) if isinstance(value, Mapping) and value else {path: value}
+    return found
 
 
 def shared_settings(runs: Sequence[Run]) -> dict:
-    """Settings of the training notebook that all runs share. Raises ValueError where they differ: unfair comparison."""
-    first, *others = trainings(runs)
-    settings = {key: value for key, value in first.info["settings"].items() if key not in PER_RUN}
+    """Return the settings, by section, that all runs share. Raises ValueError where others than ``PER_RUN`` differ."""
+    first, *others = runs
+    settings = first.info["settings"]
     for run in others:
-        other = {key: value for key, value in run.info["settings"].items() if key not in PER_RUN}
-        if odd := sorted(key for key in settings | other if settings.get(key) != other.get(key)):
-            pair = f"{run.folder.name} and {first.folder.name}"
-            raise ValueError(f"{pair} were trained with different {', '.join(odd)}; run the profile again")
-    return settings
+        odd = compare_settings(settings, run.info["settings"], PER_RUN)
+        if odd:
+            raise ValueError(f"{run.folder.name} and {first.folder.name} were trained with different "
+                             f"{', '.join(odd)}; run the profile again")
+    own = [path.removeprefix("training.") for path in PER_RUN]
+    return settings | {"training": {key: value for key, value in settings["training"].items() if key not in own}}
+
+
+def compare_settings(settings: Mapping, others: Mapping, allowed: Sequence[str] = ()) -> list[str]:
+    """Name the settings that differ, those below ``allowed`` apart; null and an empty list are different things."""
+    here = by_path(settings)
+    there = by_path(others)
+    prefixes = tuple(f"{path}." for path in allowed)
+    return [path for path in {**here, **there}
+            if here.get(path) != there.get(path) and not f"{path}.".startswith(prefixes)]
+
+
+def describe_runs(runs: Sequence[Run]) -> dict:
+    """Say of a study what its ``runs`` share and cost, and in which ``CONDITIONS`` they differ (``unlike``)."""
+    costs = [{"experiment": run.experiment, "seed": run.seed, **run.info} for run in runs]
+    unlike = {}
+    for name in CONDITIONS:
+        values = sorted({str(run.info[name]) for run in runs if run.info.get(name) is not None})
+        if len(values) > 1:
+            unlike[name] = values
+    return {
+        "simulated": runs[0].info["simulated"], "settings": shared_settings(runs),
+        "training_cases": min(run.info["training_cases"] for run in runs), "unlike": unlike,
+        "trainings": [{key: one[key] for key in COSTS if one.get(key) is not None} for one in costs],
+        "seconds": sum(run.info["seconds"] for run in runs),
+    }

@@ -1,7 +1,6 @@
 """One run: preprocessed volumes and settings come in, checkpoints and a history of epochs go out.
 
-Patches are drawn on the device that trains, by a plain loop (``run.py``) that resumes to the last bit. Import
-``train`` and ``load_network`` from here, and the settings ``Training``, ``Network`` and ``Augmentation``.
+``run.train`` is a plain loop that resumes to the last bit; patches are drawn on the device that trains.
 """
 
 import lazy_loader

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,8 @@ from kitsnb.files import replaced
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 
-
-def checkpoint_file(folder: Path, which: str) -> Path:
-    """Return the path of the checkpoint ``which`` ("best" or "last") of the run in ``folder``."""
-    return folder / "checkpoints" / f"{which}.ckpt"
-
+SHORT = reprlib.Repr()  # of a long list of cases the first ones, but all settings
+SHORT.maxdict = 30
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write ``state`` as ``path``; a process killed on the way leaves the former checkpoint as it was."""
@@ -33,47 +31,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RuntimeError(
             f"{path} is damaged ({reason}). Put a copy of best.ckpt in its place to go on from the best epoch, or move "
-            f"the run's folder away to train again from the start") from error
+            "the run's folder away to train again from the start") from error
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the last checkpoint of the run in ``folder``; None where there is none.
+    """Read the last checkpoint of the run in ``folder``, None where there is none; remove half-written files.
 
-    Files that a killed process left half-written are removed. Raises ValueError that names the difference where the
-    checkpoint belongs to another run, with other settings or cases than ``belongs`` says.
+    Raises ValueError that names the difference where it belongs to another run, or to another version.
     """
     for parent in (folder, folder / "checkpoints"):
         for partial in parent.glob(".[0-9]*-*"):
             partial.unlink(missing_ok=True)
-    path = checkpoint_file(folder, "last")
+    path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         return None
     saved = read_checkpoint(path)
     if "belongs" not in saved:
-        raise ValueError(f"{path} does not say what it belongs to; it is from another version. Move {folder} away to "
-                         "train again from the start")
+        raise ValueError(f"{path} is from another version; move {folder} away to train again from the start")
     different = []
     for key, now in belongs.items():
         there = saved["belongs"].get(key)
         if there != now:
-            different.append(f"{key}: {shorten(there)} there, {shorten(now)} now")
+            different.append(f"{key}: {SHORT.repr(there)} there, {SHORT.repr(now)} now")
     if different:
-        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(different)}); move it away to train "
-                         "again from the start")
+        raise ValueError(f"{folder} holds another run ({'; '.join(different)}); move it away to train again")
     return saved
-
-
-def shorten(value: object) -> str:
-    """Write ``value`` for a message: of a long list its length, its first and its last."""
-    if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)} ({value[0]} to {value[-1]})"
-    return str(value)
 
 
 def load_network(folder: Path, settings: Training) -> UNet3D:
     """Return the network of a finished run, ready to predict, with the weights that ``settings.weights`` names."""
     network = UNet3D(**settings.network.model_dump())
-    saved = torch.load(checkpoint_file(folder, settings.weights), map_location="cpu", weights_only=True)
-    network.load_state_dict(saved["network"])
+    network.load_state_dict(read_checkpoint(folder / "checkpoints" / f"{settings.weights}.ckpt")["network"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return network.to(device, memory_format=torch.channels_last_3d).eval()

@@ -1,4 +1,4 @@
-"""What a run says of itself: the measures of each epoch, in history.csv and in TensorBoard."""
+"""What a run says of itself: the measures of each epoch, in history.csv, in TensorBoard and on the terminal."""
 
 import csv
 import resource
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kitsnb.files import replaced
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
+from kitsnb.messages import duration
 from kitsnb.training.settings import Training
 
 #: What history.csv holds for training and validation each; the paper monitors ``dice_cross_entropy``.
@@ -20,7 +21,7 @@ TIMING = ("seconds", "patches_per_second")
 
 @torch.no_grad()
 def batch_sums(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """Return [2 + 9] for a batch: loss, cross-entropy, and tp, fp and fn of the classes; they stay on the device."""
+    """Return [11] for a batch: loss, cross-entropy, and tp, fp and fn of the classes; they stay on the device."""
     counts = region_statistics(logits, target).pooled()
     entropy = cross_entropy(logits, target).mean()
     return torch.cat([loss.reshape(1), entropy.reshape(1), *(count[0] for count in counts)]).float()
@@ -31,7 +32,7 @@ def measures(stage: str, sums: Tensor) -> dict[str, float]:
 
     Counts are pooled over all batches before Dice, so that a patch without tumour distorts nothing.
     """
-    total = sums.double().cumsum(0)[-1]  # one after the other: the last bits do not depend on torch's order
+    total = sums.double().sum(0)
     loss, entropy = (total[:2] / len(sums)).tolist()
     dice = dice_index(RegionStatistics(*total[2:].reshape(3, 1, -1)))[0].tolist()
     soft_dice = sum(dice) / len(dice)
@@ -63,26 +64,24 @@ def write_history(path: Path, rows: list[dict]) -> None:
 
 
 def log_epoch(writer, row: dict) -> None:
-    """Hand the measures of an epoch to TensorBoard's ``writer``; in alphabetical order, losses come first."""
-    step = row["step"]
+    """Hand an epoch to TensorBoard's ``writer``, which shows groups in alphabetical order: losses first."""
     for stage in ("training", "validation"):
-        writer.add_scalar(f"loss/{stage}", row[f"{stage}_loss"], step)
-        for name in ("background", "kidney", "tumour"):
-            writer.add_scalar(f"soft_dice/{stage}_{name}", row[f"{stage}_{name}"], step)
-    writer.add_scalar("schedule/learning_rate", row["learning_rate"], step)
+        writer.add_scalar(f"loss/{stage}", row[f"{stage}_loss"], row["step"])
+        for name in ("kidney", "tumour"):
+            writer.add_scalar(f"soft_dice/{stage}_{name}", row[f"{stage}_{name}"], row["step"])
     writer.flush()
 
 
-def performance(rows: list[dict], patches: int) -> dict[str, float]:
-    """Return the columns ``TIMING`` over all epochs of ``patches`` each, whatever process trained them."""
-    training_seconds = sum(patches / row["patches_per_second"] for row in rows)
-    return {
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "patches_per_second": round(patches * len(rows) / training_seconds, 2),
-    }
+def print_epoch(settings: Training, rows: list[dict]) -> None:
+    """Print the last epoch in a line, with the time that the others take at most."""
+    row = rows[-1]
+    left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
+    print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
+          f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
+          f"{row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
 
 
-def peak_memory() -> float:
+def peak_memory() -> int:
     """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)

@@ -1,10 +1,8 @@
 """Training patches, cut and augmented in one resampling, on the device that trains.
 
 Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once,
-straight from the volume; brightness, contrast, gamma and noise follow.
-
-Wherever a volume is kept, the few control points of a patch are drawn on the CPU, from which follows the box of voxels
-that it needs; the box goes to the device, and all else happens there, without a value that the CPU would wait for.
+straight from the volume; brightness, contrast, gamma and noise follow. The few control points of a patch are drawn on
+the CPU, and with them the box of voxels that it needs; all else happens on the device, which is asked for no value.
 """
 
 import math
@@ -12,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from kitsnb.training.settings import Augmentation, Training
@@ -21,14 +20,11 @@ from kitsnb.training.volumes import Volume
 class PatchSampler:
     """Batches of patches, drawn from (``settings.seed``, step): a resumed run sees the same ones again.
 
-    A share ``foreground`` of the patches is centred on a foreground voxel, ``tumour`` of these on a tumour voxel; a
-    case that lacks the class falls back to the other, then to a random place. Of the other patches, a share ``body`` is
-    centred in the body, where volumes were loaded with that.
+    A share ``foreground`` of them is centred on foreground, ``tumour`` of these on tumour; a case that lacks the class
+    falls back to the other, then to any place. Of the others, a share ``body`` lies in the body, where that was loaded.
     """
 
     def __init__(self, volumes: list[Volume], settings: Training, device: str | torch.device = "cpu"):
-        if not volumes:
-            raise ValueError("there are no training cases; check the split and run the preprocessing notebook")
         self.volumes = volumes
         self.settings = settings
         self.device = torch.device(device)
@@ -53,7 +49,7 @@ class PatchSampler:
         return imaging, segmentation
 
     def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Draw the centre [3] of a patch in voxels, moved inwards so that the patch lies in the volume where it fits."""
+        """Draw the centre [3] of a patch in voxels, moved inwards so that it lies in the volume where it fits."""
         settings = self.settings
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(settings.patch_size) / 2
@@ -74,6 +70,45 @@ class PatchSampler:
         return torch.where(shape > 2 * half, inside, around)
 
 
+def fixed_patches(volumes: list[Volume], settings: Training, device: str | torch.device = "cpu") -> list[tuple]:
+    """Cut the validation batches on ``device``: one patch per case on its foreground, always the same."""
+    plain = settings.changed(batch_size=1, foreground=1.0, tumour=1.0, augmentation=None, seed=0)
+    patches = [PatchSampler([volume], plain, device).batch(0) for volume in volumes]
+    imaging, segmentation = (torch.cat(parts) for parts in zip(*patches))
+    return list(zip(imaging.split(settings.batch_size), segmentation.split(settings.batch_size)))
+
+
+def control_points(
+    size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: torch.Generator
+) -> Tensor:
+    """Draw the voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, mirror, elastic.
+
+    They span the patch from its first voxel to its last along each axis; what lies between is interpolated, so the
+    corners are enough unless the patch is bent.
+    """
+    half = (torch.tensor(size) - 1) / 2
+    matrix = torch.eye(3)
+    counts = [2, 2, 2]
+    shift = torch.zeros(())
+    if augmentation is None:
+        centre = (centre - half).round() + half  # whole voxels: nothing is interpolated
+    else:
+        if chance(augmentation.probability, random):
+            matrix = matrix / uniform(*augmentation.scaling, random)
+        if chance(augmentation.probability, random):
+            angles = [uniform(-1, 1, random) * augmentation.rotation for _ in range(3)]
+            turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+            matrix = matrix @ torch.tensor(turn, dtype=torch.float32)
+        if augmentation.mirror:
+            matrix = matrix * torch.tensor([1.0 - 2.0 * chance(0.5, random) for _ in range(3)])
+        if augmentation.elastic and chance(augmentation.probability, random):
+            counts = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
+            shift = torch.randn(3, *counts, generator=random).movedim(0, -1) * augmentation.elastic
+    axes = [torch.linspace(-float(end), float(end), count) for end, count in zip(half, counts)]
+    lattice = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    return lattice @ matrix.T + shift + centre
+
+
 def chance(probability: float, random: torch.Generator) -> bool:
     return float(torch.rand((), generator=random)) < probability
 
@@ -82,36 +117,31 @@ def uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None,
-                   random: torch.Generator) -> Tensor:
-    """Voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, elastic and mirror.
+def sample(
+    volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
 
-    They span the patch from its first voxel to its last along each axis, and ``spread`` interpolates between them: the
-    corners are enough unless the patch is bent.
+    What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
     """
-    if not augmentation:
-        first = (centre - (torch.tensor(size) - 1) / 2).round()  # whole voxels: nothing is interpolated
-        return lattice([torch.stack([start, start + n - 1]) for start, n in zip(first, size)], torch.eye(3))
-    matrix = torch.eye(3)
-    if chance(augmentation.probability, random):
-        matrix = matrix / uniform(*augmentation.scaling, random)
-    if chance(augmentation.probability, random):
-        matrix = matrix @ rotation_matrix([uniform(-1, 1, random) * augmentation.rotation for _ in range(3)])
-    if augmentation.mirror:
-        matrix = matrix * torch.tensor([1.0 - 2.0 * chance(0.5, random) for _ in range(3)])
-    counts, shift = [2, 2, 2], torch.zeros(())
-    if augmentation.elastic and chance(augmentation.probability, random):
-        counts = [max(4, math.ceil(n / augmentation.elastic_spacing) + 1) for n in size]
-        shift = torch.randn(3, *counts, generator=random).movedim(0, -1) * augmentation.elastic
-    axes = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, count) for n, count in zip(size, counts)]
-    return lattice(axes, matrix) + shift + centre
+    last = torch.tensor(volume.imaging.shape) - 1
+    # A voxel more on each side makes rounding harmless. Never empty: outside the volume, the nearest voxel.
+    first = (points.amin((0, 1, 2)).floor().long() - 1).clamp(torch.zeros_like(last), last)
+    stop = (points.amax((0, 1, 2)).ceil().long() + 2).clamp(first + 1, last + 1)
+    box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
+    faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
+    grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
+    imaging = move(volume.imaging[box], device).float()[None, None]
+    labels = move(volume.segmentation[box], device).float()[None, None]
+    # The box ends inside the volume only where no voxel beyond it is read, so its outside is the volume's: zero for
+    # grid_sample, which is the lowest value where that was taken away before.
+    imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
+    labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
+    return imaging[0, 0], labels[0, 0].byte()
 
 
 def spread(points: Tensor, size: Sequence[int]) -> Tensor:
-    """Control points [a, b, c, 3] interpolated linearly to [*size, 3], the first and the last of each axis kept.
-
-    An axis at a time, the largest result last. No matrix product: autocast or TF32 would round the coordinates.
-    """
+    """Interpolate control points [a, b, c, 3] to [*size, 3], linearly: an axis at a time, faster than F.interpolate."""
     for axis in (2, 1, 0):
         last = points.shape[axis] - 1
         place = torch.linspace(0, last, size[axis], device=points.device)
@@ -121,25 +151,12 @@ def spread(points: Tensor, size: Sequence[int]) -> Tensor:
     return points
 
 
-def lattice(axes: Sequence[Tensor], matrix: Tensor) -> Tensor:
-    """``matrix`` [3, 3] times every point whose coordinates are on the three ``axes``: [D, H, W, 3].
-
-    Sums of a line an axis, which costs a quarter of multiplying every point.
-    """
-    depth, height, width = (axis[:, None] * column for axis, column in zip(axes, matrix.T))
-    return (depth[:, None] + height)[:, :, None] + width
-
-
-def rotation_matrix(degrees: Sequence[float]) -> Tensor:
-    """Rotation [3, 3] by three angles about the three axes, in turn."""
-    result = torch.eye(3)
-    for axis, angle in enumerate(degrees):
-        i, j = [other for other in range(3) if other != axis]
-        turn = torch.eye(3)
-        turn[i, i] = turn[j, j] = math.cos(math.radians(angle))
-        turn[i, j], turn[j, i] = -math.sin(math.radians(angle)), math.sin(math.radians(angle))
-        result = turn @ result
-    return result
+def move(part: Tensor, device: str | torch.device) -> Tensor:
+    """Move ``part`` to ``device``; to a GPU from pinned memory, since only such a copy leaves the CPU free."""
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu and part.device.type == "cpu":
+        part = part.contiguous().pin_memory()
+    return part.to(device, non_blocking=on_gpu)
 
 
 def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
@@ -154,46 +171,8 @@ def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
     return F.pad(volume, amounts, value=float(volume.min()))
 
 
-def box_of(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """First voxel and the one after the last, [3] each, of the part of a volume that ``points`` [a, b, c, 3] read from.
-
-    A voxel more on each side makes rounding harmless. Never empty: of a patch outside the volume, the nearest voxels.
-    """
-    last = torch.tensor(shape) - 1
-    low, high = points.amin((0, 1, 2)).floor().long() - 1, points.amax((0, 1, 2)).ceil().long() + 1
-    first = torch.minimum(low.clamp(min=0), last)
-    return first, torch.minimum(torch.maximum(high, first), last) + 1
-
-
-def sample(
-    volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu"
-) -> tuple[Tensor, Tensor]:
-    """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
-
-    What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
-    """
-    first, stop = box_of(points, volume.imaging.shape)
-    box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
-    faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
-    grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
-    imaging = move(volume.imaging[box], device).float()[None, None]
-    labels = move(volume.segmentation[box], device).float()[None, None]
-    # The box ends inside the volume only where no voxel beyond it is read, so what lies outside is the volume's outside:
-    # grid_sample's zeros, which are the lowest value where that was taken away before.
-    imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
-    labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
-    return imaging[0, 0], labels[0, 0].byte()
-
-
-def move(part: Tensor, device: str | torch.device) -> Tensor:
-    device = torch.device(device)
-    if device.type == "cuda" and part.device.type == "cpu":  # only from pinned memory does a copy leave the CPU free
-        part = torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
-    return part.to(device, non_blocking=device.type == "cuda")
-
-
 def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
-    """Brightness (factor), contrast (about the mean), gamma (on the range) and Gaussian noise, if drawn."""
+    """Change brightness (factor), contrast (about the mean), gamma (on the range) and noise, where drawn."""
     if chance(augmentation.probability, random):
         imaging = imaging * uniform(*augmentation.brightness, random)
     if chance(augmentation.probability, random):
@@ -208,16 +187,3 @@ def change_intensity(imaging: Tensor, augmentation: Augmentation, random: torch.
         own = torch.Generator(imaging.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
         imaging = imaging + sd * torch.randn(imaging.shape, generator=own, device=imaging.device)
     return imaging
-
-
-def fixed_patches(
-    volumes: list[Volume], settings: Training, device: str | torch.device = "cpu"
-) -> list[tuple[Tensor, Tensor]]:
-    """Cut the validation batches on ``device``: one patch per case on its foreground, always the same."""
-    plain = settings.changed(batch_size=1, foreground=1.0, tumour=1.0, augmentation=None, seed=0)
-    patches = [PatchSampler([volume], plain, device).batch(0) for volume in volumes]
-    batches = []
-    for start in range(0, len(patches), settings.batch_size):
-        imaging, segmentation = zip(*patches[start : start + settings.batch_size])
-        batches.append((torch.cat(imaging), torch.cat(segmentation)))
-    return batches

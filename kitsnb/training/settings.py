@@ -16,8 +16,6 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 class Network(Settings):
     """Arguments of ``UNet3D``; a CT has one channel, and its labels are background, kidney and tumour."""
 
-    in_channels: Literal[1] = 1
-    num_classes: Literal[3] = 3
     base_filters: Annotated[int, Field(ge=1, le=1024)] = 32
     depth: Annotated[int, Field(ge=1, le=8)] = 4
     normalization: Literal["batch", "instance"] = "batch"
@@ -80,29 +78,3 @@ class Training(Settings):
             raise ValueError(f"minimum_learning_rate must not be above learning_rate {self.learning_rate:g}, "
                              f"not {self.minimum_learning_rate:g}")
         return self
-
-    @property
-    def patches_of_an_epoch(self) -> int:
-        return self.steps_per_epoch * self.batch_size
-
-    def check_loss(self) -> None:
-        """Build the loss, and call it on a tiny patch of all classes and on one of background alone.
-
-        Raises ValueError, or whatever a reader's own loss raises, where value or gradient cannot be used.
-        """
-        import torch
-
-        from kitsnb.losses import build_loss
-
-        loss, shape = build_loss(self.loss, **self.loss_parameters), (1, 16, 16, 16)
-        everywhere = torch.arange(16**3).reshape(shape) % self.network.num_classes
-        for where, target in (("of all classes", everywhere), ("of background alone", torch.zeros_like(everywhere))):
-            random = torch.Generator().manual_seed(0)
-            logits = torch.randn(1, self.network.num_classes, *shape[1:], generator=random).requires_grad_()
-            value = loss(logits, target)
-            if not value.requires_grad:
-                raise ValueError(f"the loss {self.loss} has no gradient: it does not depend on the logits, or was "
-                                 "detached")
-            value.backward()
-            if not (value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()):
-                raise ValueError(f"the loss {self.loss} or its gradient is not finite on a patch {where}")

@@ -72,7 +72,7 @@ def execute(notebook: Path, output: Path, parameters: dict, groups: list[int]) -
                 os.environ["JUPYTER_RUNTIME_DIR"] = sockets
                 papermill.execute_notebook(
                     node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
-                    kernel_manager_class=kernel_manager(sockets, groups))
+                    report_mode=True, kernel_manager_class=kernel_manager(sockets, groups))
         except papermill.PapermillExecutionError as error:
             head = "\n".join(error.source.strip().splitlines()[:3])
             failure = {"cell": f"In [{error.exec_count}]: {head}", "message": f"{error.ename}: {error.evalue}"}

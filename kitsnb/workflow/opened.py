@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +11,10 @@ from pathlib import Path
 
 from kitsnb.data.cases import Case, Split, discover, hold_out
 from kitsnb.data.checks import Accept
-from kitsnb.files import Build, resolve
+from kitsnb.files import NOTEBOOKS, Build, resolve
 from kitsnb.messages import nearest
 from kitsnb.preprocessing.arrays import cases_below
+from kitsnb.settings import Settings
 from kitsnb.training.settings import Training
 from kitsnb.workflow.profile import Experiment, Profile, load, recorded
 from kitsnb.workflow.profile_files import find
@@ -126,19 +128,22 @@ class Run:
         return {case.name: case for case in self.split.validation}
 
     @property
-    def settings(self) -> dict[str, dict]:
-        """Return all settings behind the run, by section, as JSON has them."""
-        sections = ("data", "simulation", "preprocessing", "prediction")
-        found = {name: getattr(self.study.profile, name).as_json() for name in sections}
-        return found | {"training": self.training.as_json()}
+    def sections(self) -> dict[str, Settings]:
+        """Return all settings behind the run, by section, as ``write_run`` takes them."""
+        profile = self.study.profile
+        return {"data": profile.data, "preprocessing": profile.preprocessing, "training": self.training,
+                "prediction": profile.prediction}
 
 
 def open_study(profile: str | Path = "quick", changes: Mapping[str, object] | None = None) -> Study:
     """Open the study of ``profile`` (a name in notebooks/profiles, a file, or a build's folder) with ``changes``.
 
     The runner's notebooks get the profile as it is written. By hand, what is built is shown with the settings that it
-    was built with. Raises ``ProfileError`` with all that is wrong, ``NotBuilt`` where nothing is there to be shown.
+    was built with. From then on, what lies beside the notebooks (``probing``, ``results``) can be imported. Raises
+    ``ProfileError`` with all that is wrong, ``NotBuilt`` where nothing is there to be shown.
     """
+    if str(NOTEBOOKS) not in sys.path:
+        sys.path.append(str(NOTEBOOKS))
     changes = dict(changes or {})
     if folder := os.environ.get(RUNNER):
         return Study(load(profile, changes, build=folder), writes=True, changes=changes)

@@ -1,1 +1,1 @@
-"""What the runs show (notebooks 04 and 05): ``figures`` and ``tables`` of them, ``audit`` of the seed paper."""
+"""What notebooks 04 and 05 show of runs: ``figures`` that need CT or histories, and ``tables`` for people."""

@@ -86,7 +86,7 @@ def test_the_cut_into_folds_is_a_shuffle_and_the_same_for_ever():
     ("found", "values", "part"),
     [([0, 1], {}, "hold out"), ([166, 167], {}, "train on"), ([], {}, "train on"), ([3], {"folds": 5}, "hold out")])
 def test_nobody_left_is_said(found, values, part):
-    with pytest.raises(ValueError, match=f"no case to {part}.*get the cases"):
+    with pytest.raises(ValueError, match=f"no case is left to {part}.*get the cases"):
         hold_out(numbered(*found), settings(**values))
 
 
@@ -97,7 +97,7 @@ WRONG = {
     "three": ({"training": [0, 1, 2]}, "training"),
     "nobody held out": ({"validation": [15, 15]}, "validation [15, 15]: every case is excluded"),
     "nobody left": ({"training": [0, 1], "validation": [2, 3], "excluded": [0, 1, 2, 3]}, "training [0, 1]: every case"),
-    "empty folds": ({"training": [0, 1], "validation": [2, 3], "folds": 5}, "4 cases can be cut into 2 to 4 folds, not 5"),
+    "empty folds": ({"training": [0, 1], "validation": [2, 3], "folds": 5}, "4 cases cannot be cut into 5 folds"),
     "no folder": ({"folder": None}, "give the folder that holds"),
     "not called simulated": ({"source": "phantom"}, "set simulated to true"),
     "slab": ({"slab": {"in_plan": 320}}, "did you mean 'in_plane'"),

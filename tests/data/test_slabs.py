@@ -76,9 +76,10 @@ def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path):
     [(range(40), None, "set data.slab"), (range(38), None, "look like slabs"), (range(5), None, None), ((), None, None),
      (range(40), 320, None), (range(5), 320, "these are whole scans"), (range(5), 20, None)])
 def test_slabs_for_whole_scans_and_the_reverse_are_named_before_work_starts(tmp_path, tumour, slab, said):
-    cases = [make_case(tmp_path, number, tumour) for number in range(4)]
-    settings = DataSettings(folder="x", training=[0, 2], validation=[3, 3], slab={"in_plane": slab} if slab else None)
-    found = missing_cases(cases, settings)
+    for number in range(4):
+        make_case(tmp_path, number, tumour)
+    settings = DataSettings(folder=str(tmp_path), training=[0, 2], validation=[3, 3], slab={"in_plane": slab} if slab else None)
+    found = missing_cases(settings)
     assert (said in found[0] and len(found) == 1) if said else found == []
 
 
@@ -91,5 +92,5 @@ def test_the_shared_slabs_are_unchanged():
         for found, expected in zip(read_case(case, accept=Accept(slab=320)), read_case(case)):
             np.testing.assert_array_equal(found, expected)
     settings = DataSettings(folder=folder)
-    assert "look like slabs" in missing_cases(cases, settings)[-1]
-    assert not any("slab" in problem for problem in missing_cases(cases, settings.changed(slab={"in_plane": 320})))
+    assert "look like slabs" in missing_cases(settings)[-1]
+    assert not any("slab" in problem for problem in missing_cases(settings.changed(slab={"in_plane": 320})))

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from helpers.network_at_hand import Constant
 
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import write_nifti
@@ -44,3 +46,10 @@ def small_ct(seed: int = 0, shape: tuple[int, int, int] = (36, 40, 44)) -> CT:
 
 def write_cases(folder: Path, count: int) -> list[Case]:
     return [small_ct(number).write(Case(folder / f"case_{number:05d}")) for number in range(count)]
+
+
+class Kidneys(Constant):
+    """A network that finds kidneys and tumour of ``small_ct`` by their HU."""
+
+    def forward(self, x):
+        return torch.cat([0 * x, 12 * x - 18.2, 4 * x - 3], 1)

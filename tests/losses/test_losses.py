@@ -1,6 +1,4 @@
-"""Losses against independent values: worked by hand, written out in plain numpy or torch, or MONAI's; and their
-properties.
-"""
+"""Losses against independent values: worked by hand, written out in numpy or torch, or MONAI's; and their properties."""
 
 import math
 
@@ -14,21 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kitsnb.losses import (
-    DiceLoss,
-    FocalLoss,
-    FocalTverskyLoss,
-    GeneralizedDiceLoss,
-    LogCosh,
-    TverskyLoss,
-    TwoTermDiceLoss,
-    WeightedCrossEntropyLoss,
-    build_loss,
-    dice_index,
-    generalized_focal,
-    log_cosh,
-    region_statistics,
-    tversky_index,
-)
+    DiceLoss, GeneralizedDiceLoss, TverskyLoss, TwoTermDiceLoss, WeightedCrossEntropyLoss, build_loss, dice_index,
+    generalized_focal, log_cosh, region_statistics, tversky_index,
+)  # fmt: skip
 
 
 def two_voxels() -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,13 +73,6 @@ def test_generalized_dice_is_equation_1_and_an_absent_class_gets_the_largest_wei
     weights = np.append(weights, weights.max())
     expected = 1 - 2 * (weights * (r * p).sum(1)).sum() / (weights * (r + p).sum(1)).sum()
     assert float(GeneralizedDiceLoss(smooth=0.0)(logits, target)) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
-def test_focal_loss_written_out(gamma):
-    logits, target = random_input(3, 4, 5, 6)
-    p = logits.softmax(1).gather(1, target[:, None])
-    assert torch.allclose(FocalLoss(gamma=gamma)(logits, target), -((1 - p) ** gamma * p.log()).mean())
 
 
 def test_weighted_cross_entropy_divides_by_the_number_of_voxels():
@@ -180,68 +159,25 @@ def test_two_class_dice_is_equation_8(seed, spatial):
         assert float(TwoTermDiceLoss(smooth=smooth)(logits, target)) == pytest.approx(float(literal(smooth)), abs=1e-12)
 
 
-@given(st.integers(0, 10_000), st.floats(1e-6, 2.0), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_dice_is_tversky_with_one_half_each_and_half_the_smooth(seed, smooth, batch):
-    logits, target = random_input(3, 4, 4, 4, seed=seed)
-    tversky = TverskyLoss(alpha=0.5, beta=0.5, smooth=smooth / 2, batch=batch)(logits, target)
-    assert torch.allclose(DiceLoss(smooth=smooth, batch=batch)(logits, target), tversky, atol=1e-12)
-
-
 @pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
-def test_order_of_voxels_and_of_samples_does_not_matter(name, parameters, classes, seed):
+def test_order_of_voxels_and_of_samples_does_not_matter_and_no_loss_is_negative(name, parameters, classes, seed):
     logits, target = random_input(classes, 3, 4, 5, batch=3, seed=seed)
     loss = build_loss(name, **parameters)
     voxels, samples = torch.randperm(60), torch.randperm(3)
     shuffled = logits.flatten(2)[samples][..., voxels].unflatten(2, (3, 4, 5))
-    assert torch.allclose(loss(logits, target), loss(shuffled, target.flatten(1)[samples][:, voxels].unflatten(1, (3, 4, 5))))
-
-
-#: Losses between 0 and 1.
-WITHIN_ONE = ("dice", "weighted_dice", "generalized_dice", "tversky")
-
-
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-@given(seed=st.integers(0, 10_000), spread=st.floats(0, 50))
-@settings(max_examples=10, deadline=None)
-def test_range(name, parameters, classes, seed, spread):
-    logits, target = random_input(classes, 3, 4, 5, seed=seed)
-    value = float(build_loss(name, **parameters)(logits * spread, target))
-    lowest = -0.5 if "two_term" in name and "log_cosh" not in name else 0  # see TwoTermDiceLoss
-    assert lowest - 1e-12 <= value
-    assert name not in WITHIN_ONE or value <= 1
-    assert not name.endswith("focal_tversky") or value <= 3
-
-
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-@given(seed=st.integers(0, 10_000), logit=st.floats(0.5, 6))
-@settings(max_examples=10, deadline=None)
-def test_more_overlap_never_costs_more(name, parameters, classes, seed, logit):
-    """One voxel after the other is corrected, each class present and a voxel of it right from the start."""
-    _, target = random_input(classes, 4, 5, batch=1, seed=seed)
-    target[0, 0, :classes] = torch.arange(classes)
-    predicted = (target + 1) % classes
-    predicted[0, 0, :classes] = torch.arange(classes)
-    loss, last = build_loss(name, **parameters), math.inf
-    for voxel in range(0, 20, 3):
-        predicted.view(-1)[: voxel + 1] = target.view(-1)[: voxel + 1]
-        value = float(loss(certain(predicted, classes, logit).double(), target))
-        assert value <= last + 1e-12
-        last = value
+    value = loss(logits, target)
+    assert value >= 0
+    assert torch.allclose(value, loss(shuffled, target.flatten(1)[samples][:, voxels].unflatten(1, (3, 4, 5))))
 
 
 @pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
 def test_gradient_in_float64(name, parameters, classes):
+    """Also where a class is absent."""
     logits, target = random_input(classes, 2, 3, 2)
-    assert torch.autograd.gradcheck(lambda x: build_loss(name, **parameters)(x, target), logits.requires_grad_())
-
-
-def test_gradient_where_a_class_is_absent():
-    logits, target = random_input(3, 3, 4)
-    for loss in (GeneralizedDiceLoss(), FocalTverskyLoss(), DiceLoss()):
-        assert torch.autograd.gradcheck(lambda x, loss=loss: loss(x, target.clamp(max=1)), logits.requires_grad_())
+    for labels in (target, target.clamp(max=classes - 2)):
+        assert torch.autograd.gradcheck(lambda x: build_loss(name, **parameters)(x, labels), logits.requires_grad_())
 
 
 def test_log_cosh_is_right_at_both_ends_and_its_slope_is_tanh():
@@ -253,23 +189,8 @@ def test_log_cosh_is_right_at_both_ends_and_its_slope_is_tanh():
     assert torch.allclose(x.grad, torch.tanh(x.detach()), rtol=1e-5)
 
 
-def test_log_cosh_scales_the_gradient_by_tanh_of_the_loss():
-    logits, target = random_input(3, 4, 4, 4)
-    for loss in (DiceLoss(), FocalTverskyLoss()):
-        value, gradient = value_and_gradient(loss, logits, target)
-        assert torch.allclose(value_and_gradient(LogCosh(loss), logits, target)[1], torch.tanh(value) * gradient)
-
-
 def test_pooling_the_batch():
     logits, target = random_input(3, 4, 4, 4)
     pooled = 1 - dice_index(region_statistics(logits, target).pooled()).mean()
     assert torch.allclose(DiceLoss(batch=True)(logits, target), pooled)
     assert not torch.allclose(DiceLoss()(logits, target), pooled)
-
-
-def test_one_step_down_the_gradient_lowers_every_loss():
-    for name, parameters, classes in EVERY:
-        logits, target = random_input(classes, 4, 4, 4)
-        loss = build_loss(name, **parameters)
-        value, gradient = value_and_gradient(loss, logits, target)
-        assert float(loss(logits - gradient / gradient.norm() * 0.1, target)) < float(value), name

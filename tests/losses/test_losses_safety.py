@@ -1,30 +1,24 @@
 """Where losses break: perfect and hopeless predictions, absent classes, huge logits, half precision, NaN, bad input."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
-from torch._subclasses.fake_tensor import FakeTensorMode
 
+import kitsnb
 from kitsnb.losses import (
-    DiceLoss,
-    FocalTverskyLoss,
-    LogCosh,
-    TverskyLoss,
-    WeightedCrossEntropyLoss,
-    WeightedDiceLoss,
-    build_loss,
-    region_statistics,
-)
+    DiceLoss, FocalTverskyLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss, build_loss,
+)  # fmt: skip
+from kitsnb.metric import kits19_score
 
 DEGENERATE = {
     "perfect": lambda target, classes: certain(target, classes),
     "all wrong": lambda target, classes: certain((target + 1) % classes, classes),
     "background everywhere": lambda target, classes: certain(torch.zeros_like(target), classes),
-    "plus or minus 1e4": lambda target, classes: torch.randn(2, classes, 8, 8, 8).sign() * 1e4,
+    "plus or minus 1e30": lambda target, classes: torch.randn(2, classes, 8, 8, 8).sign() * 1e30,
     "all equal": lambda target, classes: torch.zeros(2, classes, 8, 8, 8),
     "float16": lambda target, classes: (torch.randn(2, classes, 8, 8, 8) * 1e4).half(),
     "bfloat16": lambda target, classes: (torch.randn(2, classes, 8, 8, 8) * 1e4).bfloat16(),
@@ -33,7 +27,9 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("present", [3, 2, 1], ids=["all classes", "no tumour", "background only"])
 @pytest.mark.parametrize("logits", DEGENERATE)
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
+@pytest.mark.parametrize("name, parameters, classes", [
+    *EVERY, ("focal_tversky", {"exponent": 0.1}, 3), ("focal_tversky", {"exponent": 5.0}, 3),
+])  # fmt: skip
 def test_value_and_gradient_are_finite(name, parameters, classes, logits, present):
     torch.manual_seed(2)
     target = torch.randint(0, min(present, classes), (2, 8, 8, 8))
@@ -42,16 +38,6 @@ def test_value_and_gradient_are_finite(name, parameters, classes, logits, presen
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
     assert loss.dtype == torch.float32 and x.grad.dtype == x.dtype
-
-
-@pytest.mark.parametrize("exponent", [0.75, 0.1, 5.0])
-def test_focal_tversky_is_finite_for_every_exponent(exponent):
-    target = torch.ones(1, 8, 8, 8, dtype=torch.long)
-    for label in (0, 1, 2):
-        x = certain(torch.full_like(target, label), 3).requires_grad_()
-        loss = FocalTverskyLoss(exponent=exponent)(x, target)
-        loss.backward()
-        assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -110,46 +96,16 @@ def test_without_smoothing_an_absent_class_is_all_right(name, parameters, classe
     assert float(TverskyLoss(smooth=0.0)(certain(target, 3), target)) == 0
 
 
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-def test_logits_of_1e30_are_finite(name, parameters, classes):
-    x = (torch.randn(2, classes, 20, 20, 20, generator=torch.Generator().manual_seed(0)).sign() * 1e30).requires_grad_()
-    value = build_loss(name, **parameters)(x, torch.arange(16000).view(2, 20, 20, 20) % classes)
-    value.backward()
-    assert torch.isfinite(value) and torch.isfinite(x.grad).all()
-
-
-REGION = [row for row in EVERY if "dice" in row[0] or "tversky" in row[0]]
+REGION = [row for row in EVERY if row[0].endswith(("dice", "tversky")) and "log_cosh" not in row[0]]
 
 
 @pytest.mark.parametrize("name, parameters, classes", REGION, ids=[row[0] for row in REGION])
-def test_region_losses_can_be_differentiated_twice(name, parameters, classes):
+def test_region_losses_can_be_differentiated_twice_and_by_functions(name, parameters, classes):
     logits, target = random_input(classes, 2, 3)
-    loss = build_loss(name, **parameters)
-    assert torch.autograd.gradgradcheck(lambda x: loss(x, target), logits.requires_grad_())
-
-
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-def test_functional_gradient_is_the_gradient(name, parameters, classes):
-    logits, target = random_input(classes, 3, 4, 5)
     loss = build_loss(name, **parameters)
     gradient = torch.func.grad(lambda x: loss(x, target))(logits)
     assert torch.allclose(gradient, value_and_gradient(loss, logits, target)[1], rtol=1e-12)
-
-
-@pytest.mark.parametrize("count", ["tp", "fp", "fn"])
-def test_one_count_alone_can_be_differentiated(count):
-    logits, target = random_input(3, 4, 4)
-    label = F.one_hot(target, 3).movedim(-1, 1)
-
-    def ours(x: torch.Tensor, _) -> torch.Tensor:
-        return getattr(region_statistics(x, target), count).sum()
-
-    def plain(x: torch.Tensor, _) -> torch.Tensor:
-        p = x.softmax(1)
-        return {"tp": p * label, "fp": p * (1 - label), "fn": (1 - p) * label}[count].sum()
-
-    found, expected = (value_and_gradient(function, logits, target) for function in (ours, plain))
-    assert all(torch.allclose(a, b) for a, b in zip(found, expected))
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, target), logits.requires_grad_())
 
 
 def test_a_region_loss_keeps_probabilities_and_labels_and_no_more():
@@ -162,12 +118,12 @@ def test_a_region_loss_keeps_probabilities_and_labels_and_no_more():
 
 
 @pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-def test_no_value_is_asked_for_on_a_gpu(name, parameters, classes):
-    """It would have to wait. A fake tensor has no values, and raises where one is asked for."""
-    with FakeTensorMode():
-        logits = torch.zeros(2, classes, 4, 4, device="cuda")
-        value = build_loss(name, **parameters)(logits, torch.zeros(2, 4, 4, dtype=torch.uint8, device="cuda"))
-    assert value.shape == () and value.device.type == "cuda"
+def test_no_value_is_asked_for_off_the_cpu(name, parameters, classes, monkeypatch):
+    """A GPU would have to wait for it. The device "meta" has no values, and raises where one is asked for."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no such device
+    logits = torch.zeros(2, classes, 4, 4, device="meta", requires_grad=True)
+    build_loss(name, **parameters)(logits, torch.zeros(2, 4, 4, dtype=torch.uint8, device="meta")).backward()
+    assert logits.grad.shape == logits.shape
 
 
 FLAT = torch.zeros(1, 3, 4, 4)
@@ -227,10 +183,7 @@ def test_bad_parameters_are_named(name, parameters):
 def test_unknown_name_or_parameter_names_the_nearest(name, parameters, nearest):
     with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
         build_loss(name, **parameters)
-
-
-def test_missing_weights_are_named():
-    with pytest.raises(ValueError, match="weighted_dice.*weights"):
+    with pytest.raises(ValueError, match="weighted_dice.*missing.*weights"):
         build_loss("weighted_dice")
 
 
@@ -258,3 +211,9 @@ def test_a_loss_of_ours_can_be_extended_with_parameters_modules_and_buffers():
     assert list(loss.state_dict()) == ["scale", "count", "inner.weight", "inner.bias"]
     logits, target = random_input(3, 4, 4)
     assert torch.equal(loss(logits, target), DiceLoss(smooth=1.0)(logits, target))
+
+
+def test_completion_in_jupyter_shows_what_the_package_gives():
+    names = dir(kitsnb)
+    assert {"DiceLoss", "build_loss", "LOSSES", "UNet3D", "kits19_score", "__version__"} <= set(names)
+    assert kitsnb.kits19_score is kits19_score and all(getattr(kitsnb, name) is not None for name in names)

@@ -1,22 +1,17 @@
 """A study is published from a finished build, and a new loss is trained beside its rows; other settings are refused."""
 
+import subprocess
+
 import pandas as pd
 import pytest
 from helpers.smoke_at_hand import CONTENT, SMOKE, finished, kitsnb, pages, write_profile
 
-from kitsnb.files import plain, read_json
+from kitsnb.files import read_json
 from kitsnb.study import published
-from kitsnb.study.claims import load_seed_paper
 from kitsnb.workflow import publish
 from kitsnb.workflow.profile import load
 
 NEW = {"name": "tversky", "title": "Tversky loss", "loss": "tversky"}
-
-
-def approx(scores: dict) -> dict:
-    """``scores`` up to the six digits that are published."""
-    return {name: {key: pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
-                   for key, value in score.items()} for name, score in scores.items()}
 
 
 @pytest.fixture
@@ -27,7 +22,7 @@ def study(build, tmp_path, monkeypatch):
     for module in (published, publish):
         monkeypatch.setattr(module, "PUBLISHED", folder)
     monkeypatch.setattr(publish, "uncommitted", list)
-    publish.publish(load(SMOKE, build=str(build)))
+    publish.publish(load(SMOKE, build=build))
     return published.read("smoke")
 
 
@@ -35,41 +30,44 @@ def test_published_scores_are_those_of_the_runs(study, build):
     own = pd.read_csv(build / "runs" / "dice-seed0" / "scores.csv")
     there = study.scores[study.scores.experiment == "dice"]
     pd.testing.assert_series_equal(there.tumour.reset_index(drop=True), own.tumour, rtol=1e-5, check_dtype=False)
-    assert len(study.info["commit"]) == 40 and study.info["trainings"][0]["device"] == "cpu"
+    assert len(study.info["commit"]) == 40
     assert [row["name"] for row in study.rows] == [row["name"] for row in CONTENT["experiments"]]
-    made, again = read_json(build / "results.json")["here"], plain(published.describe(study, load_seed_paper()))
-    for one, other in zip(made["table"], again["table"], strict=True):
-        assert one["scores"] == approx(other["scores"]), "what the paper shows follows from the published CSV"
-    assert [one["verdict"] for one in made["claims"]] == [one["verdict"] for one in again["claims"]]
+
+
+def test_a_new_loss_is_trained_alone_and_paired_and_others_are_refused(study, build, tmp_path):
+    profile = write_profile(tmp_path / "mine.yml", experiments=[NEW], beside="smoke")
+    done = kitsnb("run", profile, "--build", build)
+    assert done.returncode == 0, done.stdout
+    assert "training tversky seed 0" in finished(done.stdout) and "training dice seed 0" not in done.stdout
+    found = read_json(build / "results.json")
+    assert [row["experiment"] for row in found["table"]] == [row["name"] for row in [*CONTENT["experiments"], NEW]]
+    assert "Tversky loss" in pages(build / "paper.pdf")
+
+    training = CONTENT["training"] | {"learning_rate": 0.02}
+    profile = write_profile(tmp_path / "mine.yml", experiments=[NEW], beside="smoke", training=training)
+    done = kitsnb("run", profile, "--build", build)
+    assert done.returncode == 1 and "training.learning_rate" in done.stdout and not finished(done.stdout)
+    (why,) = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="nowhere"), build=build))
+    assert why.startswith("that study is not published yet")
+    cases = build / "data_analysis" / "cases.csv"
+    table = pd.read_csv(cases)
+    table.assign(tumour_hu=table.tumour_hu + 5).to_csv(cases, index=False)
+    (said,) = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="smoke"), build=build))
+    assert said.startswith("tumour_hu of 8 cases: case_00000 has")
 
 
 def test_what_is_unfinished_or_not_committed_is_not_published(build, monkeypatch):
     (build / "runs" / "dice-seed0" / "scores.csv").unlink()
     monkeypatch.setattr(publish, "git", lambda *_: " M kitsnb/unet.py\n?? my_loss.py\n")
-    with pytest.raises(ValueError, match="(?s)training dice seed 0: .*scores.csv is gone.*kitsnb/unet.py: not committed.*my_loss.py"):
-        publish.publish(load(SMOKE, build=str(build)))
+    wanted = "(?s)training dice seed 0: scores.csv is gone.*kitsnb/unet.py: not committed.*my_loss.py"
+    with pytest.raises(ValueError, match=wanted):
+        publish.publish(load(SMOKE, build=build))
 
 
-def test_a_new_loss_is_trained_alone_and_paired_with_the_published_rows(study, build, tmp_path):
-    profile = write_profile(tmp_path / "mine.yml", experiments=[NEW], beside="smoke")
-    done = kitsnb("run", profile, "--build", build)
-    assert done.returncode == 0, done.stdout
-    assert "training tversky seed 0" in finished(done.stdout) and "training dice seed 0" not in done.stdout
-    found = read_json(build / "results.json")["here"]
-    assert [row["experiment"] for row in found["table"]] == [row["name"] for row in [*CONTENT["experiments"], NEW]]
-    assert sum("tversky" in (pair["first"], pair["second"]) for pair in found["pairs"]["tumour"]) == len(CONTENT["experiments"])
-    assert "Tversky loss" in pages(build / "paper.pdf")
+def test_gits_own_words_reach_the_reader(monkeypatch):
+    def refuse(*_, **__):
+        raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
 
-
-def test_rows_with_other_settings_or_cases_are_refused_before_they_are_trained(study, build, tmp_path):
-    training = CONTENT["training"] | {"learning_rate": 0.02}
-    profile = write_profile(tmp_path / "mine.yml", experiments=[NEW], beside="smoke", training=training)
-    done = kitsnb("run", profile, "--build", build)
-    assert done.returncode == 1 and "learning_rate is 0.02, in smoke 0.01" in done.stdout and not finished(done.stdout)
-    why = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="nowhere"), build=str(build)))
-    assert why == ["that study is not published yet: run nowhere, then publish it"]
-    cases = build / "data_analysis" / "cases.csv"
-    table = pd.read_csv(cases)
-    table.assign(tumour_hu=table.tumour_hu + 5).to_csv(cases, index=False)
-    (said,) = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="smoke"), build=str(build)))
-    assert said.startswith("tumour_hu of 8 cases: case_00000 has")
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(ValueError, match="says: fatal: detected dubious ownership"):
+        publish.git("status")

@@ -10,7 +10,6 @@ import pytest
 from helpers.ct_at_hand import write_cases
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
 from kitsnb.preprocessing import Preprocessing, cases_below, prepare, preprocess_cases, read_arrays, to_grid, z_score
 from kitsnb.receipts import RECEIPT
@@ -43,15 +42,6 @@ def test_a_case_of_one_value_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="refused"):
         report = preprocess_cases(cases, tmp_path / "grid", SMALL.changed(clip=(1000.0, 2000.0)))
     assert "after clipping" in report["refused"]["case_00000"] and not report["rows"]
-
-
-def test_other_labels_are_mapped(tmp_path):
-    cases = write_cases(tmp_path / "data", 1)
-    labels, affine = read_nifti(cases[0].segmentation)
-    write_nifti(cases[0].segmentation, np.where(labels == 2, 3, labels).astype(np.uint8), affine)
-    report = preprocess_cases(cases, tmp_path / "grid", SMALL, accept=Accept(label_map={3: 2}))
-    assert report["cases"] == 1
-    assert np.unique(read_arrays(Case(tmp_path / "grid" / "case_00000"))["segmentation"]).tolist() == [0, 1, 2]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -92,6 +82,17 @@ def test_moved_folders_are_not_made_again(tmp_path, copied):
     report = preprocess_cases(discover(tmp_path / "elsewhere"), tmp_path / "other" / "grid", SMALL)
     assert report["kept"] == ["case_00000", "case_00001"]
     assert str(tmp_path) not in (tmp_path / "other" / "grid" / "report.json").read_text()
+
+
+def test_a_case_without_a_tumour_is_kept_and_counts_for_no_tumour(tmp_path):
+    """Its ceiling is undefined, and null in its receipt."""
+    cases = write_cases(tmp_path / "data", 2)
+    labels, affine = read_nifti(cases[1].segmentation)
+    write_nifti(cases[1].segmentation, labels.clip(0, 1), affine)
+    first = preprocess_cases(cases, tmp_path / "grid", SMALL)
+    again = preprocess_cases(cases, tmp_path / "grid", SMALL)
+    assert len(again["kept"]) == 2 and again["ceiling"] == first["ceiling"]
+    assert first["ceiling"]["tumour"] == first["rows"]["case_00000"]["ceiling"]["tumour"]
 
 
 def test_cases_that_swapped_their_names_are_made_again(tmp_path):

@@ -6,7 +6,6 @@ import pytest
 from probing.hypotheses import expect
 
 from kitsnb.study import claims
-from kitsnb.study.runs import Run, all_scores
 
 
 def shares_table() -> pd.DataFrame:
@@ -40,18 +39,22 @@ def test_verdicts(expected, low, high, verdict):
     assert claims.decide(expected, {"low": low, "high": high, **wide}) == ("not refuted" if expected == "same" else "undecided")
 
 
-def run(name: str, values: list[float]) -> Run:
-    columns = {"tumour": values, "composite": values, "predicted_tumour_ml": [10 * value for value in values]}
-    return Run(name, 0, None, {}, None, pd.DataFrame(columns, index=pd.Index(["a", "b", "c"], name="case")))
+def study(**rows: list[float]) -> pd.DataFrame:
+    """Make a tidy table of one seed."""
+    parts = [pd.DataFrame({"experiment": name, "seed": 0, "case": list("abcdef"), "tumour": values, "composite": values,
+                           "predicted_tumour_ml": np.multiply(10, values)}) for name, values in rows.items()]
+    return pd.concat(parts)
+
+
+LOW = np.linspace(0.1, 0.3, 6)
 
 
 def test_hypotheses_are_checked_against_paired_cases():
-    runs = [run("dice", [0.5, 0.6, 0.7]), run("more", [0.6, 0.7, 0.8])]
     base = {"experiment": "more", "reference": "dice", "kind": "tumour", "score": "tumour", "expected": "higher"}
     checked = claims.check([
-        base, base | {"expected": "same"}, base | {"kind": "volume", "score": "predicted_tumour_ml", "expected": "lower"},
+        base, base | {"expected": "same"}, base | {"score": "predicted_tumour_ml", "expected": "lower"},
         base | {"experiment": "gone"},
-    ], all_scores(runs))
+    ], study(dice=LOW, more=LOW + 0.1))
     assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
     assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
     assert checked[3]["difference"] is None
@@ -59,8 +62,16 @@ def test_hypotheses_are_checked_against_paired_cases():
 
 @pytest.mark.parametrize("name, verdict", [("low", "held"), ("high", "refuted"), ("middle", "refuted"), ("noisy", "undecided")])
 def test_the_lowest_row_is_decided_by_intervals_not_by_means(name, verdict):
-    runs = [run("low", [0.1, 0.2, 0.3]), run("middle", [0.5, 0.6, 0.7]), run("high", [0.6, 0.7, 0.8])]
+    rows = {"low": LOW, "middle": LOW + 0.4, "high": LOW + 0.5}
     if name == "noisy":  # the lowest mean of all, by one case
-        runs = [*runs[1:], run("noisy", [0.65, 0.75, 0.0])]
+        rows = {"middle": LOW + 0.4, "high": LOW + 0.5, "noisy": [*(LOW[:5] + 0.45), 0.0]}
     one = {"experiment": name, "reference": None, "kind": "lowest", "score": "composite", "expected": "lowest"}
-    assert claims.check([one], all_scores(runs))[0]["verdict"] == verdict
+    assert claims.check([one], study(**rows))[0]["verdict"] == verdict
+
+
+def test_comparisons_are_the_seed_papers():
+    seed_paper = claims.load_seed_paper()
+    rows = {row["experiment"]: row for row in seed_paper["table"]}
+    assert all(rows[one["higher"]][one["score"]] > rows[one["lower"]][one["score"]] for one in seed_paper["comparisons"])
+    stated = claims.state_comparisons(seed_paper)
+    assert len(stated) == 7 and stated[1]["stated"] == 0.087

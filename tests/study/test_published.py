@@ -1,19 +1,18 @@
-"""Published studies: written and read, recomputed, and what keeps other rows from being paired with them."""
+"""Published studies: written and read, recomputed, their articles, and what keeps other rows from being paired."""
+
+import re
+import subprocess
 
 import pandas as pd
 import pytest
-from helpers.study_at_hand import ROWS, made_up_scores
+from helpers.study_at_hand import ROWS, SEED_PAPER, SETTINGS, made_up_about, made_up_scores, write_runs
+from study.test_paper import words
 
-from kitsnb.files import NOTEBOOKS, ROOT, Build
-from kitsnb.study import front_page, published, statistics
-from kitsnb.study.claims import load_seed_paper
-from kitsnb.study.findings import describe
-from kitsnb.study.runs import Run
-from kitsnb.workflow.parameters import read_parameters
+from kitsnb.files import ROOT, plain, write_json
+from kitsnb.study import article, published, statistics
+from kitsnb.study.findings import describe, finding, report
 
-SETTINGS = {"learning_rate": 0.01, "network": {"depth": 3, "normalization": "batch"}, "folder": "/there", "preprocessing": {"spacing": [3, 2, 2]}}
-HYPOTHESIS = {"kind": "tumour", "experiment": "weighted_dice", "reference": "dice", "score": "tumour", "expected": "higher",
-              "measure": "share of the gradient", "ratio": 1.37}
+ABOUT = made_up_about(ROWS[:3], name="made_up", losses=None)
 
 
 @pytest.fixture
@@ -22,12 +21,16 @@ def scores() -> pd.DataFrame:
 
 
 @pytest.fixture
-def study(tmp_path, scores, monkeypatch) -> published.Published:
-    monkeypatch.setattr(published, "PUBLISHED", tmp_path)
+def cases(scores) -> pd.DataFrame:
+    return pd.DataFrame({"kidney_ml": 300.0, "tumour_ml": 10.0, "kidney_hu": 120.0, "tumour_hu": 80.0, "role": "training",
+                         "orientation": "IPL"}, index=pd.Index(sorted(scores.case.unique()), name="case"))
+
+
+@pytest.fixture
+def study(tmp_path, scores, cases, monkeypatch) -> published.Published:
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
     monkeypatch.setattr(statistics, "RESAMPLES", 300)
-    cases = pd.DataFrame({"kidney_ml": 300.0, "tumour_ml": 10.0, "kidney_hu": 120.0, "tumour_hu": 80.0, "role": "training",
-                          "orientation": "IPL"}, index=sorted(scores.case.unique()))
-    published.write("made_up", scores, cases, {"experiments": ROWS[:3], "settings": SETTINGS, "hypotheses": [HYPOTHESIS]})
+    published.write("made_up", ABOUT, scores, cases)
     return published.read("made_up")
 
 
@@ -41,86 +44,110 @@ def alike(one, other) -> bool:
 
 
 def test_all_that_the_paper_says_of_a_study_follows_from_its_csv(study, scores):
-    again = published.describe(study, load_seed_paper())
-    direct = describe(scores, ROWS[:3], load_seed_paper(), [HYPOTHESIS])
-    assert alike({key: again[key] for key in direct}, direct)
-    assert not alike(direct | {"cases": 11}, direct) and not alike([0.1], [0.2])
+    direct, again = (plain(report(ABOUT, table)) for table in (scores, study.scores))
+    assert alike(again, direct) and not alike(direct | {"cases": 11}, direct) and not alike([0.1], [0.2])
 
 
-def test_a_csv_that_was_edited_is_refused_by_name(study, tmp_path):
-    path = tmp_path / "made_up" / "scores.csv"
-    path.write_text(path.read_text().replace("0.321", "0.322", 1))
-    with pytest.raises(ValueError, match="scores.csv is not as it was published"):
-        published.read("made_up")
-    with pytest.raises(ValueError, match="no published study 'made_op'.*made_up"):
-        published.read("made_op")
+def test_an_article_is_made_from_the_data_alone(study, tmp_path):
+    kept = study.folder / "figures" / "fig01_clipping.svg"
+    kept.parent.mkdir()
+    kept.write_text('<svg width="72pt" height="9pt" xmlns="http://www.w3.org/2000/svg"><title>kept</title></svg>')
+    text = words(article.write_article("made_up"))
+    assert "Three losses for kidney tumour segmentation in simulated CT" in text and "What published studies" not in text
+    composite = report(study.about, study.scores)["table"][0]["scores"]["composite"]
+    assert f"{composite['mean']:.3f} ± {composite['sd']:.3f}" in text
+    assert (study.folder / "rows.svg").read_text().startswith("<?xml")
+    assert "intensities are clipped" in text and "Training of each loss" not in text, "what is kept is shown"
 
 
-def test_a_study_that_is_too_large_is_not_written(study, scores, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "LARGEST", 1000)
-    with pytest.raises(ValueError, match="may take 1,000"):
-        published.write("large", scores, study.cases, {})
-    assert not (tmp_path / "large").exists()
+def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, scores, cases, tmp_path, monkeypatch):
+    build = write_runs(tmp_path / "build", scores, ROWS[:3])
+    write_json(build.results, report(ABOUT, scores))
+    build.data_analysis.mkdir()
+    cases.to_csv(build.data_analysis / "cases.csv")
+    build.figures.mkdir()
+    for name in ("slices_dice", "rows"):
+        (build.figures / f"{name}.svg").write_text("<svg/>")
+    answers = {"rev-parse": "0123456789\n", "status": ""}
+    monkeypatch.setattr(published, "git", lambda *arguments: answers[arguments[0]])
+    published.publish("again", build)
+    again = published.read("again")
+    assert again.about["commit"] == "0123456789" and again.about["experiments"] == ABOUT["experiments"]
+    pd.testing.assert_frame_equal(again.scores, scores, rtol=1e-4, check_dtype=False)
+    assert [path.name for path in (again.folder / "figures").iterdir()] == ["slices_dice.svg"]
+    answers["status"] = " M kitsnb/unet.py\n?? my_loss.py\n"
+    with pytest.raises(ValueError, match="again is not published, as .*kitsnb/unet.py"):
+        published.publish("again", build)
+    write_json(build.results, report(ABOUT | {"beside": "made_up"}, scores))
+    with pytest.raises(ValueError, match="rows beside made_up"):
+        published.publish("again", build)
+
+
+def test_gits_own_advice_reaches_the_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as a checkout of another owner
+    with pytest.raises(ValueError, match="(?s)dubious ownership.*safe.directory"):
+        published.git("rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="git cannot be run"):
+        published.git("status")
 
 
 def test_what_differs_is_named(study):
-    assert published.settings_apart(study, SETTINGS | {"folder": "/elsewhere", "newer": None}) == []
-    other = SETTINGS | {"learning_rate": 0.02, "network": {"depth": 3, "normalization": "instance"}}
-    assert published.settings_apart(study, other) == ["learning_rate is 0.02, in made_up 0.01",
-                                                      "network.normalization is instance, in made_up batch"]
-    assert published.settings_apart(study, other, ["network"]) == ["learning_rate is 0.02, in made_up 0.01"]
-    assert published.settings_apart(study, other, ["network.normalization", "learning_rate"]) == []
-    assert published.settings_apart(study, other, ["net"]), "a name is a whole one"
-
-
-def test_runs_that_cannot_be_paired_are_refused_with_all_that_differs(study, tmp_path):
-    build = Build(tmp_path / "build")
-    build.data_analysis.mkdir(parents=True)
-    study.cases.assign(role="validation").to_csv(build.data_analysis / "cases.csv")
-    settings = {name: value for name, value in SETTINGS.items() if name != "preprocessing"} | {"learning_rate": 0.02}
-    runs = [Run("mine", 0, tmp_path, {"settings": settings, "preprocessing": SETTINGS["preprocessing"]}, None, None)]
-    with pytest.raises(ValueError, match="with the published study made_up: learning_rate is 0.02.*; role of 12 cases"):
-        published.check(study, runs, build)
-    study.cases.to_csv(build.data_analysis / "cases.csv")
-    published.check(study, runs, build, ["learning_rate"])
+    assert published.why_not_paired(study, SETTINGS | {"data": SETTINGS["data"] | {"folder": "/elsewhere"}}) == []
+    other = {**SETTINGS, "data": SETTINGS["data"] | {"excluded": []},
+             "training": SETTINGS["training"] | {"learning_rate": 0.02, "network": {"base_filters": 8, "depth": 2}}}
+    assert published.why_not_paired(study, other) == [
+        "data.excluded is [], in made_up None", "training.network.base_filters is 8, in made_up 4",
+        "training.learning_rate is 0.02, in made_up 0.01"]
+    assert len(published.why_not_paired(study, other, apart_from=["training.network", "data"])) == 1
+    assert len(published.why_not_paired(study, other, apart_from=["training.net"])) == 3, "a name is a whole one"
 
 
 def test_other_cases_and_another_simulator_are_noticed(study):
-    assert published.cases_apart(study, study.cases.assign(extra=1)) == []
-    (said,) = published.cases_apart(study, study.cases.drop("case_00003"))
-    assert "case_00003" in said
-    (said,) = published.cases_apart(study, study.cases.assign(tumour_hu=lambda cases: cases.tumour_hu.where(cases.index != "case_00002", 90)))
-    assert said == "tumour_hu of 1 cases: case_00002 has 90, in made_up 80"
-    (said,) = published.cases_apart(study, study.cases.assign(role="validation"))
-    assert "role of 12 cases" in said
+    cases = study.cases
+    changed = cases.tumour_hu.where(cases.index != "case_00002", 90.0)
+    for other, said in ((cases.drop("case_00003"), "case_00003: only here, or only in made_up"),
+                        (cases.assign(tumour_hu=changed), "tumour_hu of 1 cases: case_00002 has 90, in made_up 80"),
+                        (cases.assign(role="validation"), "role of 12 cases: case_00000 has validation")):
+        (reason,) = published.why_not_paired(study, SETTINGS, other)
+        assert reason.startswith(said)
+    assert published.why_not_paired(study, SETTINGS, cases.assign(extra=1)) == []
 
 
-def test_every_published_study_is_whole_and_small():
-    """Those in the repository: read, described, and within what a study may take."""
-    for name in published.names():
+def test_rows_beside_a_published_study_make_one_table(study, scores, cases):
+    own = {"name": "mine", "title": "My loss", "loss": "mine", "parameters": {}}
+    about = made_up_about([own], beside="made_up")
+    mine = scores[scores.experiment == "dice"].assign(experiment="mine")
+    joined, both = published.join(about, mine, cases)
+    found = describe(both, joined["experiments"], SEED_PAPER)
+    assert [row["experiment"] for row in found["table"]] == ["dice", "focal_tversky", "focal_tversky_5", "mine"]
+    same = next(pair for pair in found["pairs"]["tumour"] if {pair["first"], pair["second"]} == {"dice", "mine"})
+    assert same["mean"] == pytest.approx(0, abs=1e-6), "paired case by case and seed by seed"
+    with pytest.raises(ValueError, match="cannot be paired with the published study made_up: role of 12 cases"):
+        published.join(about, mine, cases.assign(role="validation"))
+
+
+@pytest.mark.parametrize("name", published.names())
+def test_every_published_study_is_whole_and_said_in_the_box(name, monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    study = published.read(name)
+    with pytest.raises(ValueError, match=f"no published study 'x{name}'.*{name}"):
+        published.read(f"x{name}")
+    found = report(study.about, study.scores)
+    assert found["runs"] == len(study.about["trainings"]) == len(study.about["experiments"]) * len(study.about["seeds"])
+    box = next(box for box in published.summarise_findings() if box["name"] == name)
+    assert box["text"] == finding(found) and box["images"] in ("simulated", "slabs", "scans")
+
+
+def test_the_readme_says_what_the_study_of_its_picture_found():
+    """The README is written by hand; its sentence is that of the CSV."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(paper/published/(\w+)/rows\.svg\)", text)
+    assert shown, "no picture of a published study"
+    for name in shown:
         study = published.read(name)
-        assert published.describe(study, load_seed_paper())["runs"] == len(study.info["experiments"]) * study.scores.seed.nunique()
-        assert sum(path.stat().st_size for path in (published.PUBLISHED / name).iterdir()) < published.LARGEST
-
-
-def test_the_readme_says_what_the_main_study_found(study, tmp_path, monkeypatch):
-    text = front_page.finding(published.describe(study, load_seed_paper()))
-    assert "Of 3 pairs of losses, " in text and "3 seeds" in text
-    monkeypatch.setattr(front_page, "ROOT", tmp_path)
-    monkeypatch.setattr(front_page, "PUBLISHED", tmp_path)
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# kitsnb\n\n{front_page.BEGIN}\nyesterday\n{front_page.END}\n\nafter\n")
-    study.info.update(simulated=True)
-    front_page.write(study)
-    written = readme.read_text()
-    assert "yesterday" not in written and text in written and "](made_up/rows.svg)" in written and written.endswith("after\n")
-    assert "Simulated CT" in written and (tmp_path / "made_up" / "rows.svg").read_text().startswith("<?xml")
-
-
-@pytest.mark.skipif(published.MAIN not in published.names(), reason="the main study is not published")
-def test_the_readme_is_that_of_the_published_study():
-    found = published.describe(published.read(published.MAIN), load_seed_paper())
-    readme = (ROOT / "README.md").read_text()
-    assert front_page.finding(found) in readme and f"](paper/published/{published.MAIN}/rows.svg)" in readme
-    assert (published.PUBLISHED / published.MAIN / "rows.svg").is_file()
-    assert read_parameters(NOTEBOOKS / "05_results.py")["study"][1] == published.MAIN, "the paper is about the same"
+        found = describe(study.scores, study.about["experiments"], SEED_PAPER, paired=study.about["paired"])
+        assert finding(found) in " ".join(text.split())

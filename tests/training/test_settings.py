@@ -5,61 +5,36 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from kitsnb.inference.window import Window
-from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.training.settings import Augmentation, Network, Training
 
 NAN, INF = math.nan, math.inf
 #: Settings, and what the message must say of them.
 BAD = [
-    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"),
-    (Training, {"epochs": -1}, "epochs"), (Training, {"epochs": 1.5}, "epochs"), (Training, {"epochs": "3"}, "epochs"),
+    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"), (Training, {"epochs": "3"}, "epochs"),
     (Training, {"epochs": True}, "epochs"), (Training, {"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
     (Training, {"steps_per_epoch": 0}, "steps_per_epoch"), (Training, {"batch_size": 0}, "batch_size"),
     (Training, {"learning_rate": 0}, "learning_rate must be greater than 0"), (Training, {"learning_rate": NAN}, "finite"),
-    (Training, {"learning_rate": INF}, "finite"), (Training, {"learning_rate": -1e-3}, "learning_rate"),
-    (Training, {"learning_rate": "1e-3"}, "learning_rate"),
-    (Training, {"learning_rate": 1e-3, "minimum_learning_rate": 1e-2}, "minimum_learning_rate must not be above learning_rate 0.001"),
-    (Training, {"minimum_learning_rate": -1.0}, "minimum_learning_rate"),
+    (Training, {"learning_rate": 1e-3, "minimum_learning_rate": 1e-2}, "must not be above learning_rate 0.001"),
     (Training, {"schedule": "cosine"}, "schedule must be 'plateau' or 'poly', not 'cosine'"),
     (Training, {"warm_up": -1}, "warm_up"), (Training, {"plateau_patience": -1}, "plateau_patience"),
-    (Training, {"stop_patience": 0}, "stop_patience"), (Training, {"stop_patience": -5}, "stop_patience"),
-    (Training, {"foreground": 1.5}, "foreground"), (Training, {"foreground": NAN}, "foreground"),
-    (Training, {"tumour": -0.1}, "tumour"), (Training, {"tumour": True}, "tumour"),
-    (Training, {"seed": -1}, "seed"), (Training, {"seed": 2**40}, "seed must be less than 4294967296"),
-    (Training, {"devices": 0}, "devices"), (Training, {"devices": -2}, "devices"),
-    (Training, {"precision": "bf16"}, "'32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"), (Training, {"precision": 32}, "precision"),
-    (Training, {"compile_network": 1}, "compile_network"), (Training, {"loss": ""}, "loss"), (Training, {"loss": None}, "loss"),
+    (Training, {"stop_patience": 0}, "stop_patience"), (Training, {"foreground": 1.5}, "foreground"),
+    (Training, {"tumour": -0.1}, "tumour"), (Training, {"body": 2.0}, "body"), (Training, {"selection": 0.6}, "selection"),
+    (Training, {"seed": 2**40}, "seed must be less than 4294967296"),
+    (Training, {"weights": "first"}, "weights must be 'best' or 'last', not 'first'"),
+    (Training, {"precision": "bf16"}, "'32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"), (Training, {"loss": ""}, "loss"),
     (Training, {"loss_parameters": {"weights": [1.0, NAN]}}, "loss_parameters must hold finite numbers"),
-    (Training, {"loss_parameters": {"smooth": INF}}, "finite"), (Training, {"loss_parameters": []}, "loss_parameters"),
-    (Training, {"patch_size": [80, 80]}, "patch_size"), (Training, {"patch_size": [80, 80, 80, 80]}, "patch_size"),
-    (Training, {"patch_size": 80}, "patch_size"), (Training, {"patch_size": [0, 80, 80]}, r"patch_size\[0\] must be greater"),
-    (Training, {"patch_size": [-16, 80, 80]}, "patch_size"), (Training, {"patch_size": [80, 80, 80.0]}, "patch_size"),
+    (Training, {"patch_size": [80, 80]}, "patch_size"), (Training, {"patch_size": [0, 80, 80]}, r"patch_size\[0\]"),
     (Training, {"patch_size": [80, 80, 72]}, r"multiples of 16 \(network.depth 4\), not \[80, 80, 72\]"),
-    (Training, {"patch_size": [16, 16, 12], "network": {"depth": 3}}, "multiples of 8"),
     (Training, {"network": {"depht": 3}}, "network: unknown setting 'depht'; did you mean 'depth'?"),
-    (Training, {"network": {"depth": 0}}, "network.depth"), (Training, {"network": {"base_filters": 0}}, "network.base_filters"),
-    (Training, {"network": None}, "network"), (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
+    (Training, {"network": {"depth": 0}}, "network.depth"), (Training, {"network": None}, "network"),
+    (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
     (Training, {"augmentation": {"noise": INF}}, "augmentation.noise"), (Training, {"augmentation": []}, "augmentation"),
-    (Training, {"augmentation": {"scalling": [1, 1]}}, "augmentation: unknown setting 'scalling'; did you mean 'scaling'?"),
-    (Network, {"normalization": "layer"}, "'batch', 'instance' or 'group', not 'layer'"), (Network, {"order": "norm"}, "order"),
-    (Network, {"momentum": 1.5}, "momentum"), (Network, {"momentum": 0.0}, "momentum"), (Network, {"negative_slope": -0.1}, "slope"),
-    (Network, {"in_channels": 2}, "in_channels must be 1"), (Network, {"num_classes": 2}, "num_classes must be 3"),
+    (Network, {"normalization": "layer"}, "'batch' or 'instance', not 'layer'"), (Network, {"order": "norm"}, "order"),
+    (Network, {"momentum": 0.0}, "momentum"), (Network, {"negative_slope": -0.1}, "slope"),
     (Augmentation, {"probability": 2.0}, "probability"), (Augmentation, {"gamma": [0.0, 1.0]}, "gamma"),
     (Augmentation, {"brightness": [1.0]}, "brightness"), (Augmentation, {"contrast": [-1.0, 1.0]}, "contrast"),
-    (Augmentation, {"brightness": [0.5, INF]}, "brightness"), (Augmentation, {"rotation": -5.0}, "rotation"),
-    (Augmentation, {"elastic": -1.0}, "elastic"), (Augmentation, {"elastic_spacing": 0}, "elastic_spacing"),
-    (Augmentation, {"mirror": "yes"}, "mirror"), (Augmentation, {"noise": -0.1}, "noise"),
-    (Preprocessing, {"spacing": [0.0, 1.0, 1.0]}, "spacing"), (Preprocessing, {"spacing": [1.0, 1.0]}, "spacing"),
-    (Preprocessing, {"spacing": [1.0, 1.0, NAN]}, "spacing"), (Preprocessing, {"spacing": [-1.0, 1.0, 1.0]}, "spacing"),
-    (Preprocessing, {"clip": [5.0, 5.0]}, r"clip must be \[low, high\] in HU"), (Preprocessing, {"clip": [304.0, -79.0]}, "clip"),
-    (Preprocessing, {"clip": [-INF, 304.0]}, "clip"), (Preprocessing, {"clip": [1.0]}, "clip"),
-    (Preprocessing, {"resize_in_plane": [256]}, "resize_in_plane"), (Preprocessing, {"resize_in_plane": [0, 256]}, "resize_in_plane"),
-    (Preprocessing, {"resize_in_plane": [256.0, 256.0]}, "resize_in_plane"),
-    (Preprocessing, {"z_score_by": [1.0, 0.0]}, "z_score_by"), (Preprocessing, {"interpolation": "spline"}, "'linear' or 'cubic', not 'spline'"),
-    (Window, {"patch_size": [8, 8, 8], "overlap": [8, 4, 4]}, r"overlap \[8, 4, 4\] must be below patch_size \[8, 8, 8\]"),
-    (Window, {"overlap": [-1, 4, 4]}, "overlap"), (Window, {"overlap": [4, 4]}, "overlap"), (Window, {"overlap": 0.5}, "overlap"),
-    (Window, {"patch_size": [8, 8], "overlap": [4, 4]}, "patch_size"), (Window, {"batch_size": 0}, "batch_size"),
+    (Augmentation, {"rotation": -5.0}, "rotation"), (Augmentation, {"elastic": -1.0}, "elastic"),
+    (Augmentation, {"elastic_spacing": 0}, "elastic_spacing"), (Augmentation, {"mirror": "yes"}, "mirror"),
 ]  # fmt: skip
 
 
@@ -92,16 +67,5 @@ def test_good_values_are_taken_and_kept():
 def test_the_defaults_are_the_paper_s():
     settings = Training()
     assert settings.patch_size == (80, 80, 80) and settings.batch_size == 1 and settings.learning_rate == 1e-4
-    assert settings.precision == "32-true" and settings.stop_patience == 20 and settings.epochs == 1000
-    assert Preprocessing().spacing == (3.22, 1.62, 1.62) and Window().overlap == (40, 40, 40)
-
-
-@pytest.mark.parametrize(("loss", "parameters", "message"), [
-    ("dise", {}, "did you mean 'dice'"), ("dice", {"smoth": 1.0}, "did you mean 'smooth'"),
-    ("weighted_dice", {"weights": [1, 2]}, "one value a class"), ("two_term_dice", {}, "two classes"), ("own.py:loss", {}, "no file"),
-    ("dice", {"smooth": -1.0}, "smooth"), ("focal_tversky", {"exponent": 0.0}, "exponent"),
-])
-def test_a_loss_is_tried_before_a_run(loss, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        Training(loss=loss, loss_parameters=parameters).check_loss()
-    Training(loss="weighted_dice", loss_parameters={"weights": [1, 2, 3]}).check_loss()
+    assert settings.precision == "32-true" and settings.weights == "best" and settings.selection == 0
+    assert settings.stop_patience == 20 and settings.epochs == 1000

@@ -248,7 +248,7 @@ def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(t
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage]])
 def test_a_notebook_reads_only_the_sections_that_its_stamp_knows(stage):
     text = (NOTEBOOKS / STAGES[stage]).read_text("utf-8")
-    read = set(re.findall(r"\bprofile\.(\w+)", text)) - {"simulated", "name", "runs", "file", "build"}
+    read = set(re.findall(r"\bprofile\.(\w+)", text)) - {"simulated", "name", "runs", "file", "build", "workers"}
     assert read <= set(READS[stage]), f"add them to READS of kitsnb/workflow/jobs.py: {read - set(READS[stage])}"
     assert ast.parse(text)
 

@@ -1,0 +1,159 @@
+"""Hybrids: simulated CT around label maps, repeatable and in place, whatever the kidneys are; refused cases are named."""
+
+import shutil
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from kitsnb.data.cases import Case, discover
+from kitsnb.data.checks import check_cases, read_case
+from kitsnb.data.nifti import orientation_of, read_nifti, spacing_of, write_nifti
+from kitsnb.preprocessing.resampling import reorient
+from kitsnb.simulation import simulate_case, write_hybrid
+from kitsnb.simulation.cases import labels_on_grid
+from kitsnb.simulation.numbers import PLACE
+from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint, patient_axes
+
+GRID = (6.0, 4.0, 4.0)
+SHAPE = (30, 50, 70)
+AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """A phantom's label map, axes IPL, and its affine."""
+    phantom = simulate_case(seed=2, number=0)
+    return reorient(phantom.segmentation, phantom.affine)
+
+
+def ball(centre, radius=28):
+    """Mask of a ball; ``centre`` in voxels, ``radius`` in mm."""
+    offsets = np.indices(SHAPE) - np.reshape(centre, (3, 1, 1, 1))
+    return ((offsets * np.reshape(GRID, (3, 1, 1, 1))) ** 2).sum(0) <= radius**2
+
+
+def make_folder(folder, count=2):
+    """Label maps of phantoms, without imaging."""
+    for number in range(count):
+        phantom = simulate_case(5, number)
+        write_nifti(Case(folder / f"case_{number:05d}").segmentation, phantom.segmentation, phantom.affine)
+    return folder
+
+
+def test_hu_depend_on_labels_seed_and_number_alone(labels):
+    first = paint(*labels, seed=1, number=7)
+    np.testing.assert_array_equal(first, paint(*labels, seed=1, number=7))
+    assert (first != paint(*labels, seed=2, number=7)).mean() > 0.5
+    assert (first != paint(*labels, seed=1, number=8)).mean() > 0.5
+
+
+def test_orientation_does_not_change_the_patient(labels):
+    turned, affine = reorient(*labels, "RAS")
+    before = turned.copy()
+    imaging = paint(turned, affine, 0, 0)
+    np.testing.assert_array_equal(turned, before)
+    np.testing.assert_array_equal(reorient(imaging, affine)[0], paint(*labels, 0, 0))
+
+
+@pytest.mark.parametrize("axis, index", [(0, 0), (0, 29), (1, 0), (2, 69)])
+def test_a_kidney_that_the_field_of_view_cuts_has_no_surface_there(axis, index):
+    centre = [15, 25, 18] if axis < 2 else [15, 25, 52]
+    other = [15, 25, 52] if axis < 2 else [15, 25, 18]
+    centre[axis] = index
+    kidneys = (ball(centre) | ball(other)).astype(np.uint8)
+    hu = paint(kidneys, AFFINE, 0, 0)
+    inside = ndimage.binary_erosion(kidneys > 0, border_value=1).take(index, axis)
+    assert inside.any() and np.median(hu.take(index, axis)[inside]) > 0
+
+
+@pytest.mark.parametrize("column, side", [(15, 1), (54, -1)])  # columns run to the patient's left, x to the right
+def test_a_kidney_alone_lies_beside_the_midline(column, side):
+    kidney = ball((15, 25, column)).astype(np.uint8)
+    (z, y, x), size = patient_axes(kidney, np.array(GRID))
+    assert x[column] == pytest.approx(side * PLACE[2], abs=4)
+    assert z[15] == pytest.approx(0, abs=4) and y[25] == pytest.approx(PLACE[1] * size, abs=4)
+
+
+def test_a_horseshoe_kidney_lies_about_the_midline():
+    shoe = ball((15, 25, 20)) | ball((15, 25, 50))
+    shoe[14:17, 23:27, 20:50] = True
+    (_, _, x), _ = patient_axes(shoe.astype(np.uint8), np.array(GRID))
+    assert x[35] == pytest.approx(0, abs=4)
+    hu = paint(shoe.astype(np.uint8), AFFINE, 0, 0)
+    assert 15 < np.median(hu[shoe]) < 300
+
+
+@pytest.mark.parametrize("value, reason", [(0, "no kidney"), (2, "no kidney"), (1, "nothing else")])
+def test_labels_that_nothing_can_be_painted_around_are_refused(value, reason):
+    with pytest.raises(ValueError, match=reason):
+        paint(np.full((8, 9, 10), value, np.uint8), AFFINE, 0, 0)
+
+
+def test_labels_keep_volume_and_place_on_the_grid(labels):
+    moved, affine = labels_on_grid(*labels, (3.22, 1.62, 1.62))
+    assert moved.dtype == np.uint8 and orientation_of(affine) == "IPL"
+    np.testing.assert_allclose(spacing_of(affine), (3.22, 1.62, 1.62), rtol=0.02)
+    for label in (KIDNEY, TUMOUR):
+        volumes, centres = [], []
+        for array, matrix in (labels, (moved, affine)):
+            volumes.append((array == label).sum() * abs(np.linalg.det(matrix)))
+            centres.append(matrix[:3, :3] @ np.argwhere(array == label).mean(0) + matrix[:3, 3])
+        assert volumes[1] == pytest.approx(volumes[0], rel=0.1)
+        np.testing.assert_allclose(centres[0], centres[1], atol=1.5)
+
+
+def test_written_cases_pass_every_check(tmp_path):
+    source = make_folder(tmp_path / "labels")
+    cases, refused = write_hybrid(source, tmp_path / "data", GRID, seed=1, workers=1)
+    assert cases == discover(tmp_path / "data") and refused == {}
+    assert [report.status for report in check_cases(cases)] == ["ok", "ok"]
+    for case in cases:
+        imaging, segmentation, affine = read_case(case)
+        expected, expected_affine = labels_on_grid(*read_nifti(source / case.name / "segmentation.nii.gz"), GRID)
+        np.testing.assert_array_equal(segmentation, expected)
+        np.testing.assert_allclose(affine, expected_affine, atol=1e-3)
+        np.testing.assert_array_equal(imaging, paint(expected, expected_affine, 1, case.number))
+
+
+def test_a_refused_case_is_named_and_the_others_go_on(tmp_path):
+    source = make_folder(tmp_path / "labels", 4)
+    empty, cut, missing = (Case(source / f"case_{number:05d}").segmentation for number in (0, 1, 3))
+    write_nifti(empty, np.zeros((30, 9, 10), np.uint8), AFFINE)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    missing.unlink()
+    with pytest.warns(UserWarning, match="refused: case_0000"):
+        cases, refused = write_hybrid(source, tmp_path / "data", GRID, seed=0, workers=2)
+    assert [case.name for case in cases] == ["case_00002"] == [path.name for path in (tmp_path / "data").iterdir()]
+    assert list(refused) == ["case_00000", "case_00001", "case_00003"]
+    assert "no kidney" in refused["case_00000"]
+
+
+def test_another_seed_or_label_is_painted_again_and_what_is_gone_is_removed(tmp_path):
+    source, data = make_folder(tmp_path / "labels"), tmp_path / "data"
+    (first, second), _ = write_hybrid(source, data, GRID, seed=0, workers=1)
+    before = second.imaging.read_bytes()
+    source = source.rename(tmp_path / "moved")  # names in receipts are relative
+    shutil.copy(source / "case_00000" / "segmentation.nii.gz", source / "case_00001" / "segmentation.nii.gz")
+    kept = first.imaging.stat().st_mtime_ns
+    write_hybrid(source, data, GRID, seed=0, workers=1)
+    assert first.imaging.stat().st_mtime_ns == kept and second.imaging.read_bytes() != before
+    shutil.rmtree(source / "case_00001")
+    cases, _ = write_hybrid(source, data, GRID, seed=1, workers=1)
+    assert cases == [first] == discover(data)
+    assert first.imaging.stat().st_mtime_ns != kept
+
+
+def test_real_labels_are_never_overwritten(tmp_path):
+    source = make_folder(tmp_path / "labels", 1)
+    with pytest.raises(ValueError, match="overwrite the real labels"):
+        write_hybrid(source, source, GRID, 0)
+
+
+@pytest.mark.parametrize("number", [5, 10, 151])  # one kidney, one that reaches the last slice, a horseshoe
+def test_real_labels_are_painted(kits19_labels, number):
+    _, native, affine = read_case(Case(kits19_labels / f"case_{number:05d}"), imaging=False)
+    labels, matrix = labels_on_grid(native, affine, GRID)
+    hu = paint(labels, matrix, seed=0, number=number)
+    assert 15 < np.median(hu[labels == KIDNEY]) < 300
+    assert np.quantile(hu[labels > 0], 0.01) > -300  # no air, and no more than fat, in kidney and tumour

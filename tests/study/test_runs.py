@@ -1,0 +1,97 @@
+"""Runs of a build: read, checked and compared; each is made up."""
+
+import copy
+import json
+
+import pandas as pd
+import pytest
+from helpers.study_at_hand import ROWS, SETTINGS, made_up_scores, write_runs
+
+from kitsnb.study.runs import all_scores, by_path, compare_settings, describe_runs, load_runs, read_stage, shared_settings
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    return made_up_scores(ROWS[:2], seeds=2, cases=3)
+
+
+@pytest.fixture
+def build(tmp_path, scores):
+    return write_runs(tmp_path, scores, ROWS[:2])
+
+
+def change(build, name: str, edit) -> None:
+    path = build.run(name, 0) / "run.json"
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+
+
+def test_scores_come_back_as_one_table(build, scores):
+    runs = load_runs(build, ROWS[:2], [0, 1])
+    assert [(run.experiment, run.seed) for run in runs] == [("dice", 0), ("dice", 1), ("focal_tversky", 0), ("focal_tversky", 1)]
+    pd.testing.assert_frame_equal(all_scores(runs), scores)
+    about = describe_runs(runs)
+    assert about["settings"] == SETTINGS and about["training_cases"] == 5 and about["seconds"] == 4 and not about["unlike"]
+    assert about["trainings"][0] == {"experiment": "dice", "seed": 0, "seconds": 1.0, "precision": "32-true", "device": "cpu", "threads": 1}
+
+
+@pytest.mark.parametrize("edit, said", [
+    (lambda record: record.pop("seconds"), "dice-seed0/run.json: seconds: field required; train it again"),
+    (lambda record: record["settings"].pop("prediction"), "run.json: settings.prediction: field required"),
+    (lambda record: record.update(settings={"epochs": 3}), "settings.training: field required"),  # as of older code
+    (lambda record: record["settings"]["training"].update(loss="focal"), "trained with focal .*the profile asks for dice"),
+])
+def test_a_run_that_does_not_fit_is_named_with_what_to_do(build, edit, said):
+    change(build, "dice", edit)
+    with pytest.raises(ValueError, match=said):
+        load_runs(build, ROWS[:2], [0])
+
+
+def test_missing_runs_and_odd_scores_are_named(build):
+    with pytest.raises(FileNotFoundError, match=r"dice-seed7 \(no run.json\)"):
+        load_runs(build, ROWS[:2], [0, 7])
+    path = build.run("dice", 0) / "scores.csv"
+    table = pd.read_csv(path)
+    for odd, said in ((table.drop(columns="hd95_tumour"), "lacks .*hd95_tumour"),
+                      (pd.concat([table, table]), "one row per case"), (table[1:], "different cases .case_00000.")):
+        odd.to_csv(path, index=False)
+        with pytest.raises(ValueError, match=said):
+            load_runs(build, ROWS[:2], [0])
+
+
+def test_each_seed_may_hold_out_other_cases_but_the_same_for_all_rows(build):
+    for name in ("dice", "focal_tversky"):
+        path = build.run(name, 1) / "scores.csv"
+        pd.read_csv(path).replace("case_00000", "case_00009").to_csv(path, index=False)
+    assert len(load_runs(build, ROWS[:2], [0, 1])) == 4
+
+
+def test_rows_that_were_not_made_alike_are_refused_or_said(build):
+    change(build, "dice", lambda record: record.update(precision="bf16-mixed"))
+    runs = load_runs(build, ROWS[:2], [0])
+    assert describe_runs(runs)["unlike"] == {"precision": ["32-true", "bf16-mixed"]}
+    change(build, "dice", lambda record: record["settings"]["prediction"].update(overlap=[0, 0, 0]))
+    with pytest.raises(ValueError, match="different prediction.overlap; run the profile again"):
+        shared_settings(load_runs(build, ROWS[:2], [0]))
+
+
+@pytest.mark.parametrize("here, there, apart", [
+    ({"data": {"excluded": []}}, {"data": {"excluded": None}}, ["data.excluded"]),  # nobody, or the paper's six
+    ({"data": {"label_map": {}}}, {"data": {"label_map": None}}, ["data.label_map"]),
+    ({"data": {"label_map": {}}}, {"data": {"label_map": {"3": 1}}}, ["data.label_map", "data.label_map.3"]),
+    ({"training": {"epochs": 1, "newer": None}}, {"training": {"epochs": 1}}, []),
+    ({"training": {"network": {"depth": 3}}}, {"training": {"network": {"depth": 2}}}, ["training.network.depth"]),
+])
+def test_settings_differ_where_their_meaning_does(here, there, apart):
+    assert compare_settings(here, there) == apart and sorted(compare_settings(there, here)) == sorted(apart)
+    assert compare_settings(here, there, ["training.network", "data"]) == []
+    assert compare_settings(copy.deepcopy(here), here) == [] and by_path({"a": {"b": 1}}) == {"a.b": 1}
+
+
+def test_a_damaged_product_names_itself_and_its_notebook(tmp_path):
+    (tmp_path / "report.json").write_text('{"half')
+    with pytest.raises(ValueError, match="report.json: is damaged.*02_preprocessing writes it, so run that again"):
+        read_stage(tmp_path / "report.json", "02_preprocessing")
+    with pytest.raises(FileNotFoundError, match="03_losses writes it"):
+        read_stage(tmp_path / "summary.json", "03_losses")

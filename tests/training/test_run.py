@@ -1,0 +1,159 @@
+"""A run: it learns, writes what it says, holds out what it is told to, and stops where a loss is not finite."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.training_at_hand import TINY, table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kitsnb.data.cases import Case
+from kitsnb.preprocessing.arrays import read_array, write_array
+from kitsnb.training import run as training
+from kitsnb.training.checkpoints import load_network
+from kitsnb.training.history import MEASURES, TIMING, is_finished
+from kitsnb.training.run import hold_out, train
+from kitsnb.unet import UNet3D
+
+
+def spoilt(cases: list[Case], folder: Path) -> list[Case]:
+    """Copy ``cases`` with imaging that is NaN."""
+    for case in cases:
+        shutil.copytree(case.folder, folder / case.name)
+        write_array(folder / case.name, "imaging", np.full_like(read_array(case, "imaging"), np.nan))
+    return [Case(folder / case.name) for case in cases]
+
+
+def test_a_run_writes_history_checkpoints_and_facts(cases, tmp_path):
+    facts = train(TINY, *cases, tmp_path)
+    written = pd.read_csv(tmp_path / "history.csv")
+    measures = [f"{stage}_{name}" for stage in ("training", "validation") for name in MEASURES]
+    assert list(written) == ["epoch", "step", "learning_rate", *measures, *TIMING] and written.notna().all(axis=None)
+    assert list(written.epoch) == [1, 2, 3, 4] and list(written.step) == [3, 6, 9, 12]
+    classes = written[["training_background", "training_kidney", "training_tumour"]]
+    assert written.training_soft_dice.values == pytest.approx(classes.mean(axis=1).values)
+    trainable = sum(p.numel() for p in UNet3D(**TINY.network.model_dump()).parameters())
+    expected = {"epochs": 4, "steps": 12, "training_cases": 2, "trainable_parameters": trainable, "threads": 1,
+                "best_epoch": written.epoch[written.validation_loss.idxmin()]}
+    assert expected.items() <= facts.items()
+    assert facts["peak_memory_mb"] > 50 and facts["machine"]
+    assert facts["seconds"] == pytest.approx(written.seconds.sum(), abs=0.06)
+    seconds = (6 / written.patches_per_second).sum()  # of training alone
+    assert facts["patches_per_second"] == pytest.approx(24 / seconds, rel=1e-2)
+
+
+def test_tensorboard_opens_on_losses_of_runs_by_their_names(cases, tmp_path):
+    train(TINY, *cases, tmp_path / "dice-seed0")
+    log = EventAccumulator(str(tmp_path / "dice-seed0")).Reload()  # in the run's own folder, whose name it bears
+    tags = sorted(log.Tags()["scalars"])
+    assert tags[:2] == ["loss/training", "loss/validation"] and "soft_dice/validation_tumour" in tags
+    assert [event.step for event in log.Scalars("loss/validation")] == [3, 6, 9, 12]
+    values = [event.value for event in log.Scalars("loss/validation")]
+    assert values == pytest.approx(list(table(tmp_path / "dice-seed0").validation_loss))
+
+
+def test_the_loss_falls_on_patches_that_can_be_learnt(cases, tmp_path):
+    train(TINY.changed(epochs=6, steps_per_epoch=20, augmentation=None), *cases, tmp_path)
+    losses = table(tmp_path).training_loss
+    assert losses.iloc[-1] < 0.8 * losses.iloc[0]
+
+
+def test_nan_from_the_start_and_in_validation_saves_nothing(cases, tmp_path):
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        train(TINY, spoilt(cases[0], tmp_path / "one"), cases[1], tmp_path / "run")
+    with pytest.raises(FloatingPointError, match="validation loss is nan at step 3"):
+        train(TINY, cases[0], spoilt(cases[1], tmp_path / "other"), tmp_path / "run")
+    assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
+
+
+def test_nan_keeps_the_last_good_checkpoint_and_history(cases, tmp_path, monkeypatch):
+    draw = training.PatchSampler.batch
+
+    def spoilt_batch(self, step):
+        imaging, labels = draw(self, step)
+        return imaging * (float("nan") if step == 7 else 1.0), labels
+
+    monkeypatch.setattr(training.PatchSampler, "batch", spoilt_batch)
+    with pytest.raises(FloatingPointError, match="nan at step 7; the last good checkpoint is kept"):
+        train(TINY, *cases, tmp_path)
+    assert list(table(tmp_path).epoch) == [1, 2]
+    monkeypatch.undo()
+    assert train(TINY, *cases, tmp_path)["epochs"] == 4
+
+
+def test_patches_are_drawn_outside_of_autocast(cases, tmp_path, monkeypatch):
+    """Inside, the matrix of a rotation is rounded to eight bits, and with it every place in the patch."""
+    draw = training.PatchSampler.batch
+    drawn = []
+
+    def batch(self, step):
+        drawn.append(draw(self, step))
+        return drawn[-1]
+
+    monkeypatch.setattr(training.PatchSampler, "batch", batch)
+    rotated = TINY.changed(epochs=1, augmentation={"probability": 1.0}, network={"base_filters": 2, "depth": 1})
+    for precision in ("32-true", "bf16-mixed"):
+        train(rotated.changed(precision=precision), *cases, tmp_path / precision)
+    half = len(drawn) // 2  # three training batches, and the one for validation
+    for one, other in zip(drawn[:half], drawn[half:]):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert half == 4 and not table(tmp_path / "32-true").equals(table(tmp_path / "bf16-mixed"))
+    weights = torch.load(tmp_path / "bf16-mixed" / "checkpoints" / "last.ckpt")["network"].values()
+    assert {weight.dtype for weight in weights if weight.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("selection", "cases", "expected"), [
+    (0.0, 8, 0), (0.25, 8, 2), (0.4, 10, 4), (0.45, 20, 9), (0.3, 10, 3), (0.5, 3, 2), (0.34, 3, 1), (0.01, 160, 2),
+])
+def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(selection, cases, expected):
+    learned, judged = hold_out(TINY.changed(selection=selection), list(range(cases)), ["held-out"])
+    assert judged == ["held-out"] if not selection else len(judged) == expected
+    if selection:
+        assert sorted(learned + judged) == list(range(cases))
+        gaps = np.diff([*judged, cases])
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_cases_that_choose_the_weights_do_not_count_as_trained_on(cases, tmp_path):
+    facts = train(TINY.changed(epochs=1, selection=0.3), [*cases[0], *cases[1]], [], tmp_path)
+    assert facts["training_cases"] == 2  # and without cases that are held out
+
+
+@pytest.mark.parametrize(("training_cases", "held_out", "selection", "message"), [
+    (2, 0, 0.0, "there are no held-out cases: none was preprocessed"), (0, 1, 0.0, "there are no training cases"),
+    (0, 1, 0.5, "there are no training cases"), (2, 1, 0.2, "selection 0.2 of 2 training cases is none"),
+    (1, 1, 0.5, "selection 0.5 of 1 training cases is none"),
+])
+def test_what_is_empty_is_named_before_anything_is_loaded(cases, tmp_path, training_cases, held_out, selection, message):
+    with pytest.raises(ValueError, match=message):
+        train(TINY.changed(selection=selection), cases[0][:training_cases], cases[1][:held_out], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_weights_that_are_asked_for_predict(cases, tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 4.0])  # of validation, by epoch
+    measures = training.measures
+
+    def told(stage, sums):
+        found = measures(stage, sums)
+        return found | {"validation_loss": next(losses)} if stage == "validation" else found
+
+    monkeypatch.setattr(training, "measures", told)
+    settings = TINY.changed(weights="last")
+    assert train(settings, *cases, tmp_path)["best_epoch"] == 2
+    for which, epoch in (("best", 2), ("last", 4)):
+        saved = torch.load(tmp_path / "checkpoints" / f"{which}.ckpt")
+        network = load_network(tmp_path, settings.changed(weights=which))
+        assert len(saved["rows"]) == epoch and not network.training
+        assert all(torch.equal(value, saved["network"][name]) for name, value in network.state_dict().items())
+    assert train(settings.changed(weights="best"), *cases, tmp_path)["epochs"] == 4  # the same run: nothing to train
+
+
+def test_patience_stops():
+    rows = [{"epoch": n, "validation_loss": loss} for n, loss in enumerate([3.0, 2.0, 2.0, 2.5], 1)]
+    settings = TINY.changed(epochs=9)
+    assert is_finished(settings.changed(stop_patience=2), rows)
+    assert not is_finished(settings.changed(stop_patience=3), rows) and not is_finished(settings, [])
