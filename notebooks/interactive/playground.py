@@ -12,8 +12,9 @@ from kitsnb.drawing import PAGE, PALETTE, canvas
 from kitsnb.losses import build_loss
 from kitsnb.study.figures import legend_below
 
+from probing.errors import PATHS, Geometry, soft_logits
 from probing.figures import MARKS
-from probing.probes import PATHS, Geometry, soft_logits, value_and_gradient
+from probing.probes import value_and_gradient
 
 #: Losses, and between what their parameters can be moved.
 SHAPE = {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}

@@ -10,7 +10,7 @@ from helpers.lab_at_hand import open_notebook, run_all, start_lab
 from interactive.browse import browse
 from interactive.case_table import table_of
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 from viewing.conftest import write
 
 from kitsnb.files import NOTEBOOKS
@@ -30,7 +30,7 @@ sys.path.append("NOTEBOOKS")
 from interactive.browse import browse
 from interactive.case_table import case_table
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 
 # %%
 browse("FOLDER/data", predictions="FOLDER/run", split={"case_00006": "training"})
@@ -137,7 +137,7 @@ def test_what_the_playground_draws_is_what_the_loss_says():
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
     loss = FocalTverskyLoss(exponent=2.0)
     wanted = [float(loss(logits, play.geometry.target)) for logits in play.logits["missed tumour"]]
-    assert lines["missed tumour"] == pytest.approx(wanted) and lines["shift"][-1] > lines["shift"][0]
+    assert lines["missed tumour"] == pytest.approx(wanted) and lines["erosion"][-1] > lines["erosion"][0]
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         play.draw("dica")
 
