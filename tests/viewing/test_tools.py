@@ -9,7 +9,7 @@ from helpers.canvas_at_hand import settled
 from helpers.lab_at_hand import open_notebook, run_all, start_lab
 from interactive.case_table import table_of
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 from viewing.conftest import write
 
 from kitsnb.files import NOTEBOOKS
@@ -29,7 +29,7 @@ sys.path.append("NOTEBOOKS")
 from interactive.browse import browse
 from interactive.case_table import case_table
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 
 # %%
 browse("FOLDER/data", predictions="FOLDER/run", split={"case_00006": "training"})
