@@ -64,8 +64,7 @@ def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
         axes.set(title=NAMES[score], xlabel="Dice")
     if len(rows) > 1:
         reference = found["reference"]
-        differences = [_difference(found["pairs"]["tumour"], name, reference) for name in order]
-        _draw_intervals(grid[2], differences, COLOURS["tumour"])
+        _draw_intervals(grid[2], [rows[name]["to_reference"] for name in order], COLOURS["tumour"])
         grid[2].axvline(0, color=GREY, linewidth=0.7, zorder=0)
         grid[2].set(title=f"tumour, less that of\n{rows[reference]['title']}", xlabel="difference in Dice")
         _draw_ranks(grid[3], [found["ranks"][name] for name in order])
@@ -75,16 +74,6 @@ def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
     grid[0].set_yticks(range(len(order)), [rows[name]["title"] for name in order])
     legend_below(figure, labelled(grid[1]))
     return figure
-
-
-def _difference(pairs: Sequence[Mapping], name: str, reference: str) -> dict[str, float]:
-    """Return the pair of ``name`` and ``reference`` as the difference to the latter; NaN of a row to itself."""
-    keys = ("mean", "low", "high", "crossed_low", "crossed_high")
-    for pair in pairs:
-        if {pair["first"], pair["second"]} == {name, reference}:
-            sign = 1 if pair["first"] == name else -1
-            return {key: sign * pair[key] for key in keys}
-    return dict.fromkeys(keys, np.nan)
 
 
 def _draw_intervals(axes: Axes, found: Sequence[Mapping], colour: str) -> None:

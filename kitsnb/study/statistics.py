@@ -130,12 +130,13 @@ def compare_all(grids: Mapping[str, np.ndarray], paired: bool = True) -> list[di
     """
     pairs = []
     for first, second in itertools.combinations(grids, 2):
-        if estimate(grids[first], grids[second], paired=False)["mean"] < 0:
+        shared = ~np.isnan(grids[first]).all(0) & ~np.isnan(grids[second]).all(0)
+        means = {name: np.nanmean(grids[name][:, shared], axis=0) for name in (first, second)}
+        if means[first].sum() < means[second].sum():
             first, second = second, first
+        difference = means[first] - means[second]
         a = grids[first]
         b = grids[second]
-        shared = ~np.isnan(a).all(0) & ~np.isnan(b).all(0)
-        difference = np.nanmean(a[:, shared], axis=0) - np.nanmean(b[:, shared], axis=0)
         each = a - b if paired else a[:, None] - b[None]
         wins = np.where(np.isnan(each), np.nan, (each > 0) + (each == 0) / 2)
         pairs.append({

@@ -49,7 +49,8 @@ def grids(scores: pd.DataFrame, score: str, experiments: Iterable[str]) -> dict[
 
 def compare(scores: pd.DataFrame, first: str, second: str, score: str, paired: bool = True) -> dict[str, float]:
     """Estimate the difference ``first`` - ``second`` (``statistics.estimate``)."""
-    return estimate(*grids(scores, score, (first, second)).values(), paired=paired)
+    found = grids(scores, score, (first, second))
+    return estimate(found[first], found[second], paired)
 
 
 def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping, pairs: Mapping) -> list[dict]:

@@ -1,5 +1,6 @@
 """Published studies: written and read, recomputed, their articles, and what keeps other rows from being paired."""
 
+import re
 import subprocess
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from helpers.study_at_hand import ROWS, SEED_PAPER, SETTINGS, made_up_about, made_up_scores, write_runs
 from study.test_paper import words
 
-from kitsnb.files import plain, write_json
+from kitsnb.files import ROOT, plain, write_json
 from kitsnb.study import article, published, statistics
 from kitsnb.study.findings import describe, finding, report
 
@@ -48,15 +49,15 @@ def test_all_that_the_paper_says_of_a_study_follows_from_its_csv(study, scores):
 
 
 def test_an_article_is_made_from_the_data_alone(study, tmp_path):
-    folder = study.folder / "figures"
-    folder.mkdir()
+    kept = study.folder / "figures" / "fig01_clipping.svg"
+    kept.parent.mkdir()
+    kept.write_text('<svg width="72pt" height="9pt" xmlns="http://www.w3.org/2000/svg"><title>kept</title></svg>')
     text = words(article.write_article("made_up"))
     assert "Three losses for kidney tumour segmentation in simulated CT" in text and "What published studies" not in text
     composite = report(study.about, study.scores)["table"][0]["scores"]["composite"]
     assert f"{composite['mean']:.3f} ± {composite['sd']:.3f}" in text
-    assert (study.folder / "rows.svg").read_text().startswith("<?xml") and "Training of each loss" not in text
-    (folder / "training.svg").write_text((study.folder / "rows.svg").read_text())
-    assert "Training of each loss" in words(article.write_article("made_up")), "a figure that is kept is shown"
+    assert (study.folder / "rows.svg").read_text().startswith("<?xml")
+    assert "intensities are clipped" in text and "Training of each loss" not in text, "what is kept is shown"
 
 
 def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, scores, cases, tmp_path, monkeypatch):
@@ -139,3 +140,14 @@ def test_every_published_study_is_whole_and_said_in_the_box(name, monkeypatch):
     assert found["runs"] == len(study.about["trainings"]) == len(study.about["experiments"]) * len(study.about["seeds"])
     box = next(box for box in published.summarise_findings() if box["name"] == name)
     assert box["text"] == finding(found) and box["images"] in ("simulated", "slabs", "scans")
+
+
+def test_the_readme_says_what_the_study_of_its_picture_found():
+    """The README is written by hand; its sentence is that of the CSV."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(paper/published/(\w+)/rows\.svg\)", text)
+    assert shown, "no picture of a published study"
+    for name in shown:
+        study = published.read(name)
+        found = describe(study.scores, study.about["experiments"], SEED_PAPER, paired=study.about["paired"])
+        assert finding(found) in " ".join(text.split())

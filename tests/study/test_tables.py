@@ -56,6 +56,7 @@ def test_order_and_difference_by_hand(scores, table):
     assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
     assert tables.choose_pair(table, "log_cosh_dice") == ("dice", "log_cosh_dice")
     assert tables.choose_pair(table, "elsewhere") == ("dice", "mine") and tables.choose_pair(table[:1], "x") == (None, "dice")
+    assert tables.compare(scores, "dice", "dice", "tumour")["mean"] == 0
     difference = tables.compare(scores, "dice", "log_cosh_dice", "tumour")
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == difference["high"] == pytest.approx(0.2), "the same in both cases"
