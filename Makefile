@@ -46,7 +46,7 @@ site: .venv/.installed  ## build/PROFILE/site: the finished build as a page to s
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -r requirements.lock -e '.[paper,test]'
-	.venv/bin/jupytext-config --settings-file $(VIEWER) set-default-viewer python
+	mkdir -p $(dir $(VIEWER)) && cp docs/jupyterlab.json $(VIEWER)
 	touch $@
 
 # CUDA's own packages stay out: the torch that pip picks pins the ones that it needs, and a CPU build needs none.
