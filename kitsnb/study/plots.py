@@ -32,7 +32,7 @@ def draw(found: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
     titles = {row["experiment"]: row["title"] for row in found["table"]}
     cases = {title: average_seeds(scores, name) for name, title in titles.items()}
     made = {"rows": rows_and_ranks(found, found["about"]["title"], simulated), "scores": case_panels(cases, simulated)}
-    if "loss_case" in found["components"]["tumour"]:
+    if not np.isnan(found["needed"]["tumour"]):
         made["takes"] = what_it_takes(found, simulated)
     by_case = describe_cases(scores)
     if len(by_case) > 2:

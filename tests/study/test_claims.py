@@ -1,31 +1,10 @@
-"""Hypotheses on Table 1 from made-up probes, and their verdicts, by hand."""
+"""Verdicts on claims, by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from probing.hypotheses import expect
 
 from kitsnb.study import claims
-
-
-def shares_table() -> pd.DataFrame:
-    tumour = {"dice": (0.02, 1.0), "more": (0.03, 0.9), "less": (0.01, 0.01), "alike": (0.021, 1.2)}
-    rows = [{"stage": "half-trained", "loss": name, "tumour": share, "gradient": 1.0} for name, (share, _) in tumour.items()]
-    return pd.DataFrame(rows + [{"stage": "trained", "loss": name, "tumour": 0.0, "gradient": g} for name, (_, g) in tumour.items()])
-
-
-def test_hypotheses_by_hand():
-    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
-    made = expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
-    found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
-    assert found == {
-        ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
-        ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
-        ("lowest", "less"): ("lowest", 0.01),
-    }
-    assert expect(["dice"], shares_table(), price, "dice") == []
-    with pytest.raises(KeyError, match="none of the experiments dice"):
-        expect(["dice"], shares_table(), price, "other")
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [
@@ -58,6 +37,8 @@ def test_hypotheses_are_checked_against_paired_cases():
     assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
     assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
     assert checked[3]["difference"] is None
+    lowest = base | {"kind": "lowest", "experiment": "dice", "reference": None}
+    assert claims.check([lowest], study(dice=LOW))[0]["verdict"] == "not run", "a row alone is compared with nothing"
 
 
 @pytest.mark.parametrize("name, verdict", [("low", "held"), ("high", "refuted"), ("middle", "refuted"), ("noisy", "undecided")])
