@@ -144,7 +144,8 @@ def check(
     from kitsnb.data.checks import Accept, check_cases
 
     with plainly(status=2):
-        reports = check_cases(discover(folder), not labels_only, Accept(parse_label_map(label_map), accept_affine))
+        accept = Accept(parse_label_map(label_map), accept_affine)
+        reports = check_cases(discover(folder), not labels_only, accept)
     table = Table("case", "status", "reasons")
     for report in reports:
         table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))

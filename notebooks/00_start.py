@@ -19,13 +19,11 @@
 # terminal (**File > New > Terminal**) and type `make`. It needs no data: it simulates CT, trains seven small networks in some
 # ten minutes on two CPU cores, and writes the paper. **Run > Run All Cells**, in the menu above, shows what is built here.
 #
-# | to see | open |
-# |:--|:--|
-# | the cases: sizes, HU, imbalance; any case in three planes | [01_data_analysis.py](01_data_analysis.py) |
-# | the way to the network's grid, and what it costs | [02_preprocessing.py](02_preprocessing.py) |
-# | what a loss rewards, without training: a playground | [03_losses.py](03_losses.py) |
-# | one training: curves, predictions, scores | [04_training.py](04_training.py) |
-# | Table 1, statistics, all runs side by side | [05_results.py](05_results.py) |
+# - [01_data_analysis.py](01_data_analysis.py): the cases: sizes, HU, imbalance; any case in three planes
+# - [02_preprocessing.py](02_preprocessing.py): the way to the network's grid, and what it costs
+# - [03_losses.py](03_losses.py): what a loss rewards, without training; a playground
+# - [04_training.py](04_training.py): one training: curves, predictions, scores
+# - [05_results.py](05_results.py): Table 1, statistics, all runs side by side
 #
 # Each shows what is built, and trains nothing. [README.md](../README.md) says how to bring a loss or data of your own.
 
@@ -50,6 +48,7 @@ def link(path, text):
 
 
 picture = ROOT / "docs" / "first-look.svg"
+origin = "what a build on simulated CT looks like"
 lines = []
 for file in sorted(resolve(builds).glob("*/profile.json")):
     build = Build(file.parent)
@@ -69,16 +68,16 @@ for file in sorted(resolve(builds).glob("*/profile.json")):
     drawn = build.figures / f"slices_{read_json(build.results).get('reference')}.svg"
     if drawn.is_file() and len(done) == len(jobs):
         picture = drawn
+        origin = f"made by {file.parent.name}"
 
 # %% [markdown]
 # ## One picture
-#
-# Slices of a held-out case, kidney and tumour outlined: reference above, prediction below.
 
 # %% jupyter={"source_hidden": true}
 text = "Slices of a held-out case with kidney and tumour outlined: reference above, prediction below"
 content = base64.b64encode(picture.read_bytes()).decode()
-HTML(f'<img style="max-width: 40em; width: 100%" alt="{text}" src="data:image/svg+xml;base64,{content}">')
+display(HTML(f'<img style="max-width: 40em; width: 100%" alt="{text}" src="data:image/svg+xml;base64,{content}">'))
+display(Markdown(f"{text}: {origin}."))
 
 # %% [markdown]
 # ## What is built

@@ -198,6 +198,9 @@ def _other(profile: Profile, changes: dict, stage: str) -> Job:
         needs = ("data_analysis",)
     elif stage == "losses":
         makes = (build.losses,)
+        if profile.data.source != "phantom":  # the real label with the median tumour is looked for there
+            reads = (build.data_analysis / "cases.csv",)
+            needs = tuple(name for name in ("data_analysis",) if name in profile.stages)
         for experiment in profile.experiments:
             code += _own_loss(experiment)
     elif stage == "results":
