@@ -1,10 +1,28 @@
-"""Verdicts on claims, by hand."""
+"""Hypotheses on Table 1 from made-up probes, and their verdicts, by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from probing.probes import expect
 
 from kitsnb.study import claims
+
+
+def shares_table() -> pd.DataFrame:
+    tumour = {"dice": (0.02, 1.0), "more": (0.03, 0.9), "less": (0.01, 0.01), "alike": (0.021, 1.2)}
+    rows = [{"stage": "half-trained", "loss": name, "tumour": share, "gradient": 1.0} for name, (share, _) in tumour.items()]
+    return pd.DataFrame(rows + [{"stage": "trained", "loss": name, "tumour": 0.0, "gradient": g} for name, (_, g) in tumour.items()])
+
+
+def test_hypotheses_by_hand():
+    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
+    made = expect(["dice", "more", "less", "alike"], shares_table(), price, "dice")
+    found = {(one["kind"], one["experiment"]): (one["expected"], one["ratio"]) for one in made}
+    assert found == {
+        ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", pytest.approx(1.05)),
+        ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
+        ("lowest", "less"): ("lowest", 0.01),
+    }
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [
