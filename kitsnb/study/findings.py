@@ -59,7 +59,7 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
 
 
 def _designs(components: Mapping, cases: int, paired: bool, seeds: int) -> list[dict]:
-    """List what ``cases`` and some numbers of seeds show in tumour Dice; nothing where one seed says nothing of seeds."""
+    """List what ``cases`` and ``DESIGNS`` show in tumour Dice; nothing where one seed says nothing of seeds."""
     if seeds == 1 or math.isnan(smallest_difference(components, cases, 1)):
         return []
     designs = []

@@ -147,7 +147,8 @@ def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
         axes.vlines(ordered.index, ordered.kidney, ordered.tumour, color=PALE, linewidth=0.8, zorder=0)
         for name in ("kidney", "tumour"):
             axes.plot(ordered[name], color=COLOURS[name], clip_on=False, label=name, **DOT | {"markersize": 3})
-            axes.axhline(ordered[name].mean(), color=COLOURS[name], linewidth=0.9, linestyle="--", label=f"{name}, mean")
+            dashes = {"color": COLOURS[name], "linewidth": 0.9, "linestyle": "--"}
+            axes.axhline(ordered[name].mean(), label=f"{name}, mean", **dashes)
         axes.set_title(textwrap.fill(title, 25, break_on_hyphens=False), fontsize="small")
         axes.set(ylim=(-0.02, 1.02), xticks=[], xlabel=f"{len(ordered)} cases")
     for axes in grid[:, 0]:

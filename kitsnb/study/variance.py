@@ -1,7 +1,7 @@
 """Where the variance of a score comes from, and how small a difference a design of cases and seeds can show.
 
 The model is score = mean + loss + seed + case + loss x seed + loss x case + seed x case + rest, all but the mean
-random. In an unpaired design seeds belong to their loss: then "seed" holds seed and loss x seed, "rest" seed x case too.
+random. In an unpaired design seeds belong to their loss: "seed" then holds loss x seed, and "rest" seed x case.
 """
 
 import itertools
