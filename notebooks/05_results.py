@@ -15,8 +15,9 @@
 # %% [markdown]
 # # 5. What the runs show
 #
-# Every run was scored on held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour together
-# (label > 0), of the kidney alone and of the tumour alone; the *composite* (eq. 14) is the mean of the first and the last.
+# Every run was scored on held-out cases in native geometry, with the challenge's metric: Dice of kidney and tumour
+# together (label > 0), of the kidney alone and of the tumour alone; the *composite* (eq. 14) is the mean of the first
+# and the last.
 
 # %% tags=["parameters"]
 profile = "quick"  # a name in notebooks/profiles, or a file
@@ -54,9 +55,10 @@ drawn = plots.draw(found, scores)
 # %% [markdown]
 # ## 5.1 Table 1
 #
-# Thick lines are 95 % intervals over cases; thin ones over cases and seeds, and claims rest on these. Cases differ far more
-# than losses do, so rows are compared in pairs, case by case, not by whether intervals overlap. Hollow markers are the seed
-# paper's own values, on its own data. The last panel resamples the study and counts which rank each row takes.
+# Thick lines are 95 % intervals over cases; thin ones over cases and seeds, and claims rest on these. Cases differ
+# far more than losses do, so rows are compared in pairs, case by case, not by whether intervals overlap. Hollow
+# markers are the seed paper's own values, on its own data. The last panel resamples the study and counts which rank
+# each row takes.
 
 # %%
 display(shown(tables.table_1(found)))
@@ -65,9 +67,9 @@ drawn["rows"]
 # %% [markdown]
 # ## 5.2 Which pairs can be told apart
 #
-# Wilcoxon's signed-rank test over cases, with Holm's correction over all pairs, and an interval over cases and seeds that
-# leaves out zero. Seeds are paired: all losses of a seed share initial weights and patches. A pair that is not in the table
-# stays open; nothing here ever shows that two losses are alike.
+# Wilcoxon's signed-rank test over cases, with Holm's correction over all pairs, and an interval over cases and seeds
+# that leaves out zero. Seeds are paired: all losses of a seed share initial weights and patches. A pair that is not
+# in the table stays open; nothing here ever shows that two losses are alike.
 
 # %%
 apart = tables.apart(found)
@@ -79,8 +81,8 @@ else:
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
 #
-# What losses, seeds, cases and their interplay contribute to the variance of tumour Dice, with 95 % intervals, and the
-# smallest difference that a number of cases and seeds can show.
+# What losses, seeds, cases and their interplay contribute to the variance of tumour Dice, with 95 % intervals, and
+# the smallest difference that a number of cases and seeds can show.
 
 # %%
 components = pd.DataFrame(found["components"]["tumour"]).T
@@ -92,8 +94,8 @@ if "takes" in drawn:
 # %% [markdown]
 # ## 5.4 Claims, checked
 #
-# What the seed paper concludes from its table, and what notebook 03 expects from the losses alone. "held" and "refuted" need
-# an interval without zero; sameness cannot be shown, only refuted.
+# What the seed paper concludes from its table, and what notebook 03 expects from the losses alone. "held" and
+# "refuted" need an interval without zero; sameness cannot be shown, only refuted.
 
 # %%
 checked = tables.claims(found)
@@ -105,7 +107,8 @@ else:
 # %% [markdown]
 # ## 5.5 Every case
 #
-# Is it the small tumours that are hard? By hand, a table of cases and losses follows: a click on a row shows the case.
+# Is it the small tumours that are hard? By hand, a table of cases and losses follows: a click on a row shows the
+# case.
 
 # %%
 for name in ("size", "scores", "against"):
@@ -148,8 +151,8 @@ drawn["training"]
 # %% [markdown]
 # ## 5.7 One case on slices
 #
-# The best row, and the one that it is compared with. Not a hand-picked case: the one whose tumour Dice under the latter is the
-# median.
+# The best row, and the one that it is compared with. Not a hand-picked case: the one whose tumour Dice under the
+# latter is the median.
 
 # %%
 pair = [name for name in (found["rival"], found["reference"]) if name in titles] or list(titles)[:1]

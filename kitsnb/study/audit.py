@@ -15,7 +15,7 @@ VERDICTS = {True: "holds", False: "does not hold"}
 
 
 def count_network(network: Mapping) -> dict[str, int]:
-    """Count trainable parameters of the study's ``network``, and all of the seed paper's, on the networks themselves."""
+    """Count trainable parameters of the study's ``network``, and all of the seed paper's."""
     with torch.device("meta"):  # shapes without memory
         trainable, running = count_parameters(UNet3D())
         own, _ = count_parameters(UNet3D(**network))

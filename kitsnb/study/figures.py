@@ -71,8 +71,8 @@ def whole_numbers(axis: Axis) -> None:
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
-    """Make a logarithmic axis for ``low`` to ``high`` with plain numbers: decades, or 1, 2, 5 of each, or all."""
-    steps = range(1, 10)
+    """Make a logarithmic axis for ``low`` to ``high`` with plain numbers: decades, or some steps in each."""
+    steps = (1, 1.5, 2, 3, 5, 7)
     if high > 1000 * low:
         steps = (1,)
     elif high > 8 * low:

@@ -4,6 +4,7 @@ The same functions serve a build's own runs and a published study, so that a tes
 again from the published CSV.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -58,8 +59,8 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
 
 
 def _designs(components: Mapping, cases: int, paired: bool, seeds: int) -> list[dict]:
-    """List what ``cases`` and some numbers of seeds show in tumour Dice; nothing where one seed says nothing of seeds."""
-    if seeds == 1 or "loss_case" not in components:
+    """List what ``cases`` and ``DESIGNS`` show in tumour Dice; nothing where one seed says nothing of seeds."""
+    if seeds == 1 or math.isnan(smallest_difference(components, cases, 1)):
         return []
     designs = []
     for number in DESIGNS:

@@ -32,7 +32,7 @@ def draw(found: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
     titles = {row["experiment"]: row["title"] for row in found["table"]}
     cases = {title: average_seeds(scores, name) for name, title in titles.items()}
     made = {"rows": rows_and_ranks(found, found["about"]["title"], simulated), "scores": case_panels(cases, simulated)}
-    if "loss_case" in found["components"]["tumour"]:
+    if not np.isnan(found["needed"]["tumour"]):
         made["takes"] = what_it_takes(found, simulated)
     by_case = describe_cases(scores)
     if len(by_case) > 2:
@@ -147,7 +147,8 @@ def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
         axes.vlines(ordered.index, ordered.kidney, ordered.tumour, color=PALE, linewidth=0.8, zorder=0)
         for name in ("kidney", "tumour"):
             axes.plot(ordered[name], color=COLOURS[name], clip_on=False, label=name, **DOT | {"markersize": 3})
-            axes.axhline(ordered[name].mean(), color=COLOURS[name], linewidth=0.9, linestyle="--", label=f"{name}, mean")
+            dashes = {"color": COLOURS[name], "linewidth": 0.9, "linestyle": "--"}
+            axes.axhline(ordered[name].mean(), label=f"{name}, mean", **dashes)
         axes.set_title(textwrap.fill(title, 25, break_on_hyphens=False), fontsize="small")
         axes.set(ylim=(-0.02, 1.02), xticks=[], xlabel=f"{len(ordered)} cases")
     for axes in grid[:, 0]:

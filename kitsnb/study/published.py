@@ -1,8 +1,8 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
 ``scores.csv`` holds a row per run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
-``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be drawn
-from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
+``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be
+drawn from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
 """
 
 import subprocess
@@ -81,7 +81,8 @@ def publish(name: str, build: Build) -> Path:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     runs = load_runs(build, about["experiments"], about["seeds"])
     figures = [path for pattern in KEPT for path in sorted(build.figures.glob(f"{pattern}.svg"))]
-    return write(name, {**about, "commit": git("rev-parse", "HEAD").strip()}, all_scores(runs), read_cases(build.data_analysis), figures)
+    about = {**about, "commit": git("rev-parse", "HEAD").strip()}
+    return write(name, about, all_scores(runs), read_cases(build.data_analysis), figures)
 
 
 def list_uncommitted() -> list[str]:
@@ -126,7 +127,8 @@ def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | No
         same = theirs == own if column == "role" else np.isclose(theirs, own, rtol=1e-3, equal_nan=True)
         if not same.all():
             first = theirs.index[~same][0]
-            reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, in {study.name} {theirs[first]}")
+            reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, "
+                           f"in {study.name} {theirs[first]}")
     return reasons
 
 

@@ -36,7 +36,8 @@ def keep_shared_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, lis
     seeds = scores.groupby("experiment").seed.unique().map(set)
     shared = set.intersection(*seeds)
     if not shared:
-        raise ValueError(f"the rows {', '.join(seeds.index)} share no seed, so they cannot be paired; train one for all")
+        raise ValueError(f"the rows {', '.join(seeds.index)} share no seed, so they cannot be paired; "
+                         "train a seed for all")
     left_out = {name: sorted(map(int, own - shared)) for name, own in seeds.items() if own - shared}
     return scores[scores.seed.isin(shared)], left_out
 

@@ -88,7 +88,7 @@ def slices(imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, a
 def choose_slices(reference: np.ndarray) -> list[int]:
     """Choose slices (first axis) at three quarters, half and a quarter of those with tumour, from top to bottom.
 
-    Of those with kidney where there is no tumour; of fewer than three, some repeat. Raises ValueError without any label.
+    Of those with kidney where there is no tumour; of fewer than three, some repeat. Raises ValueError without label.
     """
     if not reference.any():
         raise ValueError("the reference holds neither kidney nor tumour, so there is no slice to show")

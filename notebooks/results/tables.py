@@ -11,7 +11,7 @@ from kitsnb.study.tables import interval, number, software
 
 
 def describe_study(study, runs: Sequence[Run]) -> dict:
-    """Describe the study that is opened (``kitsnb.workflow.open_study``) with its ``runs``: ``about`` of results.json."""
+    """Describe the opened study with its ``runs``: ``about`` of results.json."""
     profile = study.profile
     probed = read_stage(study.build.losses / "summary.json", "03_losses")
     about = describe_runs(runs)

@@ -55,6 +55,8 @@ def test_hypotheses_are_checked_against_paired_cases():
     assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
     assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
     assert checked[3]["difference"] is None
+    lowest = base | {"kind": "lowest", "experiment": "dice", "reference": None}
+    assert claims.check([lowest], study(dice=LOW))[0]["verdict"] == "not run", "a row alone is compared with nothing"
 
 
 @pytest.mark.parametrize("name, verdict", [("low", "held"), ("high", "refuted"), ("middle", "refuted"), ("noisy", "undecided")])

@@ -25,9 +25,10 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 300)
 
 
-def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), published=(), **changes) -> dict:
+def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), published=(), scores=None, **changes) -> dict:
     """Make a results.json: each row of the seed paper's table is above the one before."""
-    found = report(made_up_about(rows, seeds, **changes), made_up_scores(rows, seeds, step=step))
+    scores = made_up_scores(rows, seeds, step=step) if scores is None else scores
+    found = report(made_up_about(rows, seeds, **changes), scores)
     return json.loads(json.dumps(files.plain({**found, "figures": sorted(figures), "published": list(published)})))
 
 
@@ -148,6 +149,13 @@ def test_absence_of_evidence_is_not_written_as_evidence_of_absence(tmp_path):
     assert "none of the 21 pairs of losses can be told apart" in text and "Every order of the rows stays open" in text
     assert "Nothing is bold" in text and "none of 21 differences stand out" in text
     assert "show no difference" not in text and "no difference between" not in text
+
+
+def test_networks_that_find_nothing_say_nothing_of_designs(tmp_path):
+    nothing = made_up_scores().assign(kidney_and_tumour=0.0, kidney=0.0, tumour=0.0, composite=0.0)
+    text = paper(tmp_path / "nothing", made_up_results(scores=nothing, figures=("rows", "scores", "size")))
+    for nonsense in ("– %", "is needed", "What pairing saves", "tumour Dice is –"):
+        assert nonsense not in text, nonsense
 
 
 def test_a_paper_of_one_row_compares_nothing_and_shows_nothing_empty(tmp_path):
