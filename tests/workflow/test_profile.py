@@ -151,6 +151,8 @@ def test_by_hand_a_build_is_opened_as_it_was_made(tmp_path, monkeypatch):
     assert tried.trains and tried.folder.parent.name == "by_hand" and tried.training.epochs == 3
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         study.run("dyce", 0)
+    with pytest.raises(ValueError, match="preprocessing.clip cannot be tried on the cases as they are prepared"):
+        open_study(tmp_path, {"preprocessing.clip": [0.0, 300.0]}).run("dice", 0)
     with pytest.raises(ProfileError, match="did you mean 'epochs'"):
         open_study(tmp_path, {"training.epoch": 3})
 
