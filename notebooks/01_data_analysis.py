@@ -25,6 +25,8 @@ profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
 changes = {}  # such as {"simulation.seed": 3}
 
 # %% jupyter={"source_hidden": true}
+import os
+
 import pandas as pd
 from IPython.display import Markdown, display
 
@@ -161,6 +163,19 @@ absent = summary["split"]["missing"]
 list_reasons("Asked for, but not at hand", dict.fromkeys(absent, "there is no such case"))
 reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in data.excluded}
 list_reasons("Excluded", reasons)
+
+# %% jupyter={"source_hidden": true}
+slabs = os.environ.get("KITSNB_SLABS")
+if study.writes and data.source == "hybrid" and slabs:
+    from fingerprint.calibration import calibration_figure, measure_slabs
+
+    display(Markdown("""
+## Beside real CT
+
+The same slabs of the same held-out patients, real and simulated. The numbers of the simulation were set on the others.
+"""))
+    held_out = [case.number for case in study.split().validation]
+    display(calibration_figure(measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)))
 
 # %% [markdown]
 # ## What we saw

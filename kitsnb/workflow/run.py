@@ -14,12 +14,13 @@ from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.data.checks import missing_cases
-from kitsnb.files import Build, files_below, locked, read_json, short, write_json
+from kitsnb.files import ROOT, Build, files_below, locked, read_json, short, write_json
 from kitsnb.messages import several
 from kitsnb.receipts import state_of
 from kitsnb.workflow.jobs import Job, build_jobs, wanted_numbers
 from kitsnb.workflow.launch import LaunchError, Places, find_places, interruptible, read_launch, run_beside
 from kitsnb.workflow.profile import Profile
+from kitsnb.workflow.profile_files import find
 from kitsnb.workflow.progress import read_history, shown
 
 DONE = "done"
@@ -219,6 +220,15 @@ def alone(build: Build) -> Iterator[None]:
             if half_written and time.time() - path.stat().st_mtime > OLD:
                 path.unlink(missing_ok=True)
         yield
+
+
+def delete_build(profile: str) -> Path:
+    """Delete ``build/PROFILE`` and return it. Raises ValueError where that is no profile's build."""
+    folder = ROOT / "build" / find(profile).stem
+    if folder == ROOT / "build" or not (folder / "profile.json").is_file():
+        raise ValueError(f"nothing is deleted: {profile!r} has no build ({folder} holds no profile.json)")
+    shutil.rmtree(folder)
+    return folder
 
 
 def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time: int | None = None,

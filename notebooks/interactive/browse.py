@@ -11,12 +11,12 @@ import traitlets
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.page import PAGES, as_arrays, geometry, look
+from kitsnb.viewing.page import LOOK, PAGES, for_viewer
 from kitsnb.viewing.scan import find_scans, read_scan
 
 
 class Viewer(anywidget.AnyWidget):
-    """The viewer of the page as a widget: ``scan`` holds the arrays as bytes."""
+    """The viewer of the page as a widget: ``scan`` holds its arrays, packed."""
 
     _esm = PAGES / "viewer.js"
     _css = PAGES / "viewer.css"
@@ -44,7 +44,7 @@ def browse(
     options = {_line(row): row.Index for row in known.itertuples()}
     choice = widgets.Select(options=options, description="case", rows=min(8, len(found)), layout={"width": "40em"})
     facts = widgets.HTML()
-    viewer = Viewer(look=look())
+    viewer = Viewer(look=LOOK)
 
     def show(change: Mapping) -> None:
         try:
@@ -54,7 +54,8 @@ def browse(
             viewer.layout.display = "none"
             return
         facts.value = f"<b>{html.escape(scan.name)}</b> · {scan.facts}"
-        viewer.scan = as_arrays(scan) | geometry(scan)
+        about, arrays = for_viewer(scan)
+        viewer.scan = {**about, "arrays": arrays}
         viewer.layout.display = None
 
     choice.observe(show, "value")

@@ -1,6 +1,7 @@
-"""The page that `make lab` opens: what it says where nothing is built, where part is, and where all is."""
+"""The page that `make lab` opens: what it says where nothing is built, and where part is."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -8,41 +9,34 @@ from helpers.lab_at_hand import STATE, shut_down
 from helpers.smoke_at_hand import CONTENT
 
 from kitsnb.files import NOTEBOOKS, ROOT
-from kitsnb.workflow.execute import execute
+from kitsnb.workflow.notebook import execute
 
 START = "00_start.py"
 
 
-def said(build, folder) -> str:
-    """All that the page says of ``build``."""
+def said(builds, folder) -> str:
+    """Return all that the page says of the folder ``builds``."""
     executed = folder / "start.ipynb"
-    assert execute(NOTEBOOKS / START, executed, {"build": str(build)}, lambda group: None) is None
-    cells = json.loads(executed.read_text())["cells"]
+    assert execute(NOTEBOOKS / START, executed, {"builds": str(builds)}, []) is None
+    cells = json.loads(executed.read_text("utf-8"))["cells"]
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     return "".join("".join(one.get("text/markdown", one.get("text/html", ""))) for one in data)
 
 
 def test_who_has_built_nothing_is_told_what_to_do_and_shown_a_picture(tmp_path):
-    text = said(tmp_path / "build" / "quick", tmp_path)
-    assert "Finished: none. Begun: none." in text and "Next: `make`, in a terminal." in text
-    assert ">done<" not in text and "quick" in text and "kits19" in text
-    assert "data:image/svg+xml" in text and "yours is not made yet" in text
+    text = said(tmp_path / "builds", tmp_path)
+    assert "Nothing yet: type `make` in a terminal" in text and "data:image/svg+xml" in text
 
 
-def test_a_finished_build_is_shown_with_its_paper_and_notebooks(smoke, tmp_path):
-    text = said(smoke, tmp_path)
-    assert CONTENT["title"] in text and "Finished: smoke." in text
-    assert f"{smoke.name}/paper.pdf" in text and f"{smoke.name}/notebooks/05_results.ipynb" in text
-    assert "made by smoke" in text and "highest mean composite Dice" in text
-
-
-def test_what_is_missing_or_failed_is_counted(build, tmp_path):
-    training = sorted((build / "stamps").glob("training-*.json"))
-    training[0].unlink()
-    (build / "stamps" / "results.failed").write_text("{}")
-    text = said(build, tmp_path)
-    assert f">{len(training) - 1} of {len(training)}<" in text and ">1 failed<" in text
-    assert f"Begun: {build.name}" in text and "goes on where it stopped" in text
+def test_a_build_is_a_line_and_runs_that_the_profile_no_longer_has_do_not_count(build, tmp_path):
+    builds = tmp_path / "builds"
+    shutil.copytree(build, builds / "smoke")
+    stamps = builds / "smoke" / "stamps"
+    (stamps / "training-dice-seed0.json").rename(stamps / "training-former-seed0.json")
+    text = said(builds, tmp_path)
+    jobs = len(CONTENT["experiments"]) + 5
+    assert f"| **smoke** | {CONTENT['title']} | {jobs - 1} of {jobs} |" in text
+    assert "smoke/paper.pdf" in text and "smoke/notebooks/05_results.ipynb" in text
 
 
 def test_its_links_open_notebooks_as_notebooks(browser, lab):

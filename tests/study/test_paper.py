@@ -191,16 +191,16 @@ def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
     assert not made.paper.exists() and not list(made.folder.glob("*partial*"))
 
 
-def test_a_missing_figure_no_results_or_no_json(tmp_path, results):
+def test_a_missing_figure_no_results_or_half_of_them(tmp_path, results):
     made = write(tmp_path / "build", results)
     (made.figures / "slices_dice.svg").unlink()
     with pytest.raises(PaperError, match="slices_dice"):
         build(made)
     with pytest.raises(PaperError, match="run the results notebook first"):
         build(files.Build(tmp_path / "nothing"))
-    results["needed"]["tumour"] = float("nan")
-    with pytest.raises(PaperError, match="undefined score is null"):
-        build(write(tmp_path / "nan", results))
+    made.results.write_text('{"half')
+    with pytest.raises(PaperError, match="failed to parse JSON"):
+        build(made)
 
 
 def test_equal_results_give_equal_bytes_and_a_failed_build_leaves_the_last_paper(tmp_path, results):

@@ -1,5 +1,5 @@
 // The page: its table sorts by any heading, and the viewer shows the case that is chosen.
-import { createViewer } from "./viewer.js";
+import { createViewer, unpack } from "./viewer.js";
 
 const element = (id) => document.getElementById(id);
 for (const [column, heading] of [...document.querySelectorAll("thead th")].entries()) {
@@ -13,18 +13,13 @@ for (const [column, heading] of [...document.querySelectorAll("thead th")].entri
 }
 
 const { cases, look } = JSON.parse(element("given").textContent), viewer = createViewer(element("stage"), look);
-async function read(file, Kind) {
-  const answer = await fetch(file);
-  if (!answer.ok) throw new Error(`${file}: ${answer.statusText}`);
-  return new Kind(await new Response(answer.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
-}
 async function open() {
   const { facts, files, ...about } = cases[element("case").selectedIndex];
   element("facts").textContent = facts;
   try {
-    const kinds = Object.keys(files);
-    const arrays = await Promise.all(kinds.map((kind) => read(files[kind], kind === "imaging" ? Int16Array : Uint8Array)));
-    if (facts === element("facts").textContent) viewer.show({ ...about, ...Object.fromEntries(kinds.map((kind, n) => [kind, arrays[n]])) });
+    const answers = await Promise.all(Object.entries(files).map(async ([kind, file]) => [kind, (await fetch(file)).body]));
+    const arrays = await unpack(Object.fromEntries(answers));
+    if (files === cases[element("case").selectedIndex].files) viewer.show({ ...about, ...arrays });
   } catch (error) {
     element("facts").textContent = `This case could not be read (${error.message}); a web server must serve this folder.`;
   }

@@ -21,7 +21,7 @@ export function createViewer(root, { ends, colours, names }) {
   let scan = null, at = [0, 0, 0], low = -160, high = 240, drag = null;
 
   function show(next) {
-    scan = { ...next, strides: [next.shape[1] * next.shape[2], next.shape[2], 1] };
+    scan = next;
     at = [...scan.centre];
     for (const layer of layers) layer.disabled = !scan[layer.name];
     canvases.forEach((canvas, across) => {
@@ -124,13 +124,23 @@ export function createViewer(root, { ends, colours, names }) {
   return { show };
 }
 
-function render({ model, el }) {  // for anywidget: "scan" holds the arrays as bytes
+// The arrays of a scan: of each kind a stream of bytes, packed by gzip.
+export async function unpack(streams) {
+  const read = async ([kind, stream]) => {
+    const bytes = await new Response(stream.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+    return [kind, kind === "imaging" ? new Int16Array(bytes) : new Uint8Array(bytes)];
+  };
+  return Object.fromEntries(await Promise.all(Object.entries(streams).map(read)));
+}
+
+function render({ model, el }) {  // for anywidget
   const viewer = createViewer(el, model.get("look"));
-  const array = (bytes, Kind) => bytes && new Kind(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-  const show = () => {
-    const { imaging, label, prediction, ...about } = model.get("scan");
-    const labels = { label: array(label, Uint8Array), prediction: array(prediction, Uint8Array) };
-    if (imaging) viewer.show({ ...about, ...labels, imaging: array(imaging, Int16Array) });
+  const show = async () => {
+    const { arrays, ...about } = model.get("scan");
+    if (!arrays) return;
+    const streams = Object.entries(arrays).map(([kind, bytes]) => [kind, new Blob([bytes]).stream()]);
+    const unpacked = await unpack(Object.fromEntries(streams));
+    if (model.get("scan").arrays === arrays) viewer.show({ ...about, ...unpacked });
   };
   model.on("change:scan", show);
   show();
