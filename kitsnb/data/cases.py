@@ -87,9 +87,7 @@ def discover(folder: str | Path) -> list[Case]:
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds case_00000, case_00001, ...")
     found = [Case(path) for path in sorted(folder.iterdir()) if _FOLDER.fullmatch(path.name) and path.is_dir()]
     if not found:
-        below = sorted(path.parent for path in folder.glob("*/case_?????"))
-        advice = f"did you mean {below[0]}?" if below else "give the folder that holds them"
-        raise FileNotFoundError(f"{folder}: holds no folder named case_XXXXX (five digits); {advice}")
+        raise FileNotFoundError(f"{folder}: holds no folder named case_XXXXX (five digits); give the one that does")
     return found
 
 
@@ -115,9 +113,9 @@ def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Sp
         validation=[there[number] for number in sorted(validation & there.keys())],
         missing=[f"case_{number:05d}" for number in sorted(asked - there.keys())],
     )
-    for part, purpose in ((split.training, "train on"), (split.validation, "hold out")):
-        if not part:
-            raise ValueError(f"no case is left to {purpose}; widen training and validation, or get the cases")
+    if not split.training or not split.validation:
+        purpose = "hold out" if split.training else "train on"
+        raise ValueError(f"no case is left to {purpose}; widen training and validation, or get the cases")
     return split
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray
 from scipy import ndimage
 
 from kitsnb.data.cases import Case, discover, for_each_case, hold_out
@@ -38,7 +39,7 @@ class CaseReport:
 
 def read_case(
     case: Case, imaging: bool = True, accept: Accept | None = None, notes: list[str] | None = None
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+) -> tuple[ndarray | None, ndarray, ndarray]:
     """Read imaging (None unless wanted), labels (uint8) and the affine that counts of ``case``, after every check.
 
     What is odd is added to ``notes``. Raises CaseError for a case that cannot be used.
@@ -77,7 +78,7 @@ def check_cases(
     return list(reports.values())
 
 
-def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[str]) -> None:
+def check_hu(name: str, path: Path, volume: ndarray, notes: list[str]) -> None:
     """Raise CaseError for what cannot be HU of a patient; voxels outside the field of view become air, in place."""
     _fill_outside(name, path, volume, OUTSIDE, notes)
     low = float(volume.min())
@@ -87,11 +88,11 @@ def check_hu(name: str, path: Path, volume: np.ndarray, notes: list[str]) -> Non
         raise CaseError(name, path.name, reason, "convert to HU: undo what was done, or apply slope and intercept")
 
 
-def _fill_outside(name: str, path: Path, array: np.ndarray, value: float, notes: list[str]) -> None:
+def _fill_outside(name: str, path: Path, array: ndarray, value: float, notes: list[str]) -> None:
     """Set what is NaN or infinite to ``value``, in place, where it reaches the border; raise CaseError elsewhere."""
-    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
-        return
     finite = np.isfinite(array)
+    if finite.all():
+        return
     inside = np.count_nonzero(ndimage.binary_fill_holes(finite) & ~finite)
     if inside:
         reason = f"{inside} voxels within the volume are NaN or infinite"
@@ -103,7 +104,7 @@ def _fill_outside(name: str, path: Path, array: np.ndarray, value: float, notes:
 def read_labels(
     path: Path, name: str, accept: Accept | None = None, grid: Grid | None = None, other: str = "imaging",
     notes: list[str] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ndarray, ndarray]:
     """Read labels (uint8), rounded and mapped, and their affine; in the ``grid`` of ``other`` where one is given.
 
     Raises CaseError for labels other than 0, 1 and 2, and for another geometry.
@@ -125,19 +126,19 @@ def read_labels(
         raise CaseError(name, path.name, reason, advice)
     if off.any():
         notes.append(f"{path.name}: labels up to {off.max():.2g} off were rounded")
+    labels = labels.astype(np.uint8)
     for label, kind in ((1, "kidney"), (2, "tumour")):
         if not (labels == label).any():
             notes.append(f"{path.name}: holds no {kind}")
-    labels = labels.astype(np.uint8)
     if grid is None:
         return labels, affine
     return _fit(name, path, labels, affine, grid, accept.affine, other, notes), grid[1]
 
 
 def _fit(
-    name: str, path: Path, labels: np.ndarray, affine: np.ndarray, grid: Grid, accept: bool, other: str,
+    name: str, path: Path, labels: ndarray, affine: ndarray, grid: Grid, accept: bool, other: str,
     notes: list[str],
-) -> np.ndarray:
+) -> ndarray:
     """Bring labels to ``grid``: other axes are turned, a part is placed (3D Slicer stores what is drawn)."""
     differs = difference((labels.shape, affine), grid)
     if differs is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch
 
 from kitsnb.data.cases import Case, for_each_case
-from kitsnb.data.nifti import CaseError, read_header, read_nifti
+from kitsnb.data.nifti import CaseError, read_nifti
 
 COMMIT = "456b293435b25303bbc7995f094f83a0afdff0eb"
 REVISION = "65f1f295873a326230153c7e1de0c7dba10f0b29"
@@ -33,15 +33,12 @@ def parse_cases(text: str) -> list[int]:
     return sorted(numbers)
 
 
-def download(
-    to: str | Path, cases: Iterable[int] = range(CASES), labels_only: bool = False, workers: int = 4
-) -> dict[str, str]:
+def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[str, str]:
     """Bring ``cases`` to ``to``/case_XXXXX and ``kits.json`` to ``to``; return what failed by name, after printing it.
 
     A transfer that is cut goes on where it stopped; files that are there are not fetched again. Raises OSError or
     ValueError where ``kits.json`` fails.
     """
-    to = Path(to).expanduser()
     to.mkdir(parents=True, exist_ok=True)
     published = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
     published.load_registry(REGISTRY)
@@ -57,7 +54,7 @@ def download(
             raise CaseError(case.name, "download", f"failed ({error})", advice) from error
 
     wanted = [Case(to / f"case_{number:05d}") for number in cases]
-    done, failures = for_each_case(bring, wanted, workers, "downloading")
+    done, failures = for_each_case(bring, wanted, 4, "downloading")
     print(f"{to}: {len(done)} of {len(wanted)} cases are there")
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}")
@@ -76,7 +73,7 @@ def _bring_published(published: pooch.Pooch, name: str) -> None:
 
 
 def _bring_imaging(case: Case) -> None:
-    """Fetch imaging that is not there, read it to its end, and compare its shape with the label's."""
+    """Fetch imaging that is not there, and read it to its end before it gets its name."""
     from huggingface_hub import hf_hub_download
 
     if case.imaging.exists():
@@ -85,11 +82,8 @@ def _bring_imaging(case: Case) -> None:
     arriving = case.folder.parent / ".arriving"
     path = Path(hf_hub_download(IMAGING_DATA_SET, name, repo_type="dataset", revision=REVISION, local_dir=arriving))
     try:
-        shape = read_nifti(path, case.name)[0].shape
-        wanted = read_header(case.segmentation)[0]
-        if shape != wanted:
-            raise ValueError(f"the shape of imaging, {shape}, differs from the label's {wanted}")
-    except ValueError:
+        read_nifti(path, case.name)
+    except CaseError:
         path.unlink()
         raise
     path.replace(case.imaging)

@@ -8,31 +8,32 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
+from numpy import ndarray
 from scipy import ndimage
 
 #: Shape and affine of a volume.
-Grid = tuple[Sequence[int], np.ndarray]
+Grid = tuple[Sequence[int], ndarray]
 #: Two grids are one where no corner lies further apart than this share of the smallest voxel side: a fifth of what
 #: could change a voxel's nearest neighbour, and far more than the rounding of an affine (ITK's is 5 um).
 SAME = 0.1
 
 
-def spacing_of(affine: np.ndarray) -> np.ndarray:
+def spacing_of(affine: ndarray) -> ndarray:
     """Return the voxel spacing in mm along each array axis, shape (3,)."""
     return voxel_sizes(affine)
 
 
-def voxel_ml(affine: np.ndarray) -> float:
+def voxel_ml(affine: ndarray) -> float:
     """Return the volume of a voxel in ml: the determinant, which is right for sheared axes, too."""
     return float(abs(np.linalg.det(affine))) / 1000
 
 
-def orientation_of(affine: np.ndarray) -> str:
+def orientation_of(affine: ndarray) -> str:
     """Say where the array axes point, for example ``IPL``: inferior, posterior, left."""
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
-def slice_axis(affine: np.ndarray) -> int:
+def slice_axis(affine: ndarray) -> int:
     """Return the array axis that runs along the body."""
     return int(np.argmax(np.abs(affine[2, :3]) / spacing_of(affine)))
 
@@ -48,7 +49,7 @@ def difference(grid: Grid, wanted: Grid) -> str | None:
     return f"its corners lie up to {distance:.3g} mm away" if distance > SAME * spacing_of(wanted[1]).min() else None
 
 
-def place(array: np.ndarray, affine: np.ndarray, grid: Grid) -> np.ndarray | None:
+def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
     """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are not of that grid.
 
     A part of a grid is known by its offset; without one, another shape is another scan.

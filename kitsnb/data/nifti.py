@@ -10,14 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from isal import igzip
+from numpy import ndarray
 
 from kitsnb.data.geometry import orientation_of, spacing_of, voxel_ml
 from kitsnb.files import replaced
 
 DOWNLOAD_AGAIN = "download it again"
-#: No CT's longest side, in mm, lies beyond the first two; few lie beyond the others: crops, and whole bodies.
-POSSIBLE = (20, 3000)
-USUAL = (75, 2000)
 _GZIP = b"\x1f\x8b"
 _GEOMETRY = ("pixdim", "xyzt", "q", "sform", "srow")  # beginnings of the names of a header's fields
 
@@ -40,26 +38,22 @@ class CaseError(ValueError):
         return f"{self.case}: {self.message}"
 
 
-def read_header(
-    path: str | Path, case: str | None = None
-) -> tuple[tuple[int, ...], np.ndarray, nib.Nifti1Header]:
+def read_header(path: Path, case: str | None = None) -> tuple[tuple[int, ...], ndarray, nib.Nifti1Header]:
     """Read shape (three axes), affine (mm) and header of a NIfTI file from its first bytes; a cut file may pass.
 
     ``case`` is its name in messages. Raises CaseError where the file is missing or has no usable header.
     """
-    path = Path(path)
-    with _naming(path, case):
-        with path.open("rb") as stream:
-            packed = stream.read(2) == _GZIP
-        with igzip.open(path) if packed else path.open("rb") as stream:
-            header = _parse(stream.read(nib.Nifti2Header.sizeof_hdr))
+    with _naming(path, case), path.open("rb") as stream:
+        packed = stream.peek(2).startswith(_GZIP)
+        unpacked = igzip.GzipFile(fileobj=stream) if packed else stream
+        header = _parse(unpacked.read(nib.Nifti2Header.sizeof_hdr))
         shape, affine = _geometry(header, path.name, [])
         return shape, affine, header
 
 
 def read_nifti(
     path: str | Path, case: str | None = None, notes: list[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ndarray, ndarray]:
     """Read voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not.
 
     The stored dtype is kept, but for scaled integers, which become float32. The affine is the sform where it is set,
@@ -73,7 +67,7 @@ def read_nifti(
             raw = igzip.decompress(raw)
         header = _parse(raw)
         stored = header.get_data_dtype()
-        end = int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * stored.itemsize
+        end = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * stored.itemsize
         if end != len(raw):  # before anything is allocated
             raise _refusal(f"corrupt: the header says {end} bytes: no file of this size, {len(raw)} bytes, holds them")
         shape, affine = _geometry(header, path.name, [] if notes is None else notes)
@@ -113,11 +107,11 @@ def _parse(start: bytes) -> nib.Nifti1Header:
     raise _refusal(f"corrupt: neither a gzip nor a NIfTI file, as it begins with {start[:40]!r}")
 
 
-def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tuple[int, ...], np.ndarray]:
+def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tuple[int, ...], ndarray]:
     """Return the shape (three axes) and affine (mm) that a header says; note what is odd, refuse what is impossible."""
     if header.get_data_dtype().kind not in "biuf":
         raise _refusal("voxels are colours or complex", "store HU or labels as integers or floats")
-    shape = tuple(map(int, header.get_data_shape()))
+    shape = header.get_data_shape()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
@@ -128,9 +122,9 @@ def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tu
         raise _refusal(reason, "repair the header's sform or qform")
     longest = (spacing_of(affine) * shape).max()
     size = f"{longest / 10:.1f} cm"
-    if not POSSIBLE[0] <= longest <= POSSIBLE[1]:
+    if not 20 <= longest <= 3000:
         raise _refusal(f"geometry: the volume would be {size} wide, which no CT is", "store the spacing in mm")
-    if not USUAL[0] <= longest <= USUAL[1]:
+    if not 75 <= longest <= 2000:  # a crop, or a whole body?
         notes.append(f"{file}: its longest side is {size}; is the spacing in mm?")
     if not header["sform_code"] and not header["qform_code"]:
         assumed = f"{orientation_of(affine)} was assumed, so left and right may be wrong"
@@ -138,7 +132,7 @@ def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tu
     return shape, affine
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, like: nib.Nifti1Header | None = None) -> Path:
+def write_nifti(path: Path, array: ndarray, affine: ndarray, like: nib.Nifti1Header | None = None) -> Path:
     """Write a ``.nii.gz``; it appears under its name only when it is complete.
 
     ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are

@@ -36,12 +36,6 @@ class Accept:
             raise ValueError(f"label_map {self.label_map}: map to 0 background, 1 kidney or 2 tumour alone")
 
 
-class Slab(Settings):
-    """Of each case only the longest run of neighbouring slices with tumour, and of them the middle."""
-
-    in_plane: Annotated[int, Field(ge=1)] = 320  # pixels a side; cases that are no larger are slabs already
-
-
 class DataSettings(Settings):
     """The cases and their split; the defaults are the seed paper's (section 4.1)."""
 
@@ -50,7 +44,7 @@ class DataSettings(Settings):
     simulated: bool = False  # is the CT simulated? said in every figure
     label_map: dict[Stored, Literal[0, 1, 2]] = {}  # labels to take as others, {3: 1} for the cysts of KiTS21
     accept_affine: bool = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
-    slab: Slab | None = None  # look at the slices with tumour only
+    slab: Annotated[int, Field(ge=1)] | None = None  # only the slices with tumour, and so many pixels of their middle
     training: Range = (0, 165)
     validation: Range = (166, 209)  # held out
     excluded: Annotated[tuple[Number, ...], Field(strict=False), _SIX] = tuple(EXCLUDED)  # of both
@@ -59,7 +53,7 @@ class DataSettings(Settings):
     @property
     def accept(self) -> Accept:
         """What ``read_case`` accepts of a case, and takes of it."""
-        return Accept(self.label_map, self.accept_affine, self.slab.in_plane if self.slab else None)
+        return Accept(self.label_map, self.accept_affine, self.slab)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

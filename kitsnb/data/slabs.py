@@ -2,6 +2,7 @@
 
 import numpy as np
 from nibabel.affines import from_matvec
+from numpy import ndarray
 from scipy import ndimage
 
 from kitsnb.data.geometry import slice_axis, spacing_of
@@ -11,7 +12,7 @@ HEIGHT = 200
 SHARE = 0.9
 
 
-def is_slab(labels: np.ndarray, affine: np.ndarray) -> bool:
+def is_slab(labels: ndarray, affine: ndarray) -> bool:
     """Does nearly every slice hold tumour, and are there few?"""
     marked = with_tumour(labels, affine)
     height = len(marked) * spacing_of(affine)[slice_axis(affine)]
@@ -19,16 +20,16 @@ def is_slab(labels: np.ndarray, affine: np.ndarray) -> bool:
 
 
 def cut_slab(
-    volume: np.ndarray | None, labels: np.ndarray, affine: np.ndarray, in_plane: int
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Return the longest run of neighbouring slices with tumour, ``in_plane`` pixels of them from the middle.
+    volume: ndarray | None, labels: ndarray, affine: ndarray, pixels: int
+) -> tuple[ndarray | None, ndarray, ndarray]:
+    """Return the longest run of neighbouring slices with tumour, ``pixels`` a side from the middle.
 
     The affine is shifted to the first voxel that is left. Slices that are no larger are those of a slab that was cut
     before: the case is returned as it is. Without tumour all slices are kept.
     """
-    if max(np.delete(labels.shape, slice_axis(affine))) <= in_plane:
+    if max(np.delete(labels.shape, slice_axis(affine))) <= pixels:
         return volume, labels, affine
-    margins = np.maximum(0, np.array(labels.shape) - in_plane) // 2
+    margins = np.maximum(0, np.array(labels.shape) - pixels) // 2
     box = [slice(margin, size - margin) for margin, size in zip(margins, labels.shape)]
     box[slice_axis(affine)] = longest_run(with_tumour(labels, affine))
     shifted = affine @ from_matvec(np.eye(3), [part.start for part in box])
@@ -36,13 +37,13 @@ def cut_slab(
     return kept, labels[tuple(box)], shifted
 
 
-def with_tumour(labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def with_tumour(labels: ndarray, affine: ndarray) -> ndarray:
     """Return for each slice whether it holds tumour."""
     slices = np.moveaxis(labels, slice_axis(affine), 0)
     return (slices == 2).any(axis=(1, 2))
 
 
-def longest_run(marked: np.ndarray) -> slice:
+def longest_run(marked: ndarray) -> slice:
     """Return where the longest run of neighbouring true values lies, the first of equals; all where none is true."""
     regions, _ = ndimage.label(marked)
     runs = [run for (run,) in ndimage.find_objects(regions)]
