@@ -14,7 +14,6 @@ from kitsnb.data.nifti import CaseError
 from kitsnb.data.settings import DataSettings, numbers_of
 from kitsnb.messages import progress
 
-_FOLDER = re.compile(r"case_\d{5}")
 _SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
@@ -68,11 +67,8 @@ def stem(path: Path) -> str:
 
 
 def case_name(path: Path) -> str:
-    """Return the name of the case that a file belongs to, as KiTS19, nnU-Net and ``predict`` name files.
-
-    ``case_00210/segmentation.nii.gz`` and ``prediction_00210.nii.gz`` are of case_00210; ``prediction_anna.nii.gz``
-    and nnU-Net's first channel ``anna_0000.nii.gz`` of anna. Else the whole stem counts, never a number within it.
-    """
+    """Return the case that a file is of: case_00210 for ``prediction_00210.nii.gz``, anna for ``anna_0000.nii.gz``."""
+    # The whole stem counts, never a number within it; nnU-Net's first channel ends in _0000.
     own = stem(path)
     if own.lower() in ("imaging", "segmentation"):
         return path.parent.name
@@ -85,7 +81,8 @@ def discover(folder: str | Path) -> list[Case]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds case_00000, case_00001, ...")
-    found = [Case(path) for path in sorted(folder.iterdir()) if _FOLDER.fullmatch(path.name) and path.is_dir()]
+    named = [path for path in sorted(folder.iterdir()) if re.fullmatch(r"case_\d{5}", path.name)]
+    found = [Case(path) for path in named if path.is_dir()]
     if not found:
         raise FileNotFoundError(f"{folder}: holds no folder named case_XXXXX (five digits); give the one that does")
     return found
@@ -98,10 +95,7 @@ def skipped(folder: Path) -> list[str]:
 
 
 def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Split:
-    """Split ``cases`` by the ranges of ``settings``; with ``folds``, hold out group ``seed`` modulo ``folds``.
-
-    Raises ValueError where no case is left to train on, or none to hold out.
-    """
+    """Split ``cases`` by ranges, or hold out fold ``seed`` modulo ``folds``. ValueError where a part is empty."""
     there = {case.number: case for case in cases}
     training, validation = numbers_of(settings)
     asked = training | validation
@@ -114,28 +108,21 @@ def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Sp
         missing=[f"case_{number:05d}" for number in sorted(asked - there.keys())],
     )
     if not split.training or not split.validation:
-        purpose = "hold out" if split.training else "train on"
-        raise ValueError(f"no case is left to {purpose}; widen training and validation, or get the cases")
+        raise ValueError("no case is left to train on, or to hold out; widen training and validation, or get the cases")
     return split
 
 
 def cut_into_folds(numbers: Iterable[int], folds: int) -> list[list[int]]:
-    """Cut ``numbers``, shuffled once, into ``folds`` sorted groups, as MIScnn does, with a seed that never changes.
-
-    The cut follows the numbers asked for, not the files at hand, so a missing case moves no other.
-    """
+    """Cut ``numbers``, shuffled once, into ``folds`` sorted groups; the same for ever, so a missing case moves none."""
     # RandomState's stream is frozen, that of newer generators may change with numpy's version.
     shuffled = np.random.RandomState(0).permutation(sorted(numbers))
     return [sorted(group.tolist()) for group in np.array_split(shuffled, folds)]
 
 
-def for_each_case(
-    work: Callable, cases: Iterable[Case], workers: int | None = None, what: str = "cases"
-) -> tuple[dict, dict[str, str]]:
-    """Call ``work`` for each case in ``workers`` threads (None: one per core); return results and refusals by name.
+def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = None, what="cases") -> tuple[dict, dict]:
+    """Call ``work`` for each case in threads (None: one per core); return results, and refusals (CaseError), by name.
 
-    A case for which it raises CaseError is refused with a warning, and the others go on. Any other error, and Ctrl-C,
-    ends all as soon as the cases in work are done.
+    Refusals are warnings, too. Any other error, and Ctrl-C, ends all when the cases in work are done.
     """
     done = {}
     refused = {}

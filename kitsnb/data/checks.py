@@ -1,6 +1,6 @@
 """Is a case usable? What is certain is done, what is likely is done and noted, what is impossible is refused.
 
-``read_case`` returns what passed, in one form: imaging as stored, labels uint8, one affine.
+``notes``, wherever it is taken, gets what is odd about a usable case.
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,13 @@ from numpy import ndarray
 from scipy import ndimage
 
 from kitsnb.data.cases import Case, discover, for_each_case, hold_out
-from kitsnb.data.geometry import Grid, difference, place
+from kitsnb.data.geometry import Arrays, Grid, cut_slab, difference, is_slab, place
 from kitsnb.data.nifti import CaseError, read_header, read_nifti
 from kitsnb.data.settings import Accept, DataSettings
-from kitsnb.data.slabs import cut_slab, is_slab
 from kitsnb.files import resolve
 
 #: A stored label this close to a whole number is that one: half of a step of labels 0 to 2 scaled to 8 bits is 0.004.
 SNAP = 0.01
-#: A volume whose highest value is below this holds nothing but air, in HU; no CT has all its values within the second.
-AIR = -200
-NARROW = 100
-#: What voxels outside the scanner's field of view are taken for, in HU.
-OUTSIDE = -1024
 
 
 @dataclass(frozen=True)
@@ -37,13 +31,8 @@ class CaseReport:
     reasons: list[str]
 
 
-def read_case(
-    case: Case, imaging: bool = True, accept: Accept | None = None, notes: list[str] | None = None
-) -> tuple[ndarray | None, ndarray, ndarray]:
-    """Read imaging (None unless wanted), labels (uint8) and the affine that counts of ``case``, after every check.
-
-    What is odd is added to ``notes``. Raises CaseError for a case that cannot be used.
-    """
+def read_case(case: Case, imaging: bool = True, accept: Accept | None = None, notes: list[str] | None = None) -> Arrays:
+    """Read imaging (None unless wanted), labels (uint8) and the affine that counts; CaseError for a case of no use."""
     accept = accept or Accept()
     notes = [] if notes is None else notes
     volume = None
@@ -53,8 +42,7 @@ def read_case(
         check_hu(case.name, case.imaging, volume, notes)
         grid = volume.shape, affine
     elif accept.affine and case.imaging.is_file():
-        shape, affine, _ = read_header(case.imaging, case.name)
-        grid = shape, affine
+        grid = read_header(case.imaging, case.name)[:2]
     labels, affine = read_labels(case.segmentation, case.name, accept, grid, notes=notes)
     if accept.slab:
         return cut_slab(volume, labels, affine, accept.slab)
@@ -80,10 +68,10 @@ def check_cases(
 
 def check_hu(name: str, path: Path, volume: ndarray, notes: list[str]) -> None:
     """Raise CaseError for what cannot be HU of a patient; voxels outside the field of view become air, in place."""
-    _fill_outside(name, path, volume, OUTSIDE, notes)
+    _fill_outside(name, path, volume, -1024, notes)
     low = float(volume.min())
     high = float(volume.max())
-    if low >= 0 or high < AIR or high - low < NARROW:
+    if low >= 0 or high < -200 or high - low < 100:  # unscaled, all air, or normalized
         reason = f"values go from {low:g} to {high:g}: no HU of a patient (all air, unscaled, normalized?)"
         raise CaseError(name, path.name, reason, "convert to HU: undo what was done, or apply slope and intercept")
 
@@ -105,10 +93,7 @@ def read_labels(
     path: Path, name: str, accept: Accept | None = None, grid: Grid | None = None, other: str = "imaging",
     notes: list[str] | None = None,
 ) -> tuple[ndarray, ndarray]:
-    """Read labels (uint8), rounded and mapped, and their affine; in the ``grid`` of ``other`` where one is given.
-
-    Raises CaseError for labels other than 0, 1 and 2, and for another geometry.
-    """
+    """Read labels (uint8, rounded and mapped) and affine, in the ``grid`` of ``other`` if given. Raises CaseError."""
     accept = accept or Accept()
     notes = [] if notes is None else notes
     array, affine = read_nifti(path, name, notes)
@@ -136,8 +121,7 @@ def read_labels(
 
 
 def _fit(
-    name: str, path: Path, labels: ndarray, affine: ndarray, grid: Grid, accept: bool, other: str,
-    notes: list[str],
+    name: str, path: Path, labels: ndarray, affine: ndarray, grid: Grid, accept: bool, other: str, notes: list[str]
 ) -> ndarray:
     """Bring labels to ``grid``: other axes are turned, a part is placed (3D Slicer stores what is drawn)."""
     differs = difference((labels.shape, affine), grid)
@@ -158,10 +142,7 @@ def _fit(
 
 
 def missing_cases(settings: DataSettings) -> list[str]:
-    """Say, all at once, what ``settings`` ask for and their folder lacks; nothing where all is made.
-
-    Imaging is asked for only where it is read and a case has any, since a folder of labels alone is of use, too.
-    """
+    """Say, all at once, what ``settings`` ask for and their folder lacks; imaging only where any case has it."""
     try:
         cases = discover(resolve(settings.folder))
         split = hold_out(cases, settings)

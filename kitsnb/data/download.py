@@ -1,7 +1,5 @@
-"""KiTS19 from its official sources into its folder format; every file is verified before it appears under its name.
-
-Labels and ``kits.json`` come by pooch from the official repository at a pinned commit (``kits19_registry.txt`` has
-their SHA-256), imaging by huggingface_hub from the data set that it names, or a mirror (``HF_ENDPOINT``).
+"""KiTS19 into its folder format, verified: labels and ``kits.json`` from the official repository at a pinned commit,
+imaging from the data set on Hugging Face that it names, or a mirror (``HF_ENDPOINT``).
 """
 
 import shutil
@@ -18,7 +16,6 @@ REVISION = "65f1f295873a326230153c7e1de0c7dba10f0b29"
 LABELS_ADDRESS = f"https://raw.githubusercontent.com/neheller/kits19/{COMMIT}/data/"
 IMAGING_DATA_SET = "neheller/KiTS-Challenge-Imaging"
 REGISTRY = Path(__file__).with_name("kits19_registry.txt")
-CASES = 210
 
 
 def parse_cases(text: str) -> list[int]:
@@ -27,17 +24,16 @@ def parse_cases(text: str) -> list[int]:
     for item in text.split(","):
         first, dash, last = item.strip().partition("-")
         last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < CASES):
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 210):
             raise ValueError(f"{item!r} names no cases; give numbers and ranges such as 0-9,15, up to 209")
         numbers.update(range(int(first), int(last) + 1))
     return sorted(numbers)
 
 
 def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[str, str]:
-    """Bring ``cases`` to ``to``/case_XXXXX and ``kits.json`` to ``to``; return what failed by name, after printing it.
+    """Bring ``cases`` and ``kits.json`` to the folder ``to``; return what failed, by name, after printing it.
 
-    A transfer that is cut goes on where it stopped; files that are there are not fetched again. Raises OSError or
-    ValueError where ``kits.json`` fails.
+    What is there is not fetched again. Raises OSError or ValueError where ``kits.json`` fails.
     """
     to.mkdir(parents=True, exist_ok=True)
     published = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
@@ -51,7 +47,7 @@ def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[
                 _bring_imaging(case)
         except Exception as error:  # whatever a server or the disk makes a client raise: the other cases go on
             advice = "run the same command again: what is there is kept"
-            raise CaseError(case.name, "download", f"failed ({error})", advice) from error
+            raise CaseError(case.name, "download", f"failed ({error.__cause__ or error})", advice) from error
 
     wanted = [Case(to / f"case_{number:05d}") for number in cases]
     done, failures = for_each_case(bring, wanted, 4, "downloading")

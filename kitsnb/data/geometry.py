@@ -1,26 +1,21 @@
-"""What an affine (voxel index to mm) says: spacing, orientation, and whether two grids are one.
-
-KiTS19 stores the slice axis first, others do not, so everything downstream asks the affine what axes mean.
-"""
+"""Where voxels lie, by the affine (voxel index to mm): spacing, axes, whether two grids are one; slabs of tumours."""
 
 from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from numpy import ndarray
 from scipy import ndimage
 
-#: Shape and affine of a volume.
+#: Shape and affine of a volume; imaging, labels and affine of a case.
 Grid = tuple[Sequence[int], ndarray]
-#: Two grids are one where no corner lies further apart than this share of the smallest voxel side: a fifth of what
-#: could change a voxel's nearest neighbour, and far more than the rounding of an affine (ITK's is 5 um).
+Arrays = tuple[ndarray | None, ndarray, ndarray]
+#: Two grids are one where no corner lies further apart than this share of the smallest voxel side: less than what could
+#: change a voxel's nearest neighbour, and more than the rounding of an affine (ITK's is 5 um).
 SAME = 0.1
-
-
-def spacing_of(affine: ndarray) -> ndarray:
-    """Return the voxel spacing in mm along each array axis, shape (3,)."""
-    return voxel_sizes(affine)
+#: Of an affine, the spacing in mm along each array axis, shape (3,).
+spacing_of = voxel_sizes
 
 
 def voxel_ml(affine: ndarray) -> float:
@@ -50,10 +45,7 @@ def difference(grid: Grid, wanted: Grid) -> str | None:
 
 
 def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
-    """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are not of that grid.
-
-    A part of a grid is known by its offset; without one, another shape is another scan.
-    """
+    """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are of another."""
     shape, wanted = grid
     matrix = np.rint(np.linalg.solve(wanted, affine))  # from its voxel index to that of the grid
     if difference((array.shape, affine), (array.shape, wanted @ matrix)):
@@ -61,6 +53,39 @@ def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
     ends = apply_affine(matrix, [[0, 0, 0], np.array(array.shape) - 1])
     first = ends.min(axis=0)
     behind = ends.max(axis=0) + 1
+    # A part of a grid is known by its offset; without one, another shape is another scan.
     if first.min() < 0 or (behind > shape).any() or not (first.any() or (behind == shape).all()):
         return None
     return ndimage.affine_transform(array, np.linalg.inv(matrix), output_shape=shape, order=0)
+
+
+def is_slab(labels: ndarray, affine: ndarray) -> bool:
+    """Is it no higher than 200 mm, and do nine of ten slices hold tumour?"""
+    marked = with_tumour(labels, affine)
+    height = len(marked) * spacing_of(affine)[slice_axis(affine)]
+    return bool(height < 200 and marked.mean() >= 0.9)
+
+
+def cut_slab(volume: ndarray | None, labels: ndarray, affine: ndarray, pixels: int) -> Arrays:
+    """Return the longest run of slices with tumour (without any, all), ``pixels`` a side from the middle."""
+    # Slices that are no larger are of a slab that was cut before.
+    if max(np.delete(labels.shape, slice_axis(affine))) <= pixels:
+        return volume, labels, affine
+    margins = np.maximum(0, np.array(labels.shape) - pixels) // 2
+    box = [slice(margin, size - margin) for margin, size in zip(margins, labels.shape)]
+    box[slice_axis(affine)] = longest_run(with_tumour(labels, affine))
+    shifted = affine @ from_matvec(np.eye(3), [part.start for part in box])
+    kept = None if volume is None else volume[tuple(box)]
+    return kept, labels[tuple(box)], shifted
+
+
+def with_tumour(labels: ndarray, affine: ndarray) -> ndarray:
+    """Return for each slice whether it holds tumour."""
+    slices = np.moveaxis(labels, slice_axis(affine), 0)
+    return (slices == 2).any(axis=(1, 2))
+
+
+def longest_run(marked: ndarray) -> slice:
+    """Return where the longest run of neighbouring true values lies, the first of equals; all where none is true."""
+    runs = [run for (run,) in ndimage.find_objects(ndimage.label(marked)[0])]
+    return max(runs, key=lambda run: run.stop - run.start, default=slice(0, len(marked)))

@@ -17,7 +17,6 @@ from kitsnb.files import replaced
 
 DOWNLOAD_AGAIN = "download it again"
 _GZIP = b"\x1f\x8b"
-_GEOMETRY = ("pixdim", "xyzt", "q", "sform", "srow")  # beginnings of the names of a header's fields
 
 
 @dataclass(eq=False)
@@ -39,10 +38,7 @@ class CaseError(ValueError):
 
 
 def read_header(path: Path, case: str | None = None) -> tuple[tuple[int, ...], ndarray, nib.Nifti1Header]:
-    """Read shape (three axes), affine (mm) and header of a NIfTI file from its first bytes; a cut file may pass.
-
-    ``case`` is its name in messages. Raises CaseError where the file is missing or has no usable header.
-    """
+    """Read shape (three axes), affine (mm) and header from a file's first bytes. Raises CaseError as ``read_nifti``."""
     with _naming(path, case), path.open("rb") as stream:
         packed = stream.peek(2).startswith(_GZIP)
         unpacked = igzip.GzipFile(fileobj=stream) if packed else stream
@@ -51,14 +47,10 @@ def read_header(path: Path, case: str | None = None) -> tuple[tuple[int, ...], n
         return shape, affine, header
 
 
-def read_nifti(
-    path: str | Path, case: str | None = None, notes: list[str] | None = None
-) -> tuple[ndarray, ndarray]:
-    """Read voxels and affine (4 x 4, voxel index to mm) of a NIfTI-1 or NIfTI-2 file, packed or not.
+def read_nifti(path: Path, case: str | None = None, notes: list[str] | None = None) -> tuple[ndarray, ndarray]:
+    """Read voxels and affine (mm; sform, else qform) of a NIfTI file, to its last byte, as nibabel alone does not.
 
-    The stored dtype is kept, but for scaled integers, which become float32. The affine is the sform where it is set,
-    else the qform (nine labels of KiTS19 have only that). All bytes are verified: nibabel alone accepts a lost or
-    changed tail. What is odd is added to ``notes``. Raises CaseError, and nothing else, for a file of no use.
+    The stored dtype is kept, but for scaled integers, which become float32. Raises CaseError, and nothing else.
     """
     path = Path(path)
     with _naming(path, case):
@@ -133,18 +125,14 @@ def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tu
 
 
 def write_nifti(path: Path, array: ndarray, affine: ndarray, like: nib.Nifti1Header | None = None) -> Path:
-    """Write a ``.nii.gz``; it appears under its name only when it is complete.
-
-    ``like`` is the header of the file whose geometry ``array`` has: its qform, sform, their codes and its unit are
-    kept. Without it sform and qform are set to ``affine``, in mm. Equal arrays give equal bytes.
-    """
+    """Write a ``.nii.gz``, whole or not at all, with ``affine``, or with the geometry of the header ``like``."""
     image = nib.Nifti1Image(array, affine)
     if like is None:
         image.header.set_xyzt_units("mm")
         image.set_qform(affine, code="scanner")
     else:
         for field in like:
-            if field.startswith(_GEOMETRY):
+            if field.startswith(("pixdim", "xyzt", "q", "sform", "srow")):
                 image.header[field] = like[field]
         image = nib.Nifti1Image(array, None, image.header)
     with replaced(path) as partial:

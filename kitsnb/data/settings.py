@@ -19,8 +19,6 @@ Number = Annotated[int, Field(ge=0, le=99999)]
 Range = Annotated[tuple[Number, Number], Field(strict=False), AfterValidator(rising)]
 #: Null is the paper's six, so that it is never taken for the empty list, which excludes nobody.
 _SIX = BeforeValidator(lambda numbers: tuple(EXCLUDED) if numbers is None else numbers)
-#: A value that a label has in a file; JSON and papermill hand it on as text.
-Stored = Annotated[int, Field(strict=False)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class DataSettings(Settings):
     source: Literal["phantom", "hybrid", "folder"] = "folder"  # the first two simulate cases into the build folder
     folder: str | None = None  # of case_00000, case_00001, ...: with "folder" the cases, with "hybrid" the real labels
     simulated: bool = False  # is the CT simulated? said in every figure
-    label_map: dict[Stored, Literal[0, 1, 2]] = {}  # labels to take as others, {3: 1} for the cysts of KiTS21
+    #: Labels to take as others, {3: 1} for the cysts of KiTS21; JSON hands their values on as text.
+    label_map: dict[Annotated[int, Field(strict=False)], Literal[0, 1, 2]] = {}
     accept_affine: bool = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
     slab: Annotated[int, Field(ge=1)] | None = None  # only the slices with tumour, and so many pixels of their middle
     training: Range = (0, 165)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from kitsnb.data.cases import Case, case_name, is_nifti
 from kitsnb.data.checks import check_hu
-from kitsnb.data.nifti import CaseError, Finding, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
+from kitsnb.data.nifti import CaseError, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
 from kitsnb.drawing import three_views
 from kitsnb.files import replaced
 from kitsnb.inference.sliding_window import predict_probabilities
@@ -100,8 +100,8 @@ def predict_file(trained: Trained, job: Job, keep_components: int | None = None,
     Returns what is to be said: ml of kidney and of tumour, then what is odd about the CT. Raises CaseError where it
     cannot be used.
     """
-    notes: list[Finding] = []
-    header = read_header(job.imaging, job.name)
+    notes: list[str] = []
+    _, _, header = read_header(job.imaging, job.name)
     imaging, affine = read_nifti(job.imaging, job.name, notes)
     check_hu(job.name, job.imaging, imaging, notes)
     settings = trained.record.settings
@@ -115,7 +115,7 @@ def predict_file(trained: Trained, job: Job, keep_components: int | None = None,
     if picture:
         draw(job, imaging, labels, affine, is_simulated(trained, job.imaging))
     _, kidney, tumour = np.bincount(labels.ravel(), minlength=3) * voxel_ml(affine)
-    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *(note.message for note in notes)]
+    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *notes]
 
 
 def draw(job: Job, imaging: np.ndarray, labels: np.ndarray, affine: np.ndarray, simulated: bool) -> None:

@@ -160,8 +160,8 @@ def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> N
     needed = 0
     for case in cases:
         with suppress(CaseError):  # it will be refused, with the reason
-            header = read_header(case.imaging)
-            size, _ = working_grid(header.shape, header.affine, settings.spacing)
+            shape, affine, _ = read_header(case.imaging)
+            size, _ = working_grid(shape, affine, settings.spacing)
             needed += BYTES_A_VOXEL * math.prod(size)
     free = shutil.disk_usage(folder).free
     if needed > free:
