@@ -15,9 +15,10 @@
 # %% [markdown]
 # # Start here
 #
-# kitsnb is a paper that you can run: seven losses, one 3D U-Net, CT of kidneys with tumours. Nothing built yet? Open a
-# terminal (**File > New > Terminal**) and type `make`. It needs no data: it simulates CT, trains seven small networks in some
-# ten minutes on two CPU cores, and writes the paper. **Run > Run All Cells**, in the menu above, shows what is built here.
+# kitsnb is a paper that you can run: seven losses, one 3D U-Net, CT of kidneys with tumours. Nothing built yet? Open
+# a terminal (**File > New > Terminal**) and type `make`. It needs no data: it simulates CT, trains seven small
+# networks in some ten minutes on two CPU cores, and writes the paper. **Run > Run All Cells**, in the menu above,
+# shows what is built here.
 #
 # - [01_data_analysis.py](01_data_analysis.py): the cases: sizes, HU, imbalance; any case in three planes
 # - [02_preprocessing.py](02_preprocessing.py): the way to the network's grid, and what it costs
@@ -82,8 +83,8 @@ display(Markdown(f"{text}: {origin}."))
 # %% [markdown]
 # ## What is built
 #
-# A profile is an experiment: data, grid, training, rows of the table. `make PROFILE=quick`, in a terminal, makes the one of
-# that name, and goes on where it stopped; `make why` says what is out of date.
+# A profile is an experiment: data, grid, training, rows of the table. `make PROFILE=quick`, in a terminal, makes the
+# one of that name, and goes on where it stopped; `make why` says what is out of date.
 
 # %% jupyter={"source_hidden": true}
 table = ["| profile | title | done | open |", "|:--|:--|:--|:--|", *lines]

@@ -17,8 +17,8 @@
 #
 # A convolution sees voxels, not millimetres. So each case is brought to one *working grid*, in the paper's order
 # (section 4.2): axes to (slice, height, width), read from the affine; clip to a window of HU; resample to one spacing
-# (optionally by way of 256 x 256 pixels in-plane), linear for the image and nearest for the label; z-score,
-# $x' = (x - \mu) / \sigma$. Opened by hand, the notebook shows what was made; another spacing or window among `changes` is
+# (optionally by way of 256 x 256 pixels in-plane), linear for the image and nearest for the label; z-score, $x' = (x
+# - \mu) / \sigma$. Opened by hand, the notebook shows what was made; another spacing or window among `changes` is
 # tried on a few cases only.
 
 # %% tags=["parameters"] jupyter={"source_hidden": true}
@@ -136,8 +136,8 @@ if len(ceilings):
     display(Markdown(f"""
 ## What the grid costs
 
-A working grid is coarser than most scanners' grids. Bring its labels back, compare with the untouched ones: no network, however
-good, scores more than this *grid ceiling* on average. A dot per case, {len(sample)} cases.
+A working grid is coarser than most scanners' grids. Bring its labels back, compare with the untouched ones: no
+network, however good, scores more than this *grid ceiling* on average. A dot per case, {len(sample)} cases.
 """))
     figure, axes = canvas("Grid ceiling", (PAGE, 2.2), simulated=simulated)
     sns.stripplot(ceilings, y="way", x="ceiling (Dice)", hue="class", dodge=True, ax=axes)
@@ -152,9 +152,10 @@ if training.augmentation:
     display(Markdown(f"""
 ## Augmentation
 
-Training composes crop, scaling, rotation, elastic deformation and mirror into one grid of coordinates and interpolates each
-patch once (one `grid_sample`), then changes its intensities. Above six patches as they are, below the same as this profile's
-augmentation leaves them: each kind is applied with a probability of {strengths.probability:g}, so some stay as they were.
+Training composes crop, scaling, rotation, elastic deformation and mirror into one grid of coordinates, interpolates
+each patch once (one `grid_sample`), then changes its intensities. Above six patches as they are, below the same as
+this profile's augmentation leaves them: each kind but the mirror comes with a probability of
+{strengths.probability:g}, so some patches stay as they were.
 """))
     volumes = load_volumes(cases_below(study.build.preprocessed, used[:1]))
     low, high = np.percentile(volumes[0].imaging.float(), [1, 99.5])

@@ -104,12 +104,14 @@ titles = {row.name: row.title for row in rows}
 # %% [markdown]
 # ## Value and gradient along the errors
 #
-# Erosion and dilation move the outer border; a missed tumour is called kidney, and a false tumour lies in the background.
-# Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are relative to a prediction that finds nothing,
-# because a sum over three classes and a mean have different scales. The size of the gradient is the sum of its magnitudes.
+# Erosion and dilation move the outer border; a missed tumour is called kidney, and a false tumour lies in the
+# background. Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are relative to a prediction
+# that finds nothing, because a sum over three classes and a mean have different scales. The size of the gradient is
+# the sum of its magnitudes.
 #
-# What to look for: a curve that is flat where the error is small (exponent 5) stops teaching before the work is done; a
-# steep start (exponent 0.75) keeps teaching; a log-cosh curve (dashed) bends near zero, where tanh of the loss shrinks it.
+# What to look for: a curve that is flat where the error is small (exponent 5) stops teaching before the work is done;
+# a steep start (exponent 0.75) keeps teaching; a log-cosh curve (dashed) bends near zero, where tanh of the loss
+# shrinks it.
 
 # %%
 along = [probes.along_paths(losses, geometry, settings.steps) for geometry in geometries]
@@ -143,11 +145,11 @@ made["losses02_gradient_shares"]
 # %% [markdown]
 # ### What shapes a loss
 #
-# The slope of log(cosh(x)) is tanh(x): the gradient keeps its direction in every voxel and is multiplied by the tanh of the
-# loss. Adam divides by the size of recent gradients, so most of the factor cancels; what stays is that batches with a low
-# loss count less than those with a high one. The exponent of a focal Tversky loss acts on 1 - TI of each class. With 5, the
-# slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and keeps falling; with 0.75 it grows without bound, and is cut
-# where 1 - TI is below a millionth.
+# The slope of log(cosh(x)) is tanh(x): the gradient keeps its direction in every voxel and is multiplied by the tanh
+# of the loss. Adam divides by the size of recent gradients, so most of the factor cancels; what stays is that batches
+# with a low loss count less than those with a high one. The exponent of a focal Tversky loss acts on 1 - TI of each
+# class. With 5, the slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and keeps falling; with 0.75 it grows
+# without bound, and is cut where 1 - TI is below a millionth.
 
 # %%
 figure, (left, right) = canvas("What shapes a loss", (PAGE, 2.5), 1, 2)
@@ -171,9 +173,9 @@ if len(ours) > 1:
     display(Markdown("""
 ## Hypotheses on Table 1
 
-By three rules, the same for every row; a measure counts as different from the reference's by more than a quarter. A larger
-share of the gradient on tumour voxels gives a higher tumour Dice; a higher price of missing gives larger predicted tumours;
-the row whose gradient falls most between half-trained and trained is the last of the table.
+By three rules, the same for every row; a measure counts as different from the reference's by more than a quarter. A
+larger share of the gradient on tumour voxels gives a higher tumour Dice; a higher price of missing gives larger
+predicted tumours; the row whose gradient falls most between half-trained and trained is the last of the table.
 """))
     table = pd.DataFrame(expected)
     table["loss"] = table.experiment.map(titles)

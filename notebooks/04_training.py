@@ -15,9 +15,10 @@
 # %% [markdown]
 # # 4. One run: one loss, one seed
 #
-# For each row of Table 1 and each seed, the 3D U-Net is trained on patches, predicts the held-out cases in their native
-# geometry, and is scored. Network, patches and seeds are the same for every row; the loss alone differs. Opened by hand,
-# the notebook shows the finished run and trains nothing; with `changes`, it trains into a folder of its own.
+# For each row of Table 1 and each seed, the 3D U-Net is trained on patches, predicts the held-out cases in their
+# native geometry, and is scored. Network, patches and seeds are the same for every row; the loss alone differs.
+# Opened by hand, the notebook shows the finished run and trains nothing; with `changes`, it trains into a folder of
+# its own.
 
 # %% tags=["parameters"] jupyter={"source_hidden": true}
 profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
@@ -152,7 +153,8 @@ shown(pd.DataFrame(rows, columns=["setting", "paper", "here"]))
 rows = []
 for name in ("kidney_and_tumour", "tumour"):
     found = scores[name].dropna()
-    rows.append((f"{figures.NAMES[name]}, mean ± SD", f"{found.mean():.3f} ± {found.std():.3f}", f"Dice, {len(found)} cases"))
+    spread = f"{found.mean():.3f} ± {found.std():.3f}"
+    rows.append((f"{figures.NAMES[name]}, mean ± SD", spread, f"Dice, {len(found)} cases"))
 rows.append(("tumours missed entirely", int((scores.tumour == 0).sum()), f"of {int(scores.tumour.notna().sum())}"))
 rows += [
     ("epochs", facts["epochs"], f"{facts['steps']} steps"), ("epoch of the weights that are scored", scored, ""),

@@ -62,6 +62,8 @@ class DataSettings(Settings):
         if self.source != "phantom" and not self.folder:
             problems.append("folder: none; give the folder that holds case_00000, case_00001, ...")
         training, validation = numbers_of(self)
+        if not training or not validation:
+            problems.append("training or validation: every case is excluded; widen it, or exclude fewer")
         if training & validation:
             problems.append("training and validation share cases; give disjoint ranges")
         if problems:

@@ -12,16 +12,15 @@ FAR = 1e4
 def draw_tissue(rng: np.random.Generator) -> dict[str, float]:
     """Draw the HU of a case by tissue: before contrast, or between the arteries' phase and the latest."""
     phase = rng.random() ** 3  # most scans are early
-    cortex = rng.triangular(numbers.CORTEX_HU.low, numbers.CORTEX_TYPICAL, numbers.CORTEX_HU.high)
+    cortex = rng.triangular(*numbers.CORTEX_HU)
     if rng.random() < numbers.UNENHANCED:
         cortex = rng.uniform(26, 42)
     gain = max(0.0, cortex - 35)
-    medulla = rng.uniform(*numbers.MEDULLA)
     tissue = {name: rng.uniform(*hu) for name, hu in numbers.PLAIN.items()}
     for name, (before, early, late) in numbers.ENHANCED.items():
         tissue[name] = before + gain * (early + (late - early) * phase) * rng.uniform(0.85, 1.15)
     tissue["cortex"] = cortex
-    tissue["medulla"] = cortex - gain * (1 - medulla) * (1 - phase)
+    tissue["medulla"] = cortex - gain * (1 - rng.uniform(*numbers.MEDULLA)) * (1 - phase)
     tissue["tumour"] = 36 + gain * rng.uniform(*numbers.TUMOUR_SHARE)
     tissue["calyx"] = cortex + rng.uniform(*numbers.CALYX_HU)
     return tissue
@@ -81,17 +80,17 @@ def paint_lungs(scene: Scene) -> None:
     """Paint the bases of the lungs above the diaphragm."""
     box = scene.box((40, -FAR, -FAR), (FAR, FAR, FAR))
     z, y, x = scene.at(box)
-    dome = scene.rng.uniform(*numbers.DIAPHRAGM) + 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2))
-    dome += 35 * np.clip((y + 15) / 60, -1.3, 0)
-    heart = 24 - hypot(x, (y + 25) / 1.8)
-    scene.paint(np.maximum.reduce([scene.cavity[box] + 1, dome - z, heart]), "gas", box)
+    dome = 42 * np.exp(-(((np.abs(x) - 70) / 62) ** 2)) + 35 * np.clip((y + 15) / 60, -1.3, 0)
+    dome += scene.rng.uniform(*numbers.DIAPHRAGM)
+    middle = 24 - hypot(x, (y + 25) / 1.8)  # between them
+    scene.paint(np.maximum(np.maximum(scene.cavity[box] + 1, dome - z), middle), "gas", box)
 
 
 def paint_organs(scene: Scene) -> None:
     """Paint liver with its veins, spleen, pancreas and stomach."""
     for name, place, radii in numbers.SOLID:
-        radii = scene.rng.uniform(*numbers.ORGAN_SIZE) * np.array(radii)
-        box, organ = scene.ellipsoid(scene.rng.normal(place, 5), radii)
+        size = scene.rng.uniform(*numbers.ORGAN_SIZE)
+        box, organ = scene.ellipsoid(scene.rng.normal(place, 5), np.multiply(radii, size))
         organ = np.maximum(organ + 3 * scene.noise(16, box), scene.cavity[box] + 1.5)
         scene.paint(organ, name, box)
         if name == "liver":

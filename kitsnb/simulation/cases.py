@@ -26,8 +26,7 @@ def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
     if min(cases, seed) < 0:
         raise ValueError(f"cases {cases}, seed {seed}: give whole numbers of at least 0")
     wanted = [Case(Path(folder) / f"case_{number:05d}") for number in range(cases)]
-    written, _ = write_cases(Path(folder), wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))
-    return written
+    return write_cases(Path(folder), wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))[0]
 
 
 def write_hybrid(
@@ -40,7 +39,6 @@ def write_hybrid(
     """
     if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
-    accept = accept or Accept()
 
     def simulate(case: Case) -> Simulated:
         _, labels, affine = read_case(case, imaging=False, accept=accept)
@@ -51,7 +49,7 @@ def write_hybrid(
             raise CaseError(case.name, case.segmentation.name, str(error), "leave the case out") from error
         return Simulated(imaging, labels, affine)
 
-    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept)}
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept or Accept())}
     return write_cases(Path(target), discover(source), settings, simulate, workers)
 
 

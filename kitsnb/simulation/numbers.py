@@ -15,8 +15,7 @@ class Range(NamedTuple):
 
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
-CORTEX_HU = Range(85, 300)
-CORTEX_TYPICAL = 122  # the likeliest value
+CORTEX_HU = (75, 108, 315)  # lowest, likeliest and highest
 UNENHANCED = 0.03  # share of cases without contrast
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
@@ -28,7 +27,7 @@ ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the 
 }
 PLAIN = {
     "fat": Range(-112, -92),
-    "sinus": Range(-100, -30),  # with the vessels in it
+    "sinus": Range(-95, -20),  # with the vessels in it
     "muscle": Range(45, 66),
     "bone": Range(220, 380),
     "marrow": Range(120, 240),
@@ -36,13 +35,13 @@ PLAIN = {
     "necrosis": Range(10, 40),
     "gas": Range(-900, -800),
 }
-TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
-MEDULLA = Range(0.1, 0.6)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
-TUMOUR_SHARE = Range(0.15, 0.75)  # of the cortex's enhancement
-TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
+TEXTURE_HU = 9  # SD of every tissue's texture over 4.5 mm
+MEDULLA = Range(0.05, 0.55)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+TUMOUR_SHARE = Range(0.2, 0.8)  # of the cortex's enhancement
+TUMOUR_TEXTURE = Range(6, 45)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
-CALYX_HU = Range(0, 250)  # of calyces and vessels in the sinus, above the cortex
+CALYX_HU = Range(50, 400)  # of calyces and vessels in the sinus, above the cortex
 AIR_HU = -1000
 
 # Inside the label and around it, in mm (slabs).
@@ -50,7 +49,7 @@ INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: a
 CORTEX_MM = Range(2, 6)
 PYRAMIDS = 0.2  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
-CALYX_MM = Range(0, 5)  # radius
+CALYX_MM = Range(1, 6)  # radius
 CYSTS = 2.4  # where a noise of SD 1 lies above this
 FAT_MM = Range(2, 20)  # thickness of the fat around
 FAT_SPREAD = 0.6  # SD of its logarithm within a case

@@ -1,4 +1,4 @@
-"""Paint CT around and inside a label map: a body is placed by its kidneys, then fat, kidneys and tumours are painted."""
+"""Paint CT around and inside a label map: a body placed by its kidneys, then fat, kidneys and tumours."""
 
 import numpy as np
 from numpy import ndarray
@@ -63,7 +63,7 @@ def paint_kidneys(scene: Scene, labels: ndarray) -> None:
     scene.paint(np.maximum(distance - thickness, room), "fat", box)
     surface = distance + scene.rng.uniform(*numbers.INSET_MM)
     scene.paint(surface, "cortex", box)
-    columns = 5 * (scene.noise(7, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
+    columns = 7 * (scene.noise(7, box) - numbers.PYRAMIDS)  # of cortex, between the pyramids
     pyramids = surface + scene.rng.uniform(*numbers.CORTEX_MM) + 2 * scene.fine[box]
     scene.paint(np.maximum(pyramids, columns), "medulla", box)
     sinus = surface + scene.rng.uniform(*numbers.SINUS_MM) + 3 * scene.noise(12, box)

@@ -33,8 +33,7 @@ def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     size = rng.uniform(*numbers.PHANTOM)
     pixel = rng.uniform(*numbers.PIXEL_MM)
     spacing = np.array([rng.uniform(*numbers.SLICE_MM), pixel, pixel])
-    extent = size * np.array(numbers.FIELD_MM) * rng.uniform(0.95, 1.06, 3)
-    shape = np.round(extent / spacing).astype(int)
+    shape = np.round(size * rng.uniform(0.95, 1.06, 3) * numbers.FIELD_MM / spacing).astype(int)
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, axes, size)
     labels = np.zeros(shape, np.uint8)
@@ -55,11 +54,11 @@ def draw_kidney(scene: Scene, labels: np.ndarray, side: int, ill: bool) -> None:
     z = z - up + 6 * side  # the right one lies lower
     y = y - forward + 0.15 * z  # upper poles lean backwards
     x = side * x - right + 0.2 * z  # and towards the spine
-    radii = [scene.rng.uniform(*half) for half in numbers.KIDNEY_RADII]
+    radii = [rng.uniform(*half) for half in numbers.KIDNEY_RADII]
     hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))  # opens towards the spine
     labels[(ellipsoid(z, y, x, radii) < 0) & (hilum > 0)] = KIDNEY
     if ill:
-        radius = scene.rng.uniform(*numbers.TUMOUR_MM)
+        radius = rng.uniform(*numbers.TUMOUR_MM)
         way = rng.normal(0, (0.5, 1, 1))
         way[2] = abs(way[2]) + 0.5  # away from the spine
         centre = way / np.linalg.norm(way) * (np.array(radii) - rng.uniform(-0.1, 0.6) * radius)

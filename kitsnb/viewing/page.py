@@ -34,23 +34,22 @@ def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], **values: object
     cases = []
     for number, (title, scan) in enumerate(scans):
         about, arrays = for_viewer(scan)
+        first_fastest = all(array.flags.f_contiguous for array in arrays.values())
+        order = "F" if first_fastest else "C"  # as in KiTS19's files: to turn a large volume takes seconds
+        strides = np.empty(scan.imaging.shape, np.uint8, order).strides
         files = {kind: f"cases/{number}-{kind}.bin" for kind in arrays}  # some servers would unpack a .gz
-        for kind, content in arrays.items():
-            write_atomic(folder / files[kind], content)
-        cases.append({"title": title, "facts": scan.facts, "files": files, **about})
+        for kind, array in arrays.items():
+            write_atomic(folder / files[kind], igzip.compress(array.tobytes(order), 1))
+        cases.append({"title": title, "facts": scan.facts, "files": files, "strides": strides, **about})
     for file in PAGES.glob("*.[cj]s*"):
         shutil.copyfile(file, folder / file.name)
     write_atomic(folder / "index.html", render(cases=cases, given={"cases": cases, "look": LOOK}, **values))
 
 
-def for_viewer(scan: Scan) -> tuple[dict, dict[str, bytes]]:
-    """Return what the viewer must know of ``scan``, and its arrays: HU as int16, labels as uint8, packed by gzip."""
+def for_viewer(scan: Scan) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return what the viewer must know of ``scan``, and its arrays: HU as int16, labels as uint8."""
     hu = scan.imaging
     if hu.dtype.kind == "f":
         hu = np.clip(np.rint(hu), -32768, 32767)
-    arrays = {"imaging": hu.astype(np.int16), **scan.layers}
-    first_fastest = all(array.flags.f_contiguous for array in arrays.values())  # as KiTS19's files: to turn takes long
-    order = "F" if first_fastest else "C"
-    strides = np.empty(hu.shape, np.uint8, order).strides
-    about = {"shape": hu.shape, "strides": strides, "spacing": scan.spacing.tolist(), "centre": scan.centre}
-    return about, {kind: igzip.compress(array.tobytes(order), 1) for kind, array in arrays.items()}
+    about = {"shape": hu.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
+    return about, {"imaging": hu.astype(np.int16), **scan.layers}

@@ -78,7 +78,7 @@ def draw_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, S
     scores = pd.read_csv(run / "scores.csv", index_col="case")
     scans = extreme_scans(scores, lambda name: read_scan(given[name], data.accept))
     use_style()
-    return scans, gallery(scans, f"{best['title']}, {run.name.rpartition('-')[2]}", data.simulated)
+    return scans, gallery(scans, f"{best['title']}, seed {run.name.rpartition('-seed')[2]}", data.simulated)
 
 
 def _table(table: list[Mapping]) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers
+from kitsnb.drawing import ENDS, PAGE, canvas, layered, legend_of_layers, letters
 from kitsnb.study.tables import extremes
 from kitsnb.viewing.scan import Scan
 
@@ -38,6 +38,7 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
         for axes, (kind, layer) in zip(row, layers.items()):
             layered(axes, imaging, kind, layer, spacing, 0)
             axes.set(xlim=(right - wide / 2, right + wide / 2), ylim=(down + high / 2, down - high / 2))
+        letters(row[0], *ENDS[1:])
         row[0].set_ylabel(f"{scan.name}\n{text}", fontsize="small")
     for axes, kind in zip(grid[0], layers):
         axes.set_title(kind, fontsize="medium")

@@ -51,7 +51,8 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
     """Measure one case, as a flat row.
 
     Sizes and spacings are along the patient's axes (head to foot, front to back, side to side); voxels, ml and slices
-    those of each label alone; with ``imaging`` there are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins the notes of ``read_case``, which raises CaseError for a case that cannot be used.
+    those of each label alone; with ``imaging`` there are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins
+    the notes of ``read_case``, which raises CaseError for a case that cannot be used.
     """
     notes: list[str] = []
     volume, segmentation, affine = read_case(case, imaging, accept, notes)

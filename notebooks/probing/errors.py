@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,11 +60,13 @@ def around_tumour(
     size = grid_size(labels.shape, spacing_of(affine), spacing)
     used = spacing_of(affine) * labels.shape / size
     labels = resize_labels(labels, size).numpy()
-    width = np.round(np.divide(extent, used)).astype(int).clip(1, size)
+    half = np.divide(extent, used) / 2
     middle = np.argwhere(labels == 2).mean(axis=0)
-    first = np.round(middle - width / 2).astype(int).clip(0, size - width)
-    box = tuple(slice(start, start + length) for start, length in zip(first, width))
-    return Geometry(name, np.ascontiguousarray(labels[box]), used, simulated)
+    middle = middle.clip(half, np.maximum(half, size - half))  # the patch stays inside
+    first = np.round(middle - half).astype(int)
+    last = np.round(middle + half).astype(int)
+    box = tuple(slice(start, stop) for start, stop in zip(first, last))
+    return Geometry(name, labels[box].copy(), used, simulated)
 
 
 def phantom_geometry(seed: int, number: int, extent: Sequence[float]) -> Geometry:
@@ -108,8 +111,7 @@ def invent_tumour(geometry: Geometry, volume: float) -> np.ndarray:
     return labels
 
 
-@dataclass(frozen=True)
-class ErrorPath:
+class ErrorPath(NamedTuple):
     """A kind of error: ``make`` takes a geometry and an amount in ``unit``, up to ``most``, else the tumour's ml."""
 
     make: Callable[[Geometry, float], np.ndarray]

@@ -1,13 +1,11 @@
 """Figures of the losses: value and gradient along error paths, and who gets the gradient."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from kitsnb.drawing import COLOURS, PAGE, PALE, PALETTE, canvas
+from kitsnb.drawing import COLOURS, PAGE, PALETTE, canvas
 from kitsnb.losses.registry import LOG_COSH
 from kitsnb.study.figures import legend_below
 
@@ -23,13 +21,13 @@ def line_styles(rows: Iterable) -> dict[str, dict]:
     bases = []
     styles = {}
     for row in rows:
-        base = (row.loss.removeprefix(LOG_COSH), str(sorted(row.parameters.items())))
+        base = (row.loss.removeprefix(LOG_COSH), row.parameters)
         if base not in bases:
             bases.append(base)
         place = bases.index(base) % len(MARKS)
-        dashes = "--" if row.loss.startswith(LOG_COSH) else "-"
-        styles[row.name] = {"color": PALETTE[place], "marker": MARKS[place], "linestyle": dashes, "label": row.title,
-                            "markersize": 3, "markevery": 0.2, "linewidth": 1.1}
+        style = {"color": PALETTE[place], "marker": MARKS[place], "markersize": 3, "markevery": 0.2}
+        style["linestyle"] = "--" if row.loss.startswith(LOG_COSH) else "-"
+        styles[row.name] = style
     return styles
 
 
@@ -42,16 +40,15 @@ def error_paths(table: pd.DataFrame, rows: Sequence, geometry: Geometry) -> Figu
     heading = f"Losses along controlled errors ({geometry})"
     figure, grid = canvas(heading, (PAGE, 4.1), 2, len(PATHS), sharey="row", sharex="col")
     for (top, bottom), (name, path) in zip(grid.T, PATHS.items()):
-        for loss, style in styles.items():
-            line = table[(table.path == name) & (table.loss == loss)]
-            top.plot(line.amount, line.relative, **style)
-            bottom.plot(line.amount, line.gradient, **style)
+        for row in rows:
+            line = table[(table.path == name) & (table.loss == row.name)]
+            top.plot(line.amount, line.relative, label=row.title, linewidth=1.1, **styles[row.name])
+            bottom.plot(line.amount, line.gradient, linewidth=1.1, **styles[row.name])
         top.set_title(name, fontsize="medium")
         bottom.set(xlabel=f"error ({path.unit})", yscale="log")
     grid[0, 0].set_ylabel("loss over that of\nfinding nothing")
     grid[1, 0].set_ylabel("size of the gradient")
-    longest = max(len(row.title) for row in rows)
-    legend_below(figure, grid[0, 0].get_lines(), columns=3 if longest < 32 else 2)
+    legend_below(figure, grid[0, 0].get_lines(), columns=2 if len(rows) > 3 else 3)
     return figure
 
 
@@ -60,21 +57,18 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence, shares: Sequence[float]
 
     ``table`` is that of ``probes.gradient_shares``; dotted lines are the classes' own ``shares`` of the voxels.
     """
+    size = (PAGE, 0.95 + 0.21 * len(rows))
     heading = "Who gets the gradient at KiTS19's imbalance (random logits)"
-    figure, panels = canvas(heading, (PAGE, 0.95 + 0.21 * len(rows)), 1, len(STAGES), sharey=True, sharex=True)
-    names = [row.name for row in rows]
+    figure, panels = canvas(heading, size, 1, len(STAGES), sharey=True, sharex=True)
+    titles = {row.name: row.title[:40] for row in rows}
+    wanted = table[table.loss.isin(titles)].replace({"loss": titles})
     for axes, stage in zip(panels, STAGES):
-        part = table[table.stage == stage].set_index("loss").loc[names]
-        axes.hlines(range(len(rows)), part.kidney, part.tumour, color=PALE, zorder=0)
+        part = wanted[wanted.stage == stage]
         for name, marker, share in (("kidney", "o", shares[1]), ("tumour", "D", shares[2])):
-            axes.plot(part[name], range(len(rows)), marker, color=COLOURS[name], markersize=4)
-            axes.axvline(share, color=COLOURS[name], linestyle=":", linewidth=0.9)
-        axes.set_title(stage, fontsize="medium")
-        axes.set(xscale="log", xlabel="share of the gradient")
-    titles = [textwrap.shorten(row.title, 40) for row in rows]
-    panels[0].set(yticks=range(len(rows)), yticklabels=titles, ylim=(len(rows) - 0.5, -0.5))
-    handles = [Line2D([], [], color=COLOURS["kidney"], marker="o", linestyle="", label="on kidney voxels"),
-               Line2D([], [], color=COLOURS["tumour"], marker="D", linestyle="", label="on tumour voxels"),
-               Line2D([], [], color="black", linestyle=":", label="share of the voxels")]
-    legend_below(figure, handles)
+            colour = COLOURS[name]
+            axes.plot(part[name], part.loss, marker, color=colour, markersize=4, label=f"on {name} voxels")
+            axes.axvline(share, color=colour, linestyle=":", linewidth=0.9, label=f"{name}'s share of the voxels")
+        axes.set(xscale="log", xlabel="share of the gradient", title=stage)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    legend_below(figure, panels[0].get_legend_handles_labels()[0])
     return figure

@@ -32,18 +32,16 @@ def build_losses(
 
     Returns those that work, and of the others, by name, why not: one reader's loss stops neither others nor trainings.
     """
+    shapes = [(soft_logits(one.segmentation, one.spacing), one.target) for one in geometries]
     losses = {}
     refused = {}
     for row in rows:
         where = "when it is built"
         try:
             loss = build_loss(row.loss, dict(defaults), **row.parameters)
-            for geometry in geometries:
-                logits = soft_logits(geometry.segmentation, geometry.spacing)
+            for logits, target in [*shapes, mixture((1, 0, 0), 0)]:
                 where = f"on logits of shape {list(logits.shape)}"
-                value_and_gradient(loss, logits, geometry.target)
-            where = "on random logits"
-            value_and_gradient(loss, *mixture((1, 0, 0), 0))
+                value_and_gradient(loss, logits, target)
             losses[row.name] = loss
         except Exception as error:  # a reader's own file may raise anything
             refused[row.name] = f"{row.loss} fails {where} with {type(error).__name__}: {error}"
@@ -111,24 +109,28 @@ def gradient_shares(losses: Losses, shares: Sequence[float]) -> pd.DataFrame:
 def expect(names: Sequence[str], gradient: pd.DataFrame, price: pd.Series, reference: str) -> list[dict]:
     """State what ``gradient_shares`` and ``price_of_missing`` let one expect of the rows ``names`` of Table 1.
 
-    Two hypotheses per row but the ``reference``: ``kind``, ``score``, ``expected``, ``measure`` and its ``ratio`` to the
+    Two hypotheses per row but the ``reference``: ``kind``, ``score``, ``expected``, ``measure``, its ``ratio`` to the
     reference's. Then one of kind "lowest": the row whose gradient falls most comes last; ``ratio`` is that fall.
     """
-    by_stage = gradient.set_index(["stage", "loss"])
-    half = by_stage.loc["half-trained"]
+    half = gradient[gradient.stage == "half-trained"].set_index("loss")
+    trained = gradient[gradient.stage == "trained"].set_index("loss")
     measures = [
         ("tumour", "tumour", "share of the gradient on tumour voxels, half-trained", half.tumour),
         ("volume", "predicted_tumour_ml", "price of a missed over an invented tumour", price),
     ]
     made = []
     for kind, score, text, values in measures:
-        for name, ratio in (values / values[reference]).reindex(names).drop(reference).items():
-            expected = "higher" if ratio > FACTOR else "same"
-            if ratio < 1 / FACTOR:
+        for name in names:
+            ratio = float(values[name] / values[reference])
+            expected = "same"
+            if ratio > FACTOR:
+                expected = "higher"
+            elif ratio < 1 / FACTOR:
                 expected = "lower"
-            made.append({"kind": kind, "experiment": name, "reference": reference, "score": score,
-                         "expected": expected, "measure": text, "ratio": float(ratio)})
-    fall = (by_stage.loc["trained"].gradient / half.gradient)[list(names)]
+            if name != reference:
+                made.append({"kind": kind, "experiment": name, "reference": reference, "score": score,
+                             "expected": expected, "measure": text, "ratio": ratio})
+    fall = (trained.gradient / half.gradient)[list(names)]
     made.append({"kind": "lowest", "experiment": fall.idxmin(), "reference": None, "score": "composite",
                  "expected": "lowest", "measure": "gradient, trained over half-trained", "ratio": float(fall.min())})
     return made

@@ -83,7 +83,7 @@ def test_the_cut_into_folds_is_a_shuffle_and_the_same_for_ever():
 @pytest.mark.parametrize(
     ("found", "values"),
     [([0, 1], {}), ([166, 167], {}), ([], {}), ([3], {"folds": 5}),
-     ([0, 1, 15], {"validation": [15, 15], "training": [0, 1]})])  # 15 is excluded
+     ([0, 1], {"validation": [2, 3], "training": [0, 1]})])
 def test_nobody_left_is_said(found, values):
     with pytest.raises(ValueError, match="no case is left to train on, or to hold out; widen"):
         hold_out(numbered(*found), settings(**values))
@@ -93,6 +93,7 @@ def test_nobody_left_is_said(found, values):
 WRONG = {
     "shared": ({"training": [0, 10], "validation": [10, 20]}, "share cases; give disjoint ranges"),
     "reversed": ({"training": [5, 2]}, "training must be [low, high], not [5, 2]"),
+    "nobody left": ({"validation": [15, 15]}, "every case is excluded"),
     "three": ({"training": [0, 1, 2]}, "training"),
     "no folder": ({"folder": None}, "give the folder that holds"),
     "not called simulated": ({"source": "phantom"}, "set simulated to true"),

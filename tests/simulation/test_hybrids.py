@@ -1,4 +1,4 @@
-"""Hybrids: simulated CT around label maps, repeatable and in place, whatever the kidneys are; refused cases are named."""
+"""Hybrids: simulated CT around label maps, repeatable and in place; refused cases are named."""
 
 import shutil
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from probing.hypotheses import expect
+from probing.probes import expect
 
 from kitsnb.study import claims
 
@@ -23,9 +23,6 @@ def test_hypotheses_by_hand():
         ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
         ("lowest", "less"): ("lowest", 0.01),
     }
-    assert expect(["dice"], shares_table(), price, "dice") == []
-    with pytest.raises(KeyError, match="none of the experiments dice"):
-        expect(["dice"], shares_table(), price, "other")
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [

@@ -1,6 +1,8 @@
 """What is looked at: reading a CT with its labels, facts, errors, and refusals."""
 
 import gzip
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from viewing.conftest import write
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.page import for_viewer
+from kitsnb.viewing.page import write_page
 from kitsnb.viewing.scan import Given, find_scans, read_scan
 from kitsnb.viewing.still import find_errors, gallery
 
@@ -30,11 +32,12 @@ def test_a_case_with_its_prediction(folder):
 def test_what_goes_to_the_viewer_is_in_one_order_however_it_was_stored(folder):
     scan = read_scan(find_scans(folder / "data")["case_00006"])
     turned = Given("turned", write(folder / "turned.nii.gz", *as_ras(scan)))
-    for one in (scan, read_scan(turned)):
-        about, arrays = for_viewer(one)
-        stored = np.frombuffer(gzip.decompress(arrays["imaging"]), np.int16)
-        at = np.tensordot(about["strides"], np.indices(about["shape"]), 1)
-        assert np.array_equal(stored[at], scan.imaging)
+    for number, one in enumerate((scan, read_scan(turned))):
+        write_page(folder / f"page{number}", [("turned", one)], title="turned")
+        given = (folder / f"page{number}" / "index.html").read_text()
+        strides = json.loads(re.search(r'"strides": (\[.*?\])', given)[1])
+        stored = np.frombuffer(gzip.decompress((folder / f"page{number}" / "cases" / "0-imaging.bin").read_bytes()), np.int16)
+        assert np.array_equal(stored[np.tensordot(strides, np.indices(scan.imaging.shape), 1)], scan.imaging)
     few = scan.thinned(800)
     step = [-(-n // m) for n, m in zip(scan.imaging.shape, few.imaging.shape)]
     assert few.imaging.size <= 800 and few.layers["label"].shape == few.imaging.shape
@@ -59,6 +62,16 @@ def test_files_that_lie_anywhere(folder):
             find_scans(folder / "data", **given)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_scans(folder / "nowhere")
+
+
+def test_labels_are_found_by_the_name_of_their_case_never_by_a_number_within_it(folder):
+    imaging = folder / "data" / "case_00007" / "imaging.nii.gz"
+    other = write(folder / "others" / "1000019.nii.gz", np.zeros((12, 20, 24), np.uint8))
+    anna = write(folder / "others" / "anna.nii.gz", np.zeros((12, 20, 24), np.uint8))
+    for name, wanted in (("1000012", None), ("1000019", other), ("anna_0000", anna)):  # the last as nnU-Net has it
+        (given,) = find_scans(imaging.rename(imaging.with_name(f"{name}.nii.gz")), prediction=other.parent).values()
+        assert given.prediction == wanted
+        imaging = given.imaging
 
 
 def test_a_label_map_is_for_label_and_prediction_each(folder):
