@@ -103,9 +103,9 @@ def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Sp
         validation = set(cut_into_folds(asked, settings.folds)[seed % settings.folds])
         training = asked - validation
     split = Split(
-        training=[there[number] for number in sorted(training & there.keys())],
-        validation=[there[number] for number in sorted(validation & there.keys())],
-        missing=[f"case_{number:05d}" for number in sorted(asked - there.keys())],
+        [there[number] for number in sorted(training & there.keys())],
+        [there[number] for number in sorted(validation & there.keys())],
+        [f"case_{number:05d}" for number in sorted(asked - there.keys())],
     )
     if not split.training or not split.validation:
         raise ValueError("no case is left to train on, or to hold out; widen training and validation, or get the cases")

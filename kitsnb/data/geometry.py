@@ -63,7 +63,7 @@ def is_slab(labels: ndarray, affine: ndarray) -> bool:
     """Is it no higher than 200 mm, and do nine of ten slices hold tumour?"""
     marked = with_tumour(labels, affine)
     height = len(marked) * spacing_of(affine)[slice_axis(affine)]
-    return bool(height < 200 and marked.mean() >= 0.9)
+    return height < 200 and marked.mean() >= 0.9
 
 
 def cut_slab(volume: ndarray | None, labels: ndarray, affine: ndarray, pixels: int) -> Arrays:

@@ -108,7 +108,7 @@ def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tu
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
         raise _refusal(f"shape {shape} is no volume", "store one volume with three axes")
-    affine = np.asarray(header.get_best_affine(), np.float64)
+    affine = header.get_best_affine()
     if not (np.isfinite(affine).all() and voxel_ml(affine) > 0):
         reason = f"geometry: spacing {spacing_of(affine)} mm is impossible"
         raise _refusal(reason, "repair the header's sform or qform")

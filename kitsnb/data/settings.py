@@ -34,6 +34,12 @@ class Accept:
             raise ValueError(f"label_map {self.label_map}: map to 0 background, 1 kidney or 2 tumour alone")
 
 
+class Slab(Settings):
+    """Of each case only the longest run of neighbouring slices with tumour, and of them the middle."""
+
+    in_plane: Annotated[int, Field(ge=1)] = 320  # pixels a side
+
+
 class DataSettings(Settings):
     """The cases and their split; the defaults are the seed paper's (section 4.1)."""
 
@@ -43,7 +49,7 @@ class DataSettings(Settings):
     #: Labels to take as others, {3: 1} for the cysts of KiTS21; JSON hands their values on as text.
     label_map: dict[Annotated[int, Field(strict=False)], Literal[0, 1, 2]] = {}
     accept_affine: bool = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
-    slab: Annotated[int, Field(ge=1)] | None = None  # only the slices with tumour, and so many pixels of their middle
+    slab: Slab | None = None
     training: Range = (0, 165)
     validation: Range = (166, 209)  # held out
     excluded: Annotated[tuple[Number, ...], Field(strict=False), _SIX] = tuple(EXCLUDED)  # of both
@@ -52,7 +58,7 @@ class DataSettings(Settings):
     @property
     def accept(self) -> Accept:
         """What ``read_case`` accepts of a case, and takes of it."""
-        return Accept(self.label_map, self.accept_affine, self.slab)
+        return Accept(self.label_map, self.accept_affine, self.slab and self.slab.in_plane)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -97,7 +97,7 @@ WRONG = {
     "three": ({"training": [0, 1, 2]}, "training"),
     "no folder": ({"folder": None}, "give the folder that holds"),
     "not called simulated": ({"source": "phantom"}, "set simulated to true"),
-    "slab": ({"slab": 0}, "slab must be greater than or equal to 1, not 0"),
+    "slab": ({"slab": {"in_plan": 320}}, "did you mean 'in_plane'"),
 }
 
 

@@ -78,7 +78,7 @@ def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path):
 def test_slabs_for_whole_scans_and_the_reverse_are_named_before_work_starts(tmp_path, tumour, slab, said):
     for number in range(4):
         make_case(tmp_path, number, tumour)
-    settings = DataSettings(folder=str(tmp_path), training=[0, 2], validation=[3, 3], slab=slab)
+    settings = DataSettings(folder=str(tmp_path), training=[0, 2], validation=[3, 3], slab=slab and {"in_plane": slab})
     found = missing_cases(settings)
     assert (said in found[0] and len(found) == 1) if said else found == []
 
@@ -93,4 +93,4 @@ def test_the_shared_slabs_are_unchanged():
             np.testing.assert_array_equal(found, expected)
     settings = DataSettings(folder=folder)
     assert "look like slabs" in missing_cases(settings)[-1]
-    assert not any("slab" in problem for problem in missing_cases(settings.changed(slab=320)))
+    assert not any("slab" in problem for problem in missing_cases(settings.changed(slab={"in_plane": 320})))
