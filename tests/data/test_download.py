@@ -132,21 +132,11 @@ def test_a_label_that_somebody_changed_is_left(server, tmp_path):
     assert mine.read_bytes() == b"my own work"
 
 
-def test_a_disk_that_refuses_is_reported(server, tmp_path):
-    (tmp_path / "to").mkdir()
-    (tmp_path / "to" / "case_00001").write_text("a file where the folder should be")
-    assert list(bring(tmp_path / "to")) == ["case_00001"]
-
-
-@pytest.mark.parametrize(("text", "numbers"), [("7", [7]), ("0-3", [0, 1, 2, 3]), ("9, 0-2,1", [0, 1, 2, 9])])
-def test_cases_are_named_by_numbers_and_ranges(text, numbers):
-    assert parse_cases(text) == numbers
-
-
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-3", "1,,2", "1-2-3", "0.5", "²", "210"])
-def test_other_names_of_cases_are_refused(text):
-    with pytest.raises(ValueError, match="names no cases; give numbers and ranges such as 0-9,15"):
-        parse_cases(text)
+def test_cases_are_named_by_numbers_and_ranges():
+    assert parse_cases("7") == [7] and parse_cases("9, 0-2,1") == [0, 1, 2, 9]
+    for text in ("", "a", "3-1", "1-", "-3", "1,,2", "1-2-3", "0.5", "²", "210"):
+        with pytest.raises(ValueError, match="names no cases; give numbers and ranges such as 0-9,15"):
+            parse_cases(text)
 
 
 def test_the_registry_has_all_of_kits19_and_is_shipped():

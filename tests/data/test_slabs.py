@@ -8,9 +8,9 @@ from helpers.broken_cases import write
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import missing_cases, read_case
+from kitsnb.data.geometry import cut_slab, longest_run
 from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import Accept, DataSettings
-from kitsnb.data.geometry import cut_slab, longest_run
 
 AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])  # slice axis first, as KiTS19
 SHAPE = (40, 60, 70)
