@@ -44,9 +44,8 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    if not rows:
-        return False
-    return len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience
+    done = len(rows)
+    return done > 0 and (done >= settings.epochs or done - best_row(rows)["epoch"] >= settings.stop_patience)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

@@ -1,8 +1,7 @@
 """Training patches, cut and augmented in one resampling, on the device that trains.
 
-Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid, so a patch is interpolated once,
-straight from the volume; brightness, contrast, gamma and noise follow. The few control points of a patch are drawn on
-the CPU, and with them the box of voxels that it needs; all else happens on the device, which is asked for no value.
+Crop, scaling, rotation, elastic deformation and mirror are one coordinate grid. Its few control points are drawn on the
+CPU, and with them the box of voxels to read; all else happens on the device, which is asked for no value.
 """
 
 import math
@@ -23,8 +22,8 @@ Batch = tuple[Tensor, Tensor]
 class PatchSampler:
     """Batches of patches, drawn from (``settings.seed``, step): a resumed run sees the same ones again.
 
-    A share ``foreground`` of them is centred on foreground, ``tumour`` of these on tumour; a case that lacks the class
-    falls back to the other, then to any place. Of the others, a share ``body`` lies in the body, where that was loaded.
+    A share ``foreground`` is centred on foreground, ``tumour`` of these on tumour; a case that lacks the class falls
+    back to the other, then to any place. Of the others, a share ``body`` lies in the body, where that was loaded.
     """
 
     def __init__(self, volumes: list[Volume], settings: Training, device: str = "cpu"):
@@ -83,8 +82,7 @@ def fixed_patches(volumes: list[Volume], settings: Training, device: str = "cpu"
 def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: Generator) -> Tensor:
     """Draw the voxel coordinates [a, b, c, 3] of a patch's control points: crop, scale, rotation, mirror, elastic.
 
-    They span the patch from its first voxel to its last along each axis; what lies between is interpolated, so the
-    corners are enough unless the patch is bent.
+    They span the patch from first voxel to last; eight corners are enough unless it is bent.
     """
     half = (torch.tensor(size) - 1) / 2
     matrix = torch.eye(3)
@@ -120,7 +118,7 @@ def uniform(low: float, high: float, random: Generator) -> float:
 def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str = "cpu") -> Batch:
     """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
 
-    What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
+    Outside the volume lie its lowest value and label 0, as ``pad_to`` pads it.
     """
     shape = torch.tensor(volume.imaging.shape)
     low, high = points.flatten(0, 2).aminmax(dim=0)
@@ -158,10 +156,7 @@ def move(part: Tensor, device: str) -> Tensor:
 
 
 def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
-    """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, half of what is missing on each side.
-
-    Of an odd number of missing voxels the smaller half comes before the volume, the larger one after it.
-    """
+    """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, the same on each side (or one more after)."""
     amounts = []
     for side, wanted in zip(reversed(volume.shape), reversed(size)):
         missing = max(0, wanted - side)

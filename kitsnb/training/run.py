@@ -30,8 +30,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
     Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
-    where there are no cases or the folder holds another run, RuntimeError where another process has the folder or the
-    checkpoint is damaged, FloatingPointError that names the epoch in which the loss is not finite.
+    where there are no cases, the loss cannot be used or the folder holds another run, RuntimeError where another
+    process has the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
     """
     learned, judged = hold_out(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
@@ -99,9 +99,8 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
     rows = run["rows"]
     facts = run["facts"]
     torch.set_num_threads(facts["threads"])  # the last bits of sums depend on it
-    # A run keeps its precision; another machine that lacks it says so.
     settings = settings.changed(precision=facts["precision"])
-    choose_precision(settings)
+    choose_precision(settings)  # raises where a run goes on on another machine that lacks it
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parts = build_parts(settings, device)
     if rows:
@@ -139,8 +138,8 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
     """
     network, loss, optimizer, scheduler, scaler = parts.values()
     settings = sampler.settings
-    first = epoch * settings.steps_per_epoch
-    steps = range(first, first + settings.steps_per_epoch)
+    done = epoch * settings.steps_per_epoch
+    steps = range(done, done + settings.steps_per_epoch)
     began = time.monotonic()
     torch.manual_seed(settings.seed + epoch)  # so that a loss which draws numbers draws them again when resumed
     network.train()

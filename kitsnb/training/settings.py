@@ -22,9 +22,9 @@ class Network(Settings):
 
 
 class Augmentation(Settings):
-    """Strength of each augmentation; each is applied to a patch with ``probability``, the mirror to each axis with 1/2.
+    """Strength of each augmentation, applied to a patch with ``probability``; 0 (or a range of one value) is off.
 
-    The defaults follow the batchgenerators settings of MIScnn that the paper names; 0 (or a range of one value) is off.
+    The defaults follow the batchgenerators settings of MIScnn that the paper names.
     """
 
     probability: Share = 0.15
@@ -32,7 +32,7 @@ class Augmentation(Settings):
     rotation: Annotated[float, Field(ge=0, le=180)] = 15.0  # largest angle about each axis, degrees
     elastic: Annotated[float, Field(ge=0)] = 4.0  # SD of the displacement, voxels
     elastic_spacing: Positive = 16  # voxels between control points of the displacement
-    mirror: bool = True
+    mirror: bool = True  # each axis, with 1/2
     brightness: Factors = (0.5, 2.0)  # factor
     contrast: Factors = (0.3, 3.0)  # factor about the patch's mean
     gamma: Factors = (0.7, 1.5)  # exponent on the patch's range

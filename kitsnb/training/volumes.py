@@ -19,10 +19,9 @@ RESERVE = 4 << 30
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] per label.
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label.
 
-    Centres (voxels, int16) stay on the CPU, so that a place is drawn without waiting for the device, and so does
-    ``lowest``, the imaging's minimum, which all that lies outside of the volume is taken for.
+    ``centres``, and ``lowest``, the imaging's minimum, stay on the CPU, which draws without waiting for the device.
     """
 
     name: str
@@ -37,8 +36,8 @@ class Volume:
 def load_volumes(cases: Iterable[Case], device: str = "cpu", *, body: bool = False) -> list[Volume]:
     """Map preprocessed cases, and move them to a CUDA ``device`` that has room for all of them beside ``RESERVE``.
 
-    Up to ``MAX_CENTRES`` coordinates of each class are drawn, always the same; with ``body`` also, as class 0, of all
-    that is denser than air and fat. Raises CaseError for a file that cannot be used, or holds another label than 0-2.
+    Centres are always the same; with ``body`` also those, as class 0, of all that is denser than air and fat. Raises
+    CaseError for a file that cannot be used, or holds another label than 0-2.
     """
     volumes = []
     for case in cases:

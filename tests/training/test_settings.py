@@ -14,7 +14,6 @@ BAD = [
     (Training, {"epochs": True}, "epochs"), (Training, {"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
     (Training, {"steps_per_epoch": 0}, "steps_per_epoch"), (Training, {"batch_size": 0}, "batch_size"),
     (Training, {"learning_rate": 0}, "learning_rate must be greater than 0"), (Training, {"learning_rate": NAN}, "finite"),
-    (Training, {"learning_rate": 1e-3, "minimum_learning_rate": 1e-2}, "must not be above learning_rate 0.001"),
     (Training, {"schedule": "cosine"}, "schedule must be 'plateau' or 'poly', not 'cosine'"),
     (Training, {"warm_up": -1}, "warm_up"), (Training, {"plateau_patience": -1}, "plateau_patience"),
     (Training, {"stop_patience": 0}, "stop_patience"), (Training, {"foreground": 1.5}, "foreground"),
