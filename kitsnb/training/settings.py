@@ -72,4 +72,6 @@ class Training(Settings):
         if any(side % unit for side in self.patch_size):
             raise ValueError(f"patch_size must hold multiples of {unit} (network.depth {self.network.depth}), "
                              f"not {list(self.patch_size)}")
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError(f"minimum_learning_rate must not be above learning_rate {self.learning_rate:g}")
         return self

@@ -42,7 +42,8 @@ def load_volumes(cases: Iterable[Case], device: str = "cpu", *, body: bool = Fal
     volumes = []
     for case in cases:
         arrays = read_arrays(case)
-        volume = Volume(case.name, torch.from_numpy(arrays["imaging"]), torch.from_numpy(arrays["segmentation"]), {})
+        imaging = torch.from_numpy(arrays["imaging"])
+        volume = Volume(case.name, imaging, torch.from_numpy(arrays["segmentation"]), {})
         masks = {1: volume.segmentation == 1, 2: volume.segmentation == 2}
         if body:
             window = float(volume.imaging.max()) - volume.lowest

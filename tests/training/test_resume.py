@@ -1,20 +1,17 @@
 """A run that is interrupted, killed, moved or damaged ends like one that was not, and refuses what does not belong."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from filelock import FileLock
 from helpers.training_at_hand import TINY, assert_same_run, cut, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kitsnb.files import ROOT, locked
+from kitsnb.files import ROOT
 from kitsnb.training import machine
 from kitsnb.training import run as training
-from kitsnb.training.checkpoints import save_checkpoint
 from kitsnb.training.run import train
 
 #: Rates so small that validation hardly changes, and no patience: the rate falls often, and training stops early.
@@ -113,19 +110,3 @@ def test_a_damaged_checkpoint_is_named_and_best_takes_its_place(cases, tmp_path)
     last.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
     train(TINY, *cases, run)
     assert_same_run(tmp_path / "whole", run)
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path):
-    path = tmp_path / "last.ckpt"
-    save_checkpoint({"epoch": 1}, path)
-    with pytest.raises(Exception, match="pickle"):
-        save_checkpoint({"epoch": lambda: 2}, path)
-    assert torch.load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["last.ckpt"]
-
-
-def test_two_processes_never_have_one_folder(cases, tmp_path, monkeypatch):
-    (tmp_path / ".holder").write_text("process 7 on elsewhere")
-    monkeypatch.setattr(training, "locked", lambda folder: locked(folder, 0.3))
-    with FileLock(tmp_path / ".lock"), pytest.raises(RuntimeError, match="in use by process 7 on elsewhere"):
-        train(TINY, *cases, tmp_path)
-    assert train(TINY.changed(epochs=1), *cases, tmp_path)["epochs"] == 1

@@ -113,11 +113,6 @@ def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_cases_that_choose_the_weights_do_not_count_as_trained_on(cases, tmp_path):
-    facts = train(TINY.changed(epochs=1, selection=0.3), [*cases[0], *cases[1]], [], tmp_path)
-    assert facts["training_cases"] == 2  # and without cases that are held out
-
-
 @pytest.mark.parametrize(("training_cases", "held_out", "selection", "message"), [
     (2, 0, 0.0, "there are no held-out cases: 2 training and 0"), (0, 1, 0.0, "there are no training cases"),
     (0, 1, 0.5, "there are no training cases"), (2, 1, 0.2, "no held-out cases: 2 training .* selection 0.2"),
@@ -138,14 +133,16 @@ def test_the_weights_that_are_asked_for_predict(cases, tmp_path, monkeypatch):
         return found | {"validation_loss": next(losses)} if stage == "validation" else found
 
     monkeypatch.setattr(training, "measures", told)
-    settings = TINY.changed(weights="last")
-    assert train(settings, *cases, tmp_path)["best_epoch"] == 2
+    settings = TINY.changed(weights="last", selection=0.3)
+    facts = train(settings, [*cases[0], *cases[1]], [], tmp_path)
+    assert facts["best_epoch"] == 2 and facts["training_cases"] == 2  # one only chooses, and none is held out
     for which, epoch in (("best", 2), ("last", 4)):
         saved = torch.load(tmp_path / "checkpoints" / f"{which}.ckpt")
         network = load_network(tmp_path, settings.changed(weights=which))
         assert len(saved["rows"]) == epoch and not network.training
         assert all(torch.equal(value, saved["network"][name]) for name, value in network.state_dict().items())
-    assert train(settings.changed(weights="best"), *cases, tmp_path)["epochs"] == 4  # the same run: nothing to train
+    again = train(settings.changed(weights="best"), [*cases[0], *cases[1]], [], tmp_path)
+    assert again == facts  # the same run: nothing to train
 
 
 def test_patience_stops():
