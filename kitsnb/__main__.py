@@ -18,7 +18,6 @@ from kitsnb.messages import console
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
-#: Groups of the menu, in its order.
 PAPER = "Make the paper"
 DATA = "Data"
 LOOK = "Look"
@@ -98,9 +97,7 @@ def download(
 ):
     """Download KiTS19 from its official sources, or go on with it. HF_ENDPOINT names a mirror of Hugging Face.
 
-    Exit status 1 when a file failed; the same command tries again.
-
-    Example: `kitsnb download --to kits19 --cases 0-9`
+    Exit status 1 when a file failed; the same command tries again. Example: `kitsnb download --to kits19 --cases 0-9`
     """
     from kitsnb.data import download as source
 
@@ -119,9 +116,7 @@ def check(
 ):
     """Read every case of a folder from end to end, and say which cannot be used and why.
 
-    Exit status 1 when one cannot be used, 2 when none is there.
-
-    Example: `kitsnb check kits19`
+    Exit status 1 when one cannot be used, 2 when none is there. Example: `kitsnb check kits19`
     """
     from dataclasses import asdict
 
@@ -155,9 +150,7 @@ def predict(
 ):
     """Label kidneys and tumours in new CT with the network of a run. For research, not for patients.
 
-    Exit status 1 when a CT cannot be used.
-
-    Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
+    Exit status 1 when a CT cannot be used. Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
     """
     from kitsnb.inference.predict import main
 
@@ -174,9 +167,7 @@ def score(
 ):
     """Score a folder of label files against another, as the challenge does.
 
-    Exit status 1 when a case has no score, 2 when none has.
-
-    Example: `kitsnb score predictions kits19`
+    Exit status 1 when a case has no score, 2 when none has. Example: `kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
     from kitsnb.inference.score import score_folder, score_table
@@ -222,9 +213,7 @@ def site(
 ):
     """Write a finished build as a page to share, build/PROFILE/site: table, figures, notebooks, paper, viewer.
 
-    These are static files for any web server, which ask no other address for anything.
-
-    Example: `kitsnb site quick`
+    These are static files for any web server, which ask no other address for anything. Example: `kitsnb site quick`
     """
     from kitsnb.viewing.site import write_site
 
