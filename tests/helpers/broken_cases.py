@@ -86,7 +86,7 @@ def spoil(cases: list[Case]) -> dict[str, str]:
     """Five of ten cases spoilt in five ways; what must be said of each."""
     with_header(cases[1].imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
     for path in (cases[2].imaging, cases[2].segmentation):
-        scaled(path, 0.1)
+        scaled(path, 0.05)
     array, affine = read_nifti(cases[4].imaging)
     write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
     with_header(cases[7].imaging, srow_x=[np.nan] * 4)
