@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "losses": [
         "DiceCrossEntropyLoss", "DiceLoss", "FocalLoss", "FocalTverskyLoss", "GeneralizedDiceLoss", "LogCosh",
-        "TverskyLoss", "TwoTermDiceLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss", "LOSSES", "build_loss",
+        "TverskyLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss", "LOSSES", "build_loss",
     ],
     "metric": ["kits19_score"],
     "unet": ["UNet3D"],
