@@ -142,5 +142,5 @@ def test_imports_are_followed_to_the_module_that_is_meant(tmp_path):
 
 
 def test_a_name_that_a_package_hands_on_stands_for_all_of_it(tmp_path):
-    (tmp_path / "user.py").write_text("from kitsnb.metric import kits19_score\n")
-    assert {"score.py", "surface.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}
+    (tmp_path / "user.py").write_text("from kitsnb.losses import build_loss\n")
+    assert {"registry.py", "statistics.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}

@@ -109,7 +109,7 @@ class FocalTverskyLoss(TverskyLoss):
 
 
 class WeightedCrossEntropyLoss(nn.Module):
-    """sum of w_y (-log p_y) over voxels / number of voxels (torch: / sum of weights): eq. 2 for any number of classes."""
+    """sum of w_y (-log p_y) over voxels / number of voxels: eq. 2 (torch's ``weight`` divides by the sum of weights)."""
 
     def __init__(self, *, weights: Sequence[float]):
         super().__init__()

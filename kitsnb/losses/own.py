@@ -79,7 +79,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 class _Beside(SourceFileLoader):
-    """Finds and runs the files beside a loss, past the cache of compiled ones, which misses a change within a second."""
+    """Finds and runs files beside a loss, past the cache of compiled ones, which misses a change within a second."""
 
     @staticmethod
     def find_spec(name, path, target=None):

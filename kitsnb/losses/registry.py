@@ -121,8 +121,8 @@ def check_loss(loss: nn.Module, name: str) -> None:
                 raise ValueError(f"the loss {name} {problem}, on a patch {where}, logits {tuple(logits.shape)}")
     for key, value in plain_state(loss).items():
         if value != before.get(key):
-            raise ValueError(f"the loss {name} changes its attribute {key!r} when it is called, which a resumed training "
-                             "would not know: keep it as a tensor by register_buffer, so that it is saved")
+            raise ValueError(f"the loss {name} changes its attribute {key!r} when it is called, which a resumed "
+                             "training would not know: keep it as a tensor by register_buffer, so that it is saved")
     loss.load_state_dict(kept)
 
 
