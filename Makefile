@@ -6,11 +6,13 @@
 #   LAUNCH          command that starts each training elsewhere, as "srun --cpus-per-task 8 --gpus 1" (this machine)
 #   RUNS_AT_A_TIME  trainings at a time (one per GPU, or one per core)
 #   KITSNB_DATA     the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
+#   KITSNB_SLABS    the folder that profile slabs reads (KITSNB_DATA)
 
 PROFILE ?= quick
 PYTHON ?= python3
+KITSNB_SLABS ?= $(KITSNB_DATA)
 # The command reads these from its environment, so no shell ever splits or executes what they hold.
-export PROFILE LAUNCH RUNS_AT_A_TIME KITSNB_DATA
+export PROFILE LAUNCH RUNS_AT_A_TIME KITSNB_DATA KITSNB_SLABS
 KITSNB := .venv/bin/python -m kitsnb
 # JupyterLab reads this below the environment that it lives in, so the user's own settings stay as they are.
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
@@ -33,7 +35,7 @@ test: .venv/.installed  ## the tests
 	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 bench: .venv/.installed  ## time of each part beside nibabel, torchio and MONAI
-	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-group-by group -o addopts=
+	.venv/bin/python -m pytest tests/benchmarks --import-mode=importlib --benchmark-only --benchmark-columns=median,iqr,rounds -o addopts=
 
 lab: .venv/.installed  ## JupyterLab, where the text notebooks open as notebooks
 	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start.py
@@ -44,7 +46,7 @@ site: .venv/.installed  ## build/PROFILE/site: the finished build as a page to s
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -r requirements.lock -e '.[paper,test]'
-	.venv/bin/jupytext-config --settings-file $(VIEWER) set-default-viewer python
+	mkdir -p $(dir $(VIEWER)) && cp docs/jupyterlab.json $(VIEWER)
 	touch $@
 
 # CUDA's own packages stay out: the torch that pip picks pins the ones that it needs, and a CPU build needs none.

@@ -7,17 +7,15 @@ Each command explains itself, with an example: `kitsnb run --help`.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kitsnb.files import ROOT, plain
+from kitsnb.files import plain
 from kitsnb.messages import console, nearest
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -29,8 +27,11 @@ LOOK = "Look"
 NEW = "New CT"
 ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or a file")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
+AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME", help="else one per GPU, or per core")]
+Launch = Annotated[str | None, typer.Option(envvar="LAUNCH", help="starts each training, as 'srun --gpus 1'")]
 LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="for programs, with all that was found")]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
 
 
@@ -39,9 +40,8 @@ def run(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
-    runs_at_a_time: Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME",
-                                                       help="trainings; else one per GPU, or one per core")] = None,
-    launch: Annotated[str | None, typer.Option(envvar="LAUNCH", help="starts each training, as 'srun --gpus 1'")] = None,
+    runs_at_a_time: AtATime = None,
+    launch: Launch = None,
     only: Annotated[str | None, typer.Option(help="one stage alone, such as results")] = None,
     force: Annotated[bool, typer.Option("--force", help="also what is up to date; keeps finished trainings")] = False,
     build: BuildFolder = None,
@@ -96,13 +96,10 @@ def clean(profile: ProfileName):
 
     Example: `kitsnb clean quick`
     """
-    from kitsnb.workflow.profile_files import find
+    from kitsnb.workflow.run import delete_build
 
-    folder = ROOT / "build" / find(profile).stem
-    if not profile or not (folder / "profile.json").is_file():
-        sys.exit(f"nothing deleted: {profile!r} has no build ({folder} holds no profile.json)")
-    shutil.rmtree(folder)
-    print(f"deleted {folder}")
+    with plainly():
+        print(f"deleted {delete_build(profile)}")
 
 
 @app.command(rich_help_panel=DATA)
@@ -131,8 +128,7 @@ def check(
     labels_only: LabelsOnly = False,
     label_map: LabelMap = [],  # noqa: B006
     accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's counts where they differ")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="a list for programs instead of a table")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="cases at a time")] = 2,
+    as_json: AsJson = False,
 ):
     """Read every case of a folder from end to end, and say which cannot be used and why.
 
@@ -140,6 +136,8 @@ def check(
 
     Example: `kitsnb check kits19`
     """
+    from dataclasses import asdict
+
     from rich.table import Table
 
     from kitsnb.data.cases import discover, skipped
@@ -147,16 +145,15 @@ def check(
 
     with plainly(status=2):
         accept = Accept(parse_label_map(label_map), accept_affine)
-        reports = check_cases(discover(folder), not labels_only, accept, workers)
+        reports = check_cases(discover(folder), not labels_only, accept)
+    table = Table("case", "status", "reasons")
+    for report in reports:
+        table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
-        table = Table("case", "status", "reasons")
-        for report in reports:
-            table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
         console().print(table)
-        if others := skipped(folder):
-            console().print(f"skipped, as no case: {', '.join(others)}")
+        console().print(*[f"{name}: skipped, as no case" for name in skipped(folder)], sep="\n")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 
@@ -194,7 +191,7 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="folder of label files, such as prediction_00210.nii.gz")],
     references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files named alike")],
     label_map: LabelMap = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="for programs, with distances and volumes")] = False,
+    as_json: AsJson = False,
 ):
     """Score a folder of label files against another, as the challenge does.
 
@@ -222,11 +219,9 @@ def score(
 
 @app.command(rich_help_panel=LOOK)
 def show(
-    ct: Annotated[Path, typer.Argument(metavar="CASE",
-                                       help="a CT (.nii.gz, .nii), a case, a folder of cases, or a build")],
+    ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT, a case, a folder of cases, or a build")],
     label: Annotated[Path | None, typer.Option(help="labels of that CT; a case brings its own")] = None,
-    prediction: Annotated[Path | None,
-                          typer.Option(help="labels by a network: a file, a folder of them, or a run")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="labels by a network: a file, a folder, or a run")] = None,
     label_map: LabelMap = [],  # noqa: B006
     output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,

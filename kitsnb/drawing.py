@@ -145,10 +145,11 @@ def three_views(imaging: np.ndarray | None, layers: Mapping[str, np.ndarray], sp
 
 def centre_of(labels: np.ndarray) -> tuple[int, int, int]:
     """Find the voxel to look at: on each axis the section with most tumour, else most kidney, else the middle one."""
-    wanted = np.nonzero(labels == (2 if (labels == 2).any() else 1))
-    if not wanted[0].size:
+    wanted = labels == (2 if (labels == 2).any() else 1)
+    if not wanted.any():
         return tuple(n // 2 for n in labels.shape)
-    return tuple(int(np.bincount(places).argmax()) for places in wanted)
+    places = np.nonzero(wanted.T)[::-1]  # volumes from files have their first axis fastest
+    return tuple(int(np.bincount(found).argmax()) for found in places)
 
 
 def letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:

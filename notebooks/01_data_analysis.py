@@ -25,6 +25,8 @@ profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
 changes = {}  # such as {"simulation.seed": 3}
 
 # %% jupyter={"source_hidden": true}
+import os
+
 import pandas as pd
 from IPython.display import Markdown, display
 
@@ -121,19 +123,19 @@ if found.hu is not None:
     display(Markdown("""
 ## HU within each label
 
-CT numbers are absolute: $-1000$ HU is air and $0$ HU is water, on every scanner. So one window can serve all cases. nnU-Net
-takes it from the data, as the 0.5 and 99.5 percentile of all kidney and tumour voxels; on the real KiTS19 imaging that gave
-$-79$ to $304$ HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney and tumour overlap,
-intensity alone cannot tell them apart, and the network needs shape and context.
+CT numbers are absolute: $-1000$ HU is air and $0$ HU is water, on every scanner. So one window can serve all cases.
+nnU-Net takes it from the data, as the 0.5 and 99.5 percentile of all kidney and tumour voxels; on the real KiTS19
+imaging that gave $-79$ to $304$ HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney
+and tumour overlap, intensity alone cannot tell them apart, and the network needs shape and context.
 """))
     display(draw.intensities(found.hu, measure.HU, study.profile.preprocessing.clip, data.simulated))
 
 # %% [markdown]
 # ## Volumes
 #
-# The size of a kidney has its anatomical limits, that of a tumour hardly any, and a Dice score averaged over cases gives
-# the smallest tumour the weight of the largest. "Kidney" is label 1 alone: tissue that the tumour has replaced is not in
-# it.
+# The size of a kidney has its anatomical limits, that of a tumour hardly any, and a Dice score averaged over cases
+# gives the smallest tumour the weight of the largest. "Kidney" is label 1 alone: tissue that the tumour has replaced
+# is not in it.
 
 # %%
 draw.volumes(table, data.simulated)
@@ -161,6 +163,19 @@ absent = summary["split"]["missing"]
 list_reasons("Asked for, but not at hand", dict.fromkeys(absent, "there is no such case"))
 reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in data.excluded}
 list_reasons("Excluded", reasons)
+
+# %% jupyter={"source_hidden": true}
+slabs = os.environ.get("KITSNB_SLABS")
+if study.writes and data.source == "hybrid" and slabs:
+    from fingerprint.calibration import calibration_figure, measure_slabs
+
+    display(Markdown("""
+## Beside real CT
+
+The same slabs of the same held-out patients, real and simulated. The numbers of the simulation were set on the others.
+"""))
+    held_out = [case.number for case in study.split().validation]
+    display(calibration_figure(measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)))
 
 # %% [markdown]
 # ## What we saw

@@ -19,299 +19,201 @@
 # what it makes of them: its value, and its gradient with respect to the logits, which is all that a network ever
 # learns from. The notebook ends in hypotheses on Table 1; notebook 05 checks them against the runs.
 
-# %% tags=["parameters"]
-build = "build/quick"  # folder of all output, from the repository's root
-by_runner = False  # True: executed by make, which writes; by hand a notebook only looks
-experiments: list | None = None  # rows of Table 1; None: as the build has it
-others = [  # further losses of the library, shown beside them
-    "generalized_dice", "tversky", "weighted_cross_entropy", "dice_cross_entropy", "focal",
-]
-reference = "dice"  # the row that hypotheses compare with
-weights = [1, 2, 3]  # of the weighted losses among `others`
-folder: str | None = None  # KiTS19 data (labels suffice), for a real label beside the phantom's; None: as built
-label_map: dict | None = None  # of that folder: labels to take as others
-accept_affine: bool | None = None  # of that folder: take imaging's affine where the label's differs
-case = 122  # the KiTS19 case whose label is used; its tumour is of median size (30 ml)
-phantom_seed = 1
-phantom_number = 0
-spacing = [3.22, 1.62, 1.62]  # mm (slice, height, width) that the real label is brought to: the seed paper's grid
-extent = [257.6, 129.6, 129.6]  # mm around the tumour: the seed paper's patch
-shares = [0.9915, 0.0068, 0.0017]  # of background, kidney, tumour in all 210 KiTS19 labels (notebook 01)
-steps = 13  # on each error path
+# %% tags=["parameters"] jupyter={"source_hidden": true}
+profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
+changes = {}  # such as {"losses.case": 122, "losses.steps": 5}
 
-# %%
-import sys
-from collections import Counter
-
+# %% jupyter={"source_hidden": true}
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from IPython.display import Markdown, display
 from matplotlib.colors import ListedColormap
 
-from kitsnb import losses as library
 from kitsnb.data.cases import discover
-from kitsnb.data.checks import Accept
-from kitsnb.data.nifti import CaseError
+from kitsnb.data.checks import read_case
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
-from kitsnb.files import NOTEBOOKS, Build, resolve, write_json
+from kitsnb.files import resolve, write_json
 from kitsnb.study import figures
-from kitsnb.study.tables import number
-from kitsnb.workflow.profile import recorded_parameters
+from kitsnb.study.shown import shown, what_we_saw
+from kitsnb.workflow.opened import open_study
+from kitsnb.workflow.profile import Experiment
 
-sys.path.append(str(NOTEBOOKS))
-from interactive.playground import Curves, Playground
-from probing import figures as loss_figures
-from probing import hypotheses, probes
+study = open_study(profile, changes)
+settings = study.profile.losses
+data = study.profile.data
 
-# %matplotlib inline
+from probing import figures as draw
+from probing import probes
+from probing.errors import CLASSES, PATHS, around_tumour, phantom_geometry
+
 figures.use_style()
-if not by_runner:  # what is None above is as the build has it
-    recorded = recorded_parameters(build, "losses")
-    globals().update({name: value for name, value in recorded.items() if globals().get(name) is None})
-build = Build(build)
-library_rows = [
-    {"name": name, "title": name.replace("_", " "), "loss": name}
-    | ({"parameters": {"weights": weights}} if "weighted" in name else {})
-    for name in others if name not in [row["name"] for row in experiments]
-]
-rows = experiments + library_rows
-titles = {row["name"]: row["title"] for row in rows}
-losses = probes.build_losses(rows)
-pd.DataFrame([
-    {"row": row["title"], "loss": row["loss"].replace("_", " "), "parameters": ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in (row.get("parameters") or {}).items()) or "as by default"}
-    for row in rows
-]).style.hide()
 
 # %% [markdown]
-# ## 3.1 Where the errors are made
+# ## Where the errors are made
 #
-# A patch of the seed paper's size around a tumour. The errors need no CT, only labels, so a real label serves where
-# there is one. A phantom's anatomy is simulated, and is called so. Each panel has the label's outline in black, and
-# the prediction at half the way of one error in colour (kidney blue, tumour orange).
+# A patch of the seed paper's size around a tumour. Errors need no CT, only labels: a real one where the study has real
+# labels, of the case whose tumour is the median, and a phantom's. Outlined in black is the label; in colour stands the
+# prediction at half the way of one error (kidney blue, tumour orange).
 
 # %%
-geometries = [probes.phantom_geometry(phantom_seed, phantom_number, extent)]
-if folder is None:
-    print("No folder of KiTS19 labels was given, so the phantom stands alone.")
-else:
-    found = [one for one in discover(resolve(folder)) if one.number == case]
-    if not found:
-        raise CaseError(f"case_{case:05d}", "segmentation.nii.gz", f"is not in {resolve(folder)}", "name another case")
-    geometries.insert(0, probes.real_geometry(found[0], spacing, extent, Accept(label_map or {}, bool(accept_affine))))
-
-
-def error_slices(geometry):
-    """The label and, for each error, the prediction at half its way, on the slice where the tumour differs most."""
-    truth = geometry.segmentation == 2
-    panels = {"label": geometry.segmentation}
-    panels |= {name: path.make(geometry, path.most(geometry) / 2) for name, path in probes.PATHS.items()}
-    colours = ListedColormap(["#ededed", *(COLOURS[name] for name in probes.CLASSES[1:])])
-    figure, row = canvas(f"Errors at half their way ({geometry})", (PAGE, 1.75), 1, len(panels))
-    for axes, (title, labels) in zip(row, panels.items()):
-        seen = (labels == 2) != truth if title.endswith("tumour") else truth  # an invented tumour lies elsewhere
-        at = int(seen.sum((1, 2)).argmax())
-        section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
-        outline(axes, geometry.segmentation > 0, geometry.spacing, at, "black")
-        axes.set_title(title, fontsize="small")
-    return figure
-
+geometries = [phantom_geometry(study.profile.simulation.seed, 0, settings.extent)]
+if data.source != "phantom":
+    number = settings.case
+    if number is None:
+        table = pd.read_csv(study.made(study.build.data_analysis / "cases.csv"))
+        by_size = table[table.tumour_ml > 0].sort_values("tumour_ml")
+        number = int(by_size.case.iloc[(len(by_size) - 1) // 2].removeprefix("case_"))
+    chosen = [case for case in discover(resolve(data.folder)) if case.number == number]
+    if not chosen:
+        raise ValueError(f"losses.case: there is no case_{number:05d} in {data.folder}; name another one")
+    _, labels, affine = read_case(chosen[0], imaging=False, accept=study.accept)
+    simulated = data.source == "folder" and data.simulated
+    real = around_tumour(chosen[0].name, labels, affine, settings.extent, settings.spacing, simulated)
+    geometries.insert(0, real)
 
 for geometry in geometries:
-    display(error_slices(geometry))
-pd.DataFrame([
-    {"patch": str(geometry), "voxels": " x ".join(map(str, geometry.segmentation.shape)),
-     "tumour (ml)": number(geometry.tumour_ml, 1)}
-    | {f"{name} (%)": number(share, 2) for name, share in geometry.shares_percent.items()}
-    for geometry in geometries
-]).style.hide()
+    truth = geometry.segmentation
+    panels = {"label": truth}
+    for name, path in PATHS.items():
+        panels[name] = path.make(geometry, path.amounts(geometry, 3)[1])
+    colours = ListedColormap(["#ededed", *(COLOURS[name] for name in CLASSES[1:])])
+    figure, row = canvas(f"Errors at half their way ({geometry})", (PAGE, 2), 1, len(panels))
+    for axes, (title, labels) in zip(row, panels.items()):
+        seen = (labels == 2) != (truth == 2) if title.endswith("tumour") else truth == 2
+        at = int(seen.sum((1, 2)).argmax())
+        section(axes, labels, geometry.spacing, at, cmap=colours, vmin=0, vmax=2)
+        outline(axes, truth > 0, geometry.spacing, at, "black")
+        axes.set_title(title, fontsize="small")
+    display(figure)
+
+# %% jupyter={"source_hidden": true}
+rows = list(study.profile.experiments)
+for name in settings.others:
+    if name not in [row.name for row in rows]:
+        weights = {"weights": list(settings.weights)} if "weighted" in name else {}
+        rows.append(Experiment(name=name, title=name.replace("_", " "), loss=name, parameters=weights))
+losses, refused = probes.build_losses(rows, study.profile.training.loss_defaults, geometries)
+if refused:
+    display(Markdown("### Not probed: these losses fail here. The others go on, and so do all trainings."))
+    display(shown(pd.DataFrame(refused.items(), columns=["loss", "reason"])))
+rows = [row for row in rows if row.name in losses]
+ours = [row for row in study.profile.experiments if row.name in losses]
+titles = {row.name: row.title for row in rows}
 
 # %% [markdown]
-# ## 3.2 Value and gradient along the errors
+# ## Value and gradient along the errors
 #
-# Erosion and dilation move the outer border, the shift moves all; a missed tumour is called kidney, and a false
-# tumour lies in the background. Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are
-# relative to a prediction that finds nothing, because a sum over three classes and a mean have different scales. The
-# size of the gradient is the sum of its magnitudes over the patch.
+# Erosion and dilation move the outer border; a missed tumour is called kidney, and a false tumour lies in the
+# background. Predictions are unsure at their borders (2 mm) and sure elsewhere. Values are relative to a prediction
+# that finds nothing, because a sum over three classes and a mean have different scales. The size of the gradient is
+# the sum of its magnitudes.
 #
 # What to look for: a curve that is flat where the error is small (exponent 5) stops teaching before the work is done;
 # a steep start (exponent 0.75) keeps teaching; a log-cosh curve (dashed) bends near zero, where tanh of the loss
 # shrinks it.
 
 # %%
-along = {geometry.name: probes.along_paths(losses, geometry, steps) for geometry in geometries}
-drawn = [loss_figures.error_paths(along[geometry.name], experiments or rows, geometry) for geometry in geometries]
-made = {"losses01_error_paths": drawn[0]}
-for figure in drawn:
-    display(figure)
-
-# %% [markdown]
-# The rest of the library on the same errors:
-
-# %%
-if experiments and library_rows:
-    display(loss_figures.error_paths(along[geometries[0].name], library_rows, geometries[0]))
+along = [probes.along_paths(losses, geometry, settings.steps) for geometry in geometries]
+made = {"losses01_error_paths": draw.error_paths(along[0], ours or rows, geometries[0])}
+made["losses01_error_paths"]
 
 # %% [markdown]
 # ### The price of missing
 #
-# How many times more the first step of a missed tumour costs than the same volume of an invented one. To Dice both
-# are nearly the same (what is missed is also added to the kidney); Tversky asks up to 0.7 / 0.3 times more. The
-# higher the price, the larger the tumours that a network should draw when in doubt.
+# How many times more the first step of a missed tumour costs than the same volume of an invented one. What is missed is
+# also added to the kidney. The higher the price, the larger the tumours that a network should draw when in doubt.
 
-# %%
-prices = pd.DataFrame({str(geometry): probes.price_of_missing(along[geometry.name]) for geometry in geometries})
-prices = prices.loc[list(losses)]
+# %% jupyter={"source_hidden": true}
+prices = {str(geometry): probes.price_of_missing(table) for geometry, table in zip(geometries, along)}
+prices = pd.DataFrame(prices).loc[list(losses)]
 price = prices.iloc[:, 0]
-prices.rename(titles).rename_axis("price of missing").map(lambda value: number(value, 2)).style
+shown(prices.rename(titles).rename_axis("loss").reset_index())
 
 # %% [markdown]
-# ## 3.3 Who gets the gradient
+# ## Who gets the gradient
 #
-# Independent voxels at the real imbalance. Logits are random (standard normal), the true class is higher by a margin:
-# 0 untrained, 4 half-trained, 8 trained. A loss that treats voxels alike gives tumour voxels their share of the
-# voxels (dotted). (The quality focal loss looks at each class apart, through a sigmoid, so a margin between classes
-# says less to it.)
+# Independent voxels at KiTS19's imbalance. Logits are random (standard normal), the true class is higher by a margin:
+# 0 untrained, 4 half-trained, 8 trained. A loss that treats voxels alike gives tumour voxels their share of the voxels
+# (dotted).
 
 # %%
-gradient = probes.gradient_shares(losses, shares)
-made["losses02_gradient_shares"] = loss_figures.gradient_shares(gradient, rows, shares)
-display(made["losses02_gradient_shares"])
-said = {"value": "value of the loss", "gradient": "size of the gradient", "tumour": "share on tumour voxels"}
-table = gradient.pivot(index="loss", columns="stage", values=list(said)).loc[list(losses)]
-table = table.reindex(columns=list(probes.STAGES), level="stage")
-table.rename(titles).rename(columns=said).map(lambda value: f"{value:.3g}").style
+gradient = probes.gradient_shares(losses, settings.shares)
+made["losses02_gradient_shares"] = draw.gradient_shares(gradient, rows, settings.shares)
+made["losses02_gradient_shares"]
 
 # %% [markdown]
-# ### What log-cosh does
+# ### What shapes a loss
 #
 # The slope of log(cosh(x)) is tanh(x): the gradient keeps its direction in every voxel and is multiplied by the tanh
-# of the loss. So a log-cosh row has the shares of its base row above, to the last digit. Adam divides by the size of
-# recent gradients, so most of the factor cancels; what stays is that batches with a low loss count less than those
-# with a high one. A focal Tversky loss that sums over three classes starts near 3, where tanh is 1: there log-cosh
-# does nothing at all.
-#
-# ### Exponent 0.75 against 5
-#
-# The exponent acts on 1 - TI of each class. With 5, the slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and
-# keeps falling; with 0.75 it grows without bound, and is cut where 1 - TI is below a millionth.
+# of the loss. Adam divides by the size of recent gradients, so most of the factor cancels; what stays is that batches
+# with a low loss count less than those with a high one. The exponent of a focal Tversky loss acts on 1 - TI of each
+# class. With 5, the slope at TI = 0.8 is 5 x 0.2^4, less than one hundredth, and keeps falling; with 0.75 it grows
+# without bound, and is cut where 1 - TI is below a millionth.
 
 # %%
 figure, (left, right) = canvas("What shapes a loss", (PAGE, 2.5), 1, 2)
-loss, index = np.linspace(0, 3, 200), np.linspace(0, 0.999, 400)
-sns.lineplot(x=loss, y=np.tanh(loss), color=COLOURS["composite"], ax=left)
+loss = np.linspace(0, 3, 200)
+left.plot(loss, np.tanh(loss), color=COLOURS["composite"])
 left.axhline(1, color=GREY, linestyle=":", linewidth=0.9)
 left.set(xlabel="loss", ylabel="factor on its gradient", ylim=(0, 1.05), title="log-cosh: tanh of the loss")
+index = np.linspace(0, 0.999, 400)
 for exponent in (0.75, 1.0, 5.0):
     sns.lineplot(x=index, y=exponent * (1 - index) ** (exponent - 1), label=f"exponent {exponent:g}", ax=right)
 right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=(1e-4, 20))
 right.set_title("focal Tversky: slope of (1 − TI)^exponent")
-display(figure)
-factors = {
-    titles[name]: {stage: float(torch.tanh(loss.loss(*probes.mixture(shares, margin))))
-                   for stage, margin in probes.STAGES.items()}
-    for name, loss in losses.items() if isinstance(loss, library.LogCosh)
-}
-pd.DataFrame(factors).T.rename_axis("log-cosh's factor on the gradient").map(number).style
+figure
 
-# %% [markdown]
-# ### Weights
-#
-# Class weights of the Dice loss at the three stages: what share of the gradient falls on tumour voxels. Dice already
-# divides by the size of each class, so weights move little, and less as training goes on.
-
-# %%
-trials = [1, 1, 1], [1, 2, 3], [0, 1, 1], [0, 1, 3], [1, 10, 100]
-weighted = {str(trial): library.WeightedDiceLoss(weights=trial) for trial in trials}
-shown = probes.gradient_shares(weighted, shares).pivot(index="loss", columns="stage", values="tumour")
-shown = shown.loc[list(weighted), list(probes.STAGES)]
-shown.rename_axis(index="weights", columns="share on tumour voxels").map(number).style
-
-# %% [markdown]
-# ## 3.4 Patches without tumour
-#
-# Most patches hold none. The loss when nothing is wrong; the loss with 5 ml of invented tumour; the size of the
-# gradient on the invented voxels, which pushes against them; and this push with a second patch in the batch, one with
-# its tumour.
-#
-# A Dice that is taken patch by patch is lost on such a patch: traces of probability make the absent class's Dice
-# zero, one third of the loss is gone whatever the network does, and the push against the false tumour is tiny. Pooled
-# over a batch (`batch=True`, as in the quick profile) the push is there. Cross-entropy and the focal losses do not
-# know the problem.
-
-# %%
-bare = probes.without_tumour(losses, geometries[-1], false_ml=5.0)
-names = {"clean": "nothing wrong", "false": "5 ml invented", "push": "push against it",
-         "pooled": "push, second patch in batch"}
-bare.rename(titles).rename(columns=names).style.format("{:.1e}").set_caption(str(geometries[-1]))
-
-# %% [markdown]
-# ## 3.5 Hypotheses on Table 1
-#
-# Made from the tables above by three rules, the same for every row. A measure counts as different from the
-# reference's by more than a quarter.
-#
-# 1. A larger share of the gradient on tumour voxels gives a higher tumour Dice.
-# 2. A higher price of missing gives larger predicted tumours.
-# 3. The row whose gradient falls most between half-trained and trained is the last of the table.
-
-# %%
+# %% jupyter={"source_hidden": true}
 expected = []
-if len(experiments) > 1:
-    names = [row["name"] for row in experiments]
-    expected = hypotheses.expect(names, gradient, price, reference if reference in names else names[0])
-    display(pd.DataFrame([
-        {"loss": titles[one["experiment"]], "score": figures.NAMES[one["score"]], "expected": one["expected"],
-         "against": titles[one["reference"]] if one["reference"] else "all rows", "because of": one["measure"],
-         "ratio": number(one["ratio"], 2) if one["ratio"] >= 0.01 else "below 0.01"} for one in expected
-    ]).style.hide())
-else:
-    print("Hypotheses compare rows of Table 1; this build has no two.")
+if len(ours) > 1:
+    names = [row.name for row in ours]
+    reference = settings.reference if settings.reference in names else names[0]
+    expected = probes.expect(names, gradient, price, reference)
+    display(Markdown("""
+## Hypotheses on Table 1
 
-# %% [markdown]
-# ## 3.6 A playground
-#
-# By hand: choose a loss, or a function of your own file, and move what it can be given. The curves are those of 3.2, on a
-# coarser grid; the map shows what a step of training does to the tumour's logits of one wrong prediction. As made by `make`,
-# it stands still at the values it starts with.
+By three rules, the same for every row; a measure counts as different from the reference's by more than a quarter. A
+larger share of the gradient on tumour voxels gives a higher tumour Dice; a higher price of missing gives larger
+predicted tumours; the row whose gradient falls most between half-trained and trained is the last of the table.
+"""))
+    table = pd.DataFrame(expected)
+    table["loss"] = table.experiment.map(titles)
+    table["against"] = table.reference.map(titles).fillna("all rows")
+    table["score"] = table.score.map(figures.NAMES)
+    display(shown(table[["loss", "score", "expected", "against", "measure", "ratio"]], digits=3))
 
-# %%
-Curves(geometries[0]).show(library.FocalTverskyLoss()) if by_runner else Playground(geometries[0])
+# %% jupyter={"source_hidden": true}
+if not study.writes:
+    from interactive.playground import Playground
+
+    display(Markdown("## Playground\n\nMove a loss's parameters: the curves are those of above, on a coarser grid."))
+    Playground(geometries[0]).show()
 
 # %% [markdown]
 # ## What we saw
 
-# %%
-half = gradient[gradient.stage == "half-trained"].set_index("loss").tumour.rename(titles)
-lines = [
-    f"Half-trained, **{half.idxmax()}** gives most of its gradient to tumour voxels ({number(100 * half.max(), 1)} %), "
-    f"**{half.idxmin()}** least ({number(100 * half.min(), 1)} %); "
-    f"tumour has {number(100 * shares[2], 2)} % of the voxels.",
-    f"Missing is dearest to **{titles[price.idxmax()]}** ({number(price.max(), 2)} times as much invention) "
-    f"and cheapest to **{titles[price.idxmin()]}** ({number(price.min(), 2)} times).",
-    f"On a patch without tumour, the push against 5 ml of false tumour goes from {bare.push.min():.1e} "
-    f"(**{titles[bare.push.idxmin()]}**) to {bare.push.max():.1e} (**{titles[bare.push.idxmax()]}**).",
-    "Hypotheses on Table 1: " + (", ".join(
-        f"{n} expect “{kind}”" for kind, n in Counter(one["expected"] for one in expected).items()
-    ) or "none, for there are no two rows to compare") + ".",
-]
-display(Markdown("\n".join(f"- {line}" for line in lines)))
+# %% jupyter={"source_hidden": true}
+half = gradient[gradient.stage == "half-trained"].set_index("loss").tumour
+rows = [("losses probed", len(losses), ""), ("tumour in the patch", f"{geometries[0].tumour_ml:.1f}", "ml"),
+        ("tumour voxels, all KiTS19 labels", f"{100 * settings.shares[2]:.2f}", "% of the voxels")]
+for name, values, unit in (("share of the gradient on tumour voxels, half-trained", 100 * half, "%"),
+                           ("price of missing", price, "times inventing")):
+    rows.append((f"most, {name}", f"{values.max():.2f} ({titles[values.idxmax()]})", unit))
+    rows.append((f"least, {name}", f"{values.min():.2f} ({titles[values.idxmin()]})", unit))
+for kind, count in pd.Series([one["expected"] for one in expected], dtype=object).value_counts().items():
+    rows.append((f"hypotheses: {kind}", count, f"of {len(expected)}"))
+what_we_saw(rows)
 
-# %%
-summary = {
-    "geometry": {name: getattr(geometries[0], name) for name in ("name", "simulated", "tumour_ml")},
-    "shares_percent": [round(100 * share, 4) for share in shares],
-    "losses": titles,
-    "gradient": gradient.to_dict("records"),
-    "price_of_missing": price.to_dict(),
-    "without_tumour": bare.to_dict("index"),
-    "hypotheses": expected,
-    "figures": list(made),
-}
-if by_runner:  # what is tried by hand changes no result
+# %% jupyter={"source_hidden": true}
+if study.writes:
     for name, figure in made.items():
-        figures.save(figure, build.figures / f"{name}.svg")
-    write_json(build.losses / "summary.json", summary)
-print(f"wrote the summary and {len(made)} figures" if by_runner else "wrote nothing: only make writes")
+        figures.save(figure, study.build.figures / f"{name}.svg")
+    first = geometries[0]
+    write_json(study.build.losses / "summary.json", {
+        "geometry": {"name": first.name, "simulated": first.simulated, "tumour_ml": first.tumour_ml},
+        "shares_percent": [round(100 * share, 4) for share in settings.shares],
+        "losses": titles, "refused": refused, "gradient": gradient.to_dict("records"),
+        "price_of_missing": price.to_dict(), "hypotheses": expected, "figures": list(made),
+    })
+    gradient.to_csv(study.build.losses / "gradient.csv", index=False)

@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import COLOURS, ERRORS, GREY, alternative, canvas, outline, section, three_views
+from kitsnb.drawing import COLOURS, ERRORS, GREY, alternative, canvas, outline, outlines, section, three_views
 
 SPACING = (5.0, 0.8, 1.6)
 #: Linear RGB as it is seen without red, green or blue receptors (Machado and others 2009, severity 1).
@@ -69,15 +69,34 @@ def test_nothing_found_and_no_imaging_are_drawn_too(labels):
         FigureCanvasAgg(three_views(imaging, {"label": labels}, SPACING, "case")).draw()
 
 
-def test_a_figure_says_in_words_what_it_shows():
+def test_kidney_and_tumour_are_outlined_in_their_colours_where_they_are():
+    axes = Figure().subplots()
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[1, 2:6, 2:6] = 1
+    labels[1, 3:5, 3:5] = 2
+    section(axes, labels, SPACING, 1)
+    outlines(axes, labels, SPACING, 0)
+    assert not axes.collections
+    outlines(axes, labels, SPACING, 1)
+    drawn = [to_hex(lines.get_edgecolor()[0]) for lines in axes.collections]
+    assert drawn == [COLOURS["kidney"], COLOURS["tumour"]]
+
+
+def test_a_figure_says_in_words_what_it_shows_whatever_its_rows_are_called():
     figure, (left, right) = canvas("Dice by row", (6, 3), 1, 2, simulated=True)
-    left.plot([0, 1], [0, 1], label="kidney")
-    left.set(xlabel="epoch", ylabel="Dice", title="training")
+    left.plot([0, 1], [1e-4, 1e2], label="kidney")
+    left.set(xlabel="epoch", ylabel="Dice", title="training", yscale="log")
     left.legend()
-    right.set_yticks([0, 1], ["Dice loss", "Tversky"])
+    right.set_yticks(range(4), ["Dice loss", "metal", "default", "−0.5"])  # two are spelt with the letters of mathtext
     said = alternative(figure)
     assert said == ("Dice by row (simulated CT). Panels: training, Dice against epoch. Legend: kidney. "
-                    "Rows: Dice loss; Tversky")
+                    "Rows: Dice loss; metal; default")
+
+
+def test_rows_that_an_alternative_text_leaves_out_are_counted():
+    figure, axes = canvas("Many", (6, 3))
+    axes.set_yticks(range(15), [f"loss {n}" for n in range(15)])
+    assert alternative(figure).endswith("loss 11; and 3 more")
 
 
 def linear(colour: str) -> np.ndarray:

@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from packaging.version import Version
 
 import kitsnb
 from kitsnb.files import ROOT
+from kitsnb.workflow import run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
@@ -44,14 +46,14 @@ def test_lock_holds_plain_names_and_versions_for_every_build_of_torch():
 def test_lock_satisfies_pyproject():
     versions = locked()
     wrong = [f"{requirement}: the lock has {versions.get(canonicalize_name(requirement.name))}; run `make lock`"
-             for requirement in requirements("test")
+             for requirement in requirements("paper", "test")
              if versions.get(canonicalize_name(requirement.name), Version("0")) not in requirement.specifier]
     assert not wrong
 
 
 def test_lock_names_all_that_is_needed():
     """From the requirements down to theirs, as the installed packages state them."""
-    waiting, seen = [(requirement, "kitsnb") for requirement in requirements("test")], {}
+    waiting, seen = [(requirement, "kitsnb") for requirement in requirements("paper", "test")], {}
     while waiting:
         requirement, parent = waiting.pop()
         name = canonicalize_name(requirement.name)
@@ -67,9 +69,10 @@ def test_lock_names_all_that_is_needed():
 
 
 def test_every_import_is_declared():
-    declared = {canonicalize_name(requirement.name) for requirement in requirements("test")}
+    declared = {canonicalize_name(requirement.name) for requirement in requirements("paper", "test")}
     providers = importlib.metadata.packages_distributions()
-    own = {"kitsnb", *(path.name for folder in ("notebooks", "tests") for path in (ROOT / folder).iterdir())}
+    own = {"kitsnb", *(path.name for folder in ("notebooks", "tests") for path in (ROOT / folder).iterdir()),
+           *(path.stem for path in (ROOT / "tests" / "helpers").glob("*.py"))}
     wrong = []
     for path in [file for folder in ("kitsnb", "notebooks", "tests") for file in (ROOT / folder).rglob("*.py")]:
         for module in sorted(imported(path) - own - sys.stdlib_module_names):
@@ -98,7 +101,7 @@ def test_conda_environment_agrees():
     python, installer = (Requirement(spec) for spec in conda)
     assert python.name == "python" and python.specifier == SpecifierSet(PROJECT["requires-python"])
     assert installer.name == "pip"
-    assert pip == {"pip": ["-r requirements.lock", "-e .[test]"]}
+    assert pip == {"pip": ["-r requirements.lock", "-e .[paper,test]"]}
 
 
 def test_versions_agree():
@@ -121,14 +124,62 @@ def test_menu_names_every_target():
     assert len(targets) < 15
 
 
-@pytest.mark.parametrize(
-    ("settings", "profiles"),
-    [(["KITSNB_DATA="], "quick"), (["KITSNB_DATA=/kits19"], "labels quick"),
-     (["KITSNB_DATA=/kits19", "PROFILE=labels"], "labels"), (["KITSNB_DATA=", "PROFILE=kits19"], "kits19")],
-)
-def test_make_chooses_profiles(settings, profiles):
-    loop = re.search(r"for profile in (.*); do .venv/bin/python -m kitsnb run", make("--dry-run", *settings))
-    assert loop[1].split() == profiles.split()
+NASTY = """my profiles/it's "mine"; touch owned $(touch owned) !cat.yml"""
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A copy of the Makefile whose .venv/bin/python only records its arguments and settings."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("""#!/bin/sh
+printf '%s|' "$@" "$LAUNCH" "$KITSNB_DATA" >>calls
+echo >>calls
+exit ${STATUS:-0}
+""")
+    python.chmod(0o755)
+
+    def run(target: str, **settings) -> list[list[str]]:
+        (tmp_path / "calls").unlink(missing_ok=True)
+        environment = {"PATH": os.environ["PATH"], "STATUS": settings.pop("STATUS", "0")}
+        command = ["make", "--assume-old=.venv/.installed", target, *[f"{key}={value}" for key, value in settings.items()]]
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert not (tmp_path / "owned").exists()
+        return [line.split("|") for line in (tmp_path / "calls").read_text().splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize(("settings", "profiles"), [
+    ({}, ["quick"]), ({"KITSNB_DATA": "/kits19"}, ["labels", "quick"]),
+    ({"KITSNB_DATA": "/kits19", "STATUS": "1"}, ["labels", "quick"]),
+    ({"KITSNB_DATA": "/kits19", "PROFILE": "labels"}, ["labels"]),
+])
+def test_make_runs_the_labels_first_and_then_whatever_became_of_them_the_profile(recorded, settings, profiles):
+    assert [call[:4] for call in recorded("paper", **settings)] == [["-m", "kitsnb", "run", name] for name in profiles]
+
+
+def test_nothing_that_a_person_sets_goes_through_a_shell(recorded):
+    name = NASTY.replace("$", "$$")  # as make wants it
+    launch = """srun --comment 'a "b" c' ; touch owned"""
+    (call,) = recorded("paper", PROFILE=name, LAUNCH=launch)
+    assert call[3:5] == [NASTY, launch]
+    assert recorded("paper", KITSNB_DATA="/with blanks/kits 19")[0][5] == "/with blanks/kits 19"
+    (call,) = recorded("clean", PROFILE="")
+    assert call[:4] == ["-m", "kitsnb", "clean", ""]
+
+
+@pytest.mark.parametrize("profile", ["", "folder/", "../..", ".", "no such", "build"])
+def test_clean_deletes_only_a_profiles_build(profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "build" / "folder").mkdir(parents=True)
+    (tmp_path / "build" / "mine").mkdir()
+    (tmp_path / "build" / "mine" / "profile.json").write_text("{}")
+    with pytest.raises(ValueError, match="nothing is deleted"):
+        run.delete_build(profile)
+    run.delete_build("my folder/mine.yml")
+    assert (tmp_path / "build" / "folder").is_dir() and not (tmp_path / "build" / "mine").exists()
 
 
 def test_make_sets_up_jupyterlab():
@@ -144,7 +195,7 @@ def test_readme_names_what_exists():
     links = [link for link in re.findall(r"\]\(([^)#]+)", readme) if "://" not in link]
     assert links and not [link for link in links if not (ROOT / link).exists()]
     targets = re.findall(r"`make ([a-z]+)", readme)
-    assert targets and set(targets) <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(targets) <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert all(re.search(rf"^{command} +#", readme, re.MULTILINE) for command in ("make", "make test"))
 
 

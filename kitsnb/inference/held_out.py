@@ -30,34 +30,29 @@ from kitsnb.receipts import code_of, read_receipt, write_receipt
 CODE = (sys.modules[__name__], checks, nifti, resampling, score, sliding_window, unet)
 
 
-def predict_and_score(
-    network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, patch_size: Sequence[int],
-    overlap: Sequence[int], accept: Accept | None = None,
-) -> pd.DataFrame:
+def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, patch_size: Sequence[int],
+                      overlap: Sequence[int], accept: Accept = Accept()) -> pd.DataFrame:
     """Write ``folder/case_XXXXX.nii.gz`` (uint8, the case's affine) for each (preprocessed, native) pair.
 
-    Returns a row per case: ``case``, and what ``metric.case_row`` says of prediction and label in native geometry.
-    ``accept`` must be what the cases were prepared with. Predictions that are there already, whole, from the same
-    weights, cases, settings and code, are kept with their scores, wherever the folders were moved.
+    Returns a row per case: ``case``, and ``metric.case_row`` in native geometry. What was predicted from the same
+    weights, cases, settings and code is kept with its scores.
     """
     pairs = list(pairs)
-    accept = accept or Accept()
+    weights = [values.detach().cpu().flatten().double() for values in network.state_dict().values()]
     made_from = {
-        "weights": weights_digest(network),
+        "weights": hashlib.sha256(torch.cat(weights).numpy()).hexdigest(),
         "patch_size": list(patch_size),
         "overlap": list(overlap),
         "accept": asdict(accept),
-        "cases": [native.name for _, native in pairs],
         "code": code_of(*CODE),
     }
     inputs = {}
     for prepared, native in pairs:
-        files = [array_file(prepared.folder, "imaging"), native.segmentation]
-        files += [native.imaging] if accept.affine else []
-        inputs |= {f"{native.name}/{file.name}": file for file in files}
+        for file in (array_file(prepared.folder, "imaging"), native.imaging, native.segmentation):
+            inputs[f"{native.name}/{file.name}"] = file
     receipt = read_receipt(folder, made_from, inputs)
     if receipt:
-        return pd.DataFrame([_with_nan(row) for row in receipt["rows"]])
+        return pd.DataFrame(receipt["rows"]).fillna(np.nan).infer_objects()  # JSON has null for NaN
     rows = []
     for prepared, native in progress(pairs, "predicting and scoring"):
         _, reference, affine = read_case(native, imaging=False, accept=accept)
@@ -68,17 +63,3 @@ def predict_and_score(
         rows.append({"case": native.name, **case_row(prediction, reference, affine)})
     write_receipt(folder, made_from, inputs, rows=rows)
     return pd.DataFrame(rows)
-
-
-def _with_nan(row: dict) -> dict:
-    """Return ``row`` with NaN where JSON has null."""
-    return {name: np.nan if value is None else value for name, value in row.items()}
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and running statistics of ``network``."""
-    found = hashlib.sha256()
-    for name, values in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(values.detach().cpu().contiguous().numpy())
-    return found.hexdigest()

@@ -14,13 +14,11 @@ BATCH = 2
 
 
 @torch.inference_mode()
-def predict_probabilities(
-    network: nn.Module, volume: Tensor, patch_size: Sequence[int], overlap: Sequence[int]
-) -> Tensor:
+def predict_probabilities(network: nn.Module, volume: Tensor, patch_size: Sequence[int],
+                          overlap: Sequence[int]) -> Tensor:
     """Return class probabilities [3, D, H, W] (float32, on the CPU) of one preprocessed ``volume`` [D, H, W].
 
-    ``network`` is left in evaluation mode; it runs on its own device, patch by patch, so that a GPU never holds the
-    volume. An axis shorter than the patch is padded as in training.
+    ``network`` runs on its own device, and is left in evaluation mode. Short axes are padded as in training.
     """
     network.eval()
     device = next(network.parameters()).device

@@ -1,11 +1,9 @@
 """A finished training run as what predicts: its network, and the settings that belong to it."""
 
-import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from kitsnb.data.nifti import CaseError
@@ -13,7 +11,7 @@ from kitsnb.data.settings import DataSettings
 from kitsnb.files import read_json, write_json
 from kitsnb.inference.settings import Prediction
 from kitsnb.preprocessing.settings import Preprocessing
-from kitsnb.settings import Settings, problems
+from kitsnb.settings import Settings
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.settings import Training
 
@@ -29,7 +27,7 @@ class Sections(Settings):
     prediction: Prediction
 
 
-class Record(BaseModel):
+class Record(Settings, extra="ignore"):
     """What ``run.json`` must say; other facts of the run stand beside."""
 
     title: str
@@ -37,53 +35,37 @@ class Record(BaseModel):
     training_cases: int
     settings: Sections
 
-    @property
-    def summary(self) -> str:
-        kind = "simulated" if self.simulated else "real"
-        return f"{self.title}: trained on {self.training_cases} cases of {kind} CT (source: {self.settings.data.source})"
 
-
-@dataclass(frozen=True)
-class Trained:
-    """What a finished run predicts with, and what it says of its training."""
+class Trained(NamedTuple):
+    """What a finished run predicts with."""
 
     folder: Path
     network: nn.Module
     record: Record
 
 
-def write_run(folder: Path, facts: Mapping, sections: Mapping[str, Settings]) -> dict:
+def write_run(folder: Path, facts: Mapping, sections: Mapping[str, Settings]) -> None:
     """Write ``run.json`` of a finished training in ``folder``: ``facts``, and the settings of each room."""
-    record = {**facts, "settings": {name: settings.as_json() for name, settings in sections.items()}}
-    write_json(folder / "run.json", record)
-    return record
+    settings = {name: section.as_json() for name, section in sections.items()}
+    write_json(folder / "run.json", {**facts, "settings": settings})
 
 
 def load_run(folder: Path) -> Trained:
-    """Load the network of a training run's ``folder``, wherever that lies, with the settings that belong to it.
-
-    Raises CaseError, which names the run, where something is missing or the checkpoint belongs to other settings.
-    """
+    """Load the network of a run's ``folder`` and its settings; CaseError where they are missing or not of one run."""
     folder = folder.resolve()
     if not (folder / "run.json").is_file():
-        runs = ", ".join(sorted(path.parent.name for path in folder.glob("runs/*/run.json")))
-        advice = f"give one of {folder}'s runs ({runs})" if runs else "give the folder of a finished run"
+        advice = "give the folder of a finished run, such as build/quick/runs/dice-seed0"
         raise CaseError(folder.name, "run.json", f"is missing in {folder}", advice)
     try:
-        record = Record.model_validate(read_json(folder / "run.json"))
-        training = record.settings.training
-        record.settings.prediction.check(training.patch_size)
-    except ValidationError as error:
-        raise CaseError(folder.name, "run.json", "; ".join(problems(error, Record)), AGAIN) from error
+        record = Record.checked(read_json(folder / "run.json"))
     except ValueError as error:
         raise CaseError(folder.name, "run.json", str(error), AGAIN) from error
+    training = record.settings.training
     if read_json(folder / "settings.json") != training.as_json():
-        reason = "is missing, or of other settings than run.json"
-        advice = "finish that training, which writes run.json again"
-        raise CaseError(folder.name, "settings.json", reason, advice)
+        raise CaseError(folder.name, "settings.json", "is missing, or of other settings than run.json", AGAIN)
     try:
         network = load_network(folder, training)
-    except (OSError, RuntimeError, TypeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, LookupError, TypeError) as error:
         reason = f"is missing, damaged, or does not fit run.json's network ({error})"
         raise CaseError(folder.name, f"{training.weights}.ckpt", reason, "train the run again") from error
     return Trained(folder, network, record)

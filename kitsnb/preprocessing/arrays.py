@@ -1,7 +1,4 @@
-"""Preprocessed volumes as plain .npy files, three bytes per voxel: written once, mapped by whoever reads them.
-
-A z-score needs digits more than range, so imaging is float16; the system's page cache decides what of it is in memory.
-"""
+"""Preprocessed volumes as plain .npy files, three bytes per voxel: written once, mapped by whoever reads them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +8,8 @@ import numpy as np
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError
 
-#: Dtype of each file of a case, such as ``imaging.npy``.
+#: Dtype of each file of a case, such as ``imaging.npy``; a z-score needs digits more than range.
 KEPT = {"imaging": np.dtype(np.float16), "segmentation": np.dtype(np.uint8)}
-BYTES_A_VOXEL = 3
 
 
 def array_file(folder: Path, kind: str) -> Path:
@@ -22,44 +18,39 @@ def array_file(folder: Path, kind: str) -> Path:
 
 
 def write_array(folder: Path, kind: str, array: np.ndarray) -> None:
-    """Write ``array`` [D, H, W] as ``kind`` of the case in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(array_file(folder, kind), np.ascontiguousarray(array, KEPT[kind]))
+    """Write ``array`` [D, H, W] as ``kind`` of the case in ``folder``. Raises OSError that says what to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(array_file(folder, kind), np.ascontiguousarray(array, KEPT[kind]))
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written ({error}); make room, or give another build folder") from error
 
 
 def read_array(case: Case, kind: str) -> np.ndarray:
-    """Map ``kind`` of a preprocessed case, [D, H, W]: read where it is looked at, and never written back.
-
-    Raises CaseError where the file is missing or damaged.
-    """
+    """Map ``kind`` of a preprocessed case, [D, H, W], never written back; CaseError where it is missing or damaged."""
     path = array_file(case.folder, kind)
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = f"is damaged ({error})" if path.exists() else "is missing"
-        raise _unusable(case, f"{path} {reason}") from error
+        raise _unusable(case, path.name, f"is missing or damaged ({error})") from error
     if array.dtype != KEPT[kind] or array.ndim != 3:
-        raise _unusable(case, f"{path} holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
+        raise _unusable(case, path.name, f"holds {array.dtype} {array.shape}, not {KEPT[kind]} [D, H, W]")
     return array
 
 
 def read_arrays(case: Case) -> dict[str, np.ndarray]:
-    """Map imaging and segmentation of a preprocessed case.
-
-    Raises CaseError where one is missing or damaged, shapes differ, or a label is not 0, 1 or 2.
-    """
+    """Map both files of a preprocessed case; CaseError where one is damaged, or they do not belong together."""
     arrays = {kind: read_array(case, kind) for kind in KEPT}
     shape = arrays["imaging"].shape
     labels = arrays["segmentation"]
-    if labels.shape != shape:
-        raise _unusable(case, f"imaging and segmentation differ in shape, {shape} and {labels.shape}")
-    if labels.max() > 2:
-        raise _unusable(case, f"segmentation.npy holds label {labels.max()}, not only 0, 1 and 2")
+    if labels.shape != shape or labels.max() > 2:
+        reason = f"holds labels {labels.shape} up to {labels.max()}, not {shape} up to 2"
+        raise _unusable(case, "segmentation.npy", reason)
     return arrays
 
 
-def _unusable(case: Case, reason: str) -> CaseError:
-    return CaseError(case.name, "arrays", reason, "run notebook 02_preprocessing, which makes them again")
+def _unusable(case: Case, file: str, reason: str) -> CaseError:
+    return CaseError(case.name, file, reason, "run notebook 02_preprocessing, which makes it again")
 
 
 def cases_below(folder: Path, wanted: Iterable[Case]) -> list[Case]:

@@ -1,87 +1,68 @@
-"""From native geometry to the working grid, one case or a folder of them.
+"""To the working grid: axes by the affine, clip, optional resize in-plane, resample, z-score."""
 
-Axes to (slice, height, width) by the affine, clip, optional resize in-plane, resample, z-score.
-"""
-
-import errno
-import math
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from kitsnb.data import checks, nifti
-from kitsnb.data.cases import Case, for_each_case
+from kitsnb.data.cases import Case, case_name, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, read_header, spacing_of
+from kitsnb.data.nifti import CaseError, orientation_of, spacing_of
 from kitsnb.files import write_json
-from kitsnb.metric import score
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
-from kitsnb.preprocessing.arrays import BYTES_A_VOXEL, write_array
-from kitsnb.preprocessing.resampling import reorient, resize, resize_labels, to_native, working_grid
+from kitsnb.preprocessing.arrays import write_array
+from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resize_labels, resized_affine, to_native
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.receipts import code_of, read_receipt, write_receipt
 
-#: Threads that prepare cases, at most; each holds one case.
-MOST_WORKERS = 4
-#: Values this close, relative to the largest, differ by rounding only.
-SAME = 1e-5
+#: Threads that prepare cases; each holds one case.
+WORKERS = min(4, os.cpu_count() or 1)
+#: A volume whose HU have a smaller SD is of one value.
+FLAT = 0.01
 #: The modules that decide what a prepared case is.
-CODE = (sys.modules[__name__], arrays, checks, nifti, resampling, score)
+CODE = (sys.modules[__name__], arrays, checks, nifti, resampling)
 
 
-def to_grid(
-    array: np.ndarray, affine: np.ndarray, settings: Preprocessing, labels: bool = False
-) -> tuple[Tensor, np.ndarray]:
+def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
+            labels: bool = False) -> tuple[Tensor, np.ndarray]:
     """Resample ``array`` (3D, any orientation) to the working grid: [D, H, W], and the affine that belongs to it.
 
-    Imaging (HU, any dtype; integers as a file stores them need least memory) is clipped and comes back as float32, not
-    yet z-scored; ``labels`` go by the nearest voxel and keep their dtype.
+    Imaging (HU) is clipped and comes back as float32, not yet z-scored; ``labels`` (uint8) go by the nearest voxel.
     """
-    size, grid_affine = working_grid(array.shape, affine, settings.spacing)
-    upright, _ = reorient(array, affine)
-    sizes = [size]
+    upright, native_affine = reorient(array, affine)
+    native = upright.shape
+    size = grid_size(native, spacing_of(native_affine), settings.spacing)
+    steps = [size]
     if settings.resize_in_plane:
-        sizes = [(len(upright), *settings.resize_in_plane), size]
-    for step in sizes:
+        steps.insert(0, (native[0], *settings.resize_in_plane))
+    for step in steps:
         volume = resize_labels(upright, step) if labels else resize(upright, step, settings.clip)
         upright = volume.numpy()
-    return volume.contiguous(), grid_affine
+    return volume.contiguous(), resized_affine(native_affine, native, size)
 
 
-def z_score(imaging: Tensor, settings: Preprocessing) -> tuple[Tensor, tuple[float, float]]:
-    """Normalize ``imaging`` (HU), in place, by its own mean and SD, or those of the settings; return both in HU too.
+def z_score(imaging: Tensor, settings: Preprocessing,
+            file: Path = Path("volume")) -> tuple[Tensor, tuple[float, float]]:
+    """Normalize ``imaging`` (HU) in place by its own or the settings' mean and SD; return these in HU too.
 
-    Raises ValueError where all voxels are the same.
+    Raises CaseError, which names the CT's ``file``, where all voxels are the same.
     """
-    low = float(imaging.min())
-    high = float(imaging.max())
-    if not high - low > SAME * max(abs(low), abs(high)):
-        raise ValueError(f"all voxels are {low:g} HU after clipping to {list(settings.clip)}")
-    mean, sd = settings.z_score_by or (float(imaging.mean()), float(imaging.std()))
+    mean = float(imaging.mean())
+    sd = float(imaging.std())
+    if sd < FLAT:
+        reason = f"all voxels are {mean:.0f} HU after clipping to {list(settings.clip)}"
+        raise CaseError(case_name(file), file.name, reason, "check that the values are Hounsfield units", "air")
+    if settings.z_score_by:
+        mean, sd = settings.z_score_by
     return imaging.sub_(mean).div_(sd), (mean, sd)
-
-
-def prepare_imaging(
-    array: np.ndarray, affine: np.ndarray, settings: Preprocessing, case: str, file: str
-) -> tuple[Tensor, tuple[float, float]]:
-    """Bring a CT to the working grid, z-scored: [D, H, W], and mean and SD in HU. Raises CaseError as ``z_score``."""
-    volume, _ = to_grid(array, affine, settings)
-    try:
-        return z_score(volume, settings)
-    except ValueError as error:
-        advice = "check that the values are Hounsfield units"
-        raise CaseError(case, file, str(error), advice, "air") from error
 
 
 def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: Tensor) -> dict[str, float]:
@@ -91,22 +72,21 @@ def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: Tensor) -> di
 
 
 def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessing, workers: int | None = None,
-                     accept: Accept | None = None) -> dict:
-    """Write every case on the working grid below ``folder`` (see ``arrays``), and ``report.json``.
+                     accept: Accept = Accept()) -> dict:
+    """Write every case on the working grid below ``folder``, and ``report.json``, which is returned.
 
     A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole,
-    from the same files, settings and code, is kept, wherever the folders were moved. ``workers`` threads work at a time
-    (None: one per core, at most ``MOST_WORKERS``). Returns the report and, as "kept", the names of the cases that were
-    kept. Raises OSError before any work where ``folder`` cannot be written to or has too little room.
+    from the same files, settings and code, is kept. Raises OSError where ``folder`` cannot be written.
     """
-    cases = list(cases)
-    accept = accept or Accept()
     made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE)}
-    receipts = {case.name: read_receipt(folder / case.name, made_from, _inputs(case)) for case in cases}
-    rows = {name: receipt["row"] for name, receipt in receipts.items() if receipt}
-    kept = list(rows)
-    waiting = [case for case in cases if case.name not in rows]
-    _check_folder(folder, waiting, settings)
+    rows = {}
+    waiting = []
+    for case in cases:
+        receipt = read_receipt(folder / case.name, made_from, _inputs(case))
+        if receipt:
+            rows[case.name] = receipt["row"]
+        else:
+            waiting.append(case)
 
     def write(case: Case) -> dict:
         return _write_case(case, folder / case.name, settings, accept, made_from)
@@ -114,59 +94,25 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what new threads start with: a case has a thread
     try:
-        workers = workers or min(MOST_WORKERS, os.cpu_count() or 1)
-        done, refused = for_each_case(write, waiting, workers, "to the working grid")
+        done, refused = for_each_case(write, waiting, workers or WORKERS, "to the working grid")
     finally:
         torch.set_num_threads(threads)
-    rows |= done
-    _remove_others(folder, rows)
+    rows.update(done)
+    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of another choice, or half-written
+        if found.name not in rows:
+            shutil.rmtree(found)
     report = {
         "settings": settings.as_json(),
-        "spacing": settings.spacing,
         "cases": len(rows),
-        "refused": dict(sorted(refused.items())),
+        "refused": refused,
         "rows": dict(sorted(rows.items())),  # the same whether made now or kept
-        "ceiling": _mean_ceiling(rows),
     }
     write_json(folder / "report.json", report)
-    return {**report, "kept": kept}
+    return report
 
 
 def _inputs(case: Case) -> dict[str, Path]:
-    return {path.name: path for path in (case.imaging, case.segmentation) if path.is_file()}
-
-
-def _remove_others(folder: Path, rows: dict) -> None:
-    """Remove cases that are not in ``rows``, and what a killed run left."""
-    for found in (*folder.glob("case_*"), *folder.glob(".case_*")):
-        if found.name not in rows:
-            shutil.rmtree(found)
-
-
-def _mean_ceiling(rows: dict) -> dict[str, float]:
-    """Return the mean of each score over the cases that have it."""
-    ceilings = pd.DataFrame([row["ceiling"] for row in rows.values()])
-    return ceilings.drop(columns="composite", errors="ignore").astype(float).mean().to_dict()
-
-
-def _check_folder(folder: Path, cases: list[Case], settings: Preprocessing) -> None:
-    """Raise OSError where ``cases`` cannot be written below ``folder``, as far as can be told before."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = f"cannot be written to ({error.strerror}); give another build folder"
-        raise OSError(error.errno, reason, str(folder)) from error
-    needed = 0
-    for case in cases:
-        with suppress(CaseError):  # it will be refused, with the reason
-            header = read_header(case.imaging)
-            size, _ = working_grid(header.shape, header.affine, settings.spacing)
-            needed += BYTES_A_VOXEL * math.prod(size)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        reason = f"{len(cases)} cases need about {needed / 1e9:.1f} GB here, {free / 1e9:.1f} GB are free"
-        raise OSError(errno.ENOSPC, f"{reason}; make room or give another build folder", str(folder))
+    return {"imaging": case.imaging, "segmentation": case.segmentation}
 
 
 def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accept, made_from: dict) -> dict:
@@ -174,21 +120,19 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     partial = folder.with_name(f".{folder.name}")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
-    inputs = _inputs(case)
     imaging, segmentation, affine = read_case(case, accept=accept)
-    volume, hu_scale = prepare_imaging(imaging, affine, settings, case.name, case.imaging.name)
+    volume, _ = to_grid(imaging, affine, settings)
     del imaging  # makes room for the workers beside this one
+    z_score(volume, settings, case.imaging)
     labels, _ = to_grid(segmentation, affine, settings, labels=True)
     row = {
         "orientation": orientation_of(affine),
         "native_shape": list(segmentation.shape),
         "native_spacing": spacing_of(affine).round(4).tolist(),
         "shape": list(volume.shape),
-        "hu_scale": list(hu_scale),
-        "ceiling": grid_ceiling(segmentation, affine, labels),
     }
     write_array(partial, "imaging", volume.numpy())
     write_array(partial, "segmentation", labels.numpy())
-    write_receipt(partial, made_from, inputs, row=row)
+    write_receipt(partial, made_from, _inputs(case), row=row)
     partial.rename(folder)
     return row

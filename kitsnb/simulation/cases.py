@@ -2,94 +2,80 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import torch
+from numpy import ndarray
 
 from kitsnb.data.cases import Case, discover, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, spacing_of, write_nifti
+from kitsnb.data.geometry import spacing_of
+from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.preprocessing import resampling
-from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resized_affine
+from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels, resized_affine
 from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
-from kitsnb.simulation.painter import KIDNEY, TUMOUR
 from kitsnb.simulation.phantom import Simulated, simulate_case
 
 MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resampling)
 
 
 def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
-    """Write ``cases`` phantoms of ``seed`` to ``folder`` and return them.
-
-    A larger set contains a smaller one. Raises ValueError for a negative number.
-    """
+    """Write ``cases`` phantoms of ``seed`` to ``folder``; a larger set contains a smaller one. ValueError below 0."""
     if min(cases, seed) < 0:
         raise ValueError(f"cases {cases}, seed {seed}: give whole numbers of at least 0")
-    folder = Path(folder)
-    wanted = [Case(folder / f"case_{number:05d}") for number in range(cases)]
-    written, _ = write_cases(folder, wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))
-    return written
+    wanted = [Case(Path(folder) / f"case_{number:05d}") for number in range(cases)]
+    return write_cases(Path(folder), wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))[0]
 
 
 def write_hybrid(
     source: str | Path, target: str | Path, spacing: Sequence[float], seed: int,
     accept: Accept | None = None, workers: int | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
-    """Write a case to ``target`` for every label map below ``source``: simulated CT of about ``spacing`` mm.
+    """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
-    Returns the cases that are there, and by name why the others were refused. ``workers`` threads work at a time
-    (None: one per core). Raises ValueError for a bad spacing or seed, and for ``source`` as ``target``;
-    FileNotFoundError where ``source`` holds no case.
+    Returns the cases, and by name why others were refused. ``workers``: threads (None: one per core).
     """
-    source = Path(source)
-    target = Path(target)
-    accept = accept or Accept()
-    if len(spacing) != 3 or min(spacing) <= 0 or seed < 0:
-        reason = f"spacing {list(spacing)}, seed {seed}"
-        raise ValueError(f"{reason}: give three positive numbers of mm, and a seed of at least 0")
-    if target.resolve() == source.resolve():
+    if Path(target).resolve() == Path(source).resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
 
     def simulate(case: Case) -> Simulated:
         _, labels, affine = read_case(case, imaging=False, accept=accept)
         try:
             labels, affine = labels_on_grid(labels, affine, spacing)
-            return Simulated(painter.paint(labels, affine, seed, case.number), labels, affine)
+            imaging = painter.paint(labels, affine, seed, case.number)
         except ValueError as error:
-            advice = "check the file, or leave the case out"
-            raise CaseError(case.name, case.segmentation.name, str(error), advice) from error
+            raise CaseError(case.name, case.segmentation.name, str(error), "leave the case out") from error
+        return Simulated(imaging, labels, affine)
 
-    settings = {"spacing": list(spacing), "seed": seed, "accept": asdict(accept)}
-    return write_cases(target, discover(source), settings, simulate, workers)
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept or Accept())}
+    return write_cases(Path(target), discover(source), settings, simulate, workers)
 
 
 def write_cases(
-    target: Path, sources: Iterable[Case], settings: dict, simulate: Callable[[Case], Simulated],
+    target: Path, sources: list[Case], settings: dict, simulate: Callable[[Case], Simulated],
     workers: int | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
     """Write what ``simulate`` makes of each of ``sources`` below ``target``, under the same name.
 
-    A case that is there, whole, from the same label file, ``settings`` and code, is kept; what was written here
-    before and is not among them any more is removed. Returns the cases, and by name why others were refused.
+    A case that is whole and from the same label file, ``settings`` and code is kept; what was written here before and
+    is wanted no more is removed. Returns the cases, and by name why others were refused.
     """
     made_from = {**settings, "code": code_of(*MODULES)}
 
     def write(source: Case) -> None:
         case = Case(target / source.name)
-        labels = source.segmentation
-        inputs = {"segmentation": labels} if labels != case.segmentation else {}
-        if read_receipt(case.folder, made_from, inputs) is None:
-            simulated = simulate(source)
-            shutil.rmtree(case.folder, ignore_errors=True)
-            case.folder.mkdir(parents=True)
-            write_receipt(case.folder, {"unfinished": True})  # so that it is known as written here, whatever happens
-            write_nifti(case.imaging, simulated.imaging, simulated.affine)
-            write_nifti(case.segmentation, simulated.segmentation, simulated.affine)
-            write_receipt(case.folder, made_from, inputs)
+        inputs = {} if source == case else {"segmentation": source.segmentation}
+        if read_receipt(case.folder, made_from, inputs) is not None:
+            return
+        simulated = simulate(source)
+        shutil.rmtree(case.folder, ignore_errors=True)
+        case.folder.mkdir(parents=True)
+        write_receipt(case.folder, {})  # a killed run's case is known as written here, too
+        write_nifti(case.imaging, simulated.imaging, simulated.affine)
+        write_nifti(case.segmentation, simulated.segmentation, simulated.affine)
+        write_receipt(case.folder, made_from, inputs)
 
     done, refused = for_each_case(write, sources, workers, "simulating CT")
     for receipt in target.glob(f"case_*/{RECEIPT}"):
@@ -98,19 +84,8 @@ def write_cases(
     return [Case(target / name) for name in done], refused
 
 
-def labels_on_grid(
-    segmentation: np.ndarray, affine: np.ndarray, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``segmentation`` at about ``spacing`` mm (uint8, axes IPL), and the affine that belongs to it.
-
-    Each class is interpolated linearly and the likeliest taken, which keeps small shapes better than the nearest voxel.
-    """
-    painter.check_labels(segmentation)
-    labels, affine = reorient(segmentation, affine)
+def labels_on_grid(labels: ndarray, affine: ndarray, spacing: Sequence[float]) -> tuple[ndarray, ndarray]:
+    """Return ``labels`` at about ``spacing`` mm (uint8, axes IPL; the nearest voxel's), and their affine."""
+    labels, affine = reorient(labels, affine)
     size = grid_size(labels.shape, spacing_of(affine), spacing)
-    tumour = resize((labels == TUMOUR).astype(np.float32), size).numpy()
-    kidney = resize((labels == KIDNEY).astype(np.float32), size).numpy()
-    other = 1 - kidney - tumour
-    result = np.where(kidney >= other, KIDNEY, 0)
-    result[(tumour >= kidney) & (tumour >= other)] = TUMOUR
-    return result.astype(np.uint8), resized_affine(affine, labels.shape, size)
+    return resize_labels(labels, size).numpy(), resized_affine(affine, labels.shape, size)

@@ -1,30 +1,22 @@
-"""Every number of the simulation. What varies is a plain range, from which a case (or a kidney) draws once.
+"""Every number of the simulation; a case draws once from each range.
 
 Places and half-axes are (up, forward, right) in mm, in an adult of ordinary size, from the point between both kidneys.
-Sources: textbooks of CT; "slabs" says calibrated on real CT around the tumours of KiTS19's training patients (0-165).
+Source: textbooks of CT; where it says "slabs", real CT around the tumours of KiTS19's training patients (0-165).
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
 
 class Range(NamedTuple):
-    """Lowest and highest value."""
+    """Lowest and highest value, and all between as likely."""
 
     low: float
     high: float
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """Draw a value; each is as likely as any other."""
-        return rng.uniform(self.low, self.high)
-
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
-CORTEX_HU = Range(70, 270)
-CORTEX_TYPICAL = 100  # the likeliest value
-UNENHANCED = 0.05  # share of cases without contrast
-UNENHANCED_HU = Range(26, 42)
+CORTEX_HU = (75, 108, 315)  # lowest, likeliest and highest
+UNENHANCED = 0.03  # share of cases without contrast
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
     "vein": (40, 0.45, 0.75),
@@ -35,31 +27,29 @@ ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the 
 }
 PLAIN = {
     "fat": Range(-112, -92),
-    "sinus": Range(-100, -30),  # with the vessels in it
+    "sinus": Range(-95, -20),  # with the vessels in it
     "muscle": Range(45, 66),
     "bone": Range(220, 380),
     "marrow": Range(120, 240),
-    "disc": Range(70, 100),
     "fluid": Range(2, 16),
     "necrosis": Range(10, 40),
-    "oral": Range(120, 350),  # contrast in the gut
     "gas": Range(-900, -800),
 }
-TEXTURE_HU = 8  # SD of every tissue's texture over 4.5 mm
-MEDULLA = Range(0.3, 0.85)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
-TUMOUR_SHARE = Range(0.15, 0.9)  # of the cortex's enhancement
-TUMOUR_TEXTURE = Range(5, 34)  # SD over 4.5 and 10 mm
+TEXTURE_HU = 9  # SD of every tissue's texture over 4.5 mm
+MEDULLA = Range(0.05, 0.55)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+TUMOUR_SHARE = Range(0.2, 0.8)  # of the cortex's enhancement
+TUMOUR_TEXTURE = Range(6, 45)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
-CALYX_HU = Range(0, 250)  # of calyces and vessels in the sinus, above the cortex
+CALYX_HU = Range(50, 400)  # of calyces and vessels in the sinus, above the cortex
 AIR_HU = -1000
 
 # Inside the label and around it, in mm (slabs).
 INSET_MM = Range(0, 0.8)  # how far inside the label the organ's surface lies: annotators draw generously
-CORTEX_MM = Range(3, 7)
-PYRAMIDS = 0.4  # below the cortex, medulla is where a noise of SD 1 lies below this
+CORTEX_MM = Range(2, 6)
+PYRAMIDS = 0.2  # below the cortex, medulla is where a noise of SD 1 lies below this
 SINUS_MM = Range(11, 17)  # depth at which the sinus begins
-CALYX_MM = Range(0, 5)  # radius
+CALYX_MM = Range(1, 6)  # radius
 CYSTS = 2.4  # where a noise of SD 1 lies above this
 FAT_MM = Range(2, 20)  # thickness of the fat around
 FAT_SPREAD = 0.6  # SD of its logarithm within a case
@@ -71,18 +61,11 @@ FAT_UNDER_SKIN = Range(4, 26)
 WALL = Range(8, 16)  # muscle
 VERTEBRA = Range(30, 38)  # height with its disc (Gilad and Nissan 1986)
 ORGAN_SIZE = Range(0.88, 1.18)
-BOWEL_RADIUS = Range(8, 12)
-COLON_RADIUS = Range(12, 22)
-PELVIS = Range(-150, -115)  # height of its brim
+BOWEL_MM = Range(8, 13)  # radius
 DIAPHRAGM = Range(85, 120)  # its height
 PATIENT = Range(0.9, 1.45)  # least and greatest size
 ROOM = (74, 118)  # half-axes (forward, right) of the room for kidneys, at least
 PLACE = (0, -27, 64)  # where the right kidney lies
-BACK = (  # muscles beside the spine: forward, right, half-axes
-    (-82, 22, (99, 19, 20)),
-    (-74, 50, (99, 22, 27)),
-    (-55, 64, (99, 12, 21)),
-)
 SOLID = (  # organ, place, half-axes
     ("bowel", (36, 10, -26), (11, 9, 46)),  # the pancreas
     ("spleen", (68, -26, -96), (54, 44, 30)),
@@ -90,22 +73,6 @@ SOLID = (  # organ, place, half-axes
     ("liver", (88, 44, 2), (36, 32, 66)),
 )
 STOMACH = ((62, 34, -42), (40, 35, 40))
-COLON = (  # from the caecum to the sigmoid
-    (-130, -8, 95),
-    (-5, -12, 95),
-    (-12, 68, 28),
-    (-5, 66, -38),
-    (52, 14, -90),
-    (-95, -8, -94),
-    (-195, -30, 10),
-)
-VESSELS = (  # blood, from, to, radius
-    ("artery", (500, -16, -8), (-400, -14, -7), 10),
-    ("vein", (120, 4, 20), (-400, -13, 16), 11),
-    ("vein", (2, -14, 0), (0, -24, 50), 4.5),
-    ("vein", (2, -14, 0), (0, -24, -50), 4.5),
-    ("portal", (10, 6, 10), (52, 12, 24), 6.5),
-)
 
 # The scanner (slabs).
 BLUR_MM = (Range(1, 2), Range(0.5, 0.9), Range(0.5, 0.9))  # sigma of its point spread (slice, height, width)
@@ -113,9 +80,9 @@ NOISE_HU = Range(8, 20)  # SD
 NOISE_MM = (1.2, 0.8, 0.8)  # sigma of its correlation
 
 # Phantoms, on coarse grids, so that a hundred take seconds.
+PHANTOM = Range(0.88, 1.12)  # size of the patient
 SLICE_MM = Range(3, 7)
 PIXEL_MM = Range(3, 5)
 FIELD_MM = (192, 280, 320)  # an ordinary field of view
 KIDNEY_RADII = (Range(42, 66), Range(19, 30), Range(22, 33))  # half-axes
-TUMOUR_LOG_MM = (3.3, 0.38)  # mean and SD of the natural logarithm of the radius
-TUMOUR_MM = Range(14, 48)  # to which the radius is limited
+TUMOUR_MM = Range(14, 42)  # radius

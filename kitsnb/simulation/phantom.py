@@ -1,6 +1,6 @@
 """Phantoms: a procedural label map of two kidneys and a tumour, which the painter paints like a real one."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,13 +9,8 @@ from kitsnb.simulation import numbers
 from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint
 from kitsnb.simulation.scene import Scene, ellipsoid
 
-#: About one case in six is stored as other converters do, with the slice axis last. KiTS19 is all IPL; these are here
-#: so that code which relies on an axis's position fails.
-ORIENTATIONS = ("IPL",) * 10 + ("LPS", "RAS")
 
-
-@dataclass(frozen=True)
-class Simulated:
+class Simulated(NamedTuple):
     """A simulated case: HU (int16) and labels (uint8) of one shape, and their affine (voxel index to mm)."""
 
     imaging: np.ndarray
@@ -27,53 +22,46 @@ def simulate_case(seed: int, number: int) -> Simulated:
     """Simulate case ``number`` of the data set of ``seed``; it depends on nothing else."""
     rng = np.random.default_rng((seed, number, 1))  # the painter draws from (seed, number)
     labels, affine = draw_labels(rng)
-    wanted = str(rng.choice(ORIENTATIONS))
-    imaging = paint(labels, affine, seed, number)
-    segmentation, turned = reorient(labels, affine, wanted)
-    imaging, _ = reorient(imaging, affine, wanted)
-    return Simulated(np.ascontiguousarray(imaging), np.ascontiguousarray(segmentation), turned)
+    wanted = str(rng.choice(["IPL"] * 10 + ["LPS", "RAS"]))  # the last two, so that code which relies on an axis fails
+    imaging, _ = reorient(paint(labels, affine, seed, number), affine, wanted)
+    labels, affine = reorient(labels, affine, wanted)
+    return Simulated(np.ascontiguousarray(imaging), np.ascontiguousarray(labels), affine)
 
 
 def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a label map (uint8, axes IPL) and its affine: spacing, field of view and size of the patient at random."""
-    size = np.clip(rng.normal(1, 0.07), 0.86, 1.14)
-    pixel = numbers.PIXEL_MM.draw(rng)
-    spacing = np.array([numbers.SLICE_MM.draw(rng), pixel, pixel])
-    extent = size * np.array(numbers.FIELD_MM) * rng.uniform(0.95, 1.06, 3)
-    shape = np.round(extent / spacing).astype(int)
+    """Draw a label map (uint8, axes IPL) and its affine."""
+    size = rng.uniform(*numbers.PHANTOM)
+    pixel = rng.uniform(*numbers.PIXEL_MM)
+    spacing = np.array([rng.uniform(*numbers.SLICE_MM), pixel, pixel])
+    shape = np.round(size * rng.uniform(0.95, 1.06, 3) * numbers.FIELD_MM / spacing).astype(int)
     axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
     scene = Scene(rng, axes, size)
     labels = np.zeros(shape, np.uint8)
-    tumour_side = rng.choice((-1, 1))
+    ill = rng.choice((-1, 1))
     for side in (-1, 1):
-        draw_kidney(scene, labels, side, size, side == tumour_side)
-    affine = np.zeros((4, 4))
+        draw_kidney(scene, labels, side, side == ill)
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
     affine[[2, 1, 0], [0, 1, 2]] = -spacing
-    affine[:3, 3] = [axis[0] for axis in axes[::-1]] + rng.uniform(-250, 250, 3).round(1)
-    affine[3, 3] = 1
+    affine[:3, 3] = rng.uniform(-250, 250, 3).round(1)
     return labels, affine
 
 
-def draw_kidney(scene: Scene, labels: np.ndarray, side: int, size: float, ill: bool) -> None:
-    """Draw one kidney into ``labels``, right (``side`` 1) or left (-1); where it is ``ill``, with a tumour.
-
-    Upper poles lean towards the spine and backwards; the hilum opens towards the spine and belongs to no label.
-    """
+def draw_kidney(scene: Scene, labels: np.ndarray, side: int, ill: bool) -> None:
+    """Draw the right kidney (``side`` 1) or the left one (-1) into ``labels``; where it is ``ill``, with a tumour."""
     rng = scene.rng
+    up, forward, right = rng.normal(numbers.PLACE, (6, 4, 4))
     z, y, x = scene.at()
-    z = z + side * 6 - rng.normal(0, 6)  # the right one lies lower
-    y = y - numbers.PLACE[1] - rng.normal(0, 4) + 0.15 * z
-    x = side * x - numbers.PLACE[2] - rng.normal(0, 4) + 0.2 * z  # outwards
-    radii = [half.draw(rng) for half in numbers.KIDNEY_RADII]
-    kidney = ellipsoid(z, y, x, radii)
-    hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))
-    labels[(kidney < 0) & (hilum > 0)] = KIDNEY
+    z = z - up + 6 * side  # the right one lies lower
+    y = y - forward + 0.15 * z  # upper poles lean backwards
+    x = side * x - right + 0.2 * z  # and towards the spine
+    radii = [rng.uniform(*half) for half in numbers.KIDNEY_RADII]
+    hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))  # opens towards the spine
+    labels[(ellipsoid(z, y, x, radii) < 0) & (hilum > 0)] = KIDNEY
     if ill:
-        radius = np.exp(rng.normal(*numbers.TUMOUR_LOG_MM)).clip(*numbers.TUMOUR_MM) / size
-        way = rng.normal((0, 0.5, 0.9), (0.5, 1, 1))
-        way[2] = abs(way[2])  # away from the spine
-        way /= np.linalg.norm(way)
-        centre = way * radii * (1 + rng.uniform(-0.6, 0.1) * radius / np.mean(radii))
-        ball = ellipsoid(z - centre[0], y - centre[1], x - centre[2], radius * rng.uniform(0.88, 1.12, 3))
-        lobes = 0.07 * radius * scene.noise(max(radius, 18) / 1.5)
-        labels[ball + lobes < 0] = TUMOUR
+        radius = rng.uniform(*numbers.TUMOUR_MM)
+        way = rng.normal(0, (0.5, 1, 1))
+        way[2] = abs(way[2]) + 0.5  # away from the spine
+        centre = way / np.linalg.norm(way) * (np.array(radii) - rng.uniform(-0.1, 0.6) * radius)
+        tumour = ellipsoid(z - centre[0], y - centre[1], x - centre[2], radius * rng.uniform(0.88, 1.12, 3))
+        tumour += 0.07 * radius * scene.noise(max(radius, 18) / 1.5)  # lobes
+        labels[tumour < 0] = TUMOUR

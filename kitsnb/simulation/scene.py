@@ -1,7 +1,7 @@
 """A volume to paint on: a patient's frame, shapes as signed distances, smooth noise, and a scanner.
 
-Arrays and places are (up, forward, right) in mm, slices first. An organ is a signed distance (mm, negative inside);
-painting blends its HU in over a soft border. Coordinates are warped smoothly, so no organ stays an exact ellipsoid.
+Arrays and places are (up, forward, right). An organ is a signed distance in mm, negative inside; painting blends its HU
+in over a soft border. Coordinates are warped smoothly, so no organ stays an exact ellipsoid.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ ALL = (slice(None), slice(None), slice(None))
 class Scene:
     """Coordinates of all voxels in the patient's frame, HU by the name of a tissue, and the HU painted so far."""
 
-    cavity: ndarray  # distance to the abdominal cavity, set with the wall
+    tissue: dict[str, float]
+    cavity: ndarray  # distance to the abdominal cavity
 
     def __init__(self, rng: np.random.Generator, axes: Sequence[ndarray], size: float):
         """``axes``: mm of the voxels along each array axis; ``size``: the patient's, of which 1 is ordinary."""
@@ -28,16 +29,10 @@ class Scene:
         self.axes = [np.float32(axis / size) for axis in axes]
         self.spacing = np.array([axis[0] - axis[1] for axis in axes])
         self.softness = 1.2 * self.spacing.min()
-        self.warped = []
-        for axis in np.meshgrid(*self.axes, indexing="ij", sparse=True):
-            self.warped.append(axis + 4 * self.noise(40))
-        self.hu = np.full(self.warped[0].shape, numbers.AIR_HU, np.float32)
+        grid = np.meshgrid(*self.axes, indexing="ij", sparse=True)
+        self.warped = [axis + 4 * self.noise(40) for axis in grid]
         self.fine = self.noise(4.5)
-        self.tissue: dict[str, float] = {}
-
-    def draw(self, values: numbers.Range) -> float:
-        """Draw a value of a range."""
-        return values.draw(self.rng)
+        self.hu = np.full(self.fine.shape, numbers.AIR_HU, np.float32)
 
     def at(self, box: Box = ALL) -> list[ndarray]:
         """Return the coordinates up, forward and right of the voxels in ``box``."""
@@ -52,15 +47,11 @@ class Scene:
         return tuple(parts)
 
     def noise(self, length: float, box: Box = ALL) -> ndarray:
-        """Draw Gaussian noise of mean 0 and SD 1, correlated over about ``length`` mm.
-
-        White noise on a lattice of that step, spread by a separable Gaussian: three small matrix products.
-        """
+        """Draw Gaussian noise of SD 1 over about ``length`` mm: on a lattice, spread by three matrix products."""
         bases = []
         for axis, part in zip(self.axes, box, strict=True):
             places = axis[part]
-            first = places.min(initial=0) - 2 * length
-            lattice = np.arange(first, places.max(initial=0) + 2.5 * length, length)
+            lattice = np.arange(places.min(initial=0) - 2 * length, places.max(initial=0) + 2.5 * length, length)
             weights = np.exp(-0.5 * ((places[:, None] - lattice) / (0.7 * length)) ** 2)
             bases.append(np.float32(weights / np.linalg.norm(weights, axis=1, keepdims=True)))
         field = self.rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
@@ -79,36 +70,22 @@ class Scene:
         z, y, x = self.at(box)
         return box, ellipsoid(z - centre[0], y - centre[1], x - centre[2], radii)
 
-    def tube(self, start: Place, end: Place, radius: float) -> tuple[Box, ndarray]:
-        """Return the box around a straight tube, and the distance to it there."""
-        box = self.box(np.minimum(start, end) - radius - 9, np.maximum(start, end) + radius + 9)
-        way = np.float32(np.subtract(end, start))
-        z, y, x = self.at(box)
-        along = (z - start[0]) * way[0] + (y - start[1]) * way[1] + (x - start[2]) * way[2]
-        along = np.clip(along / (way @ way), 0, 1)
-        z = z - start[0] - along * way[0]
-        y = y - start[1] - along * way[1]
-        x = x - start[2] - along * way[2]
-        return box, hypot(hypot(z, y), x) - np.float32(radius)
-
     def paint(self, distance: ndarray, tissue: str | ndarray, box: Box = ALL) -> None:
         """Blend a ``tissue``, by name or as HU per voxel, into ``box`` where ``distance`` is negative."""
         near = distance < self.softness / 2
         if isinstance(tissue, str):
-            new = self.tissue[tissue] + numbers.TEXTURE_HU * self.fine[box][near]
-        else:
-            new = tissue[near]
+            tissue = self.tissue[tissue] + numbers.TEXTURE_HU * self.fine[box]
         share = np.clip(0.5 - distance[near] / self.softness, 0, 1)
         target = self.hu[box]
-        target[near] += (new - target[near]) * share
+        target[near] += (tissue[near] - target[near]) * share
 
     def scan(self) -> ndarray:
         """Return HU (int16) as a scanner sees them: blurred, with correlated noise."""
-        blur = [sigma.draw(self.rng) for sigma in numbers.BLUR_MM]
+        blur = [self.rng.uniform(*sigma) for sigma in numbers.BLUR_MM]
         scanned = gaussian_filter(self.hu, blur / self.spacing)
         noise = self.rng.standard_normal(scanned.shape, dtype=np.float32)
         noise = gaussian_filter(noise, numbers.NOISE_MM / self.spacing)
-        scanned += noise * (numbers.NOISE_HU.draw(self.rng) / noise.std())
+        scanned += noise * (self.rng.uniform(*numbers.NOISE_HU) / noise.std())
         return np.clip(np.rint(scanned), -1024, 3071).astype(np.int16)
 
 
@@ -124,18 +101,12 @@ def ellipsoid(z: float | ndarray, y: ndarray, x: ndarray, radii: Place) -> ndarr
 
 
 def signed_distance(mask: ndarray, spacing: Place) -> ndarray:
-    """Return the distance in mm to the surface of ``mask``, negative inside, smoothed over half a voxel.
-
-    The surface lies half-way between voxel centres. The mask goes on beyond the array as it is at its border, so an
-    organ that the field of view cuts has no surface there. Needs both kinds of voxel.
-    """
-    padded = np.pad(mask, 2, mode="edge")
-    half = np.float32(0.5 * min(spacing))
-    distance = distance_transform_edt(~padded, spacing).astype(np.float32) - half
-    box = bounds(padded, (1, 1, 1))
-    inside = padded[box]  # what lies inside is nowhere farther from the surface than the box is wide
-    distance[box][inside] = half - distance_transform_edt(inside, spacing)[inside]
-    return gaussian_filter(distance, 0.5)[2:-2, 2:-2, 2:-2]
+    """Return the distance in mm to the surface of ``mask``, negative inside, smoothed over half a voxel."""
+    padded = np.pad(mask, 2, mode="edge")  # an organ has no surface where the field of view cuts it
+    half = 0.5 * min(spacing)
+    distance = distance_transform_edt(~padded, spacing) - distance_transform_edt(padded, spacing)
+    distance -= np.where(padded, -half, half)
+    return gaussian_filter(np.float32(distance), 0.5)[2:-2, 2:-2, 2:-2]
 
 
 def bounds(mask: ndarray, margin: Sequence[float]) -> Box:

@@ -8,11 +8,8 @@ from kitsnb.settings import Factor, Seed, Settings
 
 
 class Simulation(Settings):
-    """How many phantoms there are, or on which grid CT is painted around real label maps."""
+    """How many phantoms there are, or on which grid CT is painted around real label maps; equal seeds, equal cases."""
 
-    cases: int = Field(120, ge=1)
-    """Number of phantoms; hybrids are as many as there are label maps."""
+    cases: int = Field(120, ge=1)  # phantoms; hybrids are as many as there are label maps
     seed: Seed = 0
-    """Equal seeds give equal cases."""
-    spacing: Annotated[tuple[Factor, ...], Field(min_length=3, max_length=3, strict=False)] = (3.22, 1.62, 1.62)
-    """Spacing in mm (slice, height, width) of the CT around real label maps; the paper's."""
+    spacing: Annotated[tuple[Factor, ...], Field(min_length=3, max_length=3, strict=False)] = (3.22, 1.62, 1.62)  # mm

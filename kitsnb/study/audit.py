@@ -11,13 +11,11 @@ import torch
 from kitsnb.study.tables import number
 from kitsnb.unet import UNet3D, count_parameters
 
-HOLDS = "holds"
-FAILS = "does not hold"
-OPEN = "cannot be told"
+VERDICTS = {True: "holds", False: "does not hold"}
 
 
 def count_network(network: Mapping) -> dict[str, int]:
-    """Count trainable parameters of the study's ``network``, and all of the seed paper's, on the networks themselves."""
+    """Count trainable parameters of the study's ``network``, and all of the seed paper's."""
     with torch.device("meta"):  # shapes without memory
         trainable, running = count_parameters(UNet3D())
         own, _ = count_parameters(UNet3D(**network))
@@ -47,35 +45,33 @@ def audit(seed_paper: Mapping, labels: Mapping | None, found: Mapping) -> list[d
 
 def _network(claims: Mapping) -> tuple[str, dict]:
     counted = count_network({})
-    total = counted["paper_trainable"] + counted["paper_running"]
-    same = (counted["paper_trainable"], total) == (claims["trainable_parameters"], claims["total_parameters"])
-    return HOLDS if same else FAILS, {"total": total, "trainable": counted["paper_trainable"]}
+    trainable = counted["paper_trainable"]
+    total = trainable + counted["paper_running"]
+    same = trainable == claims["trainable_parameters"] and total == claims["total_parameters"]
+    return VERDICTS[same], {"total": total, "trainable": trainable}
 
 
 def _power(found: Mapping) -> tuple[str, dict]:
     needed = found["needed"]["tumour"]
+    said = f"its design shows {number(needed)} or more with power 0.8"
     if math.isnan(needed):
         said = "one row says nothing of what it could show"
-    elif found["seeds"] > 1:
-        said = f"its design shows {number(needed)} or more with power 0.8"
-    else:
+    elif found["seeds"] == 1:
         said = f"its design needs more than {number(needed)}, which one seed here gives without what seeds add"
-    return OPEN, {"power": said}
+    return "cannot be told", {"power": said}
 
 
 def _labels(claims: Mapping, labels: Mapping) -> dict[str, tuple[str, dict]]:
-    odd = labels["not_512"]
+    odd = ", ".join(labels["not_512"]).replace("_", " ")
     slices = labels["slices"]
     thickness = labels["slice_spacing_mm"]
     shares = labels["shares_percent"]
     low, high = claims["slice_thickness_mm"]
     close = abs(slices["mean"] - claims["mean_slices"]) < 1 and abs(slices["median"] - claims["median_slices"]) < 5
     thick = low <= thickness["min"] and thickness["max"] <= high
-    but = f"all but {len(odd)} of {labels['cases']} cases ({', '.join(odd).replace('_', ' ')})"
-    verdict = {True: HOLDS, False: FAILS}
     return {
-        "in_plane": (verdict[not odd], {"said": but if odd else f"all {labels['cases']} cases"}),
-        "thickness": (verdict[thick], thickness),
-        "slices": (verdict[close], slices),
-        "rarity": (verdict[shares["background"] > 95], shares),
+        "in_plane": (VERDICTS[not odd], {"cases": labels["cases"], "odd": odd or "none"}),
+        "thickness": (VERDICTS[thick], thickness),
+        "slices": (VERDICTS[close], slices),
+        "rarity": (VERDICTS[shares["background"] > 95], shares),
     }

@@ -1,7 +1,6 @@
 """One theme for all figures, and how they are shown and saved; colours and slices are those of ``kitsnb.drawing``."""
 
 import io
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import seaborn as sns
 from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from kitsnb.drawing import COLUMN, alternative
+from kitsnb.drawing import alternative
 from kitsnb.files import write_atomic
 
 #: What a score, a class or a distance is called in text.
@@ -41,11 +40,9 @@ def use_style() -> None:
 
 
 def _show(figure: Figure) -> tuple[str, dict[str, str]]:
-    """Give IPython a figure in 256 colours, a third of the bytes, with the text that nbconvert takes for ``alt``."""
-    whole = io.BytesIO(print_figure(figure, fmt="png", bbox_inches="tight"))
-    small = io.BytesIO()
-    Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return b64encode(small.getvalue()).decode(), {"alt": alternative(figure)}
+    """Give IPython a figure with the text that nbconvert takes for ``alt``."""
+    picture = print_figure(figure, fmt="png", bbox_inches="tight", base64=True)
+    return picture, {"alt": alternative(figure)}
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -58,10 +55,14 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
-    """Draw one legend for all axes, below them: in a row where there is room."""
-    letters = sum(len(handle.get_label()) for handle in handles)
-    wide = figure.get_size_inches()[0] > COLUMN or letters < 46
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns or (len(handles) if wide else 1))
+    """Draw one legend for all axes, below them, in a row or in ``columns``."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles))
+
+
+def labelled(axes: Axes) -> list[Artist]:
+    """List what has a label in ``axes``, each label once."""
+    handles, labels = axes.get_legend_handles_labels()
+    return list(dict(zip(labels, handles)).values())
 
 
 def whole_numbers(axis: Axis) -> None:
@@ -70,13 +71,13 @@ def whole_numbers(axis: Axis) -> None:
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
-    """Make a logarithmic axis from ``low`` to ``high`` with plain numbers: decades, or 1, 2, 5, or even steps."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    if high < 8 * low:
-        ticks = MaxNLocator(5).tick_values(low, high)
-    else:
-        steps = (1,) if high > 1000 * low else (1, 2, 5)
-        ticks = [step * 10.0**power for power in range(-6, 6) for step in steps]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_ticks([], minor=True)
+    """Make a logarithmic axis for ``low`` to ``high`` with plain numbers: decades, or some steps in each."""
+    steps = (1, 1.5, 2, 3, 5, 7)
+    if high > 1000 * low:
+        steps = (1,)
+    elif high > 8 * low:
+        steps = (1, 2, 5)
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())

@@ -4,6 +4,7 @@ The same functions serve a build's own runs and a published study, so that a tes
 again from the published CSV.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -27,8 +28,8 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
 
     ``experiments`` are rows (``name``, ``title``, ``loss``, ``parameters``) in the order of the table. ``needed`` is
     the smallest difference that the seed paper's design shows: its cases, one seed, nothing shared that is stated;
-    ``takes`` has the same for more seeds, paired and not. Paired rows are compared by the seeds that all have;
-    ``left_out`` names the others.
+    ``takes`` has the same for more seeds, paired and not. Rows of the table also have their difference in tumour Dice
+    ``to_reference``. Paired rows are compared by the seeds that all have; ``left_out`` names the others.
     """
     left_out = {}
     if paired:
@@ -41,8 +42,10 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
     table = tables.make_table(scores, experiments, seed_paper, pairs)
     order = tables.ranked(table)
     rival, reference = tables.choose_pair(table, baseline)
+    for row in table:
+        row["to_reference"] = tables.compare(scores, row["experiment"], reference, "tumour", paired)
     seeds = min(row["seeds"] for row in table)
-    hard = describe_cases(scores)
+    by_size = describe_cases(scores)[["tumour_ml", "tumour"]].corr("spearman", min_periods=3)
     return {
         "paired": paired, "seeds": seeds, "left_out": left_out, "cases": int(scores.case.nunique()), "design": design,
         "runs": int(scores.groupby(["experiment", "seed"]).ngroups), "best": order[0], "worst": order[-1],
@@ -51,14 +54,13 @@ def describe(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: M
         "components": components, "needed": needed,
         "takes": _designs(components["tumour"], design, paired, seeds),
         "claims": check([*state_comparisons(seed_paper), *hypotheses], scores, paired),
-        "order_agreement": tables.agreement(table),
-        "size_correlation": float(hard[["tumour_ml", "tumour"]].corr("spearman", min_periods=3).iloc[0, 1]),
+        "size_correlation": float(by_size.iloc[0, 1]),
     }
 
 
 def _designs(components: Mapping, cases: int, paired: bool, seeds: int) -> list[dict]:
-    """List what ``cases`` and some numbers of seeds show in tumour Dice; nothing where one seed says nothing of seeds."""
-    if seeds == 1 or "loss_case" not in components:
+    """List what ``cases`` and ``DESIGNS`` show in tumour Dice; nothing where one seed says nothing of seeds."""
+    if seeds == 1 or math.isnan(smallest_difference(components, cases, 1)):
         return []
     designs = []
     for number in DESIGNS:
@@ -70,13 +72,10 @@ def _designs(components: Mapping, cases: int, paired: bool, seeds: int) -> list[
 
 
 def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
-    """Describe the cases with a tumour, hardest first: volume (ml), mean scores, range of tumour Dice over the rows."""
-    by_row = pd.concat([tables.average_seeds(scores, name) for name in scores.experiment.unique()])
-    by_case = by_row[by_row.tumour_ml > 0].groupby(level="case")
-    described = by_case[["tumour_ml", *SCORES]].mean()
-    described["tumour_low"] = by_case.tumour.min()
-    described["tumour_high"] = by_case.tumour.max()
-    return described.sort_values(["composite", "kidney_and_tumour"], na_position="last")
+    """Describe the cases with a tumour: its volume (ml), tumour Dice as mean and range over the rows."""
+    by_row = scores[scores.tumour_ml > 0].groupby(["case", "experiment"])[["tumour_ml", "tumour"]].mean()
+    return by_row.groupby("case").agg(tumour_ml=("tumour_ml", "mean"), tumour=("tumour", "mean"),
+                                      tumour_low=("tumour", "min"), tumour_high=("tumour", "max"))
 
 
 def report(about: Mapping, scores: pd.DataFrame) -> dict:

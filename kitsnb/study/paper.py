@@ -4,7 +4,6 @@ typst reads both itself; a key or a figure that is missing stops it. Fonts are t
 date is fixed, so that equal results give an equal file, byte for byte.
 """
 
-import json
 from pathlib import Path
 
 import typst
@@ -27,9 +26,10 @@ def build(build: Build) -> Path:
 def compile_paper(results: Path, figures: Path, output: Path) -> Path:
     """Compile the paper with a results.json and a folder of SVG; write ``output`` whole or not at all.
 
-    Raises ``PaperError`` where ``results`` is missing or no JSON, or where typst refuses the document.
+    Raises ``PaperError`` where ``results`` is missing, or where typst refuses it, a figure or the document.
     """
-    check_results(results)
+    if not results.is_file():
+        raise PaperError(f"{results} is missing: run the results notebook first (05_results), which writes it")
     source = PAPER / "paper.typ"
     inputs = {"results": str(results.resolve()), "figures": str(figures.resolve())}
     try:
@@ -37,22 +37,7 @@ def compile_paper(results: Path, figures: Path, output: Path) -> Path:
         compiler = typst.Compiler(source, root="/", ignore_system_fonts=True, sys_inputs=inputs)
         pdf = compiler.compile(format="pdf", timestamp=TIMESTAMP)
     except typst.TypstError as error:
-        parts = [error.message, *(f"hint: {hint}" for hint in error.hints or []), error.diagnostic or ""]
-        why = "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        why = error.diagnostic or error.message
         raise PaperError(f"{source} could not be compiled with {results}: {why}") from error
     write_atomic(output, pdf)
     return output
-
-
-def check_results(path: Path) -> None:
-    """Raise ``PaperError`` unless ``path`` is there and is JSON without NaN (which JSON does not have)."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON value; an undefined score is null")
-
-    if not path.is_file():
-        raise PaperError(f"{path} is missing: run the results notebook first (05_results), which writes it")
-    try:
-        json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except ValueError as error:
-        raise PaperError(f"{path} is not JSON ({error}): run the results notebook (05_results) again") from error

@@ -1,11 +1,10 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
 ``scores.csv`` holds a row per run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
-``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be drawn
-from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
+``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be
+drawn from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
 """
 
-import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
 PLACES = ("data.folder", "data.build")
 #: Figures that need more than scores: these are published as they are.
 KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "slices_*")
-#: Bytes that a study may take in the repository.
-LARGEST = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -51,33 +48,23 @@ def names() -> list[str]:
 
 
 def read(name: str) -> Published:
-    """Read a study. Raises ValueError where there is none, or where its CSV is not the one that was written."""
+    """Read a study. Raises ValueError where there is none."""
     if name not in names():
         raise ValueError(f"there is no published study {name!r}; {nearest(name, names())}")
     folder = PUBLISHED / name
     about = read_json(folder / "study.json")
-    for file, written in about["digests"].items():
-        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != written:
-            raise ValueError(f"{folder / file} is not as it was published; take it back from git, or publish again")
-    cases = pd.read_csv(folder / "cases.csv", index_col="case")
-    return Published(name, about, pd.read_csv(folder / "scores.csv"), cases)
+    return Published(name, about, pd.read_csv(folder / "scores.csv"), read_cases(folder))
 
 
 def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame, figures: Sequence[Path] = ()) -> Path:
-    """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits. Raises ValueError above ``LARGEST``."""
+    """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits."""
     folder = PUBLISHED / name
-    cases = cases[[column for column in CASE_COLUMNS if column in cases]].rename_axis("case").reset_index()
-    files = {}
-    for file, table in {"scores.csv": scores, "cases.csv": cases}.items():
-        files[file] = table.to_csv(index=False, float_format="%.6g").encode()
-    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    files |= {f"figures/{path.name}": path.read_bytes() for path in figures}
-    size = sum(map(len, files.values()))
-    if size > LARGEST:
-        raise ValueError(f"{name} would take {size:,} bytes; a published study may take {LARGEST:,}")
-    for file, content in files.items():
-        write_atomic(folder / file, content)
-    write_json(folder / "study.json", {**about, "digests": digests})
+    kept = cases[[column for column in CASE_COLUMNS if column in cases]]
+    write_atomic(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6g"))
+    write_atomic(folder / "cases.csv", kept.to_csv(index_label="case", float_format="%.6g"))
+    for path in figures:
+        write_atomic(folder / "figures" / path.name, path.read_bytes())
+    write_json(folder / "study.json", about)
     return folder
 
 
@@ -94,7 +81,8 @@ def publish(name: str, build: Build) -> Path:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     runs = load_runs(build, about["experiments"], about["seeds"])
     figures = [path for pattern in KEPT for path in sorted(build.figures.glob(f"{pattern}.svg"))]
-    return write(name, {**about, "commit": git("rev-parse", "HEAD").strip()}, all_scores(runs), cases_of(build), figures)
+    about = {**about, "commit": git("rev-parse", "HEAD").strip()}
+    return write(name, about, all_scores(runs), read_cases(build.data_analysis), figures)
 
 
 def list_uncommitted() -> list[str]:
@@ -114,9 +102,9 @@ def git(*arguments: str) -> str:
     return done.stdout
 
 
-def cases_of(build: Build) -> pd.DataFrame:
-    """Read notebook 01's table of the cases of ``build``, by name."""
-    return pd.read_csv(build.data_analysis / "cases.csv", index_col="case")
+def read_cases(folder: Path) -> pd.DataFrame:
+    """Read notebook 01's table of cases, by name."""
+    return pd.read_csv(folder / "cases.csv", index_col="case")
 
 
 def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,
@@ -139,7 +127,8 @@ def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | No
         same = theirs == own if column == "role" else np.isclose(theirs, own, rtol=1e-3, equal_nan=True)
         if not same.all():
             first = theirs.index[~same][0]
-            reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, in {study.name} {theirs[first]}")
+            reasons.append(f"{column} of {(~same).sum()} cases: {first} has {own[first]}, "
+                           f"in {study.name} {theirs[first]}")
     return reasons
 
 

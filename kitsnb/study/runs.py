@@ -96,15 +96,8 @@ def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
                          f"{experiment['loss']} {asked}; train it again")
     scores = pd.read_csv(folder / "scores.csv")
     lacking = [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]
-    wrong = None
-    if lacking:
-        wrong = f"lacks {', '.join(lacking)}"
-    elif scores.empty or scores.case.duplicated().any():
-        wrong = "needs one row per case, at least one"
-    elif ((scores[list(SCORES)] < 0) | (scores[list(SCORES)] > 1)).any(axis=None):
-        wrong = "holds a score outside [0, 1]"
-    if wrong:
-        raise ValueError(f"{folder}/scores.csv: {wrong}; train it again")
+    if lacking or scores.empty or scores.case.duplicated().any():
+        raise ValueError(f"{folder}/scores.csv: needs one row per case, and lacks {lacking or 'none'}; train it again")
     scores = scores.set_index("case").astype(dict.fromkeys(SCORES, float))
     return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
 

@@ -130,14 +130,25 @@ def compare_all(grids: Mapping[str, np.ndarray], paired: bool = True) -> list[di
     """
     pairs = []
     for first, second in itertools.combinations(grids, 2):
-        if np.nanmean(_difference_by_case(grids[first], grids[second])) < 0:
+        shared = ~np.isnan(grids[first]).all(0) & ~np.isnan(grids[second]).all(0)
+        means = {name: np.nanmean(grids[name][:, shared], axis=0) for name in (first, second)}
+        if means[first].sum() < means[second].sum():
             first, second = second, first
-        pairs.append({"first": first, "second": second, **_compare(grids[first], grids[second], paired)})
+        difference = means[first] - means[second]
+        a = grids[first]
+        b = grids[second]
+        each = a - b if paired else a[:, None] - b[None]
+        wins = np.where(np.isnan(each), np.nan, (each > 0) + (each == 0) / 2)
+        pairs.append({
+            "first": first, "second": second, **estimate(a, b, paired),
+            "p": float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
+            "beats": float(np.nanmean(wins)) if shared.any() else math.nan,
+            "unpaired": direction(estimate(a, b, paired=False)),
+        })
     for pair, p in zip(pairs, correct([pair["p"] for pair in pairs])):
-        apart = estimate(grids[pair["first"]], grids[pair["second"]], paired=False)
         pair["p_holm"] = float(p)
         pair["verdict"] = direction(pair) if p < LEVEL else None
-        pair["unpaired"] = direction(apart) if p < LEVEL else None
+        pair["unpaired"] = pair["unpaired"] if p < LEVEL else None
     return pairs
 
 
@@ -148,25 +159,6 @@ def correct(p_values: Sequence[float]) -> np.ndarray:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(stepped))
     return corrected
-
-
-def _difference_by_case(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Subtract seed means per case, over the cases that both define; one zero where there is none."""
-    shared = ~np.isnan(first).all(0) & ~np.isnan(second).all(0)
-    if not shared.any():
-        return np.zeros(1)
-    return np.nanmean(first[:, shared], axis=0) - np.nanmean(second[:, shared], axis=0)
-
-
-def _compare(first: np.ndarray, second: np.ndarray, paired: bool) -> dict[str, float]:
-    difference = _difference_by_case(first, second)
-    each = first - second if paired else first[:, None] - second[None]
-    each = each[~np.isnan(each)]
-    return {
-        **estimate(first, second, paired),
-        "p": float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
-        "beats": float(((each > 0) + (each == 0) / 2).mean()) if each.size else math.nan,
-    }
 
 
 def rank_shares(grids: Mapping[str, np.ndarray], paired: bool = True) -> dict[str, list[float]]:

@@ -8,7 +8,7 @@ said of means over seeds; intervals and tests are those of ``kitsnb.study.statis
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,8 @@ def keep_shared_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, lis
     seeds = scores.groupby("experiment").seed.unique().map(set)
     shared = set.intersection(*seeds)
     if not shared:
-        raise ValueError(f"the rows {', '.join(seeds.index)} share no seed, so they cannot be paired; train one for all")
+        raise ValueError(f"the rows {', '.join(seeds.index)} share no seed, so they cannot be paired; "
+                         "train a seed for all")
     left_out = {name: sorted(map(int, own - shared)) for name, own in seeds.items() if own - shared}
     return scores[scores.seed.isin(shared)], left_out
 
@@ -49,7 +50,8 @@ def grids(scores: pd.DataFrame, score: str, experiments: Iterable[str]) -> dict[
 
 def compare(scores: pd.DataFrame, first: str, second: str, score: str, paired: bool = True) -> dict[str, float]:
     """Estimate the difference ``first`` - ``second`` (``statistics.estimate``)."""
-    return estimate(*grids(scores, score, (first, second)).values(), paired=paired)
+    found = grids(scores, score, (first, second))
+    return estimate(found[first], found[second], paired)
 
 
 def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping, pairs: Mapping) -> list[dict]:
@@ -103,20 +105,6 @@ def choose_pair(table: Sequence[Mapping], baseline: str) -> tuple[str | None, st
     return next((name for name in order if name != reference), None), reference
 
 
-def agreement(table: Sequence[Mapping]) -> dict[str, float]:
-    """Correlate measured means with the seed paper's, per column, over the rows of both (Kendall's tau b).
-
-    1: the same order, -1: the reverse. NaN where fewer than two means are defined, or where all are tied.
-    """
-    both = [row for row in table if row["paper"]]
-    found = {}
-    for name in PAPER_COLUMNS:
-        here = pd.Series([row["scores"][name]["mean"] for row in both], dtype=float)
-        there = pd.Series([row["paper"][name] for row in both], dtype=float)
-        found[name] = float(here.corr(there, "kendall", min_periods=2))
-    return found
-
-
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
     """Name the "worst", "median" and "best" case of ``scores`` (a row per case): a rule, so that nobody picks one.
 
@@ -132,13 +120,7 @@ def extremes(scores: pd.DataFrame) -> dict[str, str]:
 
 def software() -> dict[str, str]:
     """Name the versions of Python and of the packages that results depend on."""
-    versions = {"python": platform.python_version()}
-    for name in SOFTWARE:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return {"python": platform.python_version()} | {name: version(name) for name in SOFTWARE}
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:

@@ -1,7 +1,7 @@
 """Where the variance of a score comes from, and how small a difference a design of cases and seeds can show.
 
 The model is score = mean + loss + seed + case + loss x seed + loss x case + seed x case + rest, all but the mean
-random. In an unpaired design seeds belong to their loss: then "seed" holds seed and loss x seed, "rest" seed x case too.
+random. In an unpaired design seeds belong to their loss: "seed" then holds loss x seed, and "rest" seed x case.
 """
 
 import itertools
@@ -86,7 +86,7 @@ def _expected(shape: tuple[int, ...], row: tuple[int, ...], column: tuple[int, .
 
 
 def smallest_difference(components: Mapping, cases: int, seeds: int, paired: bool = True) -> float:
-    """Return the smallest true difference of two losses shown with power .8 (two-sided, 5 %), NaN if unknown.
+    """Return the smallest true difference of two losses shown with power .8 (two-sided, 5 %); NaN where unknown.
 
     ``components`` are those of ``variance_components``, taken as known. Those of a paired study serve both designs.
     Where they come from one seed, what seeds add is missing, so more than what is returned is needed.
@@ -100,4 +100,6 @@ def smallest_difference(components: Mapping, cases: int, seeds: int, paired: boo
         by_seed += found["seed"]
         rest += found["seed_case"]
     variance = by_seed / seeds + found["loss_case"] / cases + rest / (cases * seeds)
+    if not variance:  # as where no network found anything: such scores say nothing of others
+        return math.nan
     return float((norm.ppf(1 - LEVEL / 2) + norm.ppf(POWER)) * math.sqrt(2 * variance))

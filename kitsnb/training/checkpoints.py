@@ -54,7 +54,7 @@ def checkpoint_to_resume(folder: Path, belongs: dict[str, Any]) -> dict[str, Any
         if there != now:
             different.append(f"{key}: {SHORT.repr(there)} there, {SHORT.repr(now)} now")
     if different:
-        raise ValueError(f"{folder} holds another run ({'; '.join(different)}); move it away to train again from the start")
+        raise ValueError(f"{folder} holds another run ({'; '.join(different)}); move it away to train again")
     return saved
 
 

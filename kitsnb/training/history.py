@@ -47,7 +47,9 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    return bool(rows) and (len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience)
+    if not rows:
+        return False
+    return len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
@@ -75,7 +77,8 @@ def print_epoch(settings: Training, rows: list[dict]) -> None:
     row = rows[-1]
     left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
     print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
-          f"{row['validation_loss']:.3f}, tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
+          f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
+          f"{row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
 
 
 def peak_memory() -> int:

@@ -49,7 +49,7 @@ class PatchSampler:
         return imaging, segmentation
 
     def centre(self, volume: Volume, random: torch.Generator) -> Tensor:
-        """Draw the centre [3] of a patch in voxels, moved inwards so that the patch lies in the volume where it fits."""
+        """Draw the centre [3] of a patch in voxels, moved inwards so that it lies in the volume where it fits."""
         settings = self.settings
         shape = torch.tensor(volume.imaging.shape, dtype=torch.float32)
         half = torch.tensor(settings.patch_size) / 2
@@ -117,7 +117,9 @@ def uniform(low: float, high: float, random: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+def sample(
+    volume: Volume, points: Tensor, size: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
 
     What lies outside the volume has its lowest value and label 0, as in a volume that ``pad_to`` has padded.
@@ -128,15 +130,25 @@ def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str | to
     stop = (points.amax((0, 1, 2)).ceil().long() + 2).clamp(first + 1, last + 1)
     box = tuple(slice(start, end) for start, end in zip(first.tolist(), stop.tolist()))
     faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
-    faces = move(faces.flip(-1).movedim(-1, 0), device)  # grid_sample counts (width, height, slice)
-    grid = F.interpolate(faces[None], tuple(size), mode="trilinear", align_corners=True).movedim(1, -1)
+    grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
     imaging = move(volume.imaging[box], device).float()[None, None]
     labels = move(volume.segmentation[box], device).float()[None, None]
-    # The box ends inside the volume only where no voxel beyond it is read, so what lies outside is the volume's outside:
-    # grid_sample's zeros, which are the lowest value where that was taken away before.
+    # The box ends inside the volume only where no voxel beyond it is read, so its outside is the volume's: zero for
+    # grid_sample, which is the lowest value where that was taken away before.
     imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
     labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
+
+
+def spread(points: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate control points [a, b, c, 3] to [*size, 3], linearly: an axis at a time, faster than F.interpolate."""
+    for axis in (2, 1, 0):
+        last = points.shape[axis] - 1
+        place = torch.linspace(0, last, size[axis], device=points.device)
+        before = place.long().clamp(max=last - 1)
+        weight = (place - before).reshape(-1, *[1] * (3 - axis))
+        points = torch.lerp(points.index_select(axis, before), points.index_select(axis, before + 1), weight)
+    return points
 
 
 def move(part: Tensor, device: str | torch.device) -> Tensor:

@@ -57,19 +57,18 @@ def hold_out(settings: Training, training: list[Case], validation: list[Case]) -
 
     That share, ``selection``, is spread evenly. Raises ValueError that names what is empty.
     """
-    chosen = set()
-    if settings.selection and training:
-        count = round(settings.selection * len(training))
-        if not count:
-            raise ValueError(f"selection {settings.selection:g} of {len(training)} training cases is none; raise it, or "
-                             "make it 0, and the held-out cases choose the weights")
-        chosen = {number * len(training) // count for number in range(count)}
-        validation = [training[number] for number in sorted(chosen)]
+    count = round(settings.selection * len(training))
+    if settings.selection and training and not count:
+        raise ValueError(f"selection {settings.selection:g} of {len(training)} training cases is none; raise it, or "
+                         "make it 0, and the held-out cases choose the weights")
+    chosen = [number * len(training) // count for number in range(count)]
+    if chosen:
+        validation = [training[number] for number in chosen]
     learned = [case for number, case in enumerate(training) if number not in chosen]
     for what, cases in (("training", learned), ("held-out", validation)):
         if not cases:
-            raise ValueError(f"there are no {what} cases: none was preprocessed of those that the split names; look at "
-                             "its ranges, and at what notebook 02_preprocessing refused")
+            raise ValueError(f"there are no {what} cases: none was preprocessed of those that the split names; look "
+                             "at its ranges, and at what notebook 02_preprocessing refused")
     return learned, validation
 
 
@@ -77,18 +76,19 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
     """Train until the run is finished, from the checkpoint ``run`` on; return the last checkpoint."""
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
-    facts = run["facts"]
-    precision = choose_precision(settings.changed(precision=facts.get("precision", settings.precision)))
+    facts = run["facts"] or {
+        "device": device.type,
+        "machine": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": choose_precision(settings),
+        "peak_memory_mb": 0,
+    }
     torch.manual_seed(settings.seed)
-    learner = Learner(settings, device, precision)
+    # A run keeps its precision; another machine that lacks it says so.
+    learner = Learner(settings, device, choose_precision(settings.changed(precision=facts["precision"])))
+    facts["trainable_parameters"] = sum(p.numel() for p in learner.network.parameters())
     if run["rows"]:
         learner.load_state_dict(run)
-    facts = {
-        "trainable_parameters": sum(p.numel() for p in learner.network.parameters()), "device": device.type,
-        "precision": precision, "threads": torch.get_num_threads(),
-        "machine": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
-        "peak_memory_mb": facts.get("peak_memory_mb", 0),
-    }
     volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
     sampler = PatchSampler(volumes[: len(learned)], settings, device)
     batches = fixed_patches(volumes[len(learned) :], settings, device)

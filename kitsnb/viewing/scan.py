@@ -26,19 +26,12 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """One CT oriented IPL [slice, height, width]: ``imaging`` in HU, ``spacing`` in mm, and the labels there are."""
+    """One CT oriented IPL [slice, height, width]: HU, spacing in mm, and labels by whose they are."""
 
     name: str
     imaging: np.ndarray
     spacing: np.ndarray
-    label: np.ndarray | None = None
-    prediction: np.ndarray | None = None
-
-    @property
-    def layers(self) -> dict[str, np.ndarray]:
-        """Return the labels that there are, by whose they are."""
-        both = {"label": self.label, "prediction": self.prediction}
-        return {name: array for name, array in both.items() if array is not None}
+    layers: dict[str, np.ndarray]  # "label" and "prediction", where they are there
 
     @property
     def centre(self) -> tuple[int, int, int]:
@@ -56,11 +49,14 @@ class Scan:
             facts.append(f"{name}: kidney {kidney:.0f} ml, tumour {tumour:.1f} ml")
         return " · ".join(facts)
 
-
-def find_errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Mark with 1 what was missed, 2 what was invented, 3 where kidney and tumour were taken for each other."""
-    kinds = [(label > 0) & (prediction == 0), (label == 0) & (prediction > 0), label != prediction]
-    return np.select(kinds, [1, 2, 3]).astype(np.uint8)
+    def thinned(self, most: float) -> "Scan":
+        """Keep every n-th voxel, first along the finest axis, so that at most ``most`` voxels are left."""
+        steps = np.ones(3, int)
+        while np.prod(-(-np.array(self.imaging.shape) // steps)) > most:
+            steps[np.argmin(self.spacing * steps)] += 1
+        kept = tuple(slice(None, None, step) for step in steps)
+        layers = {kind: array[kept] for kind, array in self.layers.items()}
+        return replace(self, imaging=self.imaging[kept], spacing=self.spacing * steps, layers=layers)
 
 
 def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | None = None) -> Scan:
@@ -78,7 +74,7 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
         layers["prediction"] = fit_labels(given.name, given.prediction, labels, (imaging.shape, affine), predicted)
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
-    return Scan(given.name, imaging, spacing_of(affine), **turned)
+    return Scan(given.name, imaging, spacing_of(affine), turned)
 
 
 def find_scans(source: Path, label: Path | None = None, prediction: Path | None = None) -> dict[str, Given]:
@@ -90,31 +86,20 @@ def find_scans(source: Path, label: Path | None = None, prediction: Path | None 
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
     if source.is_file():
-        found = [Given(case_name(source), source)]
+        found = [Given(case_name(source), source, label)]
     else:
         cases = [Case(source)] if Case(source).imaging.is_file() else discover(source)
-        found = [Given(case.name, case.imaging, case.segmentation) for case in cases]
+        found = [Given(case.name, case.imaging, label or case.segmentation) for case in cases]
     for file in (label, prediction):
         if file and file.is_file() and len(found) > 1:
             raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
-    if prediction is None:
-        predictions = {}
-    elif prediction.is_file():
+    predictions = {}
+    if prediction and prediction.is_file():
         predictions = {found[0].name: prediction}
-    else:
+    elif prediction:
         inner = prediction / "predictions"
         predictions = find_labels(inner if inner.is_dir() else prediction)
     for number, given in enumerate(found):
-        own = given.segmentation if given.segmentation and given.segmentation.is_file() else None
-        found[number] = given._replace(segmentation=label or own, prediction=predictions.get(given.name))
+        drawn = given.segmentation if label or given.segmentation and given.segmentation.is_file() else None
+        found[number] = given._replace(segmentation=drawn, prediction=predictions.get(given.name))
     return {given.name: given for given in found}
-
-
-def thin(scan: Scan, most: float) -> Scan:
-    """Keep every n-th voxel of ``scan``, first along its finest axis, so that at most ``most`` voxels are left."""
-    steps = np.ones(3, int)
-    while np.prod(-(-np.array(scan.imaging.shape) // steps)) > most:
-        steps[np.argmin(scan.spacing * steps)] += 1
-    kept = tuple(slice(None, None, step) for step in steps)
-    layers = {kind: array[kept] for kind, array in scan.layers.items()}
-    return replace(scan, imaging=scan.imaging[kept], spacing=scan.spacing * steps, **layers)

@@ -2,14 +2,12 @@
 
 import tempfile
 import webbrowser
-from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.settings import DataSettings
-from kitsnb.drawing import heading
 from kitsnb.files import Build, read_json, resolve
 from kitsnb.messages import console
 from kitsnb.viewing.page import write_page
@@ -24,48 +22,47 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Print no line per request: the terminal is the reader's."""
 
 
-def show(
-    source: Path, label: Path | None = None, prediction: Path | None = None, accept: Accept | None = None, *,
-    output: Path | None = None, port: int = 0, opened: bool = True,
-) -> None:
+def show(source: Path, label: Path | None = None, prediction: Path | None = None, accept: Accept | None = None, *,
+         output: Path | None = None, port: int = 0, opened: bool = True) -> None:
     """Write the page of ``source``, in ``output`` or for a while; open a browser on it; serve it until Ctrl-C.
 
-    ``source`` and ``prediction`` as ``find_scans`` has them; ``source`` may be a build's folder, too. Raises OSError
-    and ValueError, CaseError among them, for what cannot be shown and for a port that is taken.
+    ``source`` is as in ``find_scans``, or a build's folder. Raises OSError and ValueError, CaseError among them, for
+    what cannot be shown and for a port that is taken.
     """
     screen = console()
-    with ExitStack() as stack:
-        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitsnb-")))
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)))
-        with screen.status(f"reading {source}"):
-            left_out = show_page(folder, source.expanduser().resolve(), label, prediction, accept)
-        if left_out:
-            screen.print(f"{left_out} more cases are there; give the folder of one to see it")
-        address = f"http://127.0.0.1:{server.server_port}/"
-        try:
-            screen.print(f"{address} shows {source} until Ctrl-C")
-            if opened:
-                webbrowser.open(address)
-            server.serve_forever()
-        except KeyboardInterrupt:
-            pass
+    with tempfile.TemporaryDirectory(prefix="kitsnb-") as passing:
+        folder = output or Path(passing)
+        with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
+            with screen.status(f"reading {source}"):
+                left_out = show_page(folder, source.expanduser().resolve(), label, prediction, accept)
+            if left_out:
+                screen.print(f"{left_out} more cases are there; give the folder of one to see it")
+            address = f"http://127.0.0.1:{server.server_port}/"
+            try:
+                screen.print(f"{address} shows {source} until Ctrl-C")
+                if opened:
+                    webbrowser.open(address)
+                server.serve_forever()
+            except KeyboardInterrupt:
+                pass
 
 
 def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
     """Write the page of the first cases of ``source``; return how many others are left out."""
-    title = source.name
     builds = [Build(place) for place in (source, *source.parents)]
     build = next((one for one in builds if one.profile.is_file()), None)
-    simulated = bool(build and data_of(build).simulated)
+    title = source.name
     if build and build.folder == source:
         source = cases_of(build)
+        accept = accept if accept and accept.label_map else data_of(build).accept
     found = find_scans(source, label, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
     ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
-    scans = ((heading(given.name, simulated), read_scan(given, accept, None if ours else accept)) for given in first)
-    write_page(folder, scans, title=first[0].name if len(first) == 1 else title, simulated=simulated)
+    scans = ((given.name, read_scan(given, accept, None if ours else accept)) for given in first)
+    title = first[0].name if len(first) == 1 else title
+    write_page(folder, scans, title=title, simulated=bool(build and data_of(build).simulated))
     return len(found) - len(first)
 
 

@@ -18,17 +18,19 @@ from kitsnb.metric.score import SCORES
 from kitsnb.study.figures import NAMES, use_style
 from kitsnb.study.tables import number, plural
 from kitsnb.viewing.page import render, write_page
-from kitsnb.viewing.scan import Scan, find_scans, read_scan, thin
+from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import cases_of, data_of
 from kitsnb.viewing.still import extreme_scans, gallery
 
 #: Voxels of a case in the viewer, so that a site stays small enough to send.
 MOST = 4e6
+LINKS = [("paper.pdf", "Paper (PDF)"), ("#table", "Table 1"), ("#cases", "Cases"), ("#viewer", "Viewer"),
+         ("#notebooks", "Notebooks")]
 #: TeX in the text of a notebook: displayed, or within a line.
 TEX = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
-#: Code of a notebook that says nothing to a reader: imports, settings of IPython.
+#: Code that says nothing to a reader begins so: imports, and settings of IPython.
 PLUMBING = re.compile(r"\s*(#.*\n\s*)*(import |from |%)")
-#: The code of a cell is folded.
+#: Template of notebooks: the code of a cell is folded.
 FOLDED = """{% extends "basic/index.html.j2" %}
 {% block input_group %}{% if cell.source %}<details><summary>code</summary>{{ super() }}</details>{% endif %}
 {% endblock %}"""
@@ -51,15 +53,12 @@ def write_site(build: Build, address: str = "") -> Path:
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
     figure.savefig(folder / "cases.png", dpi=160)
-    notebooks = [write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb"))]
-    parts = {"table": "Table 1", "cases": "Cases", "viewer": "Viewer", "notebooks": "Notebooks"}
     write_page(
-        folder, [(f"{scan.name}: {text}", thin(scan, MOST)) for text, scan in scans],
-        title=profile["title"], about=profile["description"], simulated=data_of(build).simulated,
-        links=[("paper.pdf", "Paper (PDF)"), *((f"#{key}", name) for key, name in parts.items())],
-        findings=[_bold(line) for line in results.get("findings", [])], **_table(results),
-        picture={"file": "cases.png", "alt": alternative(figure)}, notebooks=notebooks,
-        preview=f"{address.rstrip('/')}/cases.png".lstrip("/"))
+        folder, [(f"{scan.name}: {text}", scan.thinned(MOST)) for text, scan in scans],
+        title=profile["title"], about=profile["description"], simulated=data_of(build).simulated, links=LINKS,
+        findings=[_bold(line) for line in results.get("findings", [])], **_table(results["table"]),
+        picture={"file": "cases.png", "alt": alternative(figure)}, preview=f"{address.rstrip('/')}/cases.png".lstrip("/"),
+        notebooks=[write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb"))])
     return folder / "index.html"
 
 
@@ -79,58 +78,53 @@ def draw_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, S
     scores = pd.read_csv(run / "scores.csv", index_col="case")
     scans = extreme_scans(scores, lambda name: read_scan(given[name], data.accept))
     use_style()
-    title = f"{best['title']}, seed {run.name.rpartition('-seed')[2]}"
-    return scans, gallery(scans, title, data.simulated)
+    return scans, gallery(scans, f"{best['title']}, seed {run.name.rpartition('-seed')[2]}", data.simulated)
 
 
-def _bold(line: str) -> Markup:
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(Markup.escape(line))))
-
-
-def _table(results: Mapping) -> dict:
+def _table(table: list[Mapping]) -> dict:
     """Return Table 1 for the page: each cell's text, and the value that it is sorted by."""
     rows = []
-    for row in results["table"]:
+    for row in table:
         cells = [(row["title"], row["title"])]
         for score in SCORES:
             here = row["scores"][score]
             wide = "crossed_" if here["crossed_low"] is not None else ""  # over cases and seeds, where there are seeds
             text = f"{number(here['mean'])} [{number(here[f'{wide}low'])}, {number(here[f'{wide}high'])}]"
             printed = (row.get("paper") or {}).get(score)
-            text += f"\nseed paper {number(printed)}" if printed is not None else ""
+            text += "" if printed is None else f"\nseed paper {number(printed)}"
             cells.append((text, -1 if here["mean"] is None else here["mean"]))
         rows.append(cells)
-    n = max(row["scores"]["kidney"]["n"] for row in results["table"])
-    caption = f"Mean Dice over {plural(n, 'held-out case')} with its 95 % interval."
-    return {"columns": ["loss", *(NAMES[score] for score in SCORES)], "rows": rows, "caption": caption}
+    cases = plural(max(row["scores"]["kidney"]["n"] for row in table), "held-out case")
+    return {"columns": ["loss", *(NAMES[score] for score in SCORES)], "rows": rows,
+            "caption": f"Mean Dice over {cases} with its 95 % interval."}
 
 
 def write_notebook(path: Path, folder: Path) -> tuple[str, str]:
     """Write an executed notebook as a page, its code folded; return the address, and the name with that of its run."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
         if cell.cell_type == "markdown":
             cell.source = TEX.sub(_mathml, cell.source)
-        elif {"parameters", "injected-parameters"} & set(tags) or PLUMBING.match(cell.source):
+        elif "parameters" in str(cell.metadata.get("tags")) or PLUMBING.match(cell.source):  # injected ones, too
             cell.source = ""
-        for output in cell.get("outputs", []):
-            if text := output.get("data", {}).get("text/markdown"):
-                output["data"]["text/markdown"] = TEX.sub(_mathml, text)
-    exporter = HTMLExporter(raw_template=FOLDED)
-    body = exporter.from_notebook_node(notebook)[0].replace("<pre>", '<pre tabindex="0">')  # a key can scroll it
-    body = re.sub(r"(<table.*?</table>)", r'<div class="scroll" tabindex="0">\1</div>', body, flags=re.DOTALL)
-    heads = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body, re.DOTALL)
-    title = re.search(r"<h1[^>]*>(.*?)<a class", body, re.DOTALL)
-    body = re.sub(r"<h1.*?</h1>", "", body, count=1, flags=re.DOTALL)
+    body = HTMLExporter(raw_template=FOLDED).from_notebook_node(notebook)[0]
+    body = body.replace("<pre>", '<pre tabindex="0">')  # so that a key can scroll it
+    body = re.sub("<table.*?</table>", r'<div class="scroll" tabindex="0">\g<0></div>', body, flags=re.DOTALL)
+    heads = re.findall(r'<h[12] id="([^"]+)">(.*?)<a class="anchor-link"', body, re.DOTALL)
+    names = [(f"#{key}", Markup(text).striptags()) for key, text in heads]
     run = path.stem.partition("-")[2]
-    name = (Markup(title[1]).striptags() if title else path.stem) + (f" ({run})" if run else "")
-    links = [("../index.html", "Back"), *((f"#{key}", Markup(text).striptags()) for key, text in heads)]
+    title = names[0][1] + (f" ({run})" if run else "")
+    body = re.sub("<h1.*?</h1>", "", body, count=1, flags=re.DOTALL)  # the page has it as its own
     file = f"notebooks/{path.stem}.html"
-    write_atomic(folder / file, render(title=name, links=links, body=Markup(body), root="../"))
-    return file, name
+    write_atomic(folder / file, render(title=title, links=[("../index.html", "Back"), *names[1:]], body=Markup(body),
+                                       root="../"))
+    return file, title
 
 
 def _mathml(found: re.Match) -> str:
     displayed, inline = found.groups()
     return convert((displayed or inline).strip(), display="block" if displayed else "inline")
+
+
+def _bold(line: str) -> Markup:
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(Markup.escape(line))))

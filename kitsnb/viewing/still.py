@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import PAGE, canvas, layered, legend_of_layers
+from kitsnb.drawing import ENDS, PAGE, canvas, layered, legend_of_layers, letters
 from kitsnb.study.tables import extremes
-from kitsnb.viewing.scan import Scan, find_errors
+from kitsnb.viewing.scan import Scan
 
 
 def extreme_scans(scores: pd.DataFrame, read: Callable[[str], Scan]) -> list[tuple[str, Scan]]:
@@ -26,9 +26,10 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
     slices = []
     for _, scan in scans:
         one = slice(scan.centre[0], scan.centre[0] + 1)
-        label, prediction = scan.label[one], scan.prediction[one]
-        layers = {"label": label, "prediction": prediction, "errors": find_errors(label, prediction)}
-        slices.append((scan.imaging[one], layers, scan.spacing, _box((label | prediction)[0], scan.spacing[1:])))
+        layers = {kind: array[one] for kind, array in scan.layers.items()}
+        layers["errors"] = find_errors(**layers)
+        box = _box((layers["label"] | layers["prediction"])[0], scan.spacing[1:])
+        slices.append((scan.imaging[one], layers, scan.spacing, box))
     high, wide = np.max([box[1] - box[0] for *_, box in slices], axis=0) + 2 * margin  # mm
     size = PAGE, len(scans) * ((PAGE - 0.7) / 3 * high / wide + 0.1) + 0.9
     figure, grid = canvas(title, size, len(scans), 3, simulated=simulated, squeeze=False)
@@ -37,11 +38,18 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
         for axes, (kind, layer) in zip(row, layers.items()):
             layered(axes, imaging, kind, layer, spacing, 0)
             axes.set(xlim=(right - wide / 2, right + wide / 2), ylim=(down + high / 2, down - high / 2))
+        letters(row[0], *ENDS[1:])
         row[0].set_ylabel(f"{scan.name}\n{text}", fontsize="small")
     for axes, kind in zip(grid[0], layers):
         axes.set_title(kind, fontsize="medium")
     legend_of_layers(figure, layers)
     return figure
+
+
+def find_errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Mark with 1 what was missed, 2 what was invented, 3 where kidney and tumour were taken for each other."""
+    kinds = [(label > 0) & (prediction == 0), (label == 0) & (prediction > 0), label != prediction]
+    return np.select(kinds, [1, 2, 3]).astype(np.uint8)
 
 
 def _box(marked: np.ndarray, spacing: np.ndarray) -> np.ndarray:

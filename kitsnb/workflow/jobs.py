@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kitsnb.data.cases import numbers_of
 from kitsnb.files import NOTEBOOKS, PAPER, PUBLISHED, ROOT, Build, files_below, resolve, short
 from kitsnb.receipts import imported_files, meaning, why_stale, write_receipt
 from kitsnb.workflow.profile import STAGES, Experiment, Profile
@@ -140,8 +139,10 @@ class Job:
 
 def wanted_numbers(profile: Profile) -> set[int]:
     """Return the numbers of the cases that the split asks for."""
-    training, validation = numbers_of(profile.data)
-    return {*training, *validation}
+    numbers: set[int] = set()
+    for first, last in (profile.data.training, profile.data.validation):
+        numbers.update(range(first, last + 1))
+    return numbers - set(profile.data.excluded)
 
 
 def meanings(paths: Iterable[Path]) -> dict[str, str]:
@@ -197,6 +198,9 @@ def _other(profile: Profile, changes: dict, stage: str) -> Job:
         needs = ("data_analysis",)
     elif stage == "losses":
         makes = (build.losses,)
+        if profile.data.source != "phantom":  # the real label with the median tumour is looked for there
+            reads = (build.data_analysis / "cases.csv",)
+            needs = tuple(name for name in ("data_analysis",) if name in profile.stages)
         for experiment in profile.experiments:
             code += _own_loss(experiment)
     elif stage == "results":

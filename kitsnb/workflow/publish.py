@@ -39,7 +39,7 @@ def why_not_beside(profile: Profile) -> list[str]:
         return [f"that study is not published yet: run {profile.beside}, then publish it"]
     study = published.read(profile.beside)
     built = (profile.build.data_analysis / "cases.csv").is_file()
-    cases = published.cases_of(profile.build) if built else None
+    cases = published.read_cases(profile.build.data_analysis) if built else None
     settings = profile.model_dump(mode="json", include=set(SECTIONS))
     there = [row["name"] for row in study.about["experiments"]]
     twice = [f"{row.name} is a row there already; give it another name"

@@ -1,9 +1,5 @@
-"""The fingerprint of a data set: one row of measurements a case, and what the rows add up to.
+"""The fingerprint of a data set: a row of measurements per case, and what the rows add up to."""
 
-Each file is read once and let go before the next, so that memory does not grow with the number of cases.
-"""
-
-import json
 import math
 import warnings
 from collections.abc import Iterable
@@ -15,28 +11,18 @@ import pandas as pd
 
 from kitsnb.data.cases import Case, for_each_case
 from kitsnb.data.checks import Accept, Finding, read_case
-from kitsnb.data.nifti import orientation_of, read_header, spacing_of, voxel_ml
+from kitsnb.data.geometry import orientation_of, spacing_of, voxel_ml
 from kitsnb.files import read_json, replaced, write_atomic
-from kitsnb.metric.score import equivalent_diameter
 
 CLASSES = ("background", "kidney", "tumour")
 #: Centres of the bins of every HU histogram, 1 HU wide; what lies outside is counted in the outermost two.
 HU = np.arange(-1024, 3072)
-#: Voxels looked at in one go: temporary arrays stay near 50 MB, however large the case.
-BLOCK = 2_000_000
-#: What the clinical table calls our axes.
-_AXES = {"slice_mm": "z", "height_mm": "y", "width_mm": "x"}
-_QUARTILES = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
+QUARTILES = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1}
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What ``measure_cases`` found.
-
-    ``table``: one row a usable case (see ``measure_case``). ``hu``: voxels by class and HU, shape (3, 4096), summed
-    over the cases; None without imaging. ``refused``: the reason for each unusable case, by its name; ``noted``: what
-    is odd about usable ones.
-    """
+    """Rows of ``measure_case``, voxels by class and HU [3, 4096] (None without imaging), and reasons by case."""
 
     table: pd.DataFrame
     hu: np.ndarray | None
@@ -52,100 +38,80 @@ class Fingerprint:
 
 
 def read_fingerprint(folder: Path) -> tuple[Fingerprint, dict]:
-    """Fingerprint and summary that notebook 01 wrote to ``folder``. FileNotFoundError where they are not there."""
+    """Read fingerprint and summary that notebook 01 wrote to ``folder``. FileNotFoundError where they are not there."""
     if not (folder / "summary.json").is_file():
         raise FileNotFoundError(f"nothing is measured in {folder} yet: run make")
-    summary, hu = read_json(folder / "summary.json"), folder / "hu.npy"
+    summary = read_json(folder / "summary.json")
     table = pd.read_csv(folder / "cases.csv")
-    return Fingerprint(table, np.load(hu) if hu.is_file() else None, summary["refused"], summary["noted"]), summary
+    hu = np.load(folder / "hu.npy") if (folder / "hu.npy").is_file() else None
+    return Fingerprint(table, hu, summary["refused"], summary["noted"]), summary
 
 
 def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None) -> dict:
-    """Measurements of one case, as a flat row.
+    """Measure one case, as a flat row.
 
-    ``slices``, ``height``, ``width`` (voxels) and ``slice_mm``, ``height_mm``, ``width_mm`` (spacing) follow the
-    patient's axes (head to foot, front to back, side to side), wherever the file keeps them; ``orientation`` says
-    where that is. ``<class>_voxels`` and ``<class>_ml`` count one label alone (kidney is label 1, not label > 0);
-    ``kidney_slices`` and ``tumour_slices`` are the slices on which the label appears; ``tumour_mm`` is the equivalent
-    diameter (0 without tumour). With ``imaging`` also the medians ``kidney_hu`` and ``tumour_hu`` (NaN without such
-    voxels) and ``hu``, the case's histogram of shape (3, 4096). ``noted`` joins the notes of ``read_case``, which
-    raises CaseError for a case that cannot be used.
+    Sizes and spacings are along the patient's axes (head to foot, front to back, side to side); voxels, ml and slices
+    those of each label alone; with ``imaging`` there are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins
+    the notes of ``read_case``, which raises CaseError for a case that cannot be used.
     """
     notes: list[Finding] = []
     volume, segmentation, affine = read_case(case, imaging, accept, notes)
-    orientation, spacing = orientation_of(affine), spacing_of(affine)
+    orientation = orientation_of(affine)
     axes = sorted(range(3), key=lambda axis: "ISAPLR?".index(orientation[axis]))
-    by_slice = {label: np.count_nonzero(segmentation == label, axis=tuple(axes[1:])) for label in (1, 2)}
-    kidney, tumour = (int(counts.sum()) for counts in by_slice.values())
-    voxels = dict(zip(CLASSES, (segmentation.size - kidney - tumour, kidney, tumour), strict=True))
-    row = {
-        "case": case.name,
-        "orientation": orientation,
-        "dtype": str(read_header(case.segmentation).dtype),
-        **dict(zip(("slices", "height", "width"), (segmentation.shape[axis] for axis in axes), strict=True)),
-        **dict(zip(_AXES, (float(spacing[axis]) for axis in axes), strict=True)),
-        **{f"{name}_voxels": count for name, count in voxels.items()},
-        **{f"{name}_ml": count * voxel_ml(affine) for name, count in voxels.items()},
-        **{f"{CLASSES[label]}_slices": int(np.count_nonzero(counts)) for label, counts in by_slice.items()},
-        "tumour_mm": equivalent_diameter(tumour * voxel_ml(affine)),
-        "noted": "; ".join(found.message for found in notes),
-    }
+    row = {"case": case.name, "orientation": orientation, "noted": "; ".join(note.message for note in notes)}
+    for name, axis in zip(("slice", "height", "width"), axes):
+        row["slices" if name == "slice" else name] = segmentation.shape[axis]
+        row[f"{name}_mm"] = float(spacing_of(affine)[axis])
+    for label, name in enumerate(CLASSES):
+        found = np.count_nonzero(segmentation == label, axis=tuple(axes[1:]))
+        row[f"{name}_voxels"] = int(found.sum())
+        row[f"{name}_ml"] = row[f"{name}_voxels"] * voxel_ml(affine)
+        row[f"{name}_slices"] = int(np.count_nonzero(found))
     if imaging:
-        hu = hu_histogram(volume, segmentation)
-        row |= {"kidney_hu": hu_quantile(hu[1], 0.5), "tumour_hu": hu_quantile(hu[2], 0.5), "hu": hu}
+        row["hu"] = hu_histogram(volume, segmentation)
+        row["kidney_hu"] = hu_quantile(row["hu"][1], 0.5)
+        row["tumour_hu"] = hu_quantile(row["hu"][2], 0.5)
     return row
 
 
 def measure_cases(
     cases: Iterable[Case], imaging: bool = True, workers: int | None = None, accept: Accept | None = None
 ) -> Fingerprint:
-    """``measure_case`` of each case, ``workers`` at a time: unpacking and counting release the interpreter's lock.
-
-    A case that cannot be used is refused with its reason and does not stop the others. ValueError where none is usable.
-    """
+    """Measure each case, ``workers`` at a time; one that cannot be used is refused. ValueError where none is usable."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # who is refused, and why, is returned
-        measured, refused = for_each_case(lambda case: measure_case(case, imaging, accept), cases, workers, "measuring cases")
+        measured, refused = for_each_case(
+            lambda case: measure_case(case, imaging, accept), cases, workers, "measuring cases")
     if not measured:
         raise ValueError("no usable case\n" + "\n".join(f"{name}: {reason}" for name, reason in refused.items()))
-    rows = list(measured.values())
-    hu = np.sum([row.pop("hu") for row in rows], axis=0) if imaging else None
-    noted = {row["case"]: text for row in rows if (text := row.pop("noted"))}
-    return Fingerprint(pd.DataFrame(rows), hu, refused, noted)
+    table = pd.DataFrame(measured.values())
+    hu = table.pop("hu").sum() if imaging else None
+    notes = table.pop("noted")
+    return Fingerprint(table, hu, refused, dict(zip(table.case[notes != ""], notes[notes != ""])))
 
 
 def summarise(table: pd.DataFrame) -> dict:
-    """What the rows of ``measure_case`` add up to, as plain numbers for ``summary.json``.
+    """Add up the rows of ``measure_case``: shares of all voxels together, and quantiles over cases, as plain numbers.
 
-    Shares are of all voxels of all cases together. Tumour volumes are those of the cases that have a tumour (None where
-    none has one); in-plane spacing takes height and width as two observations.
+    Tumour volumes are those of the cases that have one; in-plane spacing takes height and width as two observations.
     """
     voxels = table[[f"{name}_voxels" for name in CLASSES]].sum().set_axis(CLASSES)
-    shapes = table.height.astype(str) + "x" + table.width.astype(str)
-    volumes = {"tumour_ml": table.tumour_ml[table.tumour_voxels > 0], "kidney_ml": table.kidney_ml}
+    tumours = table.tumour_ml[table.tumour_voxels > 0]
     return {
         "cases": len(table),
         "slices": {name: table.slices.agg(name).item() for name in ("mean", "median", "min", "max")},
-        "slice_spacing_mm": _range(table.slice_mm),
-        "in_plane_spacing_mm": _range(pd.concat([table.height_mm, table.width_mm])),
-        "in_plane_shapes": shapes.value_counts().to_dict(),
-        "not_512": table.case[shapes != "512x512"].tolist(),
+        "slice_spacing_mm": table.slice_mm.agg(["min", "median", "max"]).to_dict(),
+        "in_plane_spacing_mm": pd.concat([table.height_mm, table.width_mm]).agg(["min", "median", "max"]).to_dict(),
+        "not_512": table.case[(table.height != 512) | (table.width != 512)].tolist(),
         "shares_percent": (100 * voxels / voxels.sum()).to_dict(),
-        **{name: {key: float(ml.quantile(q)) if len(ml) else None for key, q in _QUARTILES.items()}
-           for name, ml in volumes.items()},
+        "kidney_ml": {key: float(table.kidney_ml.quantile(q)) for key, q in QUARTILES.items()},
+        "tumour_ml": {key: float(tumours.quantile(q)) if len(tumours) else None for key, q in QUARTILES.items()},
         "orientations": table.orientation.value_counts().to_dict(),
         "without_tumour": int((table.tumour_voxels == 0).sum()),
     }
 
 
-def _range(values: pd.Series) -> dict[str, float]:
-    return values.agg(["min", "median", "max"]).to_dict()
-
-
 def summarise_hu(hu: np.ndarray) -> dict[str, float]:
-    """Statistics of the foreground (kidney and tumour) in HU, from the histogram of shape (3, 4096).
-
-    ``low`` and ``high`` are the 0.5 and 99.5 percentile, between which nnU-Net, and after it the seed paper, clips.
-    """
+    """Return 0.5 and 99.5 percentile, mean and SD of kidney and tumour together, in HU, from a histogram [3, 4096]."""
     counts = hu[1:].sum(axis=0)
     mean = float(np.average(HU, weights=counts))
     sd = float(np.sqrt(np.average((HU - mean) ** 2, weights=counts)))
@@ -153,51 +119,15 @@ def summarise_hu(hu: np.ndarray) -> dict[str, float]:
 
 
 def hu_histogram(imaging: np.ndarray, segmentation: np.ndarray) -> np.ndarray:
-    """Voxels of each class in each bin of ``HU``, shape (3, 4096), int64; both arrays have one shape, any dtype."""
+    """Count voxels of each class in each bin of ``HU`` [3, 4096]; slice by slice, as they lie in memory."""
     counts = np.zeros(3 * HU.size, np.int64)
-    flat = [array.reshape(-1, order="F") for array in (imaging, segmentation)]  # no copy of NIfTI's memory order
-    for start in range(0, imaging.size, BLOCK):
-        values, labels = (array[start : start + BLOCK] for array in flat)
+    for values, labels in zip(imaging.T, segmentation.T, strict=True):
         bins = np.clip(np.rint(values), HU[0], HU[-1]).astype(np.int32) - HU[0]
-        counts += np.bincount(bins + labels.astype(np.int32) * HU.size, minlength=counts.size)
+        counts += np.bincount((bins + labels.astype(np.int32) * HU.size).ravel(), minlength=counts.size)
     return counts.reshape(3, HU.size)
 
 
 def hu_quantile(counts: np.ndarray, q: float) -> float:
-    """Smallest HU that a share ``q`` of the voxels in this histogram (4096 counts) does not exceed; NaN if empty."""
+    """Return the smallest HU that a share ``q`` of the voxels does not exceed; NaN for an empty histogram."""
     cumulated = np.cumsum(counts)
     return float(HU[np.searchsorted(cumulated, q * cumulated[-1])]) if cumulated[-1] else math.nan
-
-
-def read_clinical(path: Path) -> pd.DataFrame:
-    """Tumour size and spacing from KiTS19's clinical table ``kits.json``, one row a case.
-
-    Columns: ``case``, ``radiographic_mm`` (largest diameter on CT; cm in the file), ``slice_mm``, ``height_mm``,
-    ``width_mm`` (z, y, x in the file). Raises ValueError, naming the file, where it is no such table.
-    """
-    try:
-        rows = pd.json_normalize(json.loads(Path(path).read_text(encoding="utf-8")))
-        spacing = {ours: rows[f"voxel_spacing.{theirs}_spacing"].astype(float) for ours, theirs in _AXES.items()}
-        size = 10 * rows.radiographic_size.astype(float)
-        return pd.DataFrame({"case": rows.case_id, "radiographic_mm": size, **spacing})
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = f"is not KiTS19's clinical table ({type(error).__name__}: {error})"
-        raise ValueError(f"{path} {reason}; take kits.json from the KiTS19 release, or remove it") from error
-
-
-def compare_clinical(table: pd.DataFrame) -> dict[str, float | int | None]:
-    """How the label's tumour size agrees with the clinic's, over the cases that have a tumour in both.
-
-    ``table``: rows of ``measure_case`` merged by case with those of ``read_clinical``, whose spacing has the suffix
-    ``_clinical``. ``rank_correlation`` is Spearman's; ``median_ratio`` is label / clinic; both are None below three
-    cases. ``other_spacing`` counts the cases whose spacing differs by over 0.001 mm from the clinical table's.
-    """
-    found = table[(table.tumour_mm > 0) & (table.radiographic_mm > 0)]
-    differs = [(table[axis] - table[f"{axis}_clinical"]).abs() > 1e-3 for axis in _AXES]
-    enough = len(found) >= 3
-    return {
-        "cases": len(found),
-        "rank_correlation": float(found.tumour_mm.rank().corr(found.radiographic_mm.rank())) if enough else None,
-        "median_ratio": float((found.tumour_mm / found.radiographic_mm).median()) if enough else None,
-        "other_spacing": int(np.any(differs, axis=0).sum()),
-    }

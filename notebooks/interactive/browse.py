@@ -6,22 +6,34 @@ from pathlib import Path
 
 import anywidget
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import traitlets
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.page import PAGES, as_arrays, geometry, look
-from kitsnb.viewing.scan import find_scans, read_scan
+from kitsnb.viewing.page import LOOK, PAGES, for_viewer
+from kitsnb.viewing.scan import Scan, find_scans, read_scan
 
 
 class Viewer(anywidget.AnyWidget):
-    """The viewer of the page as a widget: ``scan`` holds the arrays as bytes."""
+    """The viewer of the page as a widget, which is sent the slices that it asks for."""
 
     _esm = PAGES / "viewer.js"
     _css = PAGES / "viewer.css"
-    look = traitlets.Dict().tag(sync=True)
+    look = traitlets.Dict(LOOK).tag(sync=True)
     scan = traitlets.Dict().tag(sync=True)
+
+    def show(self, scan: Scan) -> None:
+        """Show another scan."""
+        about, self.arrays = for_viewer(scan)
+        self.scan = {"name": scan.name, "kinds": list(self.arrays), **about}
+        self.on_msg(Viewer.answer)
+
+    def answer(self, asked: dict, _: list) -> None:
+        """Send the slice of each array that the browser asked for."""
+        slices = [np.moveaxis(array, asked["across"], 0)[asked["index"]].tobytes() for array in self.arrays.values()]
+        self.send({**asked, "kinds": list(self.arrays)}, slices)
 
 
 def browse(
@@ -30,21 +42,21 @@ def browse(
 ) -> widgets.VBox:
     """Show the cases of ``folder`` (as ``find_scans`` has it), one chosen from a list.
 
-    ``cases`` has a row per case: its ``tumour_ml`` and ``tumour`` (Dice) stand in the list. ``predictions`` is the
-    folder of a run, whose Dice are read, or of labels. ``split`` says which part a case belongs to, by its name.
-    Raises FileNotFoundError where there is nothing to show; a case that cannot be read is named in its place.
+    ``cases``, a row per case, gives ``tumour_ml`` and ``tumour`` (Dice) for the list; ``predictions`` is the folder of
+    a run, whose scores are read, or of labels; ``split`` names the part of a case. Raises FileNotFoundError where there
+    is nothing to show; a case that cannot be read is named in its place.
     """
     run = Path(predictions) if predictions else None
     found = find_scans(Path(folder).expanduser(), prediction=run)
-    columns = [pd.Series(split or {}, name="split", dtype=object)]
-    columns += [cases[name] for name in ("tumour_ml", "tumour") if cases is not None and name in cases]
+    cases = pd.DataFrame() if cases is None else cases
     if run and (run / "scores.csv").is_file():
-        columns = [columns[0], pd.read_csv(run / "scores.csv", index_col="case")[["tumour_ml", "tumour"]]]
-    known = pd.concat(columns, axis=1).reindex(list(found))
+        cases = pd.read_csv(run / "scores.csv", index_col="case").combine_first(cases)
+    known = cases.reindex(list(found))
+    known["split"] = [(split or {}).get(name) for name in found]
     options = {_line(row): row.Index for row in known.itertuples()}
-    choice = widgets.Select(options=options, description="case", rows=min(8, len(found)), layout={"width": "40em"})
+    choice = widgets.Select(options=options, description="case", rows=min(8, len(found)), layout={"width": "auto"})
     facts = widgets.HTML()
-    viewer = Viewer(look=look())
+    viewer = Viewer()
 
     def show(change: Mapping) -> None:
         try:
@@ -54,7 +66,7 @@ def browse(
             viewer.layout.display = "none"
             return
         facts.value = f"<b>{html.escape(scan.name)}</b> · {scan.facts}"
-        viewer.scan = as_arrays(scan) | geometry(scan)
+        viewer.show(scan)
         viewer.layout.display = None
 
     choice.observe(show, "value")

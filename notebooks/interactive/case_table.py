@@ -14,14 +14,14 @@ from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
 
 #: One row can be chosen, and the case has room below.
-TABLE = {"select": "single", "showIndex": True, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
-         "classes": "display compact", "style": "width:100%", "autoWidth": False}
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
+         "classes": "display compact", "style": "width:100%"}
 
 
 def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """Return tumour Dice of every case (rows, worst mean first) by every loss of ``titles``, averaged over seeds."""
-    dice = scores.pivot_table(index="case", columns="experiment", values="tumour", aggfunc="mean", dropna=False)
-    dice = dice.reindex(columns=[name for name in titles if name in dice])
+    dice = scores.pivot_table(index="case", columns="experiment", values="tumour", dropna=False)
+    dice = dice[[name for name in titles if name in dice]]
     return dice.loc[dice.mean(axis=1).sort_values(kind="stable").index]
 
 
@@ -37,11 +37,11 @@ def case_table(
     colours = dict(zip(titles, PALETTE * len(titles)))
     shown = dice.round(3)
     shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
-    ranked = dice.mean().sort_values().index
     options = [(titles[name], name) for name in dice]
-    choices = [widgets.Dropdown(options=options, value=ranked[place], description=text)
-               for place, text in ((-1, "loss"), (0, "beside"))]
-    table = ITable(shown.reset_index(), **TABLE | {"showIndex": False})
+    ranked = dice.mean().sort_values().index
+    best = widgets.Dropdown(options=options, value=ranked[-1], description="loss")
+    worst = widgets.Dropdown(options=options, value=ranked[0], description="beside")
+    table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()
 
@@ -49,7 +49,7 @@ def case_table(
         if not table.selected_rows:
             return
         case = dice.index[table.selected_rows[0]]
-        names = [choice.value for choice in choices]
+        names = [best.value, worst.value]
         texts = [f"{titles[name]}, Dice {dice.loc[case, name]:.2f}" for name in names]
         try:
             scans = [(text, read(name, case)) for text, name in zip(texts, names)]
@@ -66,6 +66,6 @@ def case_table(
         picture.value = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data.strip()}">'
 
     table.observe(show, "selected_rows")
-    for choice in choices:
-        choice.observe(show, "value")
-    return widgets.VBox([table, widgets.HBox(choices), heading, picture])
+    best.observe(show, "value")
+    worst.observe(show, "value")
+    return widgets.VBox([table, widgets.HBox([best, worst]), heading, picture])

@@ -12,14 +12,14 @@ from kitsnb.drawing import PAGE, PALETTE, canvas
 from kitsnb.losses import build_loss
 from kitsnb.study.figures import legend_below
 
+from probing.errors import PATHS, Geometry, soft_logits
 from probing.figures import MARKS
-from probing.probes import PATHS, Geometry, soft_logits, value_and_gradient
+from probing.probes import value_and_gradient
 
 #: Losses, and between what their parameters can be moved.
-LOSSES = {
-    "focal_tversky": {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}, "tversky": {"alpha": (0.0, 1.0)},
-    "log_cosh_focal_tversky": {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}, "dice": {}, "log_cosh_dice": {},
-}
+SHAPE = {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}
+LOSSES = {"focal_tversky": SHAPE, "log_cosh_focal_tversky": SHAPE, "tversky": {"alpha": (0.0, 1.0)}, "dice": {},
+          "log_cosh_dice": {}}
 #: Steps on each error path, and voxels that are quick to measure between two movements of a slider.
 STEPS, MOST = 7, 200_000
 

@@ -1,1 +1,1 @@
-"""Losses without training (notebook 03): ``probes`` on controlled errors, ``figures`` of them, ``hypotheses``."""
+"""Losses without training (notebook 03): ``errors`` are known, ``probes`` measure losses on them, ``figures`` draw."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from kitsnb.files import ROOT
 
 #: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
 VIEWER = "labconfig/default_setting_overrides.json"
@@ -67,8 +70,8 @@ def start_lab(folder: Path, home: Path) -> Iterator[str]:
     own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     environment = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
     if not (Path(sys.prefix) / "etc" / "jupyter" / VIEWER).exists():  # an environment that `make` did not make
-        command = ["jupytext_config", "--settings-file", home / "config" / VIEWER, "set-default-viewer", "python"]
-        subprocess.run([sys.executable, "-m", *command], check=True)
+        (home / "config" / VIEWER).parent.mkdir(parents=True)
+        shutil.copy(ROOT / "docs" / "jupyterlab.json", home / "config" / VIEWER)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.ct_at_hand import CT, Kidneys, small_ct
 
 from kitsnb.data.settings import DataSettings
@@ -14,31 +13,28 @@ from kitsnb.training import Network, Training
 from kitsnb.training.checkpoints import save_checkpoint
 from kitsnb.unet import UNet3D
 
-SETTINGS = {
-    "data": DataSettings(source="phantom", simulated=True),
-    "preprocessing": Preprocessing(spacing=(8.0, 6.0, 6.0), resize_in_plane=None),
-    "training": Training(network=Network(base_filters=2, depth=2), patch_size=(16, 16, 16)),
-    "prediction": Prediction(overlap=(8, 8, 8)),
-}
-
 
 @pytest.fixture
 def run(tmp_path) -> Path:
     """The folder of a run in a build, as training leaves it."""
     folder = tmp_path / "build" / "runs" / "dice-seed0"
-    torch.manual_seed(0)
+    sections = {
+        "data": DataSettings(source="phantom", simulated=True),
+        "preprocessing": Preprocessing(spacing=(8.0, 6.0, 6.0), resize_in_plane=None),
+        "training": Training(network=Network(base_filters=2, depth=2), patch_size=(16, 16, 16)),
+        "prediction": Prediction(overlap=(8, 8, 8)),
+    }
     network = UNet3D(base_filters=2, depth=2)
     save_checkpoint({"network": network.state_dict()}, folder / "checkpoints" / "best.ckpt")
-    write_json(folder / "settings.json", SETTINGS["training"].as_json())
-    write_run(folder, {"title": "Dice loss", "simulated": True, "training_cases": 100}, SETTINGS)
+    write_json(folder / "settings.json", sections["training"].as_json())
+    write_run(folder, {"title": "Dice loss", "simulated": True, "training_cases": 100}, sections)
     return folder
 
 
 @pytest.fixture
 def trained(run) -> Trained:
     """The run with a network that finds the kidneys of ``small_ct``."""
-    found = load_run(run)
-    return Trained(found.folder, Kidneys(), found.record)
+    return Trained(run, Kidneys(), load_run(run).record)
 
 
 @pytest.fixture

@@ -1,66 +1,116 @@
-"""What notebook 05 shows beside Table 1: the audit, and tables of made-up runs, by hand."""
+"""Figures and tables of results from made-up studies: what they show and say, whatever a reader's matplotlibrc says."""
 
-import math
+from types import SimpleNamespace
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from results import audit
-from results.tables import false_by_organ, find_baseline, located_scores, summary, unlike
-from study.test_tables import EXPERIMENTS, build, runs, scores  # noqa: F401, fixtures
+from helpers.study_at_hand import HYPOTHESES, ROWS, made_up_about, made_up_scores, write_runs
+from results import tables
+from results.figures import choose_slices, slices, training_panels
 
-from kitsnb.study import claims, findings, statistics
+from kitsnb.files import plain, write_json
+from kitsnb.study import figures, plots, statistics
+from kitsnb.study.findings import report
+from kitsnb.study.runs import load_runs
 
-
-def test_the_audit_has_claims_with_evidence_and_a_command(scores, monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 200)
-    found = findings.describe(scores, EXPERIMENTS, claims.load_seed_paper())
-    checked = audit.audit(claims.load_seed_paper(), None, found)
-    assert len(checked) >= 12 and all(all(row.values()) for row in checked)
-    by_claim = {row["claim"]: row for row in checked}
-    assert by_claim["The score sums 38 cases"]["verdict"] == audit.FAILS
-    assert sum(row["verdict"] == audit.UNCHECKED for row in checked) == 4
-    labels = {"cases": 210, "not_512": ["case_00160"], "slices": {"mean": 216.3, "median": 108.0, "min": 29, "max": 1059},
-              "slice_spacing_mm": {"min": 0.5, "median": 3.0, "max": 5.0},
-              "shares_percent": {"background": 99.1, "kidney": 0.7, "tumour": 0.2}}
-    measured = audit.audit(claims.load_seed_paper(), labels, found)[-4:]
-    assert [row["verdict"] for row in measured] == [audit.FAILS, audit.FAILS, audit.HOLDS, audit.HOLDS]
-    assert "case 00160" in measured[0]["evidence"]
+HISTORY = pd.DataFrame({"epoch": [1, 2], **{f"{part}_{name}": [0.9, np.nan] for part in ("training", "validation")
+                                            for name in ("loss", "background", "kidney", "tumour")}})
 
 
-def test_the_network_has_the_seed_papers_parameters():
-    stated, counted = claims.load_seed_paper()["claims"], audit.count_network()
-    assert counted["paper_trainable"] == stated["trainable_parameters"] == 22_581_283
-    assert sum(counted.values()) == stated["total_parameters"] == 22_587_171
+@pytest.fixture(scope="module")
+def studies() -> dict[str, tuple[dict, pd.DataFrame]]:
+    """Describe a study of seven rows, one of one seed, and one of one row."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 200)
+        made = {}
+        for name, rows, seeds in (("whole", ROWS, 3), ("one seed", ROWS, 1), ("one row", ROWS[:1], 1)):
+            scores = made_up_scores(rows, seeds)
+            made[name] = report(made_up_about(rows, seeds), scores), scores
+        return made
 
 
-def test_false_pieces_and_located_scores_are_means_a_case_by_row():
-    names = {"a": "One", "b": "Other"}
-    made = pd.DataFrame({"experiment": list("aabb"), "seed": 0, "case": ["c1", "c2"] * 2, "false_ml_small_bowel": [1.0, 3, 0, 0],
-                         "false_ml_liver": [9.0, np.nan, 1, 1], "located_tumour": [0.5, 0.7, np.nan, np.nan]})
-    false_ml = false_by_organ(made, names)
-    assert false_ml.to_dict("index") == {"liver": {"One": 9.0, "Other": 1.0}, "small bowel": {"One": 2.0, "Other": 0.0}}
-    assert located_scores(made) == {"a": {"tumour": pytest.approx(0.6)}}
-    plain = made[["experiment", "seed", "case"]]
-    assert false_by_organ(plain, names).empty and located_scores(plain) == {}
+def labels() -> np.ndarray:
+    volume = np.zeros((20, 20, 20), np.uint8)
+    volume[5:15, 5:15, 5:15] = 1
+    volume[8:12, 8:12, 8:12] = 2
+    return volume
 
 
-def test_rows_that_were_not_made_alike_are_said(runs):
-    assert unlike(runs) == {}
-    for run, precision in zip(runs, ("32-true", "bf16-mixed", "32-true")):
-        run.info.update(precision=precision, device="cpu", threads=1)
-    runs[3].info["threads"] = 2
-    assert unlike(runs) == {"precision": ["32-true", "bf16-mixed"], "threads": ["1", "2"]}
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].texts]
 
 
-def test_a_baseline_that_no_row_has_is_named():
-    table, seed_paper = [{"experiment": "log_cosh_dice"}], claims.load_seed_paper()
-    assert find_baseline("log_cosh_dice", table, seed_paper) == "log_cosh_dice"
-    assert find_baseline("dice", table, seed_paper) is None, "only the seed paper has it"
-    with pytest.raises(ValueError, match="did you mean 'log_cosh_dice'"):
-        find_baseline("log_cosh_dise", table, seed_paper)
+@pytest.mark.filterwarnings("error")
+def test_equal_figures_are_equal_files_whatever_a_readers_style(tmp_path, studies):
+    drawn = []
+    for reader in ({}, {"text.usetex": True, "lines.linewidth": 9, "font.size": 20, "axes.grid": True, "savefig.dpi": 10}):
+        mpl.rcParams.update(reader)
+        figures.use_style()
+        made = plots.draw(*studies["whole"])
+        made["training"] = training_panels({"Dice loss": (HISTORY, 2), "other": (HISTORY, None)}, "Training", True)
+        made["slices"] = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "case", True)
+        drawn.append({name: figures.save(figure, tmp_path / f"{name}.svg").read_bytes() for name, figure in made.items()})
+        assert all("simulated CT" in figure.get_suptitle() for figure in made.values())
+    assert drawn[0] == drawn[1] and set(drawn[0]) == {"rows", "scores", "takes", "size", "against", "training", "slices"}
 
 
-def test_a_summary_says_what_is_undefined():
-    assert summary({"mean": 0.5, "sd": 0.1, "n": 3, "undefined": 1}) == "0.500 ± 0.100 (n = 3, 1 undefined)"
-    assert summary({"mean": math.nan, "sd": math.nan, "n": 0, "undefined": 2}) == "– (n = 0, 2 undefined)"
+def test_what_does_not_apply_is_not_drawn(studies):
+    whole, one_seed, one_row = (plots.draw(*study) for study in studies.values())
+    assert "95 % over cases and seeds" in legend(whole["rows"]) and len(whole["rows"].axes) == 4
+    assert "95 % over cases and seeds" not in legend(one_seed["rows"])
+    assert len(one_row["rows"].axes) == 2 and "takes" not in one_row and "against" not in one_row
+    assert "5 seeds, shared by the losses" in legend(whole["takes"])
+    assert legend(one_seed["takes"])[:2] == ["1 seed, each loss its own", "the seed paper's design"]
+    ticks = [text.get_text() for text in whole["rows"].axes[0].get_yticklabels()]
+    assert ticks[0] == ROWS[-1]["title"], "the highest on top"
+
+
+def test_the_difference_to_the_reference_has_its_sign(studies):
+    found, _ = studies["whole"]
+    (line,) = [line for line in plots.draw(*studies["whole"])["rows"].axes[2].lines if line.get_label() == "mean"]
+    order = [row["title"] for row in reversed(found["table"])]
+    values = dict(zip(order, line.get_xdata()))
+    assert values["Weighted Dice"] > 0 > values["Dice"] and values["Log-cosh Dice"] == 0
+
+
+def test_slices_are_at_the_tumours_quartiles_and_to_scale():
+    assert choose_slices(labels()) == [11, 10, 9] and choose_slices(np.minimum(labels(), 1)) == [12, 10, 7]
+    with pytest.raises(ValueError, match="neither kidney nor tumour"):
+        choose_slices(labels() * 0)
+    figure = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "missed", True)
+    assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in figure.axes}) == 1
+
+
+def test_tables_say_it_in_words(studies):
+    found, _ = studies["whole"]
+    apart = tables.apart(found)
+    assert {"composite", "tumour"} == set(apart.score) and tuple(apart.loc[0, ["higher", "than"]]) == ("focal_tversky", "dice")
+    assert apart.iloc[0]["difference (95 % interval)"].startswith("+") and tables.apart(studies["one row"][0]).empty
+    assert set(tables.claims(found).kind) == {"seed paper", "tumour", "lowest"}
+    assert tables.claims(found).iloc[-1].against == "all rows" and tables.claims(studies["one row"][0]).empty
+    saw = {measure: (value, unit) for measure, value, unit in tables.measures(found)}
+    assert saw["runs"][0] == 21 and saw["pairs told apart by the composite"][1] == "of 21"
+    assert len(tables.measures(studies["one row"][0])) < len(saw), "what is not known is left out"
+    assert tables.table_1(found).shape == (7, 5)
+
+
+def test_a_study_is_described_for_results_json(tmp_path):
+    build = write_runs(tmp_path, made_up_scores(ROWS[:2], 2), ROWS[:2])
+    for path, content in ((build.data_analysis / "summary.json", {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}),
+                          (build.preprocessed / "report.json", {"refused": {"case_2": "thin"}}),
+                          (build.losses / "summary.json", {"hypotheses": HYPOTHESES}),
+                          (tmp_path / "labels.json", {"simulated": True})):
+        write_json(path, content)
+    row = [SimpleNamespace(model_dump=lambda mode, one=one: one) for one in ROWS[:2]]
+    results = SimpleNamespace(baseline="dice", labels_summary=None)
+    profile = SimpleNamespace(name="n", title="t", description="d", beside=None, experiments=row, seeds=[0, 1],
+                              deviations=[], results=results)
+    runs = load_runs(build, ROWS[:2], [0, 1])
+    about = tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)
+    assert about["images"] == "simulated" and set(about["data"]["refused"]) == {"case_1", "case_2"}
+    assert made_up_about().keys() <= plain(about).keys(), "all that the paper reads"
+    results.labels_summary = str(tmp_path / "labels.json")
+    with pytest.raises(ValueError, match="describes simulated cases"):
+        tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)

@@ -1,48 +1,61 @@
-"""The page that `make lab` opens: what it says where nothing is built, where part is, and where all is."""
+"""The page that `make lab` opens: what it says where nothing is built, and where something is."""
 
-import json
+import re
 import subprocess
 
+import IPython.display
 import pytest
 from helpers.lab_at_hand import STATE, shut_down
-from helpers.smoke_at_hand import CONTENT
+from helpers.smoke_at_hand import SMOKE
 
-from kitsnb.files import NOTEBOOKS, ROOT
-from kitsnb.workflow.execute import execute
+from kitsnb.files import NOTEBOOKS, ROOT, Build, write_atomic, write_json
+from kitsnb.workflow.jobs import build_jobs
+from kitsnb.workflow.profile import load
 
 START = "00_start.py"
 
 
-def said(build, folder) -> str:
-    """All that the page says of ``build``."""
-    executed = folder / "start.ipynb"
-    assert execute(NOTEBOOKS / START, executed, {"build": str(build)}, lambda group: None) is None
-    cells = json.loads(executed.read_text())["cells"]
-    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    return "".join("".join(one.get("text/markdown", one.get("text/html", ""))) for one in data)
+def said(builds, monkeypatch) -> str:
+    """Run the notebook as a script, with the builds of a folder; return all that it shows."""
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda *objects: shown.extend(objects))
+    text = (NOTEBOOKS / START).read_text("utf-8")
+    text, count = re.subn(r'(?m)^builds = "build"', f"builds = {str(builds)!r}", text)
+    assert count == 1
+    exec(compile(text, START, "exec"), {})
+    return "\n".join(one.data for one in shown)
 
 
-def test_who_has_built_nothing_is_told_what_to_do_and_shown_a_picture(tmp_path):
-    text = said(tmp_path / "build" / "quick", tmp_path)
-    assert "Finished: none. Begun: none." in text and "Next: `make`, in a terminal." in text
-    assert ">done<" not in text and "quick" in text and "kits19" in text
-    assert "data:image/svg+xml" in text and "yours is not made yet" in text
+def test_without_a_build_it_says_what_to_do_and_shows_a_picture(tmp_path, monkeypatch):
+    text = said(tmp_path, monkeypatch)
+    assert "Nothing yet: type `make`" in text and "data:image/svg+xml" in text and "looks like" in text
 
 
-def test_a_finished_build_is_shown_with_its_paper_and_notebooks(smoke, tmp_path):
-    text = said(smoke, tmp_path)
-    assert CONTENT["title"] in text and "Finished: smoke." in text
-    assert f"{smoke.name}/paper.pdf" in text and f"{smoke.name}/notebooks/05_results.ipynb" in text
-    assert "made by smoke" in text and "highest mean composite Dice" in text
+@pytest.fixture
+def jobs(tmp_path):
+    """The jobs of a build all of which but the last training is stamped, beside a stamp of a run that it lacks."""
+    profile = load(SMOKE, build=tmp_path / "smoke")
+    build = Build(tmp_path / "smoke")
+    write_json(build.profile, profile.model_dump(mode="json"))
+    jobs = build_jobs(profile)
+    for job in jobs:
+        write_json(job.stamp, {})
+        write_atomic(job.output, "executed")
+    [job for job in jobs if job.run][-1].stamp.unlink()
+    write_json(build.stamps / "training-old_row-seed0.json", {})
+    return jobs
 
 
-def test_what_is_missing_or_failed_is_counted(build, tmp_path):
-    training = sorted((build / "stamps").glob("training-*.json"))
-    training[0].unlink()
-    (build / "stamps" / "results.failed").write_text("{}")
-    text = said(build, tmp_path)
-    assert f">{len(training) - 1} of {len(training)}<" in text and ">1 failed<" in text
-    assert f"Begun: {build.name}" in text and "goes on where it stopped" in text
+def test_a_build_is_a_line_that_counts_its_own_jobs_alone(jobs, tmp_path, monkeypatch):
+    line = next(line for line in said(tmp_path, monkeypatch).splitlines() if "**smoke**" in line)
+    assert f"{len(jobs) - 1} of {len(jobs)}" in line and "Smoke profile" in line
+    assert line.count("[04]") == 1 and "smoke/paper.pdf)" in line and "05_results.ipynb)" in line
+
+
+def test_a_build_of_another_version_stops_no_other(jobs, tmp_path, monkeypatch):
+    write_json(tmp_path / "older" / "profile.json", {"title": "Older", "epochs": 3})
+    text = said(tmp_path, monkeypatch)
+    assert "| **older** | made by another version" in text and "**smoke**" in text
 
 
 def test_its_links_open_notebooks_as_notebooks(browser, lab):

@@ -79,7 +79,7 @@ def test_files_pass_every_check(tmp_path):
 
 def test_spacings_sizes_and_orientations_vary(phantoms):
     orientations = [orientation_of(phantom.affine) for phantom in phantoms]
-    assert set(orientations) == {"IPL", "LPS", "RAS"} and orientations.count("IPL") > COUNT / 2
+    assert {"IPL"} < set(orientations) <= {"IPL", "LPS", "RAS"} and orientations.count("IPL") > COUNT / 2
     upright = [reorient(phantom.segmentation, phantom.affine) for phantom in phantoms]
     spacings = np.array([spacing_of(affine) for _, affine in upright])
     assert ((3 <= spacings) & (spacings <= (7, 5, 5))).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from probing.hypotheses import expect
+from probing.probes import expect
 
 from kitsnb.study import claims
 
@@ -23,9 +23,6 @@ def test_hypotheses_by_hand():
         ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
         ("lowest", "less"): ("lowest", 0.01),
     }
-    assert expect(["dice"], shares_table(), price, "dice") == []
-    with pytest.raises(KeyError, match="none of the experiments dice"):
-        expect(["dice"], shares_table(), price, "other")
 
 
 @pytest.mark.parametrize("expected, low, high, verdict", [
@@ -58,6 +55,8 @@ def test_hypotheses_are_checked_against_paired_cases():
     assert [one["verdict"] for one in checked] == ["held", "refuted", "refuted", "not run"]
     assert checked[0]["difference"]["mean"] == pytest.approx(0.1) and checked[2]["difference"]["mean"] == pytest.approx(1.0)
     assert checked[3]["difference"] is None
+    lowest = base | {"kind": "lowest", "experiment": "dice", "reference": None}
+    assert claims.check([lowest], study(dice=LOW))[0]["verdict"] == "not run", "a row alone is compared with nothing"
 
 
 @pytest.mark.parametrize("name, verdict", [("low", "held"), ("high", "refuted"), ("middle", "refuted"), ("noisy", "undecided")])

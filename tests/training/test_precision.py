@@ -23,7 +23,7 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize(("named", "gpu", "bf16", "expected"), [
     ("auto", False, False, "32-true"), ("auto", True, True, "bf16-mixed"), ("auto", True, False, "16-mixed"),
-    ("32-true", True, True, "32-true"), ("bf16-mixed", False, False, "bf16-mixed"), ("16-mixed", True, True, "16-mixed"),
+    ("32-true", True, True, "32-true"), ("16-mixed", True, True, "16-mixed"),
 ])
 def test_what_is_named_is_taken_and_auto_is_16_bits_on_a_gpu(machine, named, gpu, bf16, expected):
     machine(gpu, bf16)

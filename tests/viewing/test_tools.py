@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from helpers.canvas_at_hand import settled
 from helpers.lab_at_hand import open_notebook, run_all, start_lab
+from interactive.browse import browse
 from interactive.case_table import table_of
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 from viewing.conftest import write
 
 from kitsnb.files import NOTEBOOKS
@@ -29,7 +30,7 @@ sys.path.append("NOTEBOOKS")
 from interactive.browse import browse
 from interactive.case_table import case_table
 from interactive.playground import Playground
-from probing.probes import phantom_geometry
+from probing.errors import phantom_geometry
 
 # %%
 browse("FOLDER/data", predictions="FOLDER/run", split={"case_00006": "training"})
@@ -42,6 +43,17 @@ case_table(scores, {"dice": "Dice loss", "own": "My <own>"}, lambda experiment, 
 # %%
 Playground(phantom_geometry(1, 0, (130.0, 130.0, 130.0))).show()
 '''
+#: The dark pixels of the last picture in the notebook, as a text, once they are others than before.
+DRAWN = """before => {
+    const image = [...document.querySelectorAll(".jp-OutputArea-output img[src^='data:image/png']:not([alt*=case])")].at(-1);
+    if (!image?.naturalWidth) return false;
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    const {data} = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const dark = [...data.keys()].filter(place => place % 4 === 0 && data[place] < 100);
+    const now = `${dark.length} ${dark.reduce((sum, place) => sum + place, 0)}`;
+    return dark.length > 100 && now !== before && now;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +116,19 @@ def test_a_row_of_the_table_opens_its_case_for_two_losses(page):
 
 
 def test_the_playground_follows_its_loss_and_its_slider(page):
-    picture = page.locator(".jp-OutputArea-output img[src^='data:image/png']:not([alt*=case])").last
-    picture.scroll_into_view_if_needed()
-    seen = settled(picture)
+    page.wait_for_function(DRAWN, arg="")
+    before = page.evaluate(f"({DRAWN})('')")
     handle = page.locator(".widget-slider", has=page.get_by_text("exponent", exact=True)).locator(".noUi-handle")
     handle.press("PageUp")
-    settled(picture, seen)
+    page.wait_for_function(DRAWN, arg=before)
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
+    (folder / "data" / "case_00006" / "imaging.nii.gz").write_bytes(b"no CT")
+    choice, facts, viewer = browse(folder / "data").children
+    assert "alert" in facts.value and "case_00006: imaging.nii.gz" in facts.value
+    choice.value = "case_00007"
+    assert "kidney 187 ml" in facts.value and viewer.scan["name"] == "case_00007" and viewer.layout.display is None
 
 
 def test_what_the_playground_draws_is_what_the_loss_says():
@@ -118,7 +137,7 @@ def test_what_the_playground_draws_is_what_the_loss_says():
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
     loss = FocalTverskyLoss(exponent=2.0)
     wanted = [float(loss(logits, play.geometry.target)) for logits in play.logits["missed tumour"]]
-    assert lines["missed tumour"] == pytest.approx(wanted) and lines["shift"][-1] > lines["shift"][0]
+    assert lines["missed tumour"] == pytest.approx(wanted) and lines["erosion"][-1] > lines["erosion"][0]
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         play.draw("dica")
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.runner_at_hand import make, training
 
 from kitsnb.files import NOTEBOOKS, ROOT, files_below, write_atomic, write_json
-from kitsnb.workflow import jobs, run
+from kitsnb.workflow import execution, jobs, run, trial
 from kitsnb.workflow.jobs import READS, build_jobs, cells
 from kitsnb.workflow.profile import STAGES, load
 
@@ -23,6 +23,7 @@ class Played:
         self.executed = []
         self.trained = []
         self.fails = None
+        self.tries = False  # to build the losses, which takes a while
 
     def __call__(self, todo, places, tick):
         for job in todo:
@@ -60,8 +61,10 @@ class Played:
 @pytest.fixture
 def played(monkeypatch, tmp_path):
     one = Played()
-    monkeypatch.setattr(run, "run_beside", one)
-    monkeypatch.setattr(run, "compile_paper", lambda job: write_atomic(job.output, "a paper"))
+    real = trial.unusable_losses
+    monkeypatch.setattr(execution, "run_beside", one)
+    monkeypatch.setattr(execution, "compile_paper", lambda job: write_atomic(job.output, "a paper"))
+    monkeypatch.setattr(trial, "unusable_losses", lambda profile: real(profile) if one.tries else [])
     monkeypatch.setattr(jobs, "NOTEBOOKS", tmp_path / "notebooks")
     return one
 
@@ -210,6 +213,7 @@ def test_a_failure_of_what_results_need_comes_before_the_trainings(tmp_path, pla
 
 
 def test_a_loss_that_cannot_be_trained_is_said_before_anything_runs(tmp_path, played, capfd):
+    played.tries = True
     path, _ = make(tmp_path, stages=ALL, experiments=[{"name": "a", "loss": "dyce"}])
     assert run.run_profile(load(path, build=tmp_path / "build")) == 1
     assert "did you mean 'dice'" in capfd.readouterr().out and played.executed == []

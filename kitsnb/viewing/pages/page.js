@@ -13,18 +13,28 @@ for (const [column, heading] of [...document.querySelectorAll("thead th")].entri
 }
 
 const { cases, look } = JSON.parse(element("given").textContent), viewer = createViewer(element("stage"), look);
-async function read(file, Kind) {
-  const answer = await fetch(file);
-  if (!answer.ok) throw new Error(`${file}: ${answer.statusText}`);
-  return new Kind(await new Response(answer.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+async function unpack(kind, file) {
+  const packed = (await fetch(file)).body.pipeThrough(new DecompressionStream("gzip"));
+  const bytes = await new Response(packed).arrayBuffer();
+  return [kind, kind === "imaging" ? new Int16Array(bytes) : new Uint8Array(bytes)];
 }
 async function open() {
-  const { facts, files, ...about } = cases[element("case").selectedIndex];
+  const { facts, files, strides, ...about } = cases[element("case").selectedIndex], { shape } = about;
   element("facts").textContent = facts;
   try {
-    const kinds = Object.keys(files);
-    const arrays = await Promise.all(kinds.map((kind) => read(files[kind], kind === "imaging" ? Int16Array : Uint8Array)));
-    if (facts === element("facts").textContent) viewer.show({ ...about, ...Object.fromEntries(kinds.map((kind, n) => [kind, arrays[n]])) });
+    const arrays = await Promise.all(Object.entries(files).map(([kind, file]) => unpack(kind, file)));
+    const read = (across, index) => {
+      const [down, right] = [0, 1, 2].filter((axis) => axis !== across), slice = { index };
+      for (const [kind, array] of arrays) {
+        slice[kind] = new array.constructor(shape[down] * shape[right]).map((_, place) => {
+          const column = place % shape[right], row = (place - column) / shape[right];
+          return array[index * strides[across] + row * strides[down] + column * strides[right]];
+        });
+      }
+      return slice;
+    };
+    const kinds = Object.keys(files).filter((kind) => kind !== "imaging");
+    if (files === cases[element("case").selectedIndex].files) viewer.show({ ...about, kinds, read });
   } catch (error) {
     element("facts").textContent = `This case could not be read (${error.message}); a web server must serve this folder.`;
   }

@@ -1,0 +1,183 @@
+"""One execution of a profile: which jobs are due, and why; what became of each."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from kitsnb import messages
+from kitsnb.files import files_below, short
+from kitsnb.messages import several
+from kitsnb.receipts import state_of
+from kitsnb.workflow.jobs import Job
+from kitsnb.workflow.launch import LaunchError, Places, find_places, run_beside
+from kitsnb.workflow.profile import Profile
+from kitsnb.workflow.progress import read_history, shown
+
+DONE = "done"
+CURRENT = "up to date"
+FAILED = "failed"
+SKIPPED = "skipped"
+WAITING = "would run"
+
+
+@dataclass
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    status: str
+    seconds: float = 0.0
+    failure: dict | None = None
+    note: str = ""
+
+
+@dataclass
+class Execution:
+    """One execution of a profile."""
+
+    profile: Profile
+    changes: dict
+    launch: tuple[str, ...] = ()
+    at_a_time: int | None = None
+    force: bool = False
+    dry: bool = False
+    console: Console = field(default_factory=messages.console)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    tried: bool = False
+
+    def among(self, names: Sequence[str], *statuses: str) -> list[str]:
+        """List the titles of the jobs among ``names`` that have one of ``statuses``."""
+        found = [self.outcomes[name] for name in names if name in self.outcomes]
+        return [outcome.job.title for outcome in found if outcome.status in statuses]
+
+    def reason(self, job: Job) -> str | None:
+        """Say why ``job`` must run now, None where it is up to date. Jobs that it needs must be finished before."""
+        reason = "forced" if self.force else job.why()
+        late = self.among(job.needs, WAITING)
+        if reason is None and late:
+            return f"only if {several(late)} will have changed what it reads"
+        if reason is None or job.run is None:
+            return reason
+        if not files_below(job.run):
+            return "never trained"
+        if stale := job.why_train():
+            return f"{stale}; trained again from the start"
+        if not (job.run / "checkpoints" / "last.ckpt").exists():
+            return f"{reason}; trained again, as its checkpoints are gone"
+        if not (job.run / "run.json").exists():
+            return f"{reason}; goes on after epoch {len(read_history(job.run))}"
+        return f"{reason}; trained already, so only executed again"
+
+    def due(self, job: Job) -> str | None:
+        """Say why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
+        if bad := self.among((*job.needs, *job.after), FAILED, SKIPPED):
+            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several(bad)}")
+            return None
+        reason = self.reason(job)
+        if reason and not self.dry:
+            self.try_losses()
+            return reason
+        self.outcomes[job.name] = Outcome(job, WAITING if reason else CURRENT, note=reason or "")
+        if self.dry:
+            self.console.print(f"{job.title}: {reason or CURRENT}")
+        return None
+
+    def try_losses(self) -> None:
+        """Try all losses once, before the first job starts. Raises LaunchError that says what is wrong with them."""
+        if self.tried:
+            return
+        from kitsnb.workflow.trial import unusable_losses  # imports torch, which a finished build does without
+
+        if found := unusable_losses(self.profile):
+            raise LaunchError("\n  - ".join([f"{self.profile.file} cannot be trained:", *found]))
+        self.tried = True
+
+    def prepare(self, job: Job, reason: str) -> None:
+        """Say why the job runs, and make room for it."""
+        self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
+        job.stamp.parent.mkdir(parents=True, exist_ok=True)
+        if job.run and job.why_train():
+            # Nothing is lost, and nothing stale is gone on with.
+            target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(job.run, target)
+            self.console.print(f"  the former run is kept in {short(target)}")
+        if job.run:
+            job.begin_run()
+        job.stamp.unlink(missing_ok=True)
+
+    def finish(self, job: Job, seconds: float, failure: dict | None, figures: Sequence[Path] = ()) -> None:
+        """Stamp a success with ``figures`` among its products; remember a failure; say which of the two it was."""
+        status = FAILED if failure else DONE
+        self.outcomes[job.name] = Outcome(job, status, seconds, failure)
+        if not failure:
+            job.write_stamp(figures, seconds)
+        self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
+
+    def run_alone(self, job: Job) -> None:
+        """Run one job that is not training."""
+        reason = self.due(job)
+        if not reason:
+            return
+        self.prepare(job, reason)
+        before = {path: state_of(path) for path in files_below(self.profile.build.figures)}
+        began = time.monotonic()
+        if job.notebook:
+            with self.console.status(job.title):
+                [(_, failure, _)] = run_beside([job], Places(), lambda: None)
+        else:
+            failure = compile_paper(job)
+        drawn = [path for path in files_below(self.profile.build.figures) if before.get(path) != state_of(path)]
+        self.finish(job, time.monotonic() - began, failure, drawn)
+
+    def run_training(self, jobs: Sequence[Job]) -> None:
+        """Run the training jobs that are out of date beside each other, where there are places."""
+        reasons = {}
+        for job in jobs:
+            if reason := self.due(job):
+                reasons[job.name] = reason
+        todo = [job for job in jobs if job.name in reasons]
+        if not todo:
+            return
+        if self.profile.beside:
+            refuse(why_not_beside(self.profile))  # cases are known now
+        places = find_places(self.launch, self.at_a_time)
+        where = "" if places.command else " on this machine"
+        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time{where}")
+        for job in todo:
+            self.prepare(job, reasons[job.name])
+        with shown(todo, places.at_a_time, self.console) as tick:
+            with closing(run_beside(todo, places, tick)) as ended:
+                for job, failure, seconds in ended:
+                    tick()
+                    self.finish(job, seconds, failure)
+
+
+def compile_paper(job: Job) -> dict | None:
+    """Compile the paper; its errors are reported as a notebook's are."""
+    from kitsnb.study import paper
+
+    try:
+        paper.build(job.build)
+    except Exception as error:
+        return {"notebook": "paper/paper.typ", "cell": "", "message": f"{type(error).__name__}: {error}"}
+    return None
+
+
+def why_not_beside(profile: Profile) -> list[str]:
+    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``."""
+    from kitsnb.workflow.publish import why_not_beside as reasons  # imports pandas
+
+    return [f"beside {profile.beside}: {line}" for line in reasons(profile)]
+
+
+def refuse(found: list[str]) -> None:
+    """Raise LaunchError with what was ``found`` to be lacking, if anything was."""
+    if found:
+        raise LaunchError("\n  - ".join(["this cannot run:", *found]))
