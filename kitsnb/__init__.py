@@ -16,4 +16,4 @@ _HOMES = {
     "metric": ["kits19_score"],
     "unet": ["UNet3D"],
 }
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, list(_HOMES), _HOMES)
