@@ -25,14 +25,6 @@ def function(logits, target, power=1.0):
     return logits.softmax(1)[:, 0].mean() ** power
 
 
-def anything(*args, **settings):
-    return function(*args, **settings)
-
-
-def demanding(logits, target, weights):
-    return function(logits, target) * sum(weights)
-
-
 class Module(nn.Module):
     def __init__(self, power=1.0):
         super().__init__()
@@ -43,7 +35,7 @@ class Module(nn.Module):
 
 
 square = partial(function, power=2.0)
-square_lambda = lambda logits, target: function(logits, target, 2.0)
+anything = lambda *args, **settings: function(*args, **settings)
 square_module = Module(2.0)
 square_class = partial(Module, power=2.0)
 smooth_dice = partial(DiceLoss, smooth=1.0)
@@ -58,25 +50,11 @@ class Learning(nn.Module):
         return function(logits, target) * self.scale.exp()
 
 
-class Holder:
-    """No module, but holds one."""
-
-    def __init__(self):
-        self.part = Learning()
-
-    def __call__(self, logits, target):
-        return self.part(logits, target)
-
-
 learning = Learning()
 learning_partial = partial(learning, other=1)
-holder = Holder()
 in_a_partial = partial(lambda logits, target, part: part(logits, target), part=Learning())
 of_nobody = nn.Parameter(torch.zeros(()))
-
-
-def careless(logits, target):
-    return function(logits, target) * of_nobody.exp()
+careless = lambda logits, target: function(logits, target) * of_nobody.exp()
 
 
 class Counting(nn.Module):
@@ -98,26 +76,12 @@ def counted(logits, target):
 
 
 counted.calls = []
-
-
-def volumes_only(logits, target):
-    return torch.einsum("bcxyz->", logits.softmax(1) ** 2)
-
-
-def patches_of_its_own(logits, target):
-    return logits.reshape(2, -1).mean() + logits[:, :, 20].mean()
-
-
-def of_the_labels(logits, target):
-    return target.float().mean()
-
-
-def no_scalar(logits, target):
-    return logits
-
-
-def not_finite(logits, target):
-    return logits.mean() / (target.sum() > 0)
+demanding = lambda logits, target, weights: function(logits, target) * sum(weights)
+volumes_only = lambda logits, target: torch.einsum("bcxyz->", logits.softmax(1) ** 2)
+large_patches = lambda logits, target: logits[:, :, 20].mean()
+of_the_labels = lambda logits, target: target.float().mean()
+no_scalar = lambda logits, target: logits
+not_finite = lambda logits, target: logits.mean() / (target.sum() > 0)
 
 
 @torch.jit.script
@@ -136,14 +100,14 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("name, parameters", [
     ("function", {"power": 2.0}), ("anything", {"power": 2.0}), ("Module", {"power": 2.0}), ("square", {}),
-    ("square_lambda", {}), ("square_module", {}), ("square_class", {}), ("scripted", {}), ("scripted", {"power": 2.0}),
+    ("square_module", {}), ("square_class", {}), ("scripted", {}), ("scripted", {"power": 2.0}),
 ])  # fmt: skip
 def test_functions_modules_and_partials_are_losses(file, name, parameters):
     loss = build_loss(f"{file}:{name}", **parameters)
     assert torch.allclose(loss(LOGITS, LABELS[:, None].byte()), LOGITS.softmax(1)[:, 0].mean() ** 2)
     assert loss(LOGITS.half(), LABELS).dtype == torch.float32
     check_loss(loss, name)
-    if name not in ("scripted", "square_lambda"):
+    if name not in ("scripted", "anything"):
         for same in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
             assert torch.equal(same(LOGITS, LABELS), loss(LOGITS, LABELS))
 
@@ -159,17 +123,16 @@ def test_a_partial_of_one_of_our_classes_and_a_module_with_parameters(file):
 def test_what_it_learns_is_given_to_the_optimizer_and_saved(file, name):
     loss = build_loss(f"{file}:{name}")
     (scale,) = loss.parameters()
-    assert len(loss.state_dict()) == 1
-    torch.optim.SGD(loss.parameters(), lr=1.0).step(lambda: [loss(LOGITS, LABELS).backward()])
-    assert scale != 0 and loss(LOGITS, LABELS) != LOGITS.softmax(1)[:, 0].mean()
+    loss(LOGITS, LABELS).backward()
+    assert scale.grad != 0 and len(loss.state_dict()) == 1
     check_loss(loss, name)
 
 
 @pytest.mark.parametrize("name, parameters, text", [
-    ("careless", {}, "the loss careless learns a tensor that it does not own"), ("holder", {}, "does not own"),
+    ("careless", {}, "the loss careless learns a tensor that it does not own"),
     ("in_a_partial", {}, "does not own"), ("counted", {}, "changes its attribute 'calls'"),
     ("Counting", {"kept": False}, "changes its attribute 'function.step' when it is called.*register_buffer"),
-    ("patches_of_its_own", {}, r"fails with IndexError.* patch of all classes, logits \(1, 3, 16, 16, 16\)"),
+    ("large_patches", {}, r"fails with IndexError.* patch of all classes, logits \(1, 3, 16, 16, 16\)"),
     ("of_the_labels", {}, "no gradient"), ("no_scalar", {}, "scalar tensor"),
     ("not_finite", {}, "gradient is not finite, on a patch of background alone"),
 ])  # fmt: skip
