@@ -10,7 +10,7 @@ from kitsnb.losses.losses import (
     WeightedCrossEntropyLoss, WeightedDiceLoss,
 )  # fmt: skip
 from kitsnb.losses.own import FunctionLoss
-from kitsnb.losses.registry import LOSSES, build_loss, check_loss, plain_state
+from kitsnb.losses.registry import LOSSES, build_loss, check_loss
 from kitsnb.losses.statistics import (
     RegionStatistics, cross_entropy, dice_index, generalized_focal, log_cosh, region_statistics, tversky_index,
 )  # fmt: skip

@@ -6,7 +6,8 @@ import pickle
 import pytest
 import torch
 
-from kitsnb.losses import DiceLoss, build_loss, check_loss, plain_state
+from kitsnb.losses import DiceLoss, build_loss, check_loss
+from kitsnb.losses.registry import plain_state
 
 LOGITS = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.zeros(1, 4, 4, dtype=torch.long)
