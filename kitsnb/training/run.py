@@ -78,7 +78,7 @@ def build_parts(settings: Training, device: str) -> dict[str, Any]:
     torch.manual_seed(settings.seed)
     network = UNet3D(**settings.network.model_dump()).to(device, memory_format=torch.channels_last_3d)
     loss = build_loss(settings.loss, settings.loss_defaults, **settings.loss_parameters)
-    check_loss(loss)
+    check_loss(loss, settings.loss)
     loss.to(device)
     learned = [*network.parameters(), *loss.parameters()]  # a reader's loss may learn, too
     # Fused, since the other forms of Adam ask the device for their count of steps.
