@@ -105,7 +105,7 @@ def clean(profile: ProfileName):
 @app.command(rich_help_panel=DATA)
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
-    cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
+    cases: Annotated[str, typer.Option(help="numbers and ranges, as in 0-9,15")] = "0-209",
     labels_only: LabelsOnly = False,
 ):
     """Download KiTS19 from its official sources, or go on with it.
@@ -117,8 +117,7 @@ def download(
     from kitsnb.data import download as source
 
     with plainly():
-        numbers = None if cases is None else source.parse_cases(cases)
-        failures = source.download(to, numbers, labels_only)
+        failures = source.download(to.expanduser(), source.parse_cases(cases), labels_only)
     sys.exit(1 if failures else 0)
 
 
@@ -148,7 +147,7 @@ def check(
         reports = check_cases(discover(folder), not labels_only, accept)
     table = Table("case", "status", "reasons")
     for report in reports:
-        table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
+        table.add_row(report.case, report.status, "\n".join(report.reasons))
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
@@ -200,7 +199,7 @@ def score(
     Example: `kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
-    from kitsnb.inference.score import score_folder, score_table, unpaired_line
+    from kitsnb.inference.score import score_folder, score_table
 
     with plainly(status=2):
         found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
@@ -210,8 +209,6 @@ def score(
         console().print(score_table(found))
         for name, reason in found["refused"].items():
             console().print(f"{name}: {reason}")
-        if line := unpaired_line(found):
-            console().print(line)
     if not found["cases"]:
         sys.exit(2)
     sys.exit(1 if found["refused"] else 0)

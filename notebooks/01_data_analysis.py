@@ -30,7 +30,7 @@ import os
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import EXCLUDED
+from kitsnb.data.settings import EXCLUDED
 from kitsnb.files import resolve, write_json
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw

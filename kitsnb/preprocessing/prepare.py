@@ -59,7 +59,7 @@ def z_score(imaging: Tensor, settings: Preprocessing,
     sd = float(imaging.std())
     if sd < FLAT:
         reason = f"all voxels are {mean:.0f} HU after clipping to {list(settings.clip)}"
-        raise CaseError(case_name(file), file.name, reason, "check that the values are Hounsfield units", "air")
+        raise CaseError(case_name(file), file.name, reason, "check that the values are Hounsfield units")
     if settings.z_score_by:
         mean, sd = settings.z_score_by
     return imaging.sub_(mean).div_(sd), (mean, sd)

@@ -91,8 +91,8 @@ def spoil(cases: list[Case]) -> dict[str, str]:
     write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
     with_header(cases[7].imaging, srow_x=[np.nan] * 4)
     cases[9].imaging.write_text("version https://git-lfs.github.com/spec/v1")
-    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "too narrow for HU",
-            cases[7].name: "impossible", cases[9].name: "Git LFS"}
+    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "no HU of a patient",
+            cases[7].name: "impossible", cases[9].name: "git-lfs"}
 
 
 def check_named(found: dict[str, str], expected: dict[str, str]) -> None:
