@@ -19,6 +19,7 @@ ROWS = [Experiment(name="dice", title="Dice loss", loss="dice"),
         Experiment(name="log", title="Log-cosh", loss="log_cosh_dice"),
         Experiment(name="mine", title="My loss", loss="tversky", parameters={"alpha": 0.6, "beta": 0.4})]
 OWN = '''
+import torch.nn.functional as F
 
 def takes_3d(logits, target):
     wrong = 1 - logits.softmax(1).gather(1, target[:, None])
