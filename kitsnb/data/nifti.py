@@ -113,6 +113,11 @@ def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tu
         reason = f"geometry: spacing {spacing_of(affine)} mm is impossible"
         raise _refusal(reason, "repair the header's sform or qform")
     longest = (spacing_of(affine) * shape).max()
+    factor = {1: 1e3, 3: 1e-3}.get(int(header["xyzt_units"]) & 7)  # metres, microns
+    if factor and not 20 <= longest <= 3000:
+        notes.append(f"{file}: its geometry is not in mm, and was taken in the unit that it names")
+        affine = np.diag([factor, factor, factor, 1]) @ affine
+        longest *= factor
     size = f"{longest / 10:.1f} cm"
     if not 20 <= longest <= 3000:
         raise _refusal(f"geometry: the volume would be {size} wide, which no CT is", "store the spacing in mm")

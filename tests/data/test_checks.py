@@ -54,8 +54,8 @@ def with_header(file: str, **fields):
     return lambda case: broken_cases.with_header(getattr(case, file), **fields)
 
 
-def scaled(factor: float):
-    return lambda case: [broken_cases.scaled(path, factor) for path in (case.imaging, case.segmentation)]
+def scaled(factor: float, unit: int = 2):
+    return lambda case: [broken_cases.scaled(path, factor, unit) for path in (case.imaging, case.segmentation)]
 
 
 def moved(*voxels: int) -> np.ndarray:
@@ -122,6 +122,7 @@ NOTED = {
     "7.2 cm": (scaled(0.8), "longest side is 7.2 cm"),
     "2.1 cm": (scaled(0.23), "longest side is 2.1 cm"),
     "2.88 m": (scaled(32), "longest side is 288.0 cm"),
+    "metres": (scaled(1e-3, 1), "taken in the unit that it names"),
     "no orientation": (no_orientation, "left and right may be wrong"),
 }  # fmt: skip
 
