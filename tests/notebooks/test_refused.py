@@ -1,4 +1,4 @@
-"""Cases that cannot be used, from the first notebook to the paper: named, and the others go on."""
+"""Cases that cannot be used, from the first notebook to the scores: named, and the others go on."""
 
 import re
 
@@ -10,16 +10,16 @@ from kitsnb.files import read_json
 from kitsnb.simulation import write_phantoms
 
 
-def test_refused_cases_are_named_and_the_others_go_on_to_the_paper(tmp_path):
+def test_refused_cases_are_named_and_the_others_go_on_to_scores(tmp_path):
     """Ten cases, five of them spoilt in five ways: three to learn from, two held out."""
     expected = spoil(write_phantoms(tmp_path / "data", 10, 0))
     data = {"source": "folder", "folder": str(tmp_path / "data"), "simulated": True, "training": [0, 5],
             "validation": [6, 9], "excluded": []}
-    profile = write_profile(tmp_path / "bad.yml", data=data, experiments=CONTENT["experiments"][:1])
+    profile = write_profile(tmp_path / "bad.yml", data=data, experiments=CONTENT["experiments"][:1],
+                            stages=["data_analysis", "preprocessing", "training"])
     done = kitsnb("run", profile, "--build", tmp_path / "build")
     assert done.returncode == 0, done.stdout
     check_named(dict(re.findall(r"^refused (\w+): (.*)$", done.stdout, re.MULTILINE)), expected)
     run = tmp_path / "build" / "runs" / "dice-seed0"
     assert read_json(run / "run.json")["training_cases"] == 3
     assert list(pd.read_csv(run / "scores.csv").case) == ["case_00006", "case_00008"]
-    assert (tmp_path / "build" / "paper.pdf").exists()
