@@ -7,7 +7,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 from isal import igzip
-from matplotlib.colors import to_rgb
 
 from kitsnb.drawing import COLOURS, ENDS
 from kitsnb.files import write_atomic
@@ -15,9 +14,8 @@ from kitsnb.viewing.scan import Scan
 
 PAGES = Path(__file__).parent / "pages"
 CLASSES = ("kidney", "tumour")
-#: Letters, names and colours (0 to 255) of the viewer, which are those of the figures.
-LOOK = {"ends": ENDS, "names": CLASSES,
-        "colours": [[round(255 * part) for part in to_rgb(COLOURS[name])] for name in CLASSES]}
+#: Letters, names and colours of the viewer, which are those of the figures.
+LOOK = {"ends": ENDS, "names": CLASSES, "colours": [COLOURS[name] for name in CLASSES]}
 
 
 def render(**values: object) -> str:
@@ -32,24 +30,22 @@ def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], **values: object
     Scans are read one after the other, so a generator keeps memory small.
     """
     cases = []
-    for number, (title, scan) in enumerate(scans):
+    for title, scan in scans:
         about, arrays = for_viewer(scan)
-        first_fastest = all(array.flags.f_contiguous for array in arrays.values())
-        order = "F" if first_fastest else "C"  # as in KiTS19's files: to turn a large volume takes seconds
-        strides = np.empty(scan.imaging.shape, np.uint8, order).strides
-        files = {kind: f"cases/{number}-{kind}.bin" for kind in arrays}  # some servers would unpack a .gz
+        files = {}
         for kind, array in arrays.items():
-            write_atomic(folder / files[kind], igzip.compress(array.tobytes(order), 1))
-        cases.append({"title": title, "facts": scan.facts, "files": files, "strides": strides, **about})
+            files[kind] = f"cases/{len(cases)}-{kind}.bin"  # some servers would unpack a .gz
+            write_atomic(folder / files[kind], igzip.compress(array.tobytes(), 1))
+        cases.append({"title": title, "facts": scan.facts, "files": files, **about})
     for file in PAGES.glob("*.[cj]s*"):
         shutil.copyfile(file, folder / file.name)
-    write_atomic(folder / "index.html", render(cases=cases, given={"cases": cases, "look": LOOK}, **values))
+    write_atomic(folder / "index.html", render(cases=cases, look=LOOK, **values))
 
 
 def for_viewer(scan: Scan) -> tuple[dict, dict[str, np.ndarray]]:
     """Return what the viewer must know of ``scan``, and its arrays: HU as int16, labels as uint8."""
-    hu = scan.imaging
-    if hu.dtype.kind == "f":
-        hu = np.clip(np.rint(hu), -32768, 32767)
-    about = {"shape": hu.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
-    return about, {"imaging": hu.astype(np.int16), **scan.layers}
+    about = {"shape": scan.imaging.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
+    imaging = scan.imaging
+    if imaging.dtype.kind == "f":
+        imaging = np.rint(imaging).clip(-32768, 32767)
+    return about, {"imaging": imaging.astype(np.int16), **scan.layers}

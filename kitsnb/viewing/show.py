@@ -34,9 +34,7 @@ def show(source: Path, label: Path | None = None, prediction: Path | None = None
         folder = output or Path(passing)
         with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
             with screen.status(f"reading {source}"):
-                left_out = show_page(folder, source.expanduser().resolve(), label, prediction, accept)
-            if left_out:
-                screen.print(f"{left_out} more cases are there; give the folder of one to see it")
+                show_page(folder, source.expanduser().resolve(), label, prediction, accept)
             address = f"http://127.0.0.1:{server.server_port}/"
             try:
                 screen.print(f"{address} shows {source} until Ctrl-C")
@@ -47,31 +45,27 @@ def show(source: Path, label: Path | None = None, prediction: Path | None = None
                 pass
 
 
-def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
-    """Write the page of the first cases of ``source``; return how many others are left out."""
-    builds = [Build(place) for place in (source, *source.parents)]
-    build = next((one for one in builds if one.profile.is_file()), None)
+def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> None:
+    """Write the page of the first cases of ``source`` to ``folder``; its title says how many there are."""
     title = source.name
-    if build and build.folder == source:
-        source = cases_of(build)
-        accept = accept if accept and accept.label_map else data_of(build).accept
+    builds = [Build(folder) for folder in (source, *source.parents) if Build(folder).profile.is_file()]
+    if builds:
+        cases, data = cases_of(builds[0])
+        if source == builds[0].folder:
+            source = cases
+            accept = accept if accept and accept.label_map else data.accept
     found = find_scans(source, label, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
+    if len(first) < len(found):
+        title = f"{title}: {len(first)} of {len(found)} cases"
     ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
     scans = ((given.name, read_scan(given, accept, None if ours else accept)) for given in first)
-    title = first[0].name if len(first) == 1 else title
-    write_page(folder, scans, title=title, simulated=bool(build and data_of(build).simulated))
-    return len(found) - len(first)
+    write_page(folder, scans, title=title, simulated=bool(builds) and data.simulated)
 
 
-def data_of(build: Build) -> DataSettings:
-    """Return the settings of the cases that ``build`` was made with."""
-    return DataSettings(**read_json(build.profile)["data"])
-
-
-def cases_of(build: Build) -> Path:
-    """Return the folder of the cases of ``build``: below it where their CT is simulated."""
-    data = data_of(build)
-    return resolve(data.folder) if data.source == "folder" else build.data
+def cases_of(build: Build) -> tuple[Path, DataSettings]:
+    """Return the folder of the cases of ``build``, which is below it where their CT is simulated, and their settings."""
+    data = DataSettings(**read_json(build.profile)["data"])
+    return resolve(data.folder) if data.source == "folder" else build.data, data

@@ -57,11 +57,8 @@ def case_table(
             heading.value = f'<b role="alert">{html.escape(str(error))}</b>'
             picture.value = ""
             return
-        figure = gallery(scans, case, simulated)
-        for axes, name in zip(figure.axes[::3], names):
-            axes.yaxis.label.set_color(colours[name])
         said = html.escape(f"{case}: label, prediction and errors of {' and of '.join(texts)}")
-        data = print_figure(figure, fmt="png", base64=True)
+        data = print_figure(gallery(scans, case, simulated), fmt="png", base64=True)
         heading.value = f"<b>{said}</b>"
         picture.value = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data.strip()}">'
 

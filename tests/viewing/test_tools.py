@@ -1,7 +1,5 @@
 """The three tools as a reader uses them, in a real JupyterLab: each draws, and follows what is chosen."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,7 @@ from interactive.browse import browse
 from interactive.case_table import table_of
 from interactive.playground import Playground
 from probing.errors import phantom_geometry
-from viewing.conftest import write
+from viewing.conftest import write_cases
 
 from kitsnb.files import NOTEBOOKS
 from kitsnb.losses import FocalTverskyLoss
@@ -21,6 +19,7 @@ CELLS = '''# %% [markdown]
 
 # %%
 import sys
+from pathlib import Path
 
 import pandas as pd
 
@@ -33,11 +32,11 @@ from interactive.playground import Playground
 from probing.errors import phantom_geometry
 
 # %%
-browse("FOLDER/data", predictions="FOLDER/run", split={"case_00006": "training"})
+browse("FOLDER/data", predictions="FOLDER/run")
 
 # %%
-given = find_scans(__import__("pathlib").Path("FOLDER/data"), prediction=__import__("pathlib").Path("FOLDER/run"))
-scores = pd.read_csv("FOLDER/scores.csv")
+given = find_scans(Path("FOLDER/data"), prediction=Path("FOLDER/run"))
+scores = pd.read_csv("FOLDER/run/scores.csv").assign(experiment="own", seed=0)
 case_table(scores, {"dice": "Dice loss", "own": "My <own>"}, lambda experiment, case: read_scan(given[case]), True)
 
 # %%
@@ -56,27 +55,17 @@ DRAWN = """before => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(browser, tmp_path_factory):
+@pytest.fixture
+def page(browser, tmp_path):
     """JupyterLab with a notebook of all three tools, run."""
-    folder = tmp_path_factory.mktemp("tools")
-    label = np.zeros((12, 20, 24), np.uint8)
-    label[3:9, 5:15, 4:10] = 1
-    label[4:7, 6:10, 5:8] = 2
-    for number, name in enumerate(("case_00006", "case_00007")):
-        noise = np.random.default_rng(number).normal(40, 60, label.shape)
-        write(folder / "data" / name / "imaging.nii.gz", noise.astype(np.int16))
-        write(folder / "data" / name / "segmentation.nii.gz", label)
-        write(folder / "run" / "predictions" / f"{name}.nii.gz", np.roll(label, 2 + number, 2))
-    dice = {"case": ["case_00006", "case_00007"], "tumour": [0.7, 0.4], "tumour_ml": [20.7, 20.7]}
-    pd.DataFrame(dice).to_csv(folder / "run" / "scores.csv", index=False)
-    scores = pd.concat(pd.DataFrame(dice).assign(experiment=name, seed=0) for name in ("dice", "own"))
-    scores.to_csv(folder / "scores.csv", index=False)
+    write_cases(tmp_path)
+    scores = pd.DataFrame({"case": ["case_00006", "case_00007"], "tumour": [0.7, 0.4], "tumour_ml": 20.7})
+    scores.to_csv(tmp_path / "run" / "scores.csv", index=False)
     header = (NOTEBOOKS / "03_losses.py").read_text().partition("# %%")[0]  # it names the kernel
-    text = header + CELLS.replace("FOLDER", str(folder)).replace("NOTEBOOKS", str(NOTEBOOKS))
-    (folder / "lab").mkdir()
-    (folder / "lab" / "tools.py").write_text(text)
-    with start_lab(folder / "lab", folder / "home") as address:
+    text = header + CELLS.replace("FOLDER", str(tmp_path)).replace("NOTEBOOKS", str(NOTEBOOKS))
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "tools.py").write_text(text)
+    with start_lab(tmp_path / "lab", tmp_path / "home") as address:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(address)
         page.wait_for_selector(".jp-DirListing-item", timeout=120_000)
@@ -85,42 +74,37 @@ def page(browser, tmp_path_factory):
         assert not state["errors"], "\n".join("\n".join(error["traceback"]) for error in state["errors"])
         yield page
         page.close()
-    shutil.rmtree(folder)
 
 
-def test_browse_draws_the_case_that_is_chosen(page):
+def test_each_tool_draws_and_follows_in_jupyterlab(page):
     canvas = page.get_by_role("img", name="axial section")
     canvas.scroll_into_view_if_needed()
     seen = settled(canvas)
-    lines = [line.replace("\xa0", " ") for line in page.locator("select[size] option").all_inner_texts()]
-    assert lines == ["case_00006 · training · tumour 20.7 ml · Dice 0.70", "case_00007 · tumour 20.7 ml · Dice 0.40"]
-    assert page.get_by_label("prediction").is_checked()
     assert canvas.locator("xpath=..").locator("b").all_inner_texts() == ["A", "P", "R", "L"]
     page.locator("select[size]").select_option(index=1)
     seen = settled(canvas, seen)
+    assert page.get_by_label("prediction").is_checked()
     page.get_by_label("prediction").press("Space")
     settled(canvas, seen)
     canvas.hover(position={"x": 30, "y": 40})
     page.get_by_text(" HU · label none").wait_for()
 
+    page.locator("table.dataTable tbody tr").first.click()
+    picture = page.get_by_role("img", name="case_00007: label, prediction and errors of")
+    assert settled(picture).std() > 0.1 and "My <own>, Dice 0.40" in picture.get_attribute("alt")
 
-def test_a_row_of_the_table_opens_its_case_for_two_losses(page):
-    rows = page.locator("table.dataTable tbody tr")
-    assert [row.split()[0] for row in rows.all_inner_texts()] == ["case_00007", "case_00006"], "worst first"
-    page.locator("table.dataTable th", has_text="case").get_by_role("button").click()
-    page.locator("table.dataTable th[aria-sort=ascending]", has_text="case").wait_for()
-    rows.first.click()
-    picture = page.get_by_role("img", name="case_00006: label, prediction and errors of")
-    assert settled(picture).std() > 0.1
-    assert "My <own>, Dice 0.70" in picture.get_attribute("alt")
-
-
-def test_the_playground_follows_its_loss_and_its_slider(page):
     page.wait_for_function(DRAWN, arg="")
     before = page.evaluate(f"({DRAWN})('')")
-    handle = page.locator(".widget-slider", has=page.get_by_text("exponent", exact=True)).locator(".noUi-handle")
-    handle.press("PageUp")
+    slider = page.locator(".widget-slider", has=page.get_by_text("exponent", exact=True))
+    slider.locator(".noUi-handle").press("PageUp")
     page.wait_for_function(DRAWN, arg=before)
+
+
+def test_browse_says_what_is_known_of_each_case(folder):
+    pd.DataFrame({"case": ["case_00007"], "tumour": [0.4]}).to_csv(folder / "run" / "scores.csv", index=False)
+    known = pd.DataFrame({"tumour_ml": [20.7, 20.7]}, index=["case_00007", "case_00006"])
+    choice, *_ = browse(folder / "data", known, folder / "run", {"case_00006": "training"}).children
+    assert list(choice.options) == ["case_00006 · training · tumour 20.7 ml", "case_00007 · tumour 20.7 ml · Dice 0.40"]
 
 
 def test_a_case_that_cannot_be_read_is_named_and_the_next_can_be_chosen(folder):
