@@ -44,9 +44,7 @@ class Scan:
     @property
     def facts(self) -> str:
         """Say size, spacing, and ml of kidney and tumour."""
-        size = " x ".join(map(str, self.imaging.shape))
-        spacing = " x ".join(f"{mm:.2f}" for mm in self.spacing)
-        facts = [f"{size} voxels of {spacing} mm"]
+        facts = ["{} x {} x {} voxels of {:.2f} x {:.2f} x {:.2f} mm".format(*self.imaging.shape, *self.spacing)]
         for name, labels in self.layers.items():
             voxels = np.bincount(labels.ravel("K"), minlength=3)
             _, kidney, tumour = voxels[:3] * self.spacing.prod() / 1000
@@ -81,24 +79,22 @@ def find_scans(source: Path, label: Path | None = None, prediction: Path | None 
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
-    found = {}
     if source.is_file():
-        name = case_name(source)
-        found[name] = Given(name, source)
+        found = [Given(case_name(source), source)]
     else:
         cases = [Case(source)] if Case(source).imaging.is_file() else discover(source)
-        for case in cases:
-            own = case.segmentation if case.segmentation.is_file() else None
-            found[case.name] = Given(case.name, case.imaging, own)
+        found = [Given(case.name, case.imaging, case.segmentation) for case in cases]
     for file in (label, prediction):
         if file and file.is_file() and len(found) > 1:
             raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
     predictions = {}
     if prediction and prediction.is_file():
-        predictions = dict.fromkeys(found, prediction)
+        predictions = {found[0].name: prediction}
     elif prediction:
         inner = prediction / "predictions"
         predictions = find_labels(inner if inner.is_dir() else prediction)
-    for name, given in found.items():
-        found[name] = given._replace(segmentation=label or given.segmentation, prediction=predictions.get(name))
-    return found
+    scans = {}
+    for name, imaging, own, _ in found:
+        own = own if own and own.is_file() else None
+        scans[name] = Given(name, imaging, label or own, predictions.get(name))
+    return scans

@@ -42,13 +42,9 @@ class Playground:
         figure, (left, right) = canvas(f"{said} ({self.geometry})", (PAGE, 2.8), 1, 2)
         share = np.linspace(0, 1, STEPS)
         for path, colour, mark in zip(self.logits, PALETTE, MARKS):
-            values = []
-            sizes = []
-            for logits in self.logits[path]:
-                value, gradient = value_and_gradient(measured, logits, self.geometry.target)
-                values.append(value)
-                sizes.append(float(gradient.abs().sum()))
-            left.plot(share, values, color=colour, marker=mark, markersize=3, label=path)
+            found = [value_and_gradient(measured, logits, self.geometry.target) for logits in self.logits[path]]
+            sizes = [float(gradient.abs().sum()) for _, gradient in found]
+            left.plot(share, [value for value, _ in found], color=colour, marker=mark, markersize=3, label=path)
             right.plot(share, sizes, color=colour, marker=mark, markersize=3)
         left.set(xlabel="share of the error's way", ylabel="value of the loss")
         right.set(xlabel="share of the error's way", ylabel="size of the gradient", yscale="log")

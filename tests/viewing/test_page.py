@@ -15,17 +15,11 @@ from typer.testing import CliRunner
 from viewing.conftest import write
 
 from kitsnb.__main__ import app
-from kitsnb.viewing.page import write_page
+from kitsnb.viewing.show import write_page
 from kitsnb.viewing.scan import Given, find_scans, read_scan
 
 #: The letters that are nearest to the right, front, upper corner of the body.
 NEAREST = {"axial": "AR", "coronal": "SR", "sagittal": "SA"}
-#: Each letter over a canvas with the box that it is drawn in: down, right, height and width.
-LETTERS = """canvas => {
-    const frame = canvas.getBoundingClientRect();
-    return [...canvas.parentElement.querySelectorAll("b")].map(letter => [letter, letter.getBoundingClientRect()]).map(
-        ([letter, box]) => [letter.textContent, box.y - frame.y, box.x - frame.x, Math.floor(box.height), Math.floor(box.width)]);
-}"""
 
 
 @pytest.mark.parametrize("stored", ["IPL", "RAS"])
@@ -50,12 +44,15 @@ def test_a_mark_in_a_corner_lies_between_the_letters_of_its_sides_however_it_is_
 def nearest_letters(page, plane: str) -> str:
     """The two letters, down and right, that are drawn closest to the bright part of a plane."""
     canvas = page.get_by_role("img", name=f"{plane} section")
+    frame = canvas.bounding_box()
     pixels = picture(canvas)
     bright = np.argwhere(pixels.min(axis=2) > 0.9).mean(axis=0)
-    found = canvas.evaluate(LETTERS)
-    for letter, down, right, height, width in found:
-        assert pixels[int(down):int(down + height), int(right):int(right + width)].std() > 0.1, f"{letter} is not seen"
-    away = {letter: np.hypot(*(bright - (down + height / 2, right + width / 2))) for letter, down, right, height, width in found}
+    away = {}
+    for letter in canvas.locator("xpath=..").locator("b").all():
+        box = letter.bounding_box()
+        down, right = int(box["y"] - frame["y"]), int(box["x"] - frame["x"])
+        assert pixels[down:down + int(box["height"]), right:right + int(box["width"])].std() > 0.1, "not to be seen"
+        away[letter.inner_text()] = np.hypot(*(bright - (down + box["height"] / 2, right + box["width"] / 2)))
     vertical, horizontal = list(away)[:2], list(away)[2:]
     return min(vertical, key=away.get) + min(horizontal, key=away.get)
 
@@ -71,20 +68,12 @@ def test_the_viewer_follows_case_layer_slider_and_mouse(visit, folder):
                     lambda: page.get_by_label("prediction").press("Space"),
                     lambda: page.get_by_label("axial slice").press("ArrowRight"),
                     lambda: canvas.click(position={"x": 30, "y": 40}),
-                    lambda: drag(page, canvas)):
+                    lambda: canvas.drag_to(canvas, source_position={"x": 150, "y": 50}, target_position={"x": 20, "y": 50})):
             act()
             seen = settled(canvas, seen)
         assert "window" in page.get_by_role("status").text_content()
         canvas.hover(position={"x": 30, "y": 40})
         assert re.search(r"slice \d+ of 12 · -?\d+ HU · label none", page.get_by_role("status").text_content())
-
-
-def drag(page, canvas) -> None:
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 150, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 20, box["y"] + 50, steps=3)
-    page.mouse.up()
 
 
 def test_the_command_serves_the_page_until_ctrl_c(folder, monkeypatch):
@@ -105,7 +94,8 @@ def test_the_command_serves_the_page_until_ctrl_c(folder, monkeypatch):
     (["{0}/data", "--label", "{0}/data/case_00006/segmentation.nii.gz"], "belongs to one CT"),
     (["{0}/data/case_00006", "--prediction", "{0}/run"], "no prediction of case_00006"),
     (["{0}/data/case_00006", "--label", "{0}/other.nii.gz"], "case_00006: other.nii.gz"),
-], ids=["nothing", "one label", "other prediction", "other label"])
+    (["{0}/data/case_00006", "--prediction", "{0}/other.nii.gz"], "case_00006: other.nii.gz"),
+], ids=["nothing", "one label of two", "no prediction", "other label", "other prediction"])
 def test_what_cannot_be_shown_is_said_in_one_paragraph(folder, arguments, reason):
     write(folder / "other.nii.gz", np.zeros((5, 5, 5), np.uint8))
     said = CliRunner().invoke(app, ["show", "--no-open", *(text.format(folder) for text in arguments)])

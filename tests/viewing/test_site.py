@@ -73,24 +73,23 @@ def test_all_readers_can_read_it_on_a_phone_too(visit, site, address):
 
 def test_the_table_sorts_by_keyboard_both_ways(visit, site):
     with visit(site) as page:
-        for column, first in ((5, ["The own loss", "The dice loss"]), (1, ["The own loss", "The dice loss"])):
-            button = page.locator(f"thead th:nth-child({column}) button")
-            for order in (first, first[::-1]):
-                button.press("Enter")
+        for column in (5, 1):
+            for order in (["The own loss", "The dice loss"], ["The dice loss", "The own loss"]):
+                page.locator(f"thead th:nth-child({column}) button").press("Enter")
                 assert page.locator("tbody th").all_inner_texts() == order
 
 
 def test_a_notebook_shows_no_plumbing_and_folds_its_code(visit, site):
     with visit(site) as page:
-        page.get_by_role("link", name="3. Losses & all").click()
-        assert page.locator("h1").inner_text().startswith("3. Losses & all") and page.title() == "3. Losses & all"
+        page.get_by_role("link", name="03_losses").click()
+        assert page.locator("h1").inner_text().startswith("3. Losses & all")
+        assert page.locator("nav a").all_inner_texts() == ["Back", "3. Losses & all", "3.1 Errors"]
         text = page.locator("main").text_content()
         assert "hidden" not in text and "injected" not in text and "$s_c$" in text
         code = page.get_by_text("folded = 1")
         assert not code.is_visible()
         page.locator("summary").press("Enter")
         assert code.is_visible()
-        assert page.get_by_role("link", name="3.1 Errors", exact=True).get_attribute("href").startswith("#")
 
 
 def test_an_unfinished_build_is_named_and_the_site_that_was_there_stays(tmp_path):
