@@ -60,10 +60,7 @@ def alternative(figure: Figure) -> str:
 
 
 def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, across: int = 0, **options) -> AxesImage:
-    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W] to scale; ``options`` are those of ``imshow``.
-
-    ``spacing`` holds the volume's three, in mm: which two of them a picture needs is decided here, for all figures.
-    """
+    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W], spacing in mm, to scale, by ``imshow``."""
     picture = np.moveaxis(volume, across, 0)[at]  # np.take would copy all of a turned volume first
     down, right = np.delete(spacing, across) * picture.shape
     axes.set(xticks=[], yticks=[], frame_on=False)
@@ -91,10 +88,7 @@ def labelled_section(axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacin
 def three_views(
     imaging: np.ndarray, labels: np.ndarray, spacing: np.ndarray, title: str, simulated: bool = False
 ) -> Figure:
-    """Draw one case from below, from the front and from the side, to scale, at ``centre_of`` its labels, with letters.
-
-    Arrays are oriented IPL [slice, height, width], HU and labels; ``spacing`` in mm follows them.
-    """
+    """Draw HU and labels, oriented IPL [D, H, W], in three planes at ``centre_of`` the labels, to scale, with letters."""
     depth, height, width = spacing * labels.shape
     ratios = [width / height, width / depth, height / depth]  # all views are equally high
     size = PAGE, (PAGE - 0.3) / sum(ratios) + 0.8

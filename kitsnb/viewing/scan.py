@@ -72,7 +72,7 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
 
 
 def find_scans(source: Path, label: Path | None = None, prediction: Path | None = None) -> dict[str, Given]:
-    """Find what can be looked at in ``source``, a folder of cases, a case or a NIfTI file, by name, with its labels.
+    """Find the CTs of ``source``, a folder of cases, a case or a NIfTI file, by name, with their labels.
 
     ``label`` is a file; ``prediction`` a run's folder, a folder of labels, or a file. Raises FileNotFoundError where
     there is nothing, ValueError for one file of many CTs.

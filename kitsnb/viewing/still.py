@@ -27,7 +27,8 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
             labelled_section(axes, imaging, labels, scan.spacing, 0)
         section(row[2], imaging, scan.spacing, 0, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
         section(row[2], find_errors(**layers), scan.spacing, 0, cmap=ON_ERRORS, vmin=0, vmax=len(ERRORS))
-        down, right = middle * scan.spacing[1:]
+        sizes = scan.spacing[1:] * imaging.shape[1:]
+        down, right = np.clip(middle * scan.spacing[1:], VIEW / 2, sizes - VIEW / 2)
         for axes in row:
             axes.set(xlim=(right - VIEW / 2, right + VIEW / 2), ylim=(down + VIEW / 2, down - VIEW / 2))
         letters(row[0], *ENDS[1:])

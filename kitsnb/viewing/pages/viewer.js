@@ -28,7 +28,7 @@ export function createViewer(root, { ends, colours, names }) {
       const [height, width] = others(across).map((axis) => scan.shape[axis] * scan.spacing[axis]);
       sliders[across].max = scan.shape[across] - 1;
       canvas.parentElement.style.cssText = `aspect-ratio:${width / height};max-width:calc(70vh * ${width / height})`;
-      canvas.parentElement.parentElement.style.flexGrow = width / height;
+      canvas.parentElement.parentElement.style.flexGrow = width;  // one scale for all planes, of thin slabs too
     });
     await move([...scan.centre]);
     status.textContent = "Point: HU and labels. Click: cross-hair. Drag: contrast.";
