@@ -20,8 +20,6 @@ from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import cases_of, render, write_page
 from kitsnb.viewing.still import gallery
 
-LINKS = {"paper.pdf": "Paper (PDF)", "#table": "Table 1", "#cases": "Cases", "#viewer": "Viewer",
-         "#notebooks": "Notebooks"}
 #: Template of notebooks: code is folded, and what says nothing to a reader (parameters, imports) left out.
 FOLDED = """{% extends "basic/index.html.j2" %}
 {% block input_group %}
@@ -49,7 +47,7 @@ def write_site(build: Build, address: str = "") -> Path:
     figure.savefig(folder / "cases.png", dpi=160)
     notebooks = dict(write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb")))
     write_page(
-        folder, scans, title=profile["title"], about=profile["description"], simulated=simulated, links=LINKS,
+        folder, scans, title=profile["title"], about=profile["description"], simulated=simulated,
         findings=results.get("findings"), columns=["loss", *(NAMES[score] for score in SCORES)],
         rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]], notebooks=notebooks,
         alt=alternative(figure), preview=f"{address.rstrip('/')}/cases.png".lstrip("/"))

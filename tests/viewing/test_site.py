@@ -59,6 +59,7 @@ def test_the_page_tells_this_builds_story(visit, site):
         assert page.locator("tbody tr").first.inner_text().split("\t")[:2] == ["The dice loss", "0.500 [0.400, 0.600]"]
         assert page.locator("#case option").all_inner_texts()[0].endswith("tumour Dice 0.40"), "worst first"
         assert page.get_by_label("prediction").is_checked()
+        assert page.locator("nav a").count() == 5
 
 
 @pytest.mark.parametrize("address", ["", "notebooks/03_losses.html"])
