@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "losses": [
         "DiceCrossEntropyLoss", "DiceLoss", "FocalLoss", "FocalTverskyLoss", "GeneralizedDiceLoss", "LogCosh",
-        "TverskyLoss", "TwoTermDiceLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss", "LOSSES", "build_loss",
+        "TverskyLoss", "WeightedCrossEntropyLoss", "WeightedDiceLoss", "LOSSES", "build_loss",
     ],
     "metric": ["kits19_score"],
     "unet": ["UNet3D"],
 }
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, list(_HOMES), _HOMES)

@@ -1,9 +1,7 @@
 """A paper on loss functions for kidney and kidney-tumour segmentation (KiTS19) that you can run.
 
-New here? `run quick` makes the whole paper on simulated CT, in minutes and without data; `show build/quick` then shows
-its cases. With KiTS19's data the order is `download`, `check`, `run kits19`.
-
-Each command explains itself, with an example: `kitsnb run --help`.
+New here? `run quick` makes the whole paper on simulated CT, in minutes and without data; `show build/quick` shows its
+cases. With KiTS19's data: `download`, `check`, `run kits19`. Each command explains itself: `kitsnb run --help`.
 """
 
 import json
@@ -16,11 +14,10 @@ from typing import Annotated
 import typer
 
 from kitsnb.files import plain
-from kitsnb.messages import console, nearest
+from kitsnb.messages import console
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
-#: Groups of the menu, in its order.
 PAPER = "Make the paper"
 DATA = "Data"
 LOOK = "Look"
@@ -42,24 +39,16 @@ def run(
     why: Annotated[bool, typer.Option("--why", help="say what would run and why; run nothing")] = False,
     runs_at_a_time: AtATime = None,
     launch: Launch = None,
-    only: Annotated[str | None, typer.Option(help="one stage alone, such as results")] = None,
-    force: Annotated[bool, typer.Option("--force", help="also what is up to date; keeps finished trainings")] = False,
     build: BuildFolder = None,
 ):
-    """Bring all notebooks and the paper of a profile up to date.
-
-    What is up to date is not run again, and what was interrupted goes on. The paper is build/PROFILE/paper.pdf.
+    """Bring all notebooks and the paper of a profile, build/PROFILE/paper.pdf, up to date; go on with what was begun.
 
     Example: `kitsnb run quick -p training.epochs=30`
     """
-    from kitsnb.workflow.profile import STAGES
     from kitsnb.workflow.run import run_profile
 
-    if only is not None and only not in STAGES:
-        sys.exit(f"--only {only}: {nearest(only, STAGES)}")
     checked, changes = _load(profile, parameter, build)
-    sys.exit(run_profile(checked, changes, runs_at_a_time=runs_at_a_time, launch=launch, only=only, force=force,
-                         dry=why))
+    sys.exit(run_profile(checked, changes, runs_at_a_time=runs_at_a_time, launch=launch, dry=why))
 
 
 @app.command(rich_help_panel=PAPER)
@@ -76,9 +65,7 @@ def publish(profile: ProfileName, parameter: Parameters = [], build: BuildFolder
 
 @app.command(rich_help_panel=PAPER)
 def article(name: Annotated[str | None, typer.Argument(help="a published study; without it all of them")] = None):
-    """Make the paper of a published study from its data in the repository; nothing is trained.
-
-    It is paper/published/NAME/paper.pdf.
+    """Make paper/published/NAME/paper.pdf of a published study from its data in the repository; nothing is trained.
 
     Example: `kitsnb article hybrid`
     """
@@ -105,20 +92,17 @@ def clean(profile: ProfileName):
 @app.command(rich_help_panel=DATA)
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
-    cases: Annotated[str | None, typer.Option(help="numbers and ranges, as in 0-9,15; without it all 210")] = None,
+    cases: Annotated[str, typer.Option(help="numbers and ranges, as in 0-9,15")] = "0-209",
     labels_only: LabelsOnly = False,
 ):
-    """Download KiTS19 from its official sources, or go on with it.
+    """Download KiTS19 from its official sources, or go on with it. HF_ENDPOINT names a mirror of Hugging Face.
 
-    Exit status 1 when a file failed; the same command tries again. HF_ENDPOINT names a mirror of Hugging Face.
-
-    Example: `kitsnb download --to kits19 --cases 0-9`
+    Exit status 1 when a file failed; the same command tries again. Example: `kitsnb download --to kits19 --cases 0-9`
     """
     from kitsnb.data import download as source
 
     with plainly():
-        numbers = None if cases is None else source.parse_cases(cases)
-        failures = source.download(to, numbers, labels_only)
+        failures = source.download(to.expanduser(), source.parse_cases(cases), labels_only)
     sys.exit(1 if failures else 0)
 
 
@@ -132,9 +116,7 @@ def check(
 ):
     """Read every case of a folder from end to end, and say which cannot be used and why.
 
-    Exit status 1 when one cannot be used, 2 when none is there.
-
-    Example: `kitsnb check kits19`
+    Exit status 1 when one cannot be used, 2 when none is there. Example: `kitsnb check kits19`
     """
     from dataclasses import asdict
 
@@ -144,25 +126,17 @@ def check(
     from kitsnb.data.checks import Accept, check_cases
 
     with plainly(status=2):
-        accept = Accept(parse_label_map(label_map), accept_affine)
+        accept = Accept.parse(label_map, accept_affine)
         reports = check_cases(discover(folder), not labels_only, accept)
     table = Table("case", "status", "reasons")
     for report in reports:
-        table.add_row(report.case, report.status, "\n".join(found.message for found in report.reasons))
+        table.add_row(report.case, report.status, "\n".join(report.reasons))
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
         console().print(table)
         console().print(*[f"{name}: skipped, as no case" for name in skipped(folder)], sep="\n")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
-
-
-def parse_label_map(pairs: list[str]) -> dict[int, int]:
-    """Return {3: 1} of ["3=1"]. Raises ValueError for anything else."""
-    try:
-        return {int(old): int(new) for old, new in (pair.split("=") for pair in pairs)}
-    except ValueError:
-        raise ValueError(f"--label-map {' '.join(pairs)}: must read OLD=NEW, as in 3=1") from None
 
 
 @app.command(rich_help_panel=NEW)
@@ -176,9 +150,7 @@ def predict(
 ):
     """Label kidneys and tumours in new CT with the network of a run. For research, not for patients.
 
-    Exit status 1 when a CT cannot be used.
-
-    Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
+    Exit status 1 when a CT cannot be used. Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output labels.nii.gz`
     """
     from kitsnb.inference.predict import main
 
@@ -195,23 +167,19 @@ def score(
 ):
     """Score a folder of label files against another, as the challenge does.
 
-    Exit status 1 when a case has no score, 2 when none has.
-
-    Example: `kitsnb score predictions kits19`
+    Exit status 1 when a case has no score, 2 when none has. Example: `kitsnb score predictions kits19`
     """
     from kitsnb.data.checks import Accept
-    from kitsnb.inference.score import score_folder, score_table, unpaired_line
+    from kitsnb.inference.score import score_folder, score_table
 
     with plainly(status=2):
-        found = score_folder(predictions, references, Accept(parse_label_map(label_map)))
+        found = score_folder(predictions, references, Accept.parse(label_map))
     if as_json:
         print(json.dumps(plain(found), indent=1))
     else:
         console().print(score_table(found))
         for name, reason in found["refused"].items():
             console().print(f"{name}: {reason}")
-        if line := unpaired_line(found):
-            console().print(line)
     if not found["cases"]:
         sys.exit(2)
     sys.exit(1 if found["refused"] else 0)
@@ -227,9 +195,7 @@ def show(
     port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
     opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
 ):
-    """Look at CT in the browser, with the labels over it.
-
-    The page is served by this machine until Ctrl-C; --output keeps it.
+    """Look at CT in the browser, with the labels over it, until Ctrl-C; --output keeps the page.
 
     Example: `kitsnb show build/quick --prediction build/quick/runs/dice-seed0`
     """
@@ -237,25 +203,22 @@ def show(
     from kitsnb.viewing.show import show as serve
 
     with plainly():
-        serve(ct, label, prediction, Accept(parse_label_map(label_map)), output=output, port=port, opened=opened)
+        serve(ct, label, prediction, Accept.parse(label_map), output=output, port=port, opened=opened)
 
 
 @app.command(rich_help_panel=LOOK)
 def site(
     profile: ProfileName,
-    address: Annotated[str, typer.Option(help="where it will lie, as https://my.org/paper, for previews")] = "",
     build: BuildFolder = None,
 ):
-    """Write a finished build as a page to share: story, table, figures, notebooks, paper, a viewer of cases.
+    """Write a finished build as a page to share, build/PROFILE/site: table, figures, notebooks, paper, viewer.
 
-    It is build/PROFILE/site, static files for any web server, which ask no other address for anything.
-
-    Example: `kitsnb site quick`
+    These are static files for any web server, which ask no other address for anything. Example: `kitsnb site quick`
     """
     from kitsnb.viewing.site import write_site
 
     with plainly():
-        page = write_site(_load(profile, [], build, data_free=True)[0].build, address)
+        page = write_site(_load(profile, [], build, data_free=True)[0].build)
         size = sum(file.stat().st_size for file in page.parent.rglob("*") if file.is_file()) / 1e6
         console().print(f"{page} ({size:.0f} MB). To look at it: "
                         f"python -m http.server --bind 127.0.0.1 -d {page.parent}")

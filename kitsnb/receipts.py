@@ -195,15 +195,16 @@ def imported_files(source: Path) -> list[Path]:
     waiting = [source]
     while waiting:
         file = waiting.pop()
-        new = [other for other in _direct_imports(file, file.stat().st_mtime_ns) if other not in found]
+        direct = _direct_imports(file, source.parent, file.stat().st_mtime_ns)
+        new = [other for other in direct if other not in found]
         found.update(new)
         waiting += new
     return sorted(found)
 
 
 @cache
-def _direct_imports(source: Path, _changed: int) -> list[Path]:
-    bases = (ROOT, NOTEBOOKS, source.parent)
+def _direct_imports(source: Path, folder: Path, _changed: int) -> list[Path]:
+    bases = (ROOT, NOTEBOOKS, folder, source.parent)
     files: list[Path] = []
     try:
         tree = ast.parse(source.read_bytes())

@@ -30,7 +30,7 @@ import os
 import pandas as pd
 from IPython.display import Markdown, display
 
-from kitsnb.data.cases import EXCLUDED
+from kitsnb.data.settings import EXCLUDED
 from kitsnb.files import resolve, write_json
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
@@ -111,7 +111,7 @@ list_reasons("Usable, but odd", found.noted)
 # ## Sizes and spacings
 #
 # The voxels of a CT are boxes, not cubes, and their height is the radiographer's choice: the same abdomen comes as many
-# thin slices or few thick ones. In the last panel, scans of equal length lie on one falling line. A network that sees
+# thin slices or few thick ones. In the last panel, scans of equal length would lie on one falling line. A network that sees
 # voxels, not millimetres, would meet the same kidney at very different sizes; this is why all cases are resampled to
 # one spacing later. Sizes follow the patient: "slice" means head to foot in every file, whichever axis holds it.
 
@@ -148,8 +148,9 @@ ranges = {
 }
 rows = []
 for name, values in ranges.items():
-    rows.append({"measure": name, "smallest": values["min"], "median": values["median"], "largest": values["max"]})
-shown(pd.DataFrame(rows).astype({"smallest": float, "median": float, "largest": float}))
+    three = [f"{values[key]:.3g}" if values[key] is not None else "none" for key in ("min", "median", "max")]
+    rows.append([name, *three])
+shown(pd.DataFrame(rows, columns=["measure", "smallest", "median", "largest"]))
 
 # %% [markdown]
 # ## The split
@@ -172,9 +173,9 @@ if study.writes and data.source == "hybrid" and slabs:
     display(Markdown("""
 ## Beside real CT
 
-The same slabs of the same held-out patients, real and simulated. The numbers of the simulation were set on the others.
+The same slabs of the first held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    held_out = [case.number for case in study.split().validation]
+    held_out = [case.number for case in study.split().validation][:12]
     display(calibration_figure(measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)))
 
 # %% [markdown]

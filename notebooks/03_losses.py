@@ -56,7 +56,7 @@ figures.use_style()
 # labels, of the case whose tumour is the median, and a phantom's. Outlined in black is the label; in colour stands the
 # prediction at half the way of one error (kidney blue, tumour orange).
 
-# %%
+# %% jupyter={"source_hidden": true}
 geometries = [phantom_geometry(study.profile.simulation.seed, 0, settings.extent)]
 if data.source != "phantom":
     number = settings.case
@@ -72,6 +72,7 @@ if data.source != "phantom":
     real = around_tumour(chosen[0].name, labels, affine, settings.extent, settings.spacing, simulated)
     geometries.insert(0, real)
 
+# %% jupyter={"source_hidden": true}
 for geometry in geometries:
     truth = geometry.segmentation
     panels = {"label": truth}

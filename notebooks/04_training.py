@@ -26,6 +26,8 @@ experiment, seed = "dice", 0  # a row of Table 1, and what weights, patches and 
 changes = {}  # such as {"training.epochs": 3}
 
 # %% jupyter={"source_hidden": true}
+import os
+
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
@@ -35,7 +37,7 @@ from kitsnb.data.nifti import read_nifti
 from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import read_json
 from kitsnb.inference import Prediction, predict_and_score, write_run
-from kitsnb.messages import duration
+from kitsnb.messages import duration, threads_of_environment
 from kitsnb.preprocessing import Preprocessing
 from kitsnb.receipts import flat
 from kitsnb.study import figures
@@ -43,7 +45,6 @@ from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.study.tables import extremes
 from kitsnb.training import Training, load_network, train
 from kitsnb.training.patches import PatchSampler
-from kitsnb.training.precision import threads
 from kitsnb.training.volumes import load_volumes
 from kitsnb.workflow.opened import open_study
 
@@ -57,7 +58,7 @@ if not run.trains:
 from results.figures import slices, training_panels
 
 figures.use_style()
-torch.set_num_threads(threads())
+torch.set_num_threads(threads_of_environment() or os.cpu_count())
 display(Markdown(f"**{run.title}**, seed {seed}: {len(run.training_cases)} training and {len(run.validation_cases)} "
                  "held-out cases."))
 

@@ -36,7 +36,6 @@ def test_help_has_an_example_that_is_valid(name):
 
 @pytest.mark.parametrize("words, said", [
     ("run quik", "did you mean 'quick'?"),
-    ("run quick --only result", "did you mean 'results'?"),
     ("run quick --why --launch nosuch", "there is no command nosuch"),
     ("run quick -p training.epoch=3", "did you mean 'epochs'?"),
     ("clean nosuch", "nothing is deleted"),

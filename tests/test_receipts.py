@@ -136,11 +136,13 @@ def test_imports_are_followed_to_the_module_that_is_meant(tmp_path):
     (tmp_path / "my_loss.py").write_text("import helper\nfrom inner.deep import f\n")
     (tmp_path / "helper.py").write_text("import numpy\n")
     (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "deep.py").write_text("from . import beside\n")
+    (tmp_path / "inner" / "deep.py").write_text("from . import beside\nimport above\n")
     (tmp_path / "inner" / "beside.py").write_text("")
-    assert [path.name for path in imported_files(tmp_path / "my_loss.py")] == ["helper.py", "beside.py", "deep.py"]
+    (tmp_path / "above.py").write_text("")
+    found = [path.name for path in imported_files(tmp_path / "my_loss.py")]
+    assert found == ["above.py", "helper.py", "beside.py", "deep.py"]
 
 
 def test_a_name_that_a_package_hands_on_stands_for_all_of_it(tmp_path):
-    (tmp_path / "user.py").write_text("from kitsnb.metric import kits19_score\n")
-    assert {"score.py", "surface.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}
+    (tmp_path / "user.py").write_text("from kitsnb.losses import build_loss\n")
+    assert {"registry.py", "statistics.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}

@@ -1,7 +1,7 @@
 """From a folder of NIfTI files to cases that can be trusted.
 
-Files come in; checked arrays with the affine that counts go out, or a ``CaseError`` that names case, file, reason and
-advice. ``download`` brings KiTS19.
+Files come in; checked arrays and an affine go out, or a ``CaseError`` that says what is wrong and what to do.
+``download`` brings KiTS19.
 """
 
 from kitsnb.data.cases import Case, discover, hold_out

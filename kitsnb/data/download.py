@@ -1,7 +1,5 @@
-"""KiTS19 from its official sources into its folder format; every file is verified before it appears under its name.
-
-Labels and ``kits.json`` come by pooch from the official repository at a pinned commit (``kits19_registry.txt`` has
-their SHA-256), imaging by huggingface_hub from the data set that it names, or a mirror (``HF_ENDPOINT``).
+"""KiTS19 into its folder format, verified: labels and ``kits.json`` from the official repository at a pinned commit,
+imaging from the data set on Hugging Face that it names, or a mirror (``HF_ENDPOINT``).
 """
 
 import shutil
@@ -11,75 +9,67 @@ from pathlib import Path
 import pooch
 
 from kitsnb.data.cases import Case, for_each_case
-from kitsnb.data.nifti import CaseError, read_header, read_nifti
+from kitsnb.data.nifti import CaseError, read_nifti
 
 COMMIT = "456b293435b25303bbc7995f094f83a0afdff0eb"
 REVISION = "65f1f295873a326230153c7e1de0c7dba10f0b29"
 LABELS_ADDRESS = f"https://raw.githubusercontent.com/neheller/kits19/{COMMIT}/data/"
 IMAGING_DATA_SET = "neheller/KiTS-Challenge-Imaging"
 REGISTRY = Path(__file__).with_name("kits19_registry.txt")
-CASES = 210
-AGAIN = "run the same command again: what is there is kept"
 
 
 def parse_cases(text: str) -> list[int]:
     """Return the numbers that ``0-9,15`` names, sorted. Raises ValueError for what is no number, range or case."""
     numbers = set()
     for item in text.split(","):
-        first, _, last = item.strip().partition("-")
-        last = last if "-" in item else first
-        if not (first.isdecimal() and last.isdecimal()) or not int(first) <= int(last) < CASES:
-            raise ValueError(f"{item.strip()!r} names no cases; give numbers and ranges such as 0-9,15, up to 209")
+        first, dash, last = item.strip().partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 210):
+            raise ValueError(f"{item!r} names no cases; give numbers and ranges such as 0-9,15, up to 209")
         numbers.update(range(int(first), int(last) + 1))
     return sorted(numbers)
 
 
-def download(
-    to: str | Path, cases: Iterable[int] | None = None, labels_only: bool = False, workers: int = 4
-) -> dict[str, str]:
-    """Bring ``cases`` (None: all) to ``to``/case_XXXXX and ``kits.json`` to ``to``, ``workers`` cases at a time.
+def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[str, str]:
+    """Bring ``cases`` and ``kits.json`` to the folder ``to``; return what failed, by name, after printing it.
 
-    Returns what failed, by name, after printing it. A transfer that is cut goes on where it stopped; files that are
-    there are not fetched again.
+    What is there is not fetched again. Raises OSError or ValueError where ``kits.json`` fails.
     """
-    to = Path(to).expanduser()
     to.mkdir(parents=True, exist_ok=True)
-    labels = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
-    labels.load_registry(REGISTRY)
+    published = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
+    published.load_registry(REGISTRY)
     pooch.get_logger().setLevel("WARNING")
 
     def bring(case: Case) -> None:
         try:
-            _bring_published(labels, case, "kits.json" if case.folder == to else f"{case.name}/segmentation.nii.gz")
-            if case.folder != to and not labels_only:
+            _bring_published(published, f"{case.name}/segmentation.nii.gz")
+            if not labels_only:
                 _bring_imaging(case)
-        except CaseError:
-            raise
-        except Exception as error:  # whatever a server or the disk made a client raise: the other cases go on
-            cause = error.__cause__ or error
-            reason = f"transfer failed ({type(cause).__name__}: {' '.join(str(cause).split())[:300]})"
-            raise CaseError(case.name, "download", reason, AGAIN) from error
+        except Exception as error:  # whatever a server or the disk makes a client raise: the other cases go on
+            advice = "run the same command again: what is there is kept"
+            raise CaseError(case.name, "download", f"failed ({error.__cause__ or error})", advice) from error
 
-    wanted = [to, *(to / f"case_{number:05d}" for number in (range(CASES) if cases is None else cases))]
-    done, failures = for_each_case(bring, map(Case, wanted), workers, "downloading")
-    print(f"{to}: {len(done.keys() - {to.name})} of {len(wanted) - 1} cases are there")
+    wanted = [Case(to / f"case_{number:05d}") for number in cases]
+    done, failures = for_each_case(bring, wanted, 4, "downloading")
+    print(f"{to}: {len(done)} of {len(wanted)} cases are there")
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}")
+    _bring_published(published, "kits.json")
     if not failures:
         shutil.rmtree(to / ".arriving", ignore_errors=True)
     return failures
 
 
-def _bring_published(labels: pooch.Pooch, case: Case, name: str) -> None:
+def _bring_published(published: pooch.Pooch, name: str) -> None:
     """Fetch a file that the registry knows; one that is there and differs is left, as it may be somebody's work."""
-    path = Path(labels.path) / name
-    if path.is_file() and pooch.file_hash(str(path)) != labels.registry[name]:
-        raise CaseError(case.name, path.name, "is not the published file", f"move it away, and {AGAIN}")
-    labels.fetch(name)
+    path = Path(published.path) / name
+    if path.is_file() and pooch.file_hash(str(path)) != published.registry[name]:
+        raise ValueError(f"{path} is not the published file; move it away")
+    published.fetch(name)
 
 
 def _bring_imaging(case: Case) -> None:
-    """Fetch imaging that is not there, read it to its end, and compare its shape with the label's."""
+    """Fetch imaging that is not there, and read it to its end before it gets its name."""
     from huggingface_hub import hf_hub_download
 
     if case.imaging.exists():
@@ -88,12 +78,8 @@ def _bring_imaging(case: Case) -> None:
     arriving = case.folder.parent / ".arriving"
     path = Path(hf_hub_download(IMAGING_DATA_SET, name, repo_type="dataset", revision=REVISION, local_dir=arriving))
     try:
-        shape = read_nifti(path, case.name)[0].shape
-        wanted = read_header(case.segmentation).shape
-        if shape != wanted:
-            raise CaseError(case.name, "imaging", f"shape {shape} differs from the label's {wanted}", AGAIN)
-    except CaseError as error:
-        if error.code != "unreadable":  # for lack of memory, too, which is no fault of the file
-            path.unlink()
+        read_nifti(path, case.name)
+    except CaseError:
+        path.unlink()
         raise
     path.replace(case.imaging)

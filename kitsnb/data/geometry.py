@@ -1,74 +1,91 @@
-"""What an affine (voxel index to mm) says: spacing, orientation, and whether two grids are one.
-
-KiTS19 stores the slice axis first, other sources do not, so everything downstream asks the affine what axes mean.
-"""
+"""Where voxels lie, by the affine (voxel index to mm): spacing, axes, whether two grids are one; slabs of tumours."""
 
 from collections.abc import Sequence
-from itertools import product
 
 import nibabel as nib
 import numpy as np
-from nibabel import orientations
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from numpy import ndarray
+from scipy import ndimage
 
-#: Two grids are one where no corner lies further apart than this share of the smallest voxel side. That is a fifth of
-#: what could change a voxel's nearest neighbour, and far more than the rounding of an affine (ITK's is 5 um).
+#: Shape and affine of a volume; imaging, labels and affine of a case.
+Grid = tuple[Sequence[int], ndarray]
+Arrays = tuple[ndarray | None, ndarray, ndarray]
+#: Two grids are one where no corner lies further apart than this share of the smallest voxel side: less than what could
+#: change a voxel's nearest neighbour, and more than the rounding of an affine (ITK's is 5 um).
 SAME = 0.1
+#: Of an affine, the spacing in mm along each array axis, shape (3,).
+spacing_of = voxel_sizes
 
 
-def spacing_of(affine: np.ndarray) -> np.ndarray:
-    """Return the voxel spacing in mm along each array axis, shape (3,)."""
-    return np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
-
-
-def voxel_ml(affine: np.ndarray) -> float:
+def voxel_ml(affine: ndarray) -> float:
     """Return the volume of a voxel in ml: the determinant, which is right for sheared axes, too."""
-    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
+    return float(abs(np.linalg.det(affine))) / 1000
 
 
-def orientation_of(affine: np.ndarray) -> str:
+def orientation_of(affine: ndarray) -> str:
     """Say where the array axes point, for example ``IPL``: inferior, posterior, left."""
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
-def slice_axis(affine: np.ndarray) -> int:
+def slice_axis(affine: ndarray) -> int:
     """Return the array axis that runs along the body."""
-    return int(np.argmax(orientations.io_orientation(affine)[:, 0] == 2))
+    return int(np.argmax(np.abs(affine[2, :3]) / spacing_of(affine)))
 
 
-def difference(shape: Sequence[int], affine: np.ndarray, wanted_shape: Sequence[int], wanted: np.ndarray) -> str | None:
+def difference(grid: Grid, wanted: Grid) -> str | None:
     """Say in words how a grid differs from the wanted one; None where they are one (``SAME``)."""
-    if tuple(shape) != tuple(wanted_shape):
-        return f"its shape {tuple(shape)} is not {tuple(wanted_shape)}"
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
-    offsets = corners @ (np.asarray(affine) - np.asarray(wanted)).T
-    distance = np.linalg.norm(offsets[:, :3], axis=1).max()
-    if distance <= SAME * spacing_of(wanted).min():
+    shape = tuple(grid[0])
+    if shape != tuple(wanted[0]):
+        return f"its shape {shape} is not {tuple(wanted[0])}"
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    offsets = apply_affine(grid[1], corners) - apply_affine(wanted[1], corners)
+    distance = np.linalg.norm(offsets, axis=1).max()
+    return f"its corners lie up to {distance:.3g} mm away" if distance > SAME * spacing_of(wanted[1]).min() else None
+
+
+def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
+    """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are of another."""
+    shape, wanted = grid
+    matrix = np.rint(np.linalg.solve(wanted, affine))  # from its voxel index to that of the grid
+    if difference((array.shape, affine), (array.shape, wanted @ matrix)):
         return None
-    return f"its corners lie up to {distance:.3g} mm away"
-
-
-def turn_axes(array: np.ndarray, affine: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Permute and flip the axes of ``array`` until they point as those of ``wanted`` do; return it and its affine."""
-    turn = orientations.ornt_transform(orientations.io_orientation(affine), orientations.io_orientation(wanted))
-    turned = orientations.apply_orientation(array, turn)
-    return turned, affine @ orientations.inv_ornt_aff(turn, array.shape)
-
-
-def place(array: np.ndarray, affine: np.ndarray, shape: Sequence[int], wanted: np.ndarray) -> np.ndarray | None:
-    """Turn ``array`` and put it where it lies in the wanted grid, zero elsewhere; None where it is not of that grid.
-
-    A part of a grid is known by its offset; without one, another shape is another scan.
-    """
-    turned, own = turn_axes(array, affine, wanted)
-    offset = np.rint(np.linalg.solve(wanted, own)[:3, 3]).astype(int)
-    end = offset + turned.shape
-    there = wanted.copy()
-    there[:3, 3] = (wanted @ [*offset, 1])[:3]
-    same_shape = turned.shape == tuple(shape)
-    if difference(turned.shape, own, turned.shape, there) or not (same_shape or offset.any()):
+    ends = apply_affine(matrix, [[0, 0, 0], np.array(array.shape) - 1])
+    first = ends.min(axis=0)
+    behind = ends.max(axis=0) + 1
+    # A part of a grid is known by its offset; without one, another shape is another scan.
+    if first.min() < 0 or (behind > shape).any() or not (first.any() or (behind == shape).all()):
         return None
-    if offset.min() < 0 or (end > shape).any():
-        return None
-    placed = np.zeros(shape, array.dtype)
-    placed[tuple(map(slice, offset, end))] = turned
-    return placed
+    return ndimage.affine_transform(array, np.linalg.inv(matrix), output_shape=shape, order=0)
+
+
+def is_slab(labels: ndarray, affine: ndarray) -> bool:
+    """Is it no higher than 200 mm, and do nine of ten slices hold tumour?"""
+    marked = with_tumour(labels, affine)
+    height = len(marked) * spacing_of(affine)[slice_axis(affine)]
+    return height < 200 and marked.mean() >= 0.9
+
+
+def cut_slab(volume: ndarray | None, labels: ndarray, affine: ndarray, pixels: int) -> Arrays:
+    """Return the longest run of slices with tumour (without any, all), ``pixels`` a side from the middle."""
+    # Slices that are no larger are of a slab that was cut before.
+    if max(np.delete(labels.shape, slice_axis(affine))) <= pixels:
+        return volume, labels, affine
+    margins = np.maximum(0, np.array(labels.shape) - pixels) // 2
+    box = [slice(margin, size - margin) for margin, size in zip(margins, labels.shape)]
+    box[slice_axis(affine)] = longest_run(with_tumour(labels, affine))
+    shifted = affine @ from_matvec(np.eye(3), [part.start for part in box])
+    kept = None if volume is None else volume[tuple(box)]
+    return kept, labels[tuple(box)], shifted
+
+
+def with_tumour(labels: ndarray, affine: ndarray) -> ndarray:
+    """Return for each slice whether it holds tumour."""
+    slices = np.moveaxis(labels, slice_axis(affine), 0)
+    return (slices == 2).any(axis=(1, 2))
+
+
+def longest_run(marked: ndarray) -> slice:
+    """Return where the longest run of neighbouring true values lies, the first of equals; all where none is true."""
+    runs = [run for (run,) in ndimage.find_objects(ndimage.label(marked)[0])]
+    return max(runs, key=lambda run: run.stop - run.start, default=slice(0, len(marked)))

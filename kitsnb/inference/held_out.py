@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from kitsnb import unet
-from kitsnb.data import checks, nifti
+from kitsnb.data import checks, geometry, nifti
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import write_nifti
 from kitsnb.inference import sliding_window
 from kitsnb.inference.sliding_window import predict_probabilities
 from kitsnb.messages import progress
-from kitsnb.metric import score, surface
+from kitsnb.metric import score
 from kitsnb.metric.score import case_row
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
@@ -27,7 +27,7 @@ from kitsnb.preprocessing.resampling import to_native
 from kitsnb.receipts import code_of, read_receipt, write_receipt
 
 #: The modules that decide what a prediction and its scores are.
-CODE = (sys.modules[__name__], checks, nifti, resampling, score, sliding_window, surface, unet)
+CODE = (sys.modules[__name__], checks, geometry, nifti, resampling, score, sliding_window, unet)
 
 
 def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, patch_size: Sequence[int],

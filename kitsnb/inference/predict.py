@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from kitsnb.data.cases import Case, case_name, is_nifti
 from kitsnb.data.checks import check_hu
-from kitsnb.data.nifti import CaseError, Finding, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
+from kitsnb.data.nifti import CaseError, read_header, read_nifti, spacing_of, voxel_ml, write_nifti
 from kitsnb.drawing import three_views
 from kitsnb.files import replaced
 from kitsnb.inference.sliding_window import predict_probabilities
@@ -61,14 +61,14 @@ def predict(trained: Trained, ct: Path, output: Path, keep_components: int | Non
     where it, or without ``force`` anything, would be replaced.
     """
     name = case_name(ct)
-    header = read_header(ct, name)
+    _, _, header = read_header(ct, name)
     drawn = output.with_name(output.name.removesuffix(".nii.gz") + ".png")
     if output.exists() and output.samefile(ct):
         raise CaseError(name, output.name, "is the CT itself", "give another --output")
     for file in (output, drawn):
         if file.exists() and not force:
             raise CaseError(name, file.name, f"{file} is there already", "replace it with --force, or move it away")
-    notes: list[Finding] = []
+    notes: list[str] = []
     imaging, affine = read_nifti(ct, name, notes)
     check_hu(name, ct, imaging, notes)
     settings = trained.record.settings
@@ -88,7 +88,7 @@ def predict(trained: Trained, ct: Path, output: Path, keep_components: int | Non
             figure = three_views(upright, drawn_labels, spacing_of(upright_affine), name, simulated)
             figure.savefig(partial, dpi=150)
     _, kidney, tumour = np.bincount(labels.ravel(), minlength=3) * voxel_ml(affine)
-    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *(note.message for note in notes)]
+    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *notes]
 
 
 def main(imaging: Path, run: Path, output: Path, keep_components: int | None = None, force: bool = False,

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.table import Table
 
 from kitsnb.data.cases import case_name, is_nifti, stem
-from kitsnb.data.checks import Accept, fit_labels, read_labels
+from kitsnb.data.checks import Accept, read_labels
 from kitsnb.data.nifti import CaseError
 from kitsnb.messages import progress
 from kitsnb.metric.score import SCORES, case_row, summarise
@@ -16,17 +16,14 @@ def find_labels(folder: Path) -> dict[str, Path]:
 
     Raises FileNotFoundError where there is none, ValueError where two are of one case.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give a folder of label files")
     found: dict[str, Path] = {}
     inner = [path for path in folder.glob("*/*") if stem(path).lower() == "segmentation"]
-    for path in sorted([*folder.glob("*"), *inner]):
-        if not is_nifti(path) or not path.is_file() or path.name.startswith("."):
-            continue
-        name = case_name(path)
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} are both of {name}; leave one of them in {folder}")
-        found[name] = path
+    for path in sorted([*folder.glob("[!.]*"), *inner]):
+        if is_nifti(path) and path.is_file():
+            name = case_name(path)
+            if name in found:
+                raise ValueError(f"{found[name]} and {path} are both of {name}; leave one of them in {folder}")
+            found[name] = path
     if not found:
         raise FileNotFoundError(f"{folder}: holds no labels (.nii.gz); give the folder that holds them")
     return found
@@ -36,25 +33,27 @@ def score_folder(predictions: Path, references: Path, accept: Accept | None = No
     """Score all cases; ``accept`` is how predictions and references are read.
 
     Returns ``cases``: a row per case, as ``case_row`` has it; ``summary``: of each score over the cases; ``refused``:
-    by name, why; ``unpaired``: names without prediction and without reference. Raises FileNotFoundError and
-    ValueError as ``find_labels`` does.
+    by name, why. Raises FileNotFoundError and ValueError as ``find_labels`` does.
     """
     predicted = find_labels(predictions)
     wanted = find_labels(references)
-    unpaired = {"prediction": sorted(wanted.keys() - predicted), "reference": sorted(predicted.keys() - wanted)}
-    refused = {}
-    for kind, names in unpaired.items():
-        for name in names:
-            there = (predicted | wanted)[name].name
-            refused[name] = f"{there}: has no {kind}; add the {kind}, or leave the case out"
     rows = []
-    for name in progress(sorted(predicted.keys() & wanted), "scoring"):
-        try:
-            rows.append({"case": name, **_score(name, predicted[name], wanted[name], accept or Accept())})
-        except CaseError as error:
-            refused[name] = str(error).removeprefix(f"{name}: ")
+    refused = {}
+    for name in progress(sorted(predicted | wanted), "scoring"):
+        if name not in wanted:
+            refused[name] = f"{predicted[name].name}: has no reference; add it, or leave the case out"
+        elif name not in predicted:
+            refused[name] = f"{wanted[name].name}: has no prediction; add it, or leave the case out"
+        else:
+            try:
+                truth, affine = read_labels(wanted[name], name, accept)
+                grid = truth.shape, affine
+                found, _ = read_labels(predicted[name], name, accept, grid, other="the reference")
+                rows.append({"case": name, **case_row(found, truth, affine)})
+            except CaseError as error:
+                refused[name] = error.message
     summary = {score: summarise(row[score] for row in rows) for score in SCORES}
-    return {"cases": rows, "summary": summary, "refused": dict(sorted(refused.items())), "unpaired": unpaired}
+    return {"cases": rows, "summary": summary, "refused": refused}
 
 
 def score_table(found: dict) -> Table:
@@ -63,19 +62,6 @@ def score_table(found: dict) -> Table:
     for row in found["cases"]:
         table.add_row(row["case"], *(f"{row[score]:.3f}" for score in SCORES))
     table.add_section()
-    for key, form in (("mean", ".3f"), ("sd", ".3f"), ("n", "d")):
-        table.add_row(key, *(format(values[key], form) for values in found["summary"].values()))
+    for key in ("mean", "sd", "n"):
+        table.add_row(key, *(f"{values[key]:.4g}" for values in found["summary"].values()))
     return table
-
-
-def unpaired_line(found: dict) -> str:
-    """Say how many cases ``score_folder`` found on one side only; nothing where all have both."""
-    counts = {kind: len(names) for kind, names in found["unpaired"].items() if names}
-    return "; ".join(f"cases without {kind}: {count}" for kind, count in counts.items())
-
-
-def _score(name: str, prediction: Path, reference: Path, accept: Accept) -> dict:
-    found = read_labels(prediction, name, accept)
-    truth, affine = read_labels(reference, name, accept)
-    found = fit_labels(name, prediction, found, (truth.shape, affine), other="the reference")
-    return case_row(found, truth, affine)

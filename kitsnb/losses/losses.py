@@ -1,49 +1,52 @@
 """The losses: short modules over the region statistics, or over the cross-entropy of each voxel; log-cosh of any."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kitsnb.losses.statistics import (
-    RegionStatistics, check_number, check_weights, class_weights, cross_entropy, dice_index, focal_power, fraction,
-    log_cosh, region_statistics, tversky_index,
+    RegionStatistics, cross_entropy, dice_index, focal_power, log_cosh, region_statistics, tversky_index,
 )  # fmt: skip
 
 
-def describe(loss: nn.Module) -> str:
-    """List a loss's settings, for its ``repr``."""
-    settings = vars(loss).keys() - vars(nn.Module()).keys()
-    return ", ".join(f"{name}={value!r}" for name, value in vars(loss).items() if name in settings)
+def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tensor:
+    """Make a tensor [C] of ``weights`` like ``like``; raise ``ValueError`` unless finite, at least 0, not all 0."""
+    if len(weights) != classes or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+        raise ValueError(f"weights must be {classes} finite numbers, one per class, none negative and not all zero, "
+                         f"got {list(weights)}")
+    # filled on the device: a copy of a list would make a GPU wait
+    return torch.stack([like.new_full((), weight) for weight in weights])
 
 
 class RegionLoss(nn.Module):
-    """A loss over region statistics, per sample or (``batch=True``) of the batch as one.
+    """A loss ``of_regions``: of the statistics per sample or (``batch=True``) of the batch as one.
 
     ``smooth`` keeps fractions defined; with 0, 0/0 is one.
     """
 
-    extra_repr = describe
-
     def __init__(self, *, batch=False, smooth=1e-5):
         super().__init__()
         self.batch = batch
-        self.smooth = check_number("smooth", smooth)
+        self.smooth = smooth
 
-    def statistics(self, logits: Tensor, target: Tensor) -> RegionStatistics:
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         statistics = region_statistics(logits, target)
-        return statistics.pooled() if self.batch else statistics
+        if self.batch:
+            statistics = statistics.pooled()
+        return self.of_regions(statistics)
 
 
 class DiceLoss(RegionLoss):
-    """1 - soft Dice (eq. 7), mean over samples and classes; for two classes eq. 8 as it is meant.
+    """1 - soft Dice (eq. 7), mean over samples and classes; for two classes and no ``smooth`` this is eq. 8.
 
-    With the default ``smooth``, a class that is absent from the target but predicted has Dice about 0 with hardly a
-    gradient; a larger ``smooth`` or ``batch=True`` softens that.
+    A class that is predicted but absent from the target has Dice about 0 with hardly a gradient; a larger ``smooth``
+    or ``batch=True`` softens that.
     """
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return (1 - dice_index(self.statistics(logits, target), self.smooth)).mean()
+    def of_regions(self, statistics: RegionStatistics) -> Tensor:
+        return (1 - dice_index(statistics, self.smooth)).mean()
 
 
 class WeightedDiceLoss(RegionLoss):
@@ -51,10 +54,10 @@ class WeightedDiceLoss(RegionLoss):
 
     def __init__(self, *, weights: Sequence[float], batch=False, smooth=1e-5):
         super().__init__(batch=batch, smooth=smooth)
-        self.weights = check_weights(weights)
+        self.weights = weights
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        index = dice_index(self.statistics(logits, target), self.smooth)
+    def of_regions(self, statistics: RegionStatistics) -> Tensor:
+        index = dice_index(statistics, self.smooth)
         weights = class_weights(self.weights, index, index.shape[1])
         return 1 - ((index * weights).sum(1) / weights.sum()).mean()
 
@@ -63,11 +66,10 @@ class GeneralizedDiceLoss(RegionLoss):
     """1 - 2 sum_c(w_c tp_c) / sum_c(w_c (2 tp_c + fp_c + fn_c)) (eq. 1; Sudre et al. 2017), mean over samples.
 
     w is 1/n^2 with n the labelled voxels of a class; an absent class gets the largest weight of those present.
-    ``smooth`` stands beside sums of the order of 1/n: the loss of a patch of pure background is damped.
     """
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        tp, fp, fn = self.statistics(logits, target)
+    def of_regions(self, statistics: RegionStatistics) -> Tensor:
+        tp, fp, fn = statistics
         labelled = (tp + fn).detach()
         smallest = labelled.masked_fill(labelled == 0, torch.inf).amin(1, keepdim=True)
         weights = torch.where(labelled > 0, labelled, smallest) ** -2
@@ -76,33 +78,20 @@ class GeneralizedDiceLoss(RegionLoss):
         return 1 - ((2 * overlap + self.smooth) / (volume + self.smooth)).mean()
 
 
-class TwoTermDiceLoss(RegionLoss):
-    """Eq. 8, for two classes: 1 - (sum pr + s) / (sum (p + r) + s) - (sum (1-p)(1-r) + s) / (sum (2-p-r) + s).
-
-    Without ``smooth`` this is the two-class ``DiceLoss``; with it, the loss falls to -1/2 where a class is absent.
-    """
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        tp, fp, fn = self.statistics(logits, target)
-        if logits.shape[1] != 2:
-            raise ValueError(f"eq. 8 is for two classes, got logits {tuple(logits.shape)}; DiceLoss takes any number")
-        return 1 - fraction(tp + self.smooth, 2 * tp + fp + fn + self.smooth).sum(1).mean()
-
-
 class TverskyLoss(RegionLoss):
     """1 - Tversky index (eqs. 3 and 5), mean over samples and classes; ``alpha``, ``beta``: ``tversky_index``."""
 
     def __init__(self, *, alpha=0.7, beta=0.3, batch=False, smooth=1e-5):
         super().__init__(batch=batch, smooth=smooth)
-        self.alpha = check_number("alpha", alpha)
-        self.beta = check_number("beta", beta)
+        self.alpha = alpha
+        self.beta = beta
 
-    def complement(self, logits: Tensor, target: Tensor) -> Tensor:
+    def complement(self, statistics: RegionStatistics) -> Tensor:
         """Compute 1 - TI per sample and class."""
-        return 1 - tversky_index(self.statistics(logits, target), self.alpha, self.beta, self.smooth)
+        return 1 - tversky_index(statistics, self.alpha, self.beta, self.smooth)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return self.complement(logits, target).mean()
+    def of_regions(self, statistics: RegionStatistics) -> Tensor:
+        return self.complement(statistics).mean()
 
 
 class FocalTverskyLoss(TverskyLoss):
@@ -113,25 +102,18 @@ class FocalTverskyLoss(TverskyLoss):
 
     def __init__(self, *, alpha=0.7, beta=0.3, exponent=0.75, batch=False, smooth=1e-5):
         super().__init__(alpha=alpha, beta=beta, batch=batch, smooth=smooth)
-        self.exponent = check_number("exponent", exponent)
-        if not exponent:
-            raise ValueError("exponent must be positive, got 0")
+        self.exponent = exponent
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return focal_power(self.complement(logits, target), self.exponent).sum(1).mean()
+    def of_regions(self, statistics: RegionStatistics) -> Tensor:
+        return focal_power(self.complement(statistics), self.exponent).sum(1).mean()
 
 
 class WeightedCrossEntropyLoss(nn.Module):
-    """sum over voxels of w_y (-log p_y) / number of voxels: eq. 2 for C classes.
-
-    For two, ``weights`` are (1 - lambda, lambda). torch's ``cross_entropy(weight=...)`` divides by the sum of weights.
-    """
-
-    extra_repr = describe
+    """sum of w_y (-log p_y) over voxels / number of voxels: eq. 2 (torch's ``weight`` divides by the sum of weights)."""
 
     def __init__(self, *, weights: Sequence[float]):
         super().__init__()
-        self.weights = check_weights(weights)
+        self.weights = weights
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         entropy = cross_entropy(logits, target)
@@ -140,13 +122,11 @@ class WeightedCrossEntropyLoss(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """Softmax focal loss, -(1 - p_y)^gamma log p_y, mean over voxels (Lin et al. 2017); cross-entropy for gamma 0."""
-
-    extra_repr = describe
+    """Softmax focal loss, -(1 - p_y)^gamma log p_y, mean over voxels (Lin et al. 2017)."""
 
     def __init__(self, *, gamma=2.0):
         super().__init__()
-        self.gamma = check_number("gamma", gamma)
+        self.gamma = gamma
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         entropy = cross_entropy(logits, target)

@@ -1,17 +1,12 @@
-"""What losses are made of: checked input, region statistics, and the indices over them.
-
-Softmax and sums are taken in float32 at least (float64 stays): an 80^3 patch has 512,000 voxels, more than float16
-can count.
-"""
+"""What losses are made of: checked input, region statistics, and the indices over them."""
 
 import math
-import numbers
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 #: Smallest base of a power below one, whose slope is infinite at zero (perfect overlap, certain voxel).
 MIN_COMPLEMENT = 1e-6
@@ -20,7 +15,7 @@ MIN_DENOMINATOR = 1e-30
 
 
 class RegionStatistics(NamedTuple):
-    """Soft counts of voxels per sample and class, each [B, C]."""
+    """Soft counts of voxels per sample and class, each [B, C]; they can be differentiated once."""
 
     tp: Tensor
     fp: Tensor
@@ -31,50 +26,23 @@ class RegionStatistics(NamedTuple):
         return RegionStatistics(*(count.sum(0, keepdim=True) for count in self))
 
 
-def check_number(name: str, value: float) -> float:
-    """Return ``value``; raise ``ValueError`` unless it is a finite number and not negative."""
-    if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number and not negative, got {value!r}")
-    return value
-
-
-def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
-    """Return ``weights`` as a tuple; raise ``ValueError`` unless finite, none negative and not all zero."""
-    weights = tuple(weights)
-    if not weights or min(weights) < 0 or not 0 < sum(weights) < math.inf:
-        raise ValueError(f"weights must be finite, none negative and not all zero, got {list(weights)}")
-    return weights
-
-
-def class_weights(weights: Sequence[float], like: Tensor, classes: int) -> Tensor:
-    """Make a tensor [C] of ``weights`` like ``like``; raise ``ValueError`` unless there is one per class."""
-    if len(weights) != classes:
-        raise ValueError(f"weights must hold one value per class ({classes}), got {len(weights)}: {list(weights)}")
-    # filled on the device: a copy of a list would make a GPU wait
-    return torch.stack([like.new_full((), weight) for weight in weights])
-
-
 def check_target(logits: Tensor, target: Tensor) -> Tensor:
-    """Return ``target`` as int64 [B, *spatial]; say what is wrong with either by ``ValueError`` or ``TypeError``.
+    """Return ``target`` as int64 [B, *spatial]; raise ``TypeError`` or ``ValueError`` if it or ``logits`` is none.
 
-    Labels that are no class are found on the CPU alone: a GPU would have to wait, and volumes are checked when loaded.
+    Labels that are no class are found on the CPU alone: a GPU would have to wait.
     """
-    for name, given in (("logits", logits), ("target", target)):
-        if not isinstance(given, Tensor):
-            raise TypeError(f"{name} must be a torch tensor, got {type(given).__name__}; use torch.as_tensor({name})")
+    if not (isinstance(logits, Tensor) and isinstance(target, Tensor)):
+        given = f"{type(logits).__name__} and {type(target).__name__}"
+        raise TypeError(f"logits and target must be torch tensors, got {given}; use torch.as_tensor")
     shape = tuple(logits.shape)
-    if logits.ndim not in (4, 5) or shape[1] < 2 or not logits.numel():
-        raise ValueError(f"logits must be [B, C, *spatial], 2D or 3D, C >= 2, not empty, got {shape}")
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be floating point, got {logits.dtype}")
-    if target.is_floating_point() or target.is_complex():
-        raise TypeError(f"target must hold integer class labels, got {target.dtype}; use target.long()")
-    if target.ndim == logits.ndim and target.shape[1] == 1:
-        target = target[:, 0]
+    if logits.ndim not in (4, 5) or shape[1] < 2 or not logits.numel() or not logits.is_floating_point():
+        raise ValueError("logits must be floating point [B, C, *spatial], 2D or 3D, C >= 2, not empty, "
+                         f"got {shape} of {logits.dtype}")
     expected = (shape[0], *shape[2:])
-    if tuple(target.shape) != expected:
-        raise ValueError(f"target must be {expected} for logits {shape}, got {tuple(target.shape)}")
-    target = target.long()
+    if target.is_floating_point() or target.shape not in (expected, (shape[0], 1, *shape[2:])):
+        raise ValueError(f"target must hold integer labels {expected} for logits {shape}, "
+                         f"got {tuple(target.shape)} of {target.dtype}")
+    target = target.reshape(expected).long()
     if target.device.type == "cpu":
         least, most = target.aminmax()
         if least < 0 or most >= shape[1]:
@@ -82,13 +50,8 @@ def check_target(logits: Tensor, target: Tensor) -> Tensor:
     return target
 
 
-def one_hot(target: Tensor, classes: int) -> Tensor:
-    """Make boolean [B, C, ...] of labels [B, ...]; torch's own reads the labels, for which a GPU would have to wait."""
-    return torch.stack([target == c for c in range(classes)], 1)
-
-
 def to_float32(logits: Tensor) -> Tensor:
-    """Convert half precision to float32; float32 and float64 stay."""
+    """Convert half precision to float32, as float16 cannot count the voxels of a patch; float64 stays."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
@@ -98,15 +61,14 @@ def propagate_nan(logits: Tensor) -> Tensor:
 
 
 class _RegionSums(torch.autograd.Function):
-    """Sum p = softmax(``logits`` [B, C, N]) where the label is c, p itself, and the label: [3, B, C]; give p, too.
+    """Sum p = softmax(``logits`` [B, C, N]) where the label is c, p itself, and the label: [3, B, C].
 
-    Plain autograd would keep more arrays of the logits' size. This keeps p, an output so that it can be differentiated
-    again, and fills the gradient in place: with g_c = dL/dvolume_c + [label is c] dL/dtp_c it is p_c (g_c - sum_k p_k
-    g_k). ``target`` has the type of ``logits``: equal types compare fastest.
+    Plain autograd would keep more arrays of the logits' size. This keeps p, and fills the gradient in place: with
+    g_c = dL/dvolume_c + [label is c] dL/dtp_c it is p_c (g_c - sum_k p_k g_k). ``target`` has the type of ``logits``.
     """
 
     @staticmethod
-    def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx, logits: Tensor, target: Tensor) -> Tensor:
         p = logits.softmax(1)
         mask = torch.empty_like(p[:, 0])
         sums = p.new_empty(3, *p.shape[:2])
@@ -114,20 +76,14 @@ class _RegionSums(torch.autograd.Function):
         for c in range(p.shape[1]):
             sums[2, :, c] = torch.eq(target, c, out=mask).sum(1)
             sums[0, :, c] = mask.mul_(p[:, c]).sum(1)
-        return sums, p
+        ctx.save_for_backward(p, target)
+        return sums
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(output[1], inputs[1])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, d_sums: Tensor | None, d_p: Tensor | None) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx, d_sums: Tensor) -> tuple[Tensor, None]:
         p, target = ctx.saved_tensors
-        d_tp, d_volume = (0, 0) if d_sums is None else d_sums[:2, :, :, None]
-        if torch.is_grad_enabled() or d_p is not None:  # the gradient itself is differentiated: nothing in place
-            g = one_hot(target, p.shape[1]) * d_tp + d_volume + (0 if d_p is None else d_p)
-            return p * (g - (p * g).sum(1, keepdim=True)), None
+        d_tp, d_volume = d_sums[:2, :, :, None]
         gradient = torch.empty_like(p)
         for c in range(p.shape[1]):
             torch.eq(target, c, out=gradient[:, c])
@@ -136,15 +92,11 @@ class _RegionSums(torch.autograd.Function):
 
 
 def region_statistics(logits: Tensor, target: Tensor) -> RegionStatistics:
-    """Count soft true and false positives and false negatives of softmax(``logits``) against ``target``, each [B, C].
-
-    They can be differentiated twice, and by ``torch.func.grad``, which then takes more memory.
-    """
+    """Count soft true and false positives and false negatives of softmax(``logits``) against ``target``."""
     target = check_target(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
         x = to_float32(logits).flatten(2)
-        sums, _ = _RegionSums.apply(x, target.flatten(1).to(x.dtype))
-        tp, volume, labelled = sums
+        tp, volume, labelled = _RegionSums.apply(x, target.flatten(1).to(x.dtype))
         tp = tp + propagate_nan(logits)
         return RegionStatistics(tp, volume - tp, labelled - tp)
 
@@ -192,9 +144,9 @@ def focal_power(base: Tensor, exponent: float) -> Tensor:
 def generalized_focal(log_p: tuple[Tensor, Tensor], y: Tensor, bins: tuple = (0, 1), beta: float = 2.0) -> Tensor:
     """Compute eq. 4 (Li et al. 2020): |y - (y_l p_l + y_r p_r)|^beta times -((y_r - y) log p_l + (y - y_l) log p_r).
 
-    ``log_p`` are log p_l and log p_r, ``bins`` are y_l and y_r; ``beta=0`` with y_r = y_l + 1 is the distribution
-    focal loss, bins 0 and 1 the quality focal loss.
+    ``bins`` are y_l and y_r: 0 and 1 give the quality focal loss, neighbours and ``beta=0`` the distribution one.
     """
-    (log_left, log_right), (left, right) = log_p, bins
+    log_left, log_right = log_p
+    left, right = bins
     distance = (y - (left * log_left.exp() + right * log_right.exp())).abs()
     return -focal_power(distance, beta) * ((right - y) * log_left + (y - left) * log_right)

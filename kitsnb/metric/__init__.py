@@ -4,9 +4,14 @@
 distances between surfaces, all in native geometry.
 """
 
-from kitsnb.metric.score import SCORES, SIZES, case_row, kits19_score, lesion_size, summarise, volumes_of
-from kitsnb.metric.surface import surface_scores
+from kitsnb.metric.score import (
+    SCORES,
+    SIZES,
+    case_row,
+    kits19_score,
+    lesion_size,
+    summarise,
+    surface_scores,
+)
 
-__all__ = [
-    "SCORES", "SIZES", "case_row", "kits19_score", "lesion_size", "summarise", "surface_scores", "volumes_of",
-]  # fmt: skip
+__all__ = ["SCORES", "SIZES", "case_row", "kits19_score", "lesion_size", "summarise", "surface_scores"]

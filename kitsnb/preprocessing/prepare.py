@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kitsnb.data import checks, nifti
+from kitsnb.data import checks, geometry, nifti
 from kitsnb.data.cases import Case, case_name, for_each_case
 from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.nifti import CaseError, orientation_of, spacing_of
@@ -28,7 +28,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 #: A volume whose HU have a smaller SD is of one value.
 FLAT = 0.01
 #: The modules that decide what a prepared case is.
-CODE = (sys.modules[__name__], arrays, checks, nifti, resampling)
+CODE = (sys.modules[__name__], arrays, checks, geometry, nifti, resampling)
 
 
 def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
@@ -59,7 +59,7 @@ def z_score(imaging: Tensor, settings: Preprocessing,
     sd = float(imaging.std())
     if sd < FLAT:
         reason = f"all voxels are {mean:.0f} HU after clipping to {list(settings.clip)}"
-        raise CaseError(case_name(file), file.name, reason, "check that the values are Hounsfield units", "air")
+        raise CaseError(case_name(file), file.name, reason, "check that the values are Hounsfield units")
     if settings.z_score_by:
         mean, sd = settings.z_score_by
     return imaging.sub_(mean).div_(sd), (mean, sd)

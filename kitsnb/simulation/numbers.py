@@ -15,7 +15,7 @@ class Range(NamedTuple):
 
 
 # HU (slabs). The cortex's enhancement sets that of all other tissue.
-CORTEX_HU = (75, 108, 315)  # lowest, likeliest and highest
+CORTEX_HU = (72, 102, 285)  # lowest, likeliest and highest
 UNENHANCED = 0.03  # share of cases without contrast
 ENHANCED = {  # HU before contrast; then gain in the arteries' phase and in the latest, as shares of the cortex's
     "artery": (40, 1.5, 0.75),
@@ -36,12 +36,12 @@ PLAIN = {
     "gas": Range(-900, -800),
 }
 TEXTURE_HU = 9  # SD of every tissue's texture over 4.5 mm
-MEDULLA = Range(0.05, 0.55)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
+MEDULLA = Range(0.1, 0.6)  # share of the cortex's enhancement in the arteries' phase; in the latest they are alike
 TUMOUR_SHARE = Range(0.2, 0.8)  # of the cortex's enhancement
-TUMOUR_TEXTURE = Range(6, 45)  # SD over 4.5 and 10 mm
+TUMOUR_TEXTURE = Range(6, 40)  # SD over 4.5 and 10 mm
 NECROSIS_MM = 45  # a tumour's radius over this is the probability of necrosis
 NECROSIS_DEPTH = Range(0.3, 0.7)  # where it begins, as a share of the tumour's depth
-CALYX_HU = Range(50, 400)  # of calyces and vessels in the sinus, above the cortex
+CALYX_HU = Range(30, 320)  # of calyces and vessels in the sinus, above the cortex
 AIR_HU = -1000
 
 # Inside the label and around it, in mm (slabs).

@@ -1,8 +1,6 @@
 """Checkpoints: written whole or not at all, and resumed only by the run they belong to."""
 
 import os
-import pickle
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ from kitsnb.files import replaced
 from kitsnb.training.settings import Training
 from kitsnb.unet import UNet3D
 
-SHORT = reprlib.Repr()  # of a long list of cases the first ones, but all settings
-SHORT.maxdict = 30
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write ``state`` as ``path``; a process killed on the way leaves the former checkpoint as it was."""
@@ -27,34 +23,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read the checkpoint at ``path`` onto the CPU. Raises RuntimeError that names the file where it is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RuntimeError(
-            f"{path} is damaged ({reason}). Put a copy of best.ckpt in its place to go on from the best epoch, or move "
-            "the run's folder away to train again from the start") from error
+    except Exception as error:  # of many kinds, by where the damage is
+        raise RuntimeError(f"{path} is damaged or missing ({type(error).__name__}). Put a copy of best.ckpt in its place "
+                           "to go on from the best epoch, or move the run's folder away to train again") from error
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict[str, Any]) -> dict[str, Any] | None:
     """Read the last checkpoint of the run in ``folder``, None where there is none; remove half-written files.
 
-    Raises ValueError that names the difference where it belongs to another run, or to another version.
+    Raises ValueError that names the difference where it does not belong to the settings and cases in ``belongs``.
     """
-    for parent in (folder, folder / "checkpoints"):
-        for partial in parent.glob(".[0-9]*-*"):
-            partial.unlink(missing_ok=True)
+    for partial in [*folder.glob(".[0-9]*-*"), *folder.glob("checkpoints/.[0-9]*-*")]:
+        partial.unlink(missing_ok=True)
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         return None
     saved = read_checkpoint(path)
-    if "belongs" not in saved:
-        raise ValueError(f"{path} is from another version; move {folder} away to train again from the start")
-    different = []
-    for key, now in belongs.items():
-        there = saved["belongs"].get(key)
-        if there != now:
-            different.append(f"{key}: {SHORT.repr(there)} there, {SHORT.repr(now)} now")
-    if different:
-        raise ValueError(f"{folder} holds another run ({'; '.join(different)}); move it away to train again")
+    for key, here in belongs.items():
+        there = saved.get("belongs", {}).get(key)
+        if there != here:
+            raise ValueError(f"{folder} holds another run ({key} is {there!s:.200} there, {here!s:.200} here); "
+                             "move it away to train again")
     return saved
 
 

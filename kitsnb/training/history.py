@@ -1,16 +1,13 @@
-"""What a run says of itself: the measures of each epoch, in history.csv, in TensorBoard and on the terminal."""
+"""What a run says of itself: the measures of each epoch, in history.csv and in TensorBoard."""
 
-import csv
-import resource
-import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from kitsnb.files import replaced
+from kitsnb.files import write_atomic
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
-from kitsnb.messages import duration
 from kitsnb.training.settings import Training
 
 #: What history.csv holds for training and validation each; the paper monitors ``dice_cross_entropy``.
@@ -47,20 +44,16 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    if not rows:
-        return False
-    return len(rows) >= settings.epochs or len(rows) - best_row(rows)["epoch"] >= settings.stop_patience
+    done = len(rows)
+    return done > 0 and (done >= settings.epochs or done - best_row(rows)["epoch"] >= settings.stop_patience)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
     """Write ``rows`` as the CSV file ``path``; without rows there is none."""
-    if not rows:
+    if rows:
+        write_atomic(path, pd.DataFrame(rows).to_csv(index=False))
+    else:
         path.unlink(missing_ok=True)
-        return
-    with replaced(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def log_epoch(writer, row: dict) -> None:
@@ -70,20 +63,3 @@ def log_epoch(writer, row: dict) -> None:
         for name in ("kidney", "tumour"):
             writer.add_scalar(f"soft_dice/{stage}_{name}", row[f"{stage}_{name}"], row["step"])
     writer.flush()
-
-
-def print_epoch(settings: Training, rows: list[dict]) -> None:
-    """Print the last epoch in a line, with the time that the others take at most."""
-    row = rows[-1]
-    left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
-    print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, validation "
-          f"{row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, tumour "
-          f"{row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
-
-
-def peak_memory() -> int:
-    """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

@@ -7,46 +7,50 @@ from statistics import harmonic_mean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
 from kitsnb.data.cases import Case
 from kitsnb.files import locked, write_json
+from kitsnb.losses import build_loss, check_loss
+from kitsnb.messages import duration
 from kitsnb.training.checkpoints import checkpoint_to_resume, save_checkpoint
-from kitsnb.training.history import best_row, is_finished, log_epoch, measures, print_epoch, write_history, peak_memory
-from kitsnb.training.learner import Learner
-from kitsnb.training.patches import PatchSampler, fixed_patches
-from kitsnb.training.precision import choose_precision
+from kitsnb.training.history import batch_sums, best_row, is_finished, log_epoch, measures, write_history
+from kitsnb.training.machine import choose_precision, describe_machine, peak_memory
+from kitsnb.training.patches import Batch, PatchSampler, fixed_patches
 from kitsnb.training.settings import Training
 from kitsnb.training.volumes import load_volumes
+from kitsnb.unet import UNet3D
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict[str, Any]:
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
     Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
-    where there are no cases or the folder holds another run, RuntimeError where another process has the folder or the
-    checkpoint is damaged, FloatingPointError that names the step where the loss is not finite.
+    where there are no cases, the loss cannot be used or the folder holds another run, RuntimeError where another
+    process has the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
     """
     learned, judged = hold_out(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
     belongs["training_cases"] = [case.name for case in learned]
     belongs["validation_cases"] = [case.name for case in judged]
-    threads = torch.get_num_threads()
     with locked(folder):
-        run = checkpoint_to_resume(folder, belongs) or {"belongs": belongs, "rows": [], "facts": {}}
+        run = checkpoint_to_resume(folder, belongs)
+        run = run or {"belongs": belongs, "rows": [], "facts": describe_machine(settings)}
+        rows = run["rows"]
         write_json(folder / "settings.json", settings.as_json())
-        write_history(folder / "history.csv", run["rows"])
-        if not is_finished(settings, run["rows"]):
-            torch.set_num_threads(run["facts"].get("threads", threads))  # the last bits of sums depend on it
-            try:
-                run = train_epochs(settings, learned, judged, folder, run)
-            finally:
-                torch.set_num_threads(threads)
-    rows = run["rows"]
+        write_history(folder / "history.csv", rows)
+        if not is_finished(settings, rows):
+            train_epochs(settings, learned, judged, folder, run)
     return {
-        **run["facts"], "training_cases": len(learned), "steps": rows[-1]["step"],
-        "epochs": len(rows), "best_epoch": best_row(rows)["epoch"],
+        **run["facts"],
+        "training_cases": len(learned),
+        "steps": rows[-1]["step"],
+        "epochs": len(rows),
+        "best_epoch": best_row(rows)["epoch"],
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "patches_per_second": round(harmonic_mean(row["patches_per_second"] for row in rows), 2),
     }
@@ -58,99 +62,120 @@ def hold_out(settings: Training, training: list[Case], validation: list[Case]) -
     That share, ``selection``, is spread evenly. Raises ValueError that names what is empty.
     """
     count = round(settings.selection * len(training))
-    if settings.selection and training and not count:
-        raise ValueError(f"selection {settings.selection:g} of {len(training)} training cases is none; raise it, or "
-                         "make it 0, and the held-out cases choose the weights")
     chosen = [number * len(training) // count for number in range(count)]
-    if chosen:
-        validation = [training[number] for number in chosen]
     learned = [case for number, case in enumerate(training) if number not in chosen]
-    for what, cases in (("training", learned), ("held-out", validation)):
+    judged = [training[number] for number in chosen] if settings.selection else validation
+    for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
-            raise ValueError(f"there are no {what} cases: none was preprocessed of those that the split names; look "
-                             "at its ranges, and at what notebook 02_preprocessing refused")
-    return learned, validation
+            raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones "
+                             f"were preprocessed, of which selection {settings.selection:g} chooses the weights; look "
+                             "at the split's ranges, and at what notebook 02_preprocessing refused")
+    return learned, judged
 
 
-def train_epochs(settings: Training, learned: list[Case], judged: list[Case], folder: Path, run: dict) -> dict:
-    """Train until the run is finished, from the checkpoint ``run`` on; return the last checkpoint."""
-    gpu = torch.cuda.is_available()
-    device = torch.device("cuda" if gpu else "cpu")
-    facts = run["facts"] or {
-        "device": device.type,
-        "machine": torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "precision": choose_precision(settings),
-        "peak_memory_mb": 0,
-    }
+def build_parts(settings: Training, device: str) -> dict[str, Any]:
+    """Return all that learns, and whose state checkpoints hold. Raises ValueError for a loss that cannot be used."""
     torch.manual_seed(settings.seed)
-    # A run keeps its precision; another machine that lacks it says so.
-    learner = Learner(settings, device, choose_precision(settings.changed(precision=facts["precision"])))
-    facts["trainable_parameters"] = sum(p.numel() for p in learner.network.parameters())
-    if run["rows"]:
-        learner.load_state_dict(run)
+    network = UNet3D(**settings.network.model_dump()).to(device, memory_format=torch.channels_last_3d)
+    loss = build_loss(settings.loss, settings.loss_defaults, **settings.loss_parameters)
+    check_loss(loss, settings.loss)
+    loss.to(device)
+    learned = [*network.parameters(), *loss.parameters()]  # a reader's loss may learn, too
+    # Fused, since the other forms of Adam ask the device for their count of steps.
+    optimizer = torch.optim.Adam(learned, lr=settings.learning_rate, fused=True)
+    if settings.schedule == "plateau":
+        lowest = settings.minimum_learning_rate
+        scheduler = ReduceLROnPlateau(optimizer, patience=settings.plateau_patience, min_lr=lowest)
+    else:
+        steps = settings.epochs * settings.steps_per_epoch
+        warm_up = max(1, settings.warm_up)
+        scheduler = LambdaLR(optimizer, lambda step: min(1, (step + 1) / warm_up) * max(0, 1 - step / steps) ** 0.9)
+    scaler = torch.amp.GradScaler(device, enabled=settings.precision == "16-mixed")
+    return {"network": network, "loss": loss, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+
+
+def train_epochs(settings: Training, learned: list[Case], judged: list[Case], folder: Path, run: dict) -> None:
+    """Train until the run is finished, from the checkpoint ``run`` on; its rows and facts grow."""
+    rows = run["rows"]
+    facts = run["facts"]
+    torch.set_num_threads(facts["threads"])  # the last bits of sums depend on it
+    settings = settings.changed(precision=facts["precision"])
+    choose_precision(settings)  # raises where a run goes on on another machine that lacks it
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parts = build_parts(settings, device)
+    if rows:
+        for name, part in parts.items():
+            part.load_state_dict(run[name])
+    facts["trainable_parameters"] = sum(p.numel() for p in parts["network"].parameters())
     volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
     sampler = PatchSampler(volumes[: len(learned)], settings, device)
     batches = fixed_patches(volumes[len(learned) :], settings, device)
-    rows = run["rows"]
     # Named by its folder in TensorBoard; what a killed process wrote there is purged, and written again.
     with SummaryWriter(folder, purge_step=0) as writer:
         for row in rows:
             log_epoch(writer, row)
         while not is_finished(settings, rows):
-            rows.append(train_epoch(learner, sampler, batches, len(rows)))
-            log_epoch(writer, rows[-1])  # before it is saved, so that no last epoch can lack
+            row = train_epoch(parts, sampler, batches, len(rows))
+            rows.append(row)
+            log_epoch(writer, row)  # before it is saved, so that no last epoch can lack
             facts["peak_memory_mb"] = max(facts["peak_memory_mb"], peak_memory())
-            run = {"belongs": run["belongs"], "rows": rows, "facts": facts, **learner.state_dict()}
-            if best_row(rows) is rows[-1]:
+            for name, part in parts.items():
+                run[name] = part.state_dict()
+            if best_row(rows) is row:
                 save_checkpoint(run, folder / "checkpoints" / "best.ckpt")
             save_checkpoint(run, folder / "checkpoints" / "last.ckpt")
             write_history(folder / "history.csv", rows)
-            print_epoch(settings, rows)
-    return run
+            left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
+            print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, "
+                  f"validation {row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, "
+                  f"tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
 
 
-def train_epoch(learner: Learner, sampler: PatchSampler, batches: list[tuple[Tensor, Tensor]], epoch: int) -> dict:
+def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batch], epoch: int) -> dict:
     """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv.
 
     No step asks the device for a value, and so waits for a GPU; whether losses were finite is looked at afterwards.
     """
+    network, loss, optimizer, scheduler, scaler = parts.values()
     settings = sampler.settings
-    steps = range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch)
+    done = epoch * settings.steps_per_epoch
+    steps = range(done, done + settings.steps_per_epoch)
     began = time.monotonic()
     torch.manual_seed(settings.seed + epoch)  # so that a loss which draws numbers draws them again when resumed
-    learner.network.train()
-    learner.loss.train()
+    network.train()
+    loss.train()
     sums = []
     for step in steps:
         imaging, labels = sampler.batch(step)  # outside of autocast, which would round a patch's rotation
-        loss, batch_sums = learner.evaluate(imaging, labels)
-        learner.optimizer.zero_grad()
-        learner.scaler.scale(loss).backward()
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
+        value, batch = evaluate(network, loss, settings, imaging, labels)
+        optimizer.zero_grad()
+        scaler.scale(value).backward()
+        scaler.step(optimizer)
+        scaler.update()
         if settings.schedule == "poly":
-            learner.scheduler.step()
-        sums.append(batch_sums)
+            scheduler.step()
+        sums.append(batch)
     trained = torch.stack(sums).cpu()
-    training_seconds = time.monotonic() - began
-    check_finite(dict(zip(steps, trained[:, 0].tolist())), "loss")
-    learner.network.eval()
-    learner.loss.eval()
+    patches_per_second = len(steps) * settings.batch_size / (time.monotonic() - began)
+    network.eval()
+    loss.eval()
     with torch.no_grad():
-        validated = torch.stack([learner.evaluate(*batch)[1] for batch in batches]).cpu()
-    row = {"epoch": epoch + 1, "step": steps.stop, "learning_rate": learner.optimizer.param_groups[0]["lr"],
+        validated = torch.stack([evaluate(network, loss, settings, *batch)[1] for batch in batches]).cpu()
+    row = {"epoch": epoch + 1, "step": steps.stop, "learning_rate": optimizer.param_groups[0]["lr"],
            **measures("training", trained), **measures("validation", validated),
-           "seconds": round(time.monotonic() - began, 2),
-           "patches_per_second": float(f"{len(steps) * settings.batch_size / training_seconds:.4g}")}
-    check_finite({steps.stop: row["validation_loss"]}, "validation loss")
+           "seconds": round(time.monotonic() - began, 2), "patches_per_second": round(patches_per_second, 3)}
+    for name in ("training_loss", "validation_loss"):
+        if not math.isfinite(row[name]):
+            raise FloatingPointError(f"{name} is {row[name]} in epoch {epoch + 1}; the last good checkpoint is kept")
     if settings.schedule == "plateau":
-        learner.scheduler.step(row["validation_loss"])
+        scheduler.step(row["validation_loss"])
     return row
 
 
-def check_finite(losses: dict[int, float], what: str) -> None:
-    """Raise FloatingPointError that names the first step at which the loss is not finite."""
-    for step, loss in losses.items():
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the {what} is {loss} at step {step}; the last good checkpoint is kept")
+def evaluate(network: UNet3D, loss: nn.Module, settings: Training, imaging: Tensor, labels: Tensor) -> tuple:
+    """Return the loss of imaging [B, 1, D, H, W] against labels [B, D, H, W], and the sums that history needs."""
+    dtype = AUTOCAST.get(settings.precision)
+    with torch.autocast(imaging.device.type, dtype, enabled=dtype is not None):
+        logits = network(imaging.to(memory_format=torch.channels_last_3d))
+        value = loss(logits, labels)
+        return value, batch_sums(value, logits, labels)

@@ -19,10 +19,9 @@ RESERVE = 4 << 30
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and centres, one [n, 3] per label.
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label.
 
-    Centres (voxels, int16) stay on the CPU, so that a place is drawn without waiting for the device, and so does
-    ``lowest``, the imaging's minimum, which all that lies outside of the volume is taken for.
+    ``centres``, and ``lowest``, the imaging's minimum, stay on the CPU, which draws without waiting for the device.
     """
 
     name: str
@@ -34,30 +33,31 @@ class Volume:
         self.lowest = float(self.imaging.min())
 
 
-def load_volumes(cases: Iterable[Case], device: str | torch.device = "cpu", *, body: bool = False) -> list[Volume]:
+def load_volumes(cases: Iterable[Case], device: str = "cpu", *, body: bool = False) -> list[Volume]:
     """Map preprocessed cases, and move them to a CUDA ``device`` that has room for all of them beside ``RESERVE``.
 
-    Up to ``MAX_CENTRES`` coordinates of each class are drawn, always the same; with ``body`` also, as class 0, of all
-    that is denser than air and fat. Raises CaseError for a file that cannot be used, or holds another label than 0-2.
+    Centres are always the same; with ``body`` also those, as class 0, of all that is denser than air and fat. Raises
+    CaseError for a file that cannot be used, or holds another label than 0-2.
     """
     volumes = []
     for case in cases:
         arrays = read_arrays(case)
-        volume = Volume(case.name, torch.from_numpy(arrays["imaging"]), torch.from_numpy(arrays["segmentation"]), {})
-        random = torch.Generator().manual_seed(case.number)
+        imaging = torch.from_numpy(arrays["imaging"])
+        volume = Volume(case.name, imaging, torch.from_numpy(arrays["segmentation"]), {})
         masks = {1: volume.segmentation == 1, 2: volume.segmentation == 2}
         if body:
             window = float(volume.imaging.max()) - volume.lowest
             masks[0] = volume.imaging > volume.lowest + AIR * window
+        random = torch.Generator().manual_seed(case.number)
         for label, mask in masks.items():
             found = torch.nonzero(mask)
             if len(found):
                 chosen = torch.randperm(len(found), generator=random)[:MAX_CENTRES]
                 volume.centres[label] = found[chosen].to(torch.int16)
         volumes.append(volume)
-    if torch.device(device).type == "cuda":
+    if device == "cuda":
         needed = sum(volume.imaging.nbytes + volume.segmentation.nbytes for volume in volumes)
-        free = torch.cuda.mem_get_info(device)[0]
+        free, _ = torch.cuda.mem_get_info()
         if needed <= free - min(RESERVE, free // 2):
             for volume in volumes:
                 volume.imaging = volume.imaging.to(device)

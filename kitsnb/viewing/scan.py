@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kitsnb.data.cases import Case, case_name, discover
-from kitsnb.data.checks import Accept, fit_labels, read_case, read_labels
+from kitsnb.data.checks import Accept, read_case, read_labels
 from kitsnb.data.geometry import spacing_of
 from kitsnb.data.nifti import read_nifti
 from kitsnb.drawing import centre_of
@@ -63,9 +63,8 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
     else:
         imaging, affine = read_nifti(given.imaging, given.name)
     if given.prediction:
-        labels = read_labels(given.prediction, given.name, predicted)
         grid = imaging.shape, affine
-        layers["prediction"] = fit_labels(given.name, given.prediction, labels, grid, predicted)
+        layers["prediction"], _ = read_labels(given.prediction, given.name, predicted, grid, "the CT")
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
     return Scan(given.name, imaging, spacing_of(affine), turned)

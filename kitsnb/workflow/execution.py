@@ -45,7 +45,6 @@ class Execution:
     changes: dict
     launch: tuple[str, ...] = ()
     at_a_time: int | None = None
-    force: bool = False
     dry: bool = False
     console: Console = field(default_factory=messages.console)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -58,7 +57,7 @@ class Execution:
 
     def reason(self, job: Job) -> str | None:
         """Say why ``job`` must run now, None where it is up to date. Jobs that it needs must be finished before."""
-        reason = "forced" if self.force else job.why()
+        reason = job.why()
         late = self.among(job.needs, WAITING)
         if reason is None and late:
             return f"only if {several(late)} will have changed what it reads"

@@ -12,7 +12,7 @@ from pathlib import Path
 from kitsnb.data.cases import Case, Split, discover, hold_out
 from kitsnb.data.checks import Accept
 from kitsnb.files import NOTEBOOKS, Build, resolve
-from kitsnb.messages import nearest
+from kitsnb.messages import nearest, several
 from kitsnb.preprocessing.arrays import cases_below
 from kitsnb.settings import Settings
 from kitsnb.training.settings import Training
@@ -21,6 +21,8 @@ from kitsnb.workflow.profile_files import find
 
 #: Names, in the environment of a notebook that the runner executes, the folder of the build.
 RUNNER = "KITSNB_BUILD"
+#: What can be changed by hand for one training: the cases are prepared as the build has them.
+OF_A_RUN = ("training", "prediction", "data.training", "data.validation", "data.excluded", "data.folds")
 
 
 class NotBuilt(FileNotFoundError):
@@ -65,10 +67,18 @@ class Study:
         return hold_out(self.cases, self.profile.data, seed)
 
     def run(self, experiment: str, seed: int) -> "Run":
-        """Open one training. Raises ValueError for an experiment that the profile does not have."""
+        """Open one training.
+
+        Raises ValueError for an experiment that the profile does not have, and by hand for changes that would need
+        cases prepared in another way.
+        """
         rows = {row.name: row for row in self.profile.experiments}
         if experiment not in rows:
             raise ValueError(f"{self.profile.name} has no experiment {experiment!r}; {nearest(experiment, rows)}")
+        others = [name for name in self.changes if not name.startswith(OF_A_RUN)]
+        if others and not self.writes:
+            raise ValueError(f"changes: {several(others)} cannot be tried on the cases as they are prepared; write a "
+                             "profile with that, and make it")
         return Run(self, rows[experiment], seed)
 
     def made(self, path: Path) -> Path:

@@ -59,11 +59,11 @@ def delete_build(profile: str) -> Path:
 
 
 def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time: int | None = None,
-                launch: str | None = None, only: str | None = None, force=False, dry=False) -> int:
-    """Bring all that ``profile`` makes up to date, or the stage ``only``; return the exit status."""
+                launch: str | None = None, dry: bool = False) -> int:
+    """Bring all that ``profile`` makes up to date (``dry``: say what would run); return the exit status."""
     out = messages.console()
     try:
-        execution = Execution(profile, changes or {}, read_launch(launch), runs_at_a_time, force, dry)
+        execution = Execution(profile, changes or {}, read_launch(launch), runs_at_a_time, dry)
         with nullcontext() if dry else alone(profile.build), interruptible():
             found = lacking(profile)
             if not dry:
@@ -71,7 +71,7 @@ def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time
                 write_json(profile.build.profile, profile.model_dump(mode="json"))
             for line in found:
                 out.print(line, style="red")
-            return run_jobs(execution, only)
+            return run_jobs(execution)
     except LaunchError as error:
         out.print(str(error), style="red")
         return BAD
@@ -80,10 +80,10 @@ def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time
         return INTERRUPTED
 
 
-def run_jobs(execution: Execution, only: str | None) -> int:
-    """Run the jobs of the stage ``only``, or all; return the exit status."""
+def run_jobs(execution: Execution) -> int:
+    """Run the jobs that are due; return the exit status."""
     began = time.monotonic()
-    jobs = [job for job in build_jobs(execution.profile, execution.changes) if only in (None, job.stage)]
+    jobs = build_jobs(execution.profile, execution.changes)
     training = [job for job in jobs if job.stage == "training"]
     for note in left_out(execution.profile):
         execution.console.print(note)

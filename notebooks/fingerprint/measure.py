@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kitsnb.data.cases import Case, for_each_case
-from kitsnb.data.checks import Accept, Finding, read_case
+from kitsnb.data.checks import Accept, read_case
 from kitsnb.data.geometry import orientation_of, spacing_of, voxel_ml
 from kitsnb.files import read_json, replaced, write_atomic
 
@@ -54,11 +54,11 @@ def measure_case(case: Case, imaging: bool = True, accept: Accept | None = None)
     those of each label alone; with ``imaging`` there are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins
     the notes of ``read_case``, which raises CaseError for a case that cannot be used.
     """
-    notes: list[Finding] = []
+    notes: list[str] = []
     volume, segmentation, affine = read_case(case, imaging, accept, notes)
     orientation = orientation_of(affine)
     axes = sorted(range(3), key=lambda axis: "ISAPLR?".index(orientation[axis]))
-    row = {"case": case.name, "orientation": orientation, "noted": "; ".join(note.message for note in notes)}
+    row = {"case": case.name, "orientation": orientation, "noted": "; ".join(notes)}
     for name, axis in zip(("slice", "height", "width"), axes):
         row["slices" if name == "slice" else name] = segmentation.shape[axis]
         row[f"{name}_mm"] = float(spacing_of(affine)[axis])

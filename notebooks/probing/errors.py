@@ -46,14 +46,9 @@ class Geometry:
         return f"{self.name.replace('_', ' ')}, {kind}"
 
 
-def around_tumour(
-    name: str, labels: np.ndarray, affine: np.ndarray, extent: Sequence[float], spacing: Sequence[float],
-    simulated: bool,
-) -> Geometry:
-    """Bring ``labels`` to ``spacing`` (mm) and cut ``extent`` mm, or whole axes, around the tumour.
-
-    Raises ValueError for labels without tumour.
-    """
+def around_tumour(name: str, labels: np.ndarray, affine: np.ndarray, extent: Sequence[float],
+                  spacing: Sequence[float], simulated: bool) -> Geometry:
+    """Bring ``labels`` to ``spacing`` and cut ``extent`` mm around the tumour; without one, raise ValueError."""
     if not (labels == 2).any():
         raise ValueError(f"{name} holds no tumour; name another case as losses.case")
     labels, affine = reorient(labels, affine)
@@ -61,11 +56,8 @@ def around_tumour(
     used = spacing_of(affine) * labels.shape / size
     labels = resize_labels(labels, size).numpy()
     half = np.divide(extent, used) / 2
-    middle = np.argwhere(labels == 2).mean(axis=0)
-    middle = middle.clip(half, np.maximum(half, size - half))  # the patch stays inside
-    first = np.round(middle - half).astype(int)
-    last = np.round(middle + half).astype(int)
-    box = tuple(slice(start, stop) for start, stop in zip(first, last))
+    middle = np.argwhere(labels == 2).mean(axis=0).clip(half, np.maximum(half, size - half))  # the patch stays inside
+    box = tuple(slice(round(at - reach), round(at + reach)) for at, reach in zip(middle, half))
     return Geometry(name, labels[box].copy(), used, simulated)
 
 
@@ -100,8 +92,7 @@ def miss_tumour(geometry: Geometry, volume: float) -> np.ndarray:
 def invent_tumour(geometry: Geometry, volume: float) -> np.ndarray:
     """Call a ball of about ``volume`` ml tumour, in the background as far as possible from kidney and border."""
     labels = geometry.segmentation.copy()
-    padded = np.pad(labels == 0, 1)
-    away = distance_transform_edt(padded, geometry.spacing)[1:-1, 1:-1, 1:-1]
+    away = distance_transform_edt(np.pad(labels == 0, 1), geometry.spacing)[1:-1, 1:-1, 1:-1]
     elsewhere = np.ones(labels.shape, bool)
     elsewhere.flat[away.argmax()] = False
     distance = distance_transform_edt(elsewhere, geometry.spacing)
@@ -137,15 +128,11 @@ def soft_logits(labels: np.ndarray, spacing: Sequence[float]) -> Tensor:
     """
     logits = np.full((len(CLASSES), *labels.shape), -MOST, np.float32)
     logits[0] = MOST
-    found = find_objects((labels > 0).astype(np.uint8))
-    if not found:
-        return torch.from_numpy(logits)[None]
-    # Farther from the foreground than this no logit changes, and a distance transform costs per voxel.
-    reach = np.ceil(SOFTNESS * MOST / np.asarray(spacing)).astype(int) + 1
-    near = tuple(slice(max(0, side.start - pad), side.stop + pad) for side, pad in zip(found[0], reach))
-    logits[:, *near] = -MOST
-    for label in np.unique(labels[near]):
-        inside = labels[near] == label
-        signed = distance_transform_edt(inside, spacing) - distance_transform_edt(~inside, spacing)
-        logits[label][near] = np.clip(signed / SOFTNESS, -MOST, MOST)
+    reach = np.ceil(SOFTNESS * MOST / np.asarray(spacing)).astype(int) + 1  # beyond it no logit changes
+    for sides in find_objects((labels > 0).astype(np.uint8)):
+        near = tuple(slice(max(0, side.start - pad), side.stop + pad) for side, pad in zip(sides, reach))
+        for label in np.unique(labels[near]):
+            inside = labels[near] == label
+            signed = distance_transform_edt(inside, spacing) - distance_transform_edt(~inside, spacing)
+            logits[label][near] = np.clip(signed / SOFTNESS, -MOST, MOST)
     return torch.from_numpy(logits)[None]

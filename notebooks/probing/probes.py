@@ -25,20 +25,15 @@ def value_and_gradient(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple
     return float(value.detach()), torch.autograd.grad(value, logits)[0]
 
 
-def build_losses(
-    rows: Iterable, defaults: Mapping, geometries: Sequence[Geometry]
-) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Build the losses of ``rows`` (``name``, ``loss``, ``parameters``), and call each on every shape that is used.
-
-    Returns those that work, and of the others, by name, why not: one reader's loss stops neither others nor trainings.
-    """
+def build_losses(rows: Iterable, defaults: dict, geometries: Sequence[Geometry]) -> tuple[dict, dict]:
+    """Build the losses of ``rows`` of Table 1; return those that work on all shapes, and why the others do not."""
     shapes = [(soft_logits(one.segmentation, one.spacing), one.target) for one in geometries]
     losses = {}
     refused = {}
     for row in rows:
         where = "when it is built"
         try:
-            loss = build_loss(row.loss, dict(defaults), **row.parameters)
+            loss = build_loss(row.loss, defaults, **row.parameters)
             for logits, target in [*shapes, mixture((1, 0, 0), 0)]:
                 where = f"on logits of shape {list(logits.shape)}"
                 value_and_gradient(loss, logits, target)
@@ -120,16 +115,13 @@ def expect(names: Sequence[str], gradient: pd.DataFrame, price: pd.Series, refer
     ]
     made = []
     for kind, score, text, values in measures:
-        for name in names:
+        for name in [name for name in names if name != reference]:
             ratio = float(values[name] / values[reference])
-            expected = "same"
-            if ratio > FACTOR:
-                expected = "higher"
-            elif ratio < 1 / FACTOR:
+            expected = "higher" if ratio > FACTOR else "same"
+            if ratio < 1 / FACTOR:
                 expected = "lower"
-            if name != reference:
-                made.append({"kind": kind, "experiment": name, "reference": reference, "score": score,
-                             "expected": expected, "measure": text, "ratio": ratio})
+            made.append({"kind": kind, "experiment": name, "reference": reference, "score": score,
+                         "expected": expected, "measure": text, "ratio": ratio})
     fall = (trained.gradient / half.gradient)[list(names)]
     made.append({"kind": "lowest", "experiment": fall.idxmin(), "reference": None, "score": "composite",
                  "expected": "lowest", "measure": "gradient, trained over half-trained", "ratio": float(fall.min())})

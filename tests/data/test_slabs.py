@@ -7,10 +7,10 @@ import pytest
 from helpers.broken_cases import write
 
 from kitsnb.data.cases import Case, discover
-from kitsnb.data.checks import Accept, missing_cases, read_case
+from kitsnb.data.checks import missing_cases, read_case
+from kitsnb.data.geometry import cut_slab, longest_run
 from kitsnb.data.nifti import read_nifti
-from kitsnb.data.settings import DataSettings
-from kitsnb.data.slabs import cut_slab, longest_run
+from kitsnb.data.settings import Accept, DataSettings
 
 AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])  # slice axis first, as KiTS19
 SHAPE = (40, 60, 70)
@@ -73,12 +73,12 @@ def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("tumour", "slab", "said"),
-    [(range(40), None, "set data.slab"), (range(38), None, "look like slabs"), (range(5), None, None), ((), None, None),
-     (range(40), 320, None), (range(5), 320, "these are whole scans"), (range(5), 20, None)])
+    [(range(40), None, "change data.slab"), (range(38), None, "look like slabs"), (range(5), None, None), ((), None, None),
+     (range(40), 320, None), (range(5), 320, "these look like whole scans"), (range(5), 20, None)])
 def test_slabs_for_whole_scans_and_the_reverse_are_named_before_work_starts(tmp_path, tumour, slab, said):
     for number in range(4):
         make_case(tmp_path, number, tumour)
-    settings = DataSettings(folder=str(tmp_path), training=[0, 2], validation=[3, 3], slab={"in_plane": slab} if slab else None)
+    settings = DataSettings(folder=str(tmp_path), training=[0, 2], validation=[3, 3], slab=slab and {"in_plane": slab})
     found = missing_cases(settings)
     assert (said in found[0] and len(found) == 1) if said else found == []
 

@@ -86,13 +86,13 @@ def spoil(cases: list[Case]) -> dict[str, str]:
     """Five of ten cases spoilt in five ways; what must be said of each."""
     with_header(cases[1].imaging, dim=[3, 32767, 32767, 32767, 1, 1, 1, 1])
     for path in (cases[2].imaging, cases[2].segmentation):
-        scaled(path, 0.1)
+        scaled(path, 0.05)
     array, affine = read_nifti(cases[4].imaging)
     write(cases[4].imaging, (array / 1000).astype(np.float32), affine)
     with_header(cases[7].imaging, srow_x=[np.nan] * 4)
     cases[9].imaging.write_text("version https://git-lfs.github.com/spec/v1")
-    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "too narrow for HU",
-            cases[7].name: "impossible", cases[9].name: "Git LFS"}
+    return {cases[1].name: "no file of this size", cases[2].name: "cm wide", cases[4].name: "no HU of a patient",
+            cases[7].name: "impossible", cases[9].name: "git-lfs"}
 
 
 def check_named(found: dict[str, str], expected: dict[str, str]) -> None:

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,76 +15,64 @@ import torch._dynamo  # which an optimizer imports  # noqa: F401
 from training_at_hand import TINY, assert_same_run, table
 from volumes_at_hand import write_simulated_cases
 
-from kitsnb.training import checkpoints
-from kitsnb.training.run import train
+from kitsnb.training import run
 
-SETTINGS = TINY.changed(epochs=40, learning_rate=1e-4, plateau_patience=0, minimum_learning_rate=1e-12,
-                        stop_patience=40, steps_per_epoch=2)
-#: Where in saving a process dies; the first is certain to come in the first epoch alone.
-SAVING = ("best saved, last not", "half written", "not renamed", "renamed, not in the history")
-
-
-def die(*_) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+SETTINGS = TINY.changed(epochs=16, learning_rate=1e-4, plateau_patience=0, minimum_learning_rate=1e-12,
+                        stop_patience=16, steps_per_epoch=2)
+#: Where in saving a process dies: in which call of what. The first epoch saves both checkpoints.
+SAVING = {"best saved, last not": (run, "save_checkpoint", 2), "half written": (torch, "save", 4),
+          "not renamed": (os, "fsync", 3), "renamed, not in the history": (run, "write_history", 3)}
 
 
-def die_while_saving(where: str, number: int) -> None:
-    """Arrange that this process dies in the ``number``-th checkpoint that it saves."""
-    seen = []
-    real = checkpoints.save_checkpoint
+def die_in_call(module, name: str, number: int) -> None:
+    """Arrange that this process dies in the ``number``-th call of a function, with half a file where it writes one."""
+    real = getattr(module, name)
+    calls = []
 
-    def save(state: dict, path: Path) -> None:
-        seen.append(path)
-        last_one = len(seen) >= number
-        if last_one and where == "half written":
-            torch.save = lambda state, file: (file.write(b"PK" * 1000), file.flush(), die())
-        if last_one and where == "not renamed":
-            os.fsync = die
-        real(state, path)
-        if last_one and (where.startswith("renamed") or path.name == "best.ckpt"):
-            die()
+    def function(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            if name == "save":
+                arguments[1].write(b"PK" * 1000)
+                arguments[1].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
 
-    sys.modules["kitsnb.training.run"].save_checkpoint = save
+    setattr(module, name, function)
 
 
-def die_after(seconds: float) -> None:
-    """Arrange that this process dies when it has computed for ``seconds``, as a loaded machine counts them, too."""
-    signal.signal(signal.SIGPROF, die)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-def run_in_child(task: tuple, run: Path, arrange=lambda: None) -> float | None:
-    """Train in a copy of this process; return the seconds that it computed, or None where it was killed."""
+def run_in_child(task: tuple, folder: Path, place: tuple = (), seconds: float = 0.0) -> float | None:
+    """Train in a copy of this process, killed at ``place`` or when it has computed for ``seconds``; None if it was."""
     child = os.fork()
     if not child:
+        sys.stdout = open(folder.with_suffix(".log"), "a")
+        if place:
+            die_in_call(*place)
+        signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            sys.stdout = open(run.with_suffix(".log"), "a")
-            arrange()
-            train(*task, run)
+            run.train(*task, folder)
             os._exit(0)
         finally:
             os._exit(1)
     _, status, usage = os.wait4(child, 0)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, f"see {run.with_suffix('.log')}"
+    assert status in (0, signal.SIGKILL), f"see {folder.with_suffix('.log')}"
     return None if status else usage.ru_utime + usage.ru_stime
 
 
 def main(folder: Path, kills: int) -> None:
     torch.set_num_threads(1)  # a process with threads cannot be copied
-    found = write_simulated_cases(folder / "preprocessed", [(20, 24, 22), (24, 20, 26), (22, 22, 22)])
-    task = (SETTINGS, found[:2], found[2:])
+    cases = write_simulated_cases(folder / "preprocessed", [(20, 24, 22), (24, 20, 26), (22, 22, 22)])
+    task = (SETTINGS, cases[:2], cases[2:])
     seconds = run_in_child(task, folder / "whole")
     chance = random.Random(0)
     epochs = []
-    for number in range(kills):
-        if number % 2 == 0 and number < 2 * len(SAVING):
-            where = SAVING[number // 2]
-            arrange = partial(die_while_saving, where, chance.randrange(2, 6) if number else 1)
-        else:
-            where = "at a moment"
-            arrange = partial(die_after, chance.random() * seconds / (kills + 2))
-        assert run_in_child(task, folder / "cut", arrange) is None, f"the run ended before kill {number + 1}"
-        epochs.append(len(table(folder / "cut")) if (folder / "cut" / "history.csv").exists() else 0)
+    for number, where in enumerate([*SAVING, *["at a moment"] * kills][:kills]):
+        moment = 0.0 if where in SAVING else chance.random() * seconds / kills
+        killed = run_in_child(task, folder / "cut", SAVING.get(where, ()), moment) is None
+        assert killed, f"the run ended before kill {number + 1}"
+        history = folder / "cut" / "history.csv"
+        epochs.append(len(table(folder / "cut")) if history.exists() else 0)
         print(f"kill {number + 1}, {where}: {epochs[-1]} epochs in the history", flush=True)
     assert run_in_child(task, folder / "cut") is not None
     assert_same_run(folder / "whole", folder / "cut")

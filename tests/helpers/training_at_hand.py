@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 
+from kitsnb.training import run
 from kitsnb.training.history import TIMING
 from kitsnb.training.settings import Training
 
-TINY = Training(network={"base_filters": 2, "depth": 2}, patch_size=(16, 16, 16), batch_size=2, steps_per_epoch=3,
+TINY = Training(network={"base_filters": 2, "depth": 1}, patch_size=(8, 8, 8), batch_size=2, steps_per_epoch=3,
                 epochs=4, learning_rate=1e-2, foreground=1.0, loss_parameters={"batch": True})
 
 
@@ -25,3 +27,23 @@ def assert_same_run(first: Path, second: Path) -> None:
         for part in ("network", "loss"):
             assert one[part].keys() == other[part].keys()
             assert all(torch.equal(one[part][key], other[part][key]) for key in one[part])
+
+
+class Killed(BaseException):
+    """What a test raises where a process would have been killed: nothing handles it."""
+
+
+def cut(monkeypatch, name: str, settings: Training, cases, folder: Path, calls: int) -> None:
+    """Train until the function ``name`` of the loop has been called ``calls`` times, and die in the next call."""
+    real = getattr(run, name)
+    seen = []
+
+    def function(*arguments):
+        seen.append(arguments)
+        if len(seen) > calls:
+            raise Killed
+        return real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(run, name, function)
+        run.train(settings, *cases, folder)

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.losses_at_hand import EVERY, IDS, certain, random_input, value_and_gradient
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.losses_at_hand import EVERY, certain, random_input, value_and_gradient
 
 from kitsnb.losses import (
-    DiceLoss, GeneralizedDiceLoss, TverskyLoss, TwoTermDiceLoss, WeightedCrossEntropyLoss, build_loss, dice_index,
-    generalized_focal, log_cosh, region_statistics, tversky_index,
+    DiceLoss, GeneralizedDiceLoss, TverskyLoss, build_loss, generalized_focal, log_cosh, region_statistics,
 )  # fmt: skip
 
 
@@ -35,8 +32,6 @@ BY_HAND = [
     ("weighted_dice", {"weights": [1, 3]}, WEIGHTED),
     ("generalized_dice", {}, 1 - 2 * 1.25 / 4),
     ("generalized_dice", {"smooth": 1.0}, 1 - (2.5 + 1) / (4 + 1)),
-    ("two_term_dice", {}, 1 - 0.5 / 1.75 - 0.75 / 2.25),
-    ("two_term_dice", {"smooth": 1.0}, 1 - 1.5 / 2.75 - 1.75 / 3.25),
     ("tversky", {}, 1 - sum(TVERSKY) / 2),
     ("focal_tversky", {}, FOCAL_TVERSKY),
     ("focal_tversky", {"exponent": 5.0}, sum((1 - index) ** 5 for index in TVERSKY)),
@@ -56,14 +51,6 @@ def test_value_worked_by_hand(name, parameters, expected):
     assert float(build_loss(name, **plain | parameters)(*two_voxels())) == pytest.approx(expected, abs=1e-7)
 
 
-def test_statistics_worked_by_hand():
-    statistics = region_statistics(*two_voxels())
-    expected = torch.tensor([[0.75, 0.5], [0.5, 0.25], [0.25, 0.5]], dtype=torch.float64)
-    assert torch.allclose(torch.cat(statistics), expected)
-    assert torch.allclose(dice_index(statistics, 0.0), torch.tensor([DICE], dtype=torch.float64))
-    assert torch.allclose(tversky_index(statistics, smooth=0.0), torch.tensor([TVERSKY], dtype=torch.float64))
-
-
 def test_generalized_dice_is_equation_1_and_an_absent_class_gets_the_largest_weight():
     logits, target = random_input(4, 5, 6, batch=1)
     target[target == 3] = 0
@@ -73,13 +60,6 @@ def test_generalized_dice_is_equation_1_and_an_absent_class_gets_the_largest_wei
     weights = np.append(weights, weights.max())
     expected = 1 - 2 * (weights * (r * p).sum(1)).sum() / (weights * (r + p).sum(1)).sum()
     assert float(GeneralizedDiceLoss(smooth=0.0)(logits, target)) == pytest.approx(expected, abs=1e-12)
-
-
-def test_weighted_cross_entropy_divides_by_the_number_of_voxels():
-    logits, target = random_input(3, 4, 5, 6)
-    weights = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64)
-    expected = F.cross_entropy(logits, target, weights, reduction="sum") / target.numel()
-    assert torch.allclose(WeightedCrossEntropyLoss(weights=[0.5, 2, 7])(logits, target), expected)
 
 
 def test_equation_4_as_quality_focal_loss_is_monais():
@@ -102,7 +82,8 @@ def test_equation_4_as_distribution_focal_loss_is_the_cross_entropy_of_the_two_n
     share = (1 - (bins - y[:, None]).abs()).clamp(min=0)  # a hat over each bin
     left = y.long()[:, None]
     log_p = logits.log_softmax(1)
-    found = generalized_focal((log_p.gather(1, left), log_p.gather(1, left + 1)), y[:, None], (left, left + 1), beta=0)
+    pair = (log_p.gather(1, left), log_p.gather(1, left + 1))
+    found = generalized_focal(pair, y[:, None], (left, left + 1), beta=0)
     assert torch.allclose(found.mean(), F.cross_entropy(logits, share))
 
 
@@ -114,11 +95,8 @@ AGREEMENT = [
     ("generalized_dice", {"batch": True}, monai.losses.GeneralizedDiceLoss(batch=True, **MONAI), 1),
     # MONAI's alpha is on false positives.
     ("tversky", {}, monai.losses.TverskyLoss(alpha=0.3, beta=0.7, **MONAI), 1),
-    ("tversky", {"alpha": 0.2, "beta": 0.9, "batch": True},
-     monai.losses.TverskyLoss(alpha=0.9, beta=0.2, batch=True, **MONAI), 1),
     ("dice_cross_entropy", {}, monai.losses.DiceCELoss(**MONAI), 1),
     # MONAI takes the mean over voxels and classes, of which one has a value.
-    ("focal", {}, monai.losses.FocalLoss(use_softmax=True, to_onehot_y=True), 3),
     ("focal", {"gamma": 3.0}, monai.losses.FocalLoss(gamma=3.0, use_softmax=True, to_onehot_y=True), 3),
 ]
 
@@ -136,48 +114,40 @@ def test_monai_agrees_in_value_and_gradient(name, parameters, peer, factor, spat
 def test_alpha_is_on_false_negatives():
     target = torch.zeros(1, 2, 2, 2, dtype=torch.long)
     target[0, 0] = 1
-    missed, invented = certain(torch.zeros_like(target), 2), certain(torch.ones_like(target), 2)
-    for alpha in (0.7, 0.2):
-        loss = TverskyLoss(alpha=alpha, beta=1 - alpha)
-        assert float(loss.complement(missed, target)[0, 0]) == pytest.approx(1 - 4 / (4 + (1 - alpha) * 4), abs=1e-5)
-        assert float(loss.complement(invented, target)[0, 1]) == pytest.approx(1 - 4 / (4 + (1 - alpha) * 4), abs=1e-5)
-        assert float(loss.complement(missed, target)[0, 1]) == pytest.approx(1, abs=1e-4)
+    missed = region_statistics(certain(torch.zeros_like(target), 2), target)
+    for alpha in (0.7, 0.2):  # class 0 has 4 false positives, class 1 is missed
+        found = TverskyLoss(alpha=alpha, beta=1 - alpha).complement(missed)[0].tolist()
+        assert found == pytest.approx([1 - 4 / (4 + (1 - alpha) * 4), 1], abs=1e-4)
+        found = TverskyLoss(alpha=alpha, beta=1 - alpha, smooth=4 * alpha).complement(missed)[0, 1]
+        assert found == pytest.approx(0.5)
 
 
-@given(st.integers(0, 10_000), st.sampled_from([(4, 4, 4), (5, 7), (1, 1, 1)]))
-@settings(max_examples=25, deadline=None)
-def test_two_class_dice_is_equation_8(seed, spatial):
-    logits, target = random_input(2, *spatial, batch=1, seed=seed)
-    p, r = logits.softmax(1)[:, 1].flatten(), target.flatten().double()
-
-    def literal(smooth):
-        first = ((p * r).sum() + smooth) / ((p + r).sum() + smooth)
-        return 1 - first - (((1 - p) * (1 - r)).sum() + smooth) / ((2 - p - r).sum() + smooth)
-
-    assert float(DiceLoss(smooth=0.0)(logits, target)) == pytest.approx(float(literal(0.0)), abs=1e-12)
-    for smooth in (0.0, 1e-5, 1.0):
-        assert float(TwoTermDiceLoss(smooth=smooth)(logits, target)) == pytest.approx(float(literal(smooth)), abs=1e-12)
+@pytest.mark.parametrize("spatial", [(4, 4, 4), (5, 7), (1, 1, 1)])
+def test_two_class_dice_is_equation_8(spatial):
+    for seed in range(5):
+        logits, target = random_input(2, *spatial, batch=1, seed=seed)
+        p = logits.softmax(1)[:, 1].flatten()
+        r = target.flatten().double()
+        expected = 1 - (p * r).sum() / (p + r).sum() - ((1 - p) * (1 - r)).sum() / (2 - p - r).sum()
+        assert torch.allclose(DiceLoss(smooth=0.0)(logits, target), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
-def test_order_of_voxels_and_of_samples_does_not_matter_and_no_loss_is_negative(name, parameters, classes, seed):
-    logits, target = random_input(classes, 3, 4, 5, batch=3, seed=seed)
+@pytest.mark.parametrize("name, parameters", EVERY)
+def test_order_of_voxels_and_of_samples_does_not_matter_and_no_loss_is_negative(name, parameters):
+    logits, target = random_input(3, 3, 4, 5, batch=3)
     loss = build_loss(name, **parameters)
-    voxels, samples = torch.randperm(60), torch.randperm(3)
-    shuffled = logits.flatten(2)[samples][..., voxels].unflatten(2, (3, 4, 5))
     value = loss(logits, target)
-    assert value >= 0
-    assert torch.allclose(value, loss(shuffled, target.flatten(1)[samples][:, voxels].unflatten(1, (3, 4, 5))))
+    shuffled = logits.flip(0, 2).transpose(2, 4)
+    assert value >= 0 and torch.allclose(value, loss(shuffled, target.flip(0, 1).transpose(1, 3)))
 
 
-@pytest.mark.parametrize("name, parameters, classes", EVERY, ids=IDS)
-def test_gradient_in_float64(name, parameters, classes):
+@pytest.mark.parametrize("name, parameters", EVERY)
+def test_gradient_in_float64(name, parameters):
     """Also where a class is absent."""
-    logits, target = random_input(classes, 2, 3, 2)
-    for labels in (target, target.clamp(max=classes - 2)):
-        assert torch.autograd.gradcheck(lambda x: build_loss(name, **parameters)(x, labels), logits.requires_grad_())
+    logits, target = random_input(3, 2, 3, 2)
+    loss = build_loss(name, **parameters)
+    for labels in (target, target.clamp(max=1)):
+        assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits.requires_grad_(), fast_mode=True)
 
 
 def test_log_cosh_is_right_at_both_ends_and_its_slope_is_tanh():
@@ -187,10 +157,3 @@ def test_log_cosh_is_right_at_both_ends_and_its_slope_is_tanh():
     value.sum().backward()
     assert torch.allclose(value, expected, rtol=1e-5)
     assert torch.allclose(x.grad, torch.tanh(x.detach()), rtol=1e-5)
-
-
-def test_pooling_the_batch():
-    logits, target = random_input(3, 4, 4, 4)
-    pooled = 1 - dice_index(region_statistics(logits, target).pooled()).mean()
-    assert torch.allclose(DiceLoss(batch=True)(logits, target), pooled)
-    assert not torch.allclose(DiceLoss()(logits, target), pooled)

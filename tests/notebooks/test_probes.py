@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from probing import figures, probes
 from probing.errors import PATHS, Geometry, around_tumour, phantom_geometry, soft_logits
 

@@ -8,14 +8,7 @@ from helpers.volumes_at_hand import simulated_volume
 
 from kitsnb.data.cases import Case
 from kitsnb.preprocessing.arrays import write_array
-from kitsnb.training.patches import (
-    PatchSampler,
-    change_intensity,
-    control_points,
-    fixed_patches,
-    pad_to,
-    sample,
-)
+from kitsnb.training.patches import PatchSampler, change_intensity, control_points, fixed_patches, pad_to, sample
 from kitsnb.training.settings import Augmentation, Training
 from kitsnb.training.volumes import Volume, load_volumes
 
@@ -26,7 +19,8 @@ OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "
 def volume(size=(12, 14, 16), seed=0) -> Volume:
     generator = torch.Generator().manual_seed(seed)
     segmentation = torch.zeros(size, dtype=torch.uint8)
-    segmentation[3:6, 4:8, 5:9], segmentation[5, 6, 7] = 1, 2
+    segmentation[3:6, 4:8, 5:9] = 1
+    segmentation[5, 6, 7] = 2
     centres = {label: torch.nonzero(segmentation == label) for label in (1, 2)}
     return Volume("case_00000", torch.randn(size, generator=generator), segmentation, centres)
 
@@ -102,27 +96,15 @@ def test_a_patch_from_a_box_is_that_of_the_whole_volume(centre, elastic):
             assert torch.allclose(imaging, torch.tensor(v.lowest)) and not labels.any()
 
 
-@pytest.mark.parametrize("centre", [(0.0, 0.0, 0.0), (11.0, 13.0, 15.0)])
-def test_corners_that_are_turned_out_of_a_volume_read_its_lowest_value(centre):
-    dark = volume()
-    v = Volume("case_00000", dark.imaging + 5, dark.segmentation + 1, {})  # zero lies far below, and all is foreground
-    turned = Augmentation(**OFF | {"rotation": 45.0})
-    points = control_points((8, 8, 8), torch.tensor(centre), turned, torch.Generator().manual_seed(1))
-    imaging, labels = sample(v, points, (8, 8, 8))
-    outside = labels == 0
-    assert 0.2 < outside.float().mean() < 0.95
-    far = F.max_pool3d((~outside).float()[None], 5, 1, 2)[0] == 0  # from the half voxel in which the border fades
-    assert far.any() and torch.allclose(imaging[far], torch.tensor(v.lowest))
-    assert imaging.min() >= v.lowest - 1e-5
-
-
 def test_intensity_changes_as_said():
-    image, random = torch.linspace(-1, 3, 64).reshape(4, 4, 4), torch.Generator().manual_seed(0)
-    changed = lambda **on: change_intensity(image, Augmentation(**OFF | on), random)  # noqa: E731
+    image = torch.linspace(-1, 3, 64).reshape(4, 4, 4)
+
+    def changed(**on):
+        return change_intensity(image, Augmentation(**OFF | on), torch.Generator().manual_seed(0))
+
     assert torch.allclose(changed(brightness=(2, 2)), image * 2)
     assert torch.allclose(changed(contrast=(0.5, 0.5)), (image + 1) / 2, atol=1e-6)
-    curved = changed(gamma=(2, 2))
-    assert torch.allclose(curved, ((image + 1) / 4) ** 2 * 4 - 1, atol=1e-5)
+    assert torch.allclose(changed(gamma=(2, 2)), ((image + 1) / 4) ** 2 * 4 - 1, atol=1e-5)
     assert 0 < float((changed(noise=0.5) - image).std()) < 1
 
 
@@ -164,15 +146,15 @@ def test_foreground_patches_hold_tumour_and_fall_back():
 
 @pytest.mark.parametrize(("foreground", "tumour"), [(0.5, 0.5), (1.0, 0.2), (0.0, 1.0)])
 def test_the_shares_of_the_classes_are_those_asked_for(foreground, tumour):
-    """Kidney and tumour lie in two corners of a large volume, so that a centre tells what it was drawn for."""
-    centres = {1: torch.tensor([[20, 20, 20]]), 2: torch.tensor([[180, 180, 180]])}
-    v = Volume("case_00000", torch.zeros(200, 200, 200), torch.zeros(200, 200, 200, dtype=torch.uint8), centres)
+    """Kidney and tumour lie in two corners of a volume, so that a centre tells what it was drawn for."""
+    centres = {1: torch.tensor([[10, 10, 10]]), 2: torch.tensor([[90, 90, 90]])}
+    v = Volume("case_00000", torch.zeros(100, 100, 100), torch.zeros(100, 100, 100, dtype=torch.uint8), centres)
     sampler = PatchSampler([v], settings(foreground=foreground, tumour=tumour))
     random = torch.Generator().manual_seed(0)
-    drawn = torch.stack([sampler.centre(v, random) for _ in range(2000)])
+    drawn = torch.stack([sampler.centre(v, random) for _ in range(1000)])
     for label, share in ((1, foreground * (1 - tumour)), (2, foreground * tumour)):
         near = ((drawn - centres[label][0]).abs() <= 4).all(1).float().mean()
-        assert float(near) == pytest.approx(share, abs=0.04)
+        assert float(near) == pytest.approx(share, abs=0.05)
 
 
 def test_patches_of_background_lie_in_the_body(tmp_path):
@@ -191,32 +173,23 @@ def test_patches_of_background_lie_in_the_body(tmp_path):
     assert shares[0] < 0.3 and shares[1] == 1
 
 
-THIN = [(4, 14, 16), (5, 12, 9), (7, 7, 7), (8, 3, 20)]
+def all_cuts(padded, side=8):
+    """Cut all patches of ``side`` from a volume."""
+    cuts = padded.unfold(0, side, 1).unfold(1, side, 1).unfold(2, side, 1)
+    return cuts.reshape(-1, side, side, side)
 
 
-@pytest.mark.parametrize("shape", THIN)
+@pytest.mark.parametrize("shape", [(4, 14, 16), (5, 12, 9), (7, 7, 7), (8, 3, 20)])
 def test_a_thin_volume_is_padded_in_training_as_pad_to_pads_it(shape):
     """All of it is foreground up to its border, and bright: outside there is the lowest value, and background."""
     v = Volume("case_00000", torch.rand(shape).half() + 1, torch.ones(shape, dtype=torch.uint8), {})
     padded = pad_to(v.imaging.float(), (8, 8, 8))
     for batch in ([PatchSampler([v], settings()).batch(0)], fixed_patches([v], settings())):
         imaging, labels = (part.reshape(8, 8, 8) for part in batch[0])
-        found = []
-        for d, h, w in np.ndindex(*(side - 7 for side in padded.shape)):
-            cut = padded[d : d + 8, h : h + 8, w : w + 8]
-            found.append(torch.allclose(cut, imaging, atol=1e-5))
-        assert any(found)
+        assert any(torch.allclose(cut, imaging, atol=1e-5) for cut in all_cuts(padded))
         outside = labels == 0
         assert torch.allclose(imaging[outside], torch.tensor(v.lowest), atol=1e-6)
         assert (~outside).sum() == np.prod([min(8, side) for side in shape])
-
-
-def test_pad_to_keeps_the_volume_in_the_middle_and_what_is_large_as_it_is():
-    volume = torch.arange(1.0, 25).reshape(2, 3, 4)
-    padded = pad_to(volume, (5, 4, 3))
-    assert padded.shape == (5, 4, 4) and torch.equal(padded[1:3, 0:3], volume)
-    padded[1:3, 0:3] = 1.0
-    assert (padded == 1.0).all()
 
 
 def test_fixed_patches_are_fixed_and_on_the_tumour():

@@ -1,45 +1,23 @@
 """A run that is interrupted, killed, moved or damaged ends like one that was not, and refuses what does not belong."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from filelock import FileLock
-from helpers.training_at_hand import TINY, assert_same_run, table
+from helpers.training_at_hand import TINY, assert_same_run, cut, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kitsnb.files import ROOT, locked
+from kitsnb.files import ROOT
+from kitsnb.training import machine
 from kitsnb.training import run as training
-from kitsnb.training.checkpoints import save_checkpoint
 from kitsnb.training.run import train
 
 #: Rates so small that validation hardly changes, and no patience: the rate falls often, and training stops early.
 PLATEAU = TINY.changed(epochs=9, learning_rate=1e-5, minimum_learning_rate=1e-8, plateau_patience=0,
                        stop_patience=4, steps_per_epoch=2)
 POLY = TINY.changed(schedule="poly", warm_up=4, epochs=6)
-
-
-class Killed(BaseException):
-    """What a test raises where a process would have been killed: nothing handles it."""
-
-
-def cut(monkeypatch, name: str, settings, cases, folder, calls: int) -> None:
-    """Train until the function ``name`` of the loop has been called ``calls`` times, and die in the next call."""
-    real = getattr(training, name)
-    seen = []
-
-    def function(*arguments):
-        seen.append(arguments)
-        if len(seen) > calls:
-            raise Killed
-        return real(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, name, function)
-        train(settings, *cases, folder)
 
 
 @pytest.mark.parametrize("settings", [PLATEAU, POLY, POLY.changed(precision="bf16-mixed")], ids=["plateau", "poly", "bf16"])
@@ -65,13 +43,13 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(cases, tmp_path, monk
     assert [event.step for event in log.Scalars("loss/training")] == list(table(run).step)
 
 
-def test_a_run_killed_ten_times_ends_like_one_that_was_not(tmp_path):
-    """Real processes and SIGKILL: at random moments, and four times while checkpoints are written."""
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_path):
+    """Real processes and SIGKILL: four times while checkpoints are written, twice at random moments."""
     script = ROOT / "tests" / "helpers" / "kills_at_hand.py"
-    ended = subprocess.run([sys.executable, script, tmp_path, "10"], text=True, stdout=subprocess.PIPE,
+    ended = subprocess.run([sys.executable, script, tmp_path, "6"], text=True, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=300, check=False)
     assert ended.returncode == 0 and ended.stdout.endswith("equal to the last bit\n"), ended.stdout
-    assert ended.stdout.count("kill ") == 10
+    assert ended.stdout.count("kill ") == 6
 
 
 def test_a_run_goes_on_with_as_many_threads_and_the_precision_that_it_began_with(cases, tmp_path, monkeypatch):
@@ -84,16 +62,13 @@ def test_a_run_goes_on_with_as_many_threads_and_the_precision_that_it_began_with
         return real(*arguments)
 
     monkeypatch.setattr(training, "train_epoch", epoch)
-    settings = TINY.changed(precision="auto", network={"base_filters": 2, "depth": 1})
+    settings = TINY.changed(precision="auto")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "choose_precision", lambda settings: "bf16-mixed")
+        patch.setattr(machine, "choose_precision", lambda settings: "bf16-mixed")
         cut(patch, "train_epoch", settings, cases, tmp_path, 2)
     torch.set_num_threads(2)
-    try:
-        facts = train(settings, *cases, tmp_path)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+    facts = train(settings, *cases, tmp_path)
+    torch.set_num_threads(1)
     assert used == [1, 1, 1, 1] and facts["threads"] == 1 and facts["precision"] == "bf16-mixed"
 
 
@@ -111,14 +86,14 @@ def test_a_finished_run_is_found_done_without_loading_anything(cases, tmp_path, 
 def test_another_run_s_checkpoint_is_refused(cases, tmp_path):
     settings = TINY.changed(epochs=1)
     train(settings, *cases, tmp_path)
-    for change, message in [({"loss": "tversky"}, "loss: 'dice' there, 'tversky' now"),
-                            ({"network": {"base_filters": 4, "depth": 2}}, "base_filters': 2.* there, .*base_filters': 4"),
-                            ({"learning_rate": 1e-3}, "learning_rate: 0.01 there, 0.001 now")]:
+    for change, message in [({"loss": "tversky"}, "loss is dice there, tversky here"),
+                            ({"network": {"base_filters": 4, "depth": 1}}, "base_filters': 2.* there, .*base_filters': 4"),
+                            ({"learning_rate": 1e-3}, "learning_rate is 0.01 there, 0.001 here")]:
         other = settings.changed(**change)
         (tmp_path / "settings.json").write_text(json.dumps(other.as_json()))  # the checkpoint itself is asked
         with pytest.raises(ValueError, match=message):
             train(other, *cases, tmp_path)
-    with pytest.raises(ValueError, match="training_cases: .* there"):
+    with pytest.raises(ValueError, match="training_cases is .* there"):
         train(settings, cases[0][:1], cases[1], tmp_path)
 
 
@@ -130,30 +105,8 @@ def test_a_damaged_checkpoint_is_named_and_best_takes_its_place(cases, tmp_path)
     content = last.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"no checkpoint at all"):
         last.write_bytes(damaged)
-        with pytest.raises(RuntimeError, match="last.ckpt is damaged .*best.ckpt"):
+        with pytest.raises(RuntimeError, match="last.ckpt is damaged or missing .*best.ckpt"):
             train(TINY, *cases, run)
     last.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
     train(TINY, *cases, run)
     assert_same_run(tmp_path / "whole", run)
-
-
-def test_a_checkpoint_of_another_version_is_refused(cases, tmp_path):
-    save_checkpoint({"state_dict": {}}, tmp_path / "checkpoints" / "last.ckpt")
-    with pytest.raises(ValueError, match="another version"):
-        train(TINY, *cases, tmp_path)
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(tmp_path):
-    path = tmp_path / "last.ckpt"
-    save_checkpoint({"epoch": 1}, path)
-    with pytest.raises(Exception, match="pickle"):
-        save_checkpoint({"epoch": lambda: 2}, path)
-    assert torch.load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["last.ckpt"]
-
-
-def test_two_processes_never_have_one_folder(cases, tmp_path, monkeypatch):
-    (tmp_path / ".holder").write_text("process 7 on elsewhere")
-    monkeypatch.setattr(training, "locked", lambda folder: locked(folder, 0.3))
-    with FileLock(tmp_path / ".lock"), pytest.raises(RuntimeError, match="in use by process 7 on elsewhere"):
-        train(TINY, *cases, tmp_path)
-    assert train(TINY.changed(epochs=1), *cases, tmp_path)["epochs"] == 1

@@ -27,7 +27,7 @@ def spoilt(cases: list[Case], folder: Path) -> list[Case]:
     return [Case(folder / case.name) for case in cases]
 
 
-def test_a_run_writes_history_checkpoints_and_facts(cases, tmp_path):
+def test_a_run_writes_history_facts_and_the_log_of_tensorboard(cases, tmp_path):
     facts = train(TINY, *cases, tmp_path)
     written = pd.read_csv(tmp_path / "history.csv")
     measures = [f"{stage}_{name}" for stage in ("training", "validation") for name in MEASURES]
@@ -43,28 +43,24 @@ def test_a_run_writes_history_checkpoints_and_facts(cases, tmp_path):
     assert facts["seconds"] == pytest.approx(written.seconds.sum(), abs=0.06)
     seconds = (6 / written.patches_per_second).sum()  # of training alone
     assert facts["patches_per_second"] == pytest.approx(24 / seconds, rel=1e-2)
-
-
-def test_tensorboard_opens_on_losses_of_runs_by_their_names(cases, tmp_path):
-    train(TINY, *cases, tmp_path / "dice-seed0")
-    log = EventAccumulator(str(tmp_path / "dice-seed0")).Reload()  # in the run's own folder, whose name it bears
+    log = EventAccumulator(str(tmp_path)).Reload()  # in the run's own folder, whose name it bears; losses come first
     tags = sorted(log.Tags()["scalars"])
     assert tags[:2] == ["loss/training", "loss/validation"] and "soft_dice/validation_tumour" in tags
-    assert [event.step for event in log.Scalars("loss/validation")] == [3, 6, 9, 12]
-    values = [event.value for event in log.Scalars("loss/validation")]
-    assert values == pytest.approx(list(table(tmp_path / "dice-seed0").validation_loss))
+    events = log.Scalars("loss/validation")
+    assert [event.step for event in events] == [3, 6, 9, 12]
+    assert [event.value for event in events] == pytest.approx(list(written.validation_loss))
 
 
 def test_the_loss_falls_on_patches_that_can_be_learnt(cases, tmp_path):
-    train(TINY.changed(epochs=6, steps_per_epoch=20, augmentation=None), *cases, tmp_path)
+    train(TINY.changed(steps_per_epoch=20, augmentation=None), *cases, tmp_path)
     losses = table(tmp_path).training_loss
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
 
 
 def test_nan_from_the_start_and_in_validation_saves_nothing(cases, tmp_path):
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+    with pytest.raises(FloatingPointError, match="training_loss is nan in epoch 1"):
         train(TINY, spoilt(cases[0], tmp_path / "one"), cases[1], tmp_path / "run")
-    with pytest.raises(FloatingPointError, match="validation loss is nan at step 3"):
+    with pytest.raises(FloatingPointError, match="validation_loss is nan in epoch 1"):
         train(TINY, cases[0], spoilt(cases[1], tmp_path / "other"), tmp_path / "run")
     assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
 
@@ -77,7 +73,7 @@ def test_nan_keeps_the_last_good_checkpoint_and_history(cases, tmp_path, monkeyp
         return imaging * (float("nan") if step == 7 else 1.0), labels
 
     monkeypatch.setattr(training.PatchSampler, "batch", spoilt_batch)
-    with pytest.raises(FloatingPointError, match="nan at step 7; the last good checkpoint is kept"):
+    with pytest.raises(FloatingPointError, match="nan in epoch 3; the last good checkpoint is kept"):
         train(TINY, *cases, tmp_path)
     assert list(table(tmp_path).epoch) == [1, 2]
     monkeypatch.undo()
@@ -94,7 +90,7 @@ def test_patches_are_drawn_outside_of_autocast(cases, tmp_path, monkeypatch):
         return drawn[-1]
 
     monkeypatch.setattr(training.PatchSampler, "batch", batch)
-    rotated = TINY.changed(epochs=1, augmentation={"probability": 1.0}, network={"base_filters": 2, "depth": 1})
+    rotated = TINY.changed(epochs=1, augmentation={"probability": 1.0})
     for precision in ("32-true", "bf16-mixed"):
         train(rotated.changed(precision=precision), *cases, tmp_path / precision)
     half = len(drawn) // 2  # three training batches, and the one for validation
@@ -117,15 +113,10 @@ def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_cases_that_choose_the_weights_do_not_count_as_trained_on(cases, tmp_path):
-    facts = train(TINY.changed(epochs=1, selection=0.3), [*cases[0], *cases[1]], [], tmp_path)
-    assert facts["training_cases"] == 2  # and without cases that are held out
-
-
 @pytest.mark.parametrize(("training_cases", "held_out", "selection", "message"), [
-    (2, 0, 0.0, "there are no held-out cases: none was preprocessed"), (0, 1, 0.0, "there are no training cases"),
-    (0, 1, 0.5, "there are no training cases"), (2, 1, 0.2, "selection 0.2 of 2 training cases is none"),
-    (1, 1, 0.5, "selection 0.5 of 1 training cases is none"),
+    (2, 0, 0.0, "there are no held-out cases: 2 training and 0"), (0, 1, 0.0, "there are no training cases"),
+    (0, 1, 0.5, "there are no training cases"), (2, 1, 0.2, "no held-out cases: 2 training .* selection 0.2"),
+    (1, 1, 0.5, "no held-out cases: 1 training .* selection 0.5"),
 ])
 def test_what_is_empty_is_named_before_anything_is_loaded(cases, tmp_path, training_cases, held_out, selection, message):
     with pytest.raises(ValueError, match=message):
@@ -142,14 +133,16 @@ def test_the_weights_that_are_asked_for_predict(cases, tmp_path, monkeypatch):
         return found | {"validation_loss": next(losses)} if stage == "validation" else found
 
     monkeypatch.setattr(training, "measures", told)
-    settings = TINY.changed(weights="last")
-    assert train(settings, *cases, tmp_path)["best_epoch"] == 2
+    settings = TINY.changed(weights="last", selection=0.3)
+    facts = train(settings, [*cases[0], *cases[1]], [], tmp_path)
+    assert facts["best_epoch"] == 2 and facts["training_cases"] == 2  # one only chooses, and none is held out
     for which, epoch in (("best", 2), ("last", 4)):
         saved = torch.load(tmp_path / "checkpoints" / f"{which}.ckpt")
         network = load_network(tmp_path, settings.changed(weights=which))
         assert len(saved["rows"]) == epoch and not network.training
         assert all(torch.equal(value, saved["network"][name]) for name, value in network.state_dict().items())
-    assert train(settings.changed(weights="best"), *cases, tmp_path)["epochs"] == 4  # the same run: nothing to train
+    again = train(settings.changed(weights="best"), [*cases[0], *cases[1]], [], tmp_path)
+    assert again == facts  # the same run: nothing to train
 
 
 def test_patience_stops():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitsnb.data.cases import EXCLUDED
+from kitsnb.data.settings import EXCLUDED
 from kitsnb.files import NOTEBOOKS
 from kitsnb.training.settings import Augmentation
 from kitsnb.workflow.profile import load

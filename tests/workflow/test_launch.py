@@ -40,7 +40,7 @@ def test_what_fails_or_loses_its_kernel_is_shown_and_the_others_go_on(tmp_path):
     with runner(tmp_path, training(more, 0), experiments=rows, stages=["training", "results"]) as grid:
         assert grid.status() == 1
     said = grid.said()
-    assert "FloatingPointError: the loss is nan" in said and "In [2]" in said and "04_training-a-seed0.ipynb" in said
+    assert "FloatingPointError: the loss is nan" in said and "In [3]" in said and "04_training-a-seed0.ipynb" in said
     assert "its kernel was killed (out of memory?)" in said
     assert "training c seed 0: done" in said and "skipped" in said and "needs training a seed 0 and 1 more" in said
     assert (grid.build / "notebooks" / "04_training-a-seed0.ipynb").exists()

@@ -40,8 +40,8 @@ BAD = [
     ({"simulation": {"seed": 2**40}}, "simulation.seed"), ({"workers": 0}, "workers must be"),
     ({"seeds": []}, "seeds"), ({"seeds": [1, 1]}, "seeds must differ, but 1 is given twice"),
     # cases
-    ({"data": {"training": [4, 0]}}, r"\[4, 0\] is no range"),
-    ({"data": {"training": [0, 5]}}, r"training \[0, 5\] and validation \[5, 7\] share cases"),
+    ({"data": {"training": [4, 0]}}, r"must be \[low, high\], not \[4, 0\]"),
+    ({"data": {"training": [0, 5]}}, "training and validation share cases"),
     ({"data": {"validation": [5, 8]}}, "simulation.cases 8 end before case 8"),
     ({"data": {"excluded": [5, 6, 7]}}, "every case is excluded"),
     ({"data": {"label_map": {3: 7}}}, r"label_map"), ({"data": {"folds": 1}}, "data.folds must be"),
@@ -151,6 +151,8 @@ def test_by_hand_a_build_is_opened_as_it_was_made(tmp_path, monkeypatch):
     assert tried.trains and tried.folder.parent.name == "by_hand" and tried.training.epochs == 3
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         study.run("dyce", 0)
+    with pytest.raises(ValueError, match="preprocessing.clip cannot be tried on the cases as they are prepared"):
+        open_study(tmp_path, {"preprocessing.clip": [0.0, 300.0]}).run("dice", 0)
     with pytest.raises(ProfileError, match="did you mean 'epochs'"):
         open_study(tmp_path, {"training.epoch": 3})
 

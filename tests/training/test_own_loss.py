@@ -1,0 +1,78 @@
+"""A reader's own loss: it learns, loses nothing on resuming, or is refused; no loss waits for the device."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from helpers.training_at_hand import TINY, assert_same_run, cut
+
+from kitsnb.losses import build_loss
+from kitsnb.training.run import evaluate, train
+from kitsnb.training.settings import Training
+from kitsnb.unet import UNet3D
+
+OWN = """
+import torch
+from kitsnb.losses import cross_entropy
+
+class Learned(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(()))
+    def forward(self, logits, target):
+        return (cross_entropy(logits, target) * torch.exp(-self.scale)).mean() + self.scale
+
+class Counting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+    def forward(self, logits, target):
+        if self.training:
+            self.steps += 1
+        return cross_entropy(logits, target).mean() * (1 + self.steps)
+
+def random(logits, target):
+    return (cross_entropy(logits, target) * torch.rand(target.shape)).mean()
+
+class Forgetful(torch.nn.Module):
+    step = 0
+    def forward(self, logits, target):
+        self.step += 1
+        return cross_entropy(logits, target).mean() * self.step
+"""
+
+
+def own(tmp_path, name: str) -> Training:
+    (tmp_path / "own.py").write_text(OWN)
+    return TINY.changed(loss=f"{tmp_path / 'own.py'}:{name}", loss_parameters={})
+
+
+@pytest.mark.parametrize("name", ["Learned", "Counting", "random"])
+def test_a_reader_s_loss_goes_on_as_if_never_interrupted(cases, tmp_path, monkeypatch, name):
+    """Its parameters, its buffers, and the numbers that it draws."""
+    settings = own(tmp_path, name)
+    train(settings, *cases, tmp_path / "whole")
+    cut(monkeypatch, "train_epoch", settings, cases, tmp_path / "cut", 2)
+    train(settings, *cases, tmp_path / "cut")
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    state = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt")["loss"]
+    if name == "Learned":
+        assert abs(float(state["function.scale"])) > 0.02  # 12 steps of Adam at a rate of 0.01
+    if name == "Counting":
+        assert float(state["function.steps"]) == 12
+
+
+def test_a_loss_whose_state_a_checkpoint_would_lack_is_refused(cases, tmp_path):
+    with pytest.raises(ValueError, match="changes its attribute 'function.step'.*register_buffer"):
+        train(own(tmp_path, "Forgetful"), *cases, tmp_path / "run")
+
+
+def test_no_step_asks_the_device_for_a_value(monkeypatch):
+    """A GPU would have to wait for it. The device "meta" has no values, and raises where one is asked for."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no such device
+    network = UNet3D(base_filters=2, depth=1).to("meta")
+    imaging = torch.zeros(2, 1, 8, 8, 8, device="meta")
+    labels = torch.zeros(2, 8, 8, 8, dtype=torch.uint8, device="meta")
+    loss, sums = evaluate(network, build_loss("dice"), TINY, imaging, labels)
+    loss.backward()
+    assert sums.shape == (11,) and sums.device.type == "meta"
