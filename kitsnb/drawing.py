@@ -1,14 +1,13 @@
 """What all pictures of the project share: colours, a canvas, and slices of volumes drawn to scale with their letters."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 #: Widths of one and of two columns of the paper, in inches.
@@ -29,48 +28,39 @@ ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
 PLANES = ("axial", "coronal", "sagittal")
 
 
-def heading(title: str, simulated: bool) -> str:
-    """Say in a title that its CT is simulated, where it is."""
-    return f"{title} (simulated CT)" if simulated else title
-
-
 def canvas(
     title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, *, simulated: bool = False, **options
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Make a figure of ``size`` inches and its axes, with a heading that says where its CT is ``simulated``."""
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(heading(title, simulated))
+    figure.suptitle(f"{title} (simulated CT)" if simulated else title)
     return figure, figure.subplots(rows, columns, **options)
 
 
 def alternative(figure: Figure) -> str:
     """Describe ``figure`` for readers who cannot see it: heading, what panels draw against what, legend, rows."""
-    panels, named, rows = [], [], []
+    panels = []
+    rows = []
+    legends = list(figure.legends)
     for axes in filter(Axes.get_visible, figure.axes):
         against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
         panels.append(", ".join(filter(None, (axes.get_title(), against))))
-        rows += [tick.get_text() for tick in (*axes.get_xticklabels(), *axes.get_yticklabels())]
-    for legend in (*figure.legends, *(axes.get_legend() for axes in figure.axes)):
-        named += [text.get_text() for text in legend.get_texts()] if legend else []
+        ticks = [tick.get_text() for tick in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+        rows += [text for text in ticks if re.search("[A-Za-z]", re.sub(r"\\\w+", "", text))]  # no number, nor in TeX
+        if axes.get_legend():
+            legends.append(axes.get_legend())
+    named = [text.get_text() for legend in legends for text in legend.get_texts()]
     parts = [figure.get_suptitle()]
-    for name, found in (("Panels", panels), ("Legend", named), ("Rows", rows)):
-        unique = [text for text in dict.fromkeys(found) if not _is_number(text)]
-        more = f"; and {len(unique) - 12} more" if len(unique) > 12 else ""
-        parts.append(f"{name}: {'; '.join(unique[:12])}{more}" if unique else "")
-    return ". ".join(filter(None, parts)).replace("\n", " ")
-
-
-def _is_number(text: str) -> bool:
-    """Tell whether the text of a tick is empty or a number, plain or as matplotlib's mathtext writes it."""
-    plain = re.sub(r"\\mathdefault|\\times|[×${}\s]", "", text).replace("−", "-")
-    return re.fullmatch(r"([-+]?[\d.,]*)(10\^[-+]?[\d.]+)?%?", plain) is not None
+    for name, texts in (("Panels", panels), ("Legend", named), ("Rows", rows)):
+        unique = list(filter(None, dict.fromkeys(texts)))
+        if unique:
+            more = f"; and {len(unique) - 12} more" if len(unique) > 12 else ""
+            parts.append(f"{name}: {'; '.join(unique[:12])}{more}")
+    return ". ".join(parts).replace("\n", " ")
 
 
 def section(axes: Axes, volume: np.ndarray, spacing: Sequence[float], at: int, across: int = 0, **options) -> AxesImage:
-    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W] to scale; ``options`` are those of ``imshow``.
-
-    ``spacing`` holds the volume's three, in mm: which two of them a picture needs is decided here, for all figures.
-    """
+    """Draw slice ``at``, across axis ``across``, of a volume [D, H, W], spacing in mm, to scale, by ``imshow``."""
     picture = np.moveaxis(volume, across, 0)[at]  # np.take would copy all of a turned volume first
     down, right = np.delete(spacing, across) * picture.shape
     axes.set(xticks=[], yticks=[], frame_on=False)
@@ -87,60 +77,35 @@ def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, col
         axes.set(xlim=limits[0], ylim=limits[1])  # the padding widened them
 
 
-def outlines(axes: Axes, labels: np.ndarray, spacing: Sequence[float], at: int, across: int = 0) -> None:
-    """Draw the borders of kidney and tumour of ``labels`` [D, H, W] in their colours."""
+def labelled_section(axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacing: Sequence[float], at: int,
+                     across: int = 0) -> None:
+    """Draw a section of CT [D, H, W] in HU, with the borders of kidney and tumour in their colours."""
+    section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
     for number, name in enumerate(("kidney", "tumour"), 1):
         outline(axes, labels == number, spacing, at, COLOURS[name], across)
 
 
-def layered(axes: Axes, imaging: np.ndarray, kind: str, layer: np.ndarray | None, spacing: Sequence[float], at: int,
-            across: int = 0) -> None:
-    """Draw a section of CT under ``layer``: areas of ERRORS where ``kind`` is "errors", else outlines of labels."""
-    section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
-    if kind == "errors":
-        colours = ListedColormap([to_rgba("white", 0), *(to_rgba(colour, 0.75) for colour in ERRORS.values())])
-        section(axes, layer, spacing, at, across, cmap=colours, vmin=0, vmax=len(ERRORS))
-    elif layer is not None:
-        outlines(axes, layer, spacing, at, across)
-
-
-def legend_of_layers(figure: Figure, kinds: Collection[str]) -> None:
-    """Say below the figure what ``layered`` drew in which colour."""
-    handles = [Line2D([], [], color=COLOURS[name], label=name) for name in ("kidney", "tumour")]
-    if "errors" in kinds:
-        handles += [Patch(color=colour, label=name) for name, colour in ERRORS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-
-
-def three_views(imaging: np.ndarray | None, layers: Mapping[str, np.ndarray], spacing: Sequence[float], title: str,
-                simulated: bool = False) -> Figure:
-    """Draw one case from below, from the front and from the side, to scale, with letters; a row for each of ``layers``.
-
-    Arrays are oriented IPL [slice, height, width], ``spacing`` in mm follows them. With ``imaging`` (HU) each view is
-    the section at ``centre_of`` the first layer that marks anything; without, the shadow of the labels.
-    """
-    rows = layers or {"CT": None}
-    marked = [layer for layer in layers.values() if layer.any()] or list(layers.values())
-    volume = imaging if marked == [] else marked[0]
-    centre = centre_of(volume if marked else np.zeros(volume.shape, np.uint8))
-    sides = [np.delete(spacing * np.asarray(volume.shape), across) for across in range(3)]  # mm, down and right
-    ratios = [right / down for down, right in sides]  # all views are equally high
-    size = PAGE, len(rows) * ((PAGE - 0.3) / sum(ratios) + 0.1) + 0.7
-    figure, grid = canvas(title, size, len(rows), 3, simulated=simulated, width_ratios=ratios, squeeze=False)
-    shadow = ListedColormap(["#f2f2f2", COLOURS["kidney"], COLOURS["tumour"]])
-    for across, plane in enumerate(PLANES):
-        for axes, (kind, layer) in zip(grid[:, across], rows.items()):
-            if imaging is None:
-                flat = layer.max(axis=across, keepdims=True)
-                section(axes, flat, spacing, 0, across, cmap=shadow, vmin=0, vmax=2)
-            else:
-                layered(axes, imaging, kind, layer, spacing, centre[across], across)
-            letters(axes, *(ends for axis, ends in enumerate(ENDS) if axis != across))
-            axes.set_ylabel("" if across else kind)
-        grid[0, across].set_title(plane, fontsize="medium")
-    if layers:
-        legend_of_layers(figure, layers)
+def three_views(
+    imaging: np.ndarray, labels: np.ndarray, spacing: np.ndarray, title: str, simulated: bool = False
+) -> Figure:
+    """Draw HU and labels, oriented IPL [D, H, W], in three planes at ``centre_of`` the labels, to scale, with letters."""
+    depth, height, width = spacing * labels.shape
+    ratios = [width / height, width / depth, height / depth]  # all views are equally high
+    size = PAGE, (PAGE - 0.3) / sum(ratios) + 0.8
+    figure, row = canvas(title, size, 1, 3, simulated=simulated, width_ratios=ratios)
+    centre = centre_of(labels)
+    for across, axes in enumerate(row):
+        labelled_section(axes, imaging, labels, spacing, centre[across], across)
+        letters(axes, *np.delete(ENDS, across, axis=0))
+        axes.set_title(PLANES[across], fontsize="medium")
+    legend_of(figure, ("kidney", "tumour"))
     return figure
+
+
+def legend_of(figure: Figure, names: Sequence[str]) -> None:
+    """Say below the figure which of COLOURS and ERRORS is what."""
+    handles = [Patch(color=(COLOURS | ERRORS)[name], label=name) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 def centre_of(labels: np.ndarray) -> tuple[int, int, int]:

@@ -202,5 +202,4 @@ if not study.writes and found.hu is not None:
     from interactive.browse import browse
 
     display(Markdown("## Any case, to look at"))
-    known = table.set_index("case")
-    display(browse(study.source, cases=known, split=known.role.to_dict(), accept=study.accept))
+    display(browse(study.source, table.set_index("case"), accept=study.accept))

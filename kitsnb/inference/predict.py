@@ -82,10 +82,10 @@ def predict(trained: Trained, ct: Path, output: Path, keep_components: int | Non
     write_nifti(output, labels, affine, like=header)
     if picture:
         upright, upright_affine = reorient(imaging, affine)
-        layers = {"prediction": reorient(labels, affine)[0]}
+        drawn_labels, _ = reorient(labels, affine)
         simulated = trained.record.simulated and trained.folder.parents[1] / "data" in ct.resolve().parents
         with style.context("default"), replaced(drawn) as partial:  # whatever the reader's matplotlibrc says
-            figure = three_views(upright, layers, spacing_of(upright_affine), name, simulated)
+            figure = three_views(upright, drawn_labels, spacing_of(upright_affine), name, simulated)
             figure.savefig(partial, dpi=150)
     _, kidney, tumour = np.bincount(labels.ravel(), minlength=3) * voxel_ml(affine)
     return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *notes]

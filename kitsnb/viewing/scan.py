@@ -1,6 +1,6 @@
 """What is looked at: one CT with the labels that an expert and a network gave it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,27 +36,20 @@ class Scan:
     @property
     def centre(self) -> tuple[int, int, int]:
         """Return the voxel to look at first (``drawing.centre_of``)."""
-        marked = [array for array in self.layers.values() if array.any()]
-        return centre_of(marked[0] if marked else np.zeros(self.imaging.shape, np.uint8))
+        for labels in self.layers.values():
+            if labels.any():
+                return centre_of(labels)
+        return centre_of(np.zeros(self.imaging.shape, np.uint8))
 
     @property
     def facts(self) -> str:
         """Say size, spacing, and ml of kidney and tumour."""
-        size = " x ".join(str(n) for n in self.imaging.shape)
-        facts = [f"{size} voxels of {' x '.join(f'{mm:.2f}' for mm in self.spacing)} mm"]
-        for name, array in self.layers.items():
-            kidney, tumour = (np.count_nonzero(array == n) * self.spacing.prod() / 1000 for n in (1, 2))
+        facts = ["{} x {} x {} voxels of {:.2f} x {:.2f} x {:.2f} mm".format(*self.imaging.shape, *self.spacing)]
+        for name, labels in self.layers.items():
+            voxels = np.bincount(labels.ravel("K"), minlength=3)
+            _, kidney, tumour = voxels[:3] * self.spacing.prod() / 1000
             facts.append(f"{name}: kidney {kidney:.0f} ml, tumour {tumour:.1f} ml")
         return " · ".join(facts)
-
-    def thinned(self, most: float) -> "Scan":
-        """Keep every n-th voxel, first along the finest axis, so that at most ``most`` voxels are left."""
-        steps = np.ones(3, int)
-        while np.prod(-(-np.array(self.imaging.shape) // steps)) > most:
-            steps[np.argmin(self.spacing * steps)] += 1
-        kept = tuple(slice(None, None, step) for step in steps)
-        layers = {kind: array[kept] for kind, array in self.layers.items()}
-        return replace(self, imaging=self.imaging[kept], spacing=self.spacing * steps, layers=layers)
 
 
 def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | None = None) -> Scan:
@@ -78,7 +71,7 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
 
 
 def find_scans(source: Path, label: Path | None = None, prediction: Path | None = None) -> dict[str, Given]:
-    """Find what can be looked at in ``source``, a folder of cases, a case or a NIfTI file, by name, with its labels.
+    """Find the CTs of ``source``, a folder of cases, a case or a NIfTI file, by name, with their labels.
 
     ``label`` is a file; ``prediction`` a run's folder, a folder of labels, or a file. Raises FileNotFoundError where
     there is nothing, ValueError for one file of many CTs.
@@ -86,10 +79,10 @@ def find_scans(source: Path, label: Path | None = None, prediction: Path | None 
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
     if source.is_file():
-        found = [Given(case_name(source), source, label)]
+        found = [Given(case_name(source), source)]
     else:
         cases = [Case(source)] if Case(source).imaging.is_file() else discover(source)
-        found = [Given(case.name, case.imaging, label or case.segmentation) for case in cases]
+        found = [Given(case.name, case.imaging, case.segmentation) for case in cases]
     for file in (label, prediction):
         if file and file.is_file() and len(found) > 1:
             raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
@@ -99,7 +92,8 @@ def find_scans(source: Path, label: Path | None = None, prediction: Path | None 
     elif prediction:
         inner = prediction / "predictions"
         predictions = find_labels(inner if inner.is_dir() else prediction)
-    for number, given in enumerate(found):
-        drawn = given.segmentation if label or given.segmentation and given.segmentation.is_file() else None
-        found[number] = given._replace(segmentation=drawn, prediction=predictions.get(given.name))
-    return {given.name: given for given in found}
+    scans = {}
+    for name, imaging, own, _ in found:
+        own = own if own and own.is_file() else None
+        scans[name] = Given(name, imaging, label or own, predictions.get(name))
+    return scans

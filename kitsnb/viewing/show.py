@@ -1,18 +1,29 @@
-"""A look at CT from a terminal: ``python -m kitsnb show CASE`` serves the page to this machine alone."""
+"""A page for any browser, in a folder of static files; ``show`` serves it to this machine alone."""
 
+import shutil
 import tempfile
 import webbrowser
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import jinja2
+import numpy as np
+from isal import igzip
+
 from kitsnb.data.checks import Accept
 from kitsnb.data.settings import DataSettings
-from kitsnb.files import Build, read_json, resolve
+from kitsnb.drawing import COLOURS, ENDS
+from kitsnb.files import Build, read_json, resolve, write_atomic
 from kitsnb.messages import console
-from kitsnb.viewing.page import write_page
-from kitsnb.viewing.scan import find_scans, read_scan
+from kitsnb.viewing.scan import Scan, find_scans, read_scan
 
+PAGES = Path(__file__).parent / "pages"
+CLASSES = ("kidney", "tumour")
+#: Letters, names and colours of the viewer, which are those of the figures.
+LOOK = {"ends": ENDS, "names": CLASSES, "colours": [COLOURS[name] for name in CLASSES]}
 #: Cases of a folder that one page holds, those with a prediction first: more would take minutes to write.
 MOST_CASES = 8
 
@@ -29,49 +40,71 @@ def show(source: Path, label: Path | None = None, prediction: Path | None = None
     ``source`` is as in ``find_scans``, or a build's folder. Raises OSError and ValueError, CaseError among them, for
     what cannot be shown and for a port that is taken.
     """
-    screen = console()
-    with tempfile.TemporaryDirectory(prefix="kitsnb-") as passing:
+    with tempfile.TemporaryDirectory(prefix="kitsnb-") as passing, suppress(KeyboardInterrupt):
         folder = output or Path(passing)
         with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
-            with screen.status(f"reading {source}"):
-                left_out = show_page(folder, source.expanduser().resolve(), label, prediction, accept)
-            if left_out:
-                screen.print(f"{left_out} more cases are there; give the folder of one to see it")
+            with console().status(f"reading {source}"):
+                show_page(folder, source.expanduser().resolve(), label, prediction, accept)
             address = f"http://127.0.0.1:{server.server_port}/"
-            try:
-                screen.print(f"{address} shows {source} until Ctrl-C")
-                if opened:
-                    webbrowser.open(address)
-                server.serve_forever()
-            except KeyboardInterrupt:
-                pass
+            console().print(f"{address} shows {source} until Ctrl-C")
+            if opened:
+                webbrowser.open(address)
+            server.serve_forever()
 
 
-def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> int:
-    """Write the page of the first cases of ``source``; return how many others are left out."""
-    builds = [Build(place) for place in (source, *source.parents)]
-    build = next((one for one in builds if one.profile.is_file()), None)
-    title = source.name
-    if build and build.folder == source:
-        source = cases_of(build)
-        accept = accept if accept and accept.label_map else data_of(build).accept
+def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> None:
+    """Write the page of the first cases of ``source`` to ``folder``; its title says how many there are."""
+    name = source.name
+    builds = [Build(folder) for folder in (source, *source.parents) if Build(folder).profile.is_file()]
+    if builds:
+        cases, data = cases_of(builds[0])
+        if source == builds[0].folder:
+            source = cases
+            accept = accept if accept and accept.label_map else data.accept
     found = find_scans(source, label, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
+    title = first[0].name if len(found) == 1 else f"{name}: {len(first)} of {len(found)} cases"
     ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
     scans = ((given.name, read_scan(given, accept, None if ours else accept)) for given in first)
-    title = first[0].name if len(first) == 1 else title
-    write_page(folder, scans, title=title, simulated=bool(build and data_of(build).simulated))
-    return len(found) - len(first)
+    write_page(folder, scans, title=title, simulated=bool(builds) and data.simulated)
 
 
-def data_of(build: Build) -> DataSettings:
-    """Return the settings of the cases that ``build`` was made with."""
-    return DataSettings(**read_json(build.profile)["data"])
+def cases_of(build: Build) -> tuple[Path, DataSettings]:
+    """Return the folder of the cases of ``build``, which is below it where their CT is simulated, and their settings."""
+    data = DataSettings(**read_json(build.profile)["data"])
+    return resolve(data.folder) if data.source == "folder" else build.data, data
 
 
-def cases_of(build: Build) -> Path:
-    """Return the folder of the cases of ``build``: below it where their CT is simulated."""
-    data = data_of(build)
-    return resolve(data.folder) if data.source == "folder" else build.data
+def render(**values: object) -> str:
+    """Fill in the page, escaped; parts without a value are left out."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
+    return environment.get_template("page.html").render(values)
+
+
+def write_page(folder: Path, scans: Iterable[tuple[str, Scan]], **values: object) -> None:
+    """Write the page that shows ``scans``, each with its title, and all that it needs, to ``folder``.
+
+    A generator keeps memory small.
+    """
+    cases = []
+    for title, scan in scans:
+        about, arrays = for_viewer(scan)
+        files = {}
+        for kind, array in arrays.items():
+            files[kind] = f"cases/{len(cases)}-{kind}.bin"  # some servers would unpack a .gz
+            write_atomic(folder / files[kind], igzip.compress(array.tobytes(), 1))
+        cases.append({"title": title, "facts": scan.facts, "files": files, **about})
+    for file in PAGES.glob("*.[cj]s*"):
+        shutil.copyfile(file, folder / file.name)
+    write_atomic(folder / "index.html", render(cases=cases, look=LOOK, **values))
+
+
+def for_viewer(scan: Scan) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return what the viewer must know of ``scan``, and its arrays: HU as int16, labels as uint8."""
+    about = {"shape": scan.imaging.shape, "spacing": scan.spacing.tolist(), "centre": scan.centre}
+    imaging = scan.imaging
+    if imaging.dtype.kind == "f":
+        imaging = np.rint(imaging).clip(-32768, 32767)
+    return about, {"imaging": imaging.astype(np.int16), **scan.layers}

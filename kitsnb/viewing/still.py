@@ -1,48 +1,41 @@
 """Pictures of cases with their errors: the worst, the median and the best of a run, or one case of two losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import ENDS, PAGE, canvas, layered, legend_of_layers, letters
-from kitsnb.study.tables import extremes
+from kitsnb.drawing import ENDS, ERRORS, PAGE, WINDOW, canvas, labelled_section, legend_of, letters, section
 from kitsnb.viewing.scan import Scan
 
-
-def extreme_scans(scores: pd.DataFrame, read: Callable[[str], Scan]) -> list[tuple[str, Scan]]:
-    """Read the worst, median and best case of ``scores`` (a row per case), each with its place and Dice."""
-    score = "tumour" if scores.tumour.notna().any() else "kidney"
-    return [(f"{place}, {score} Dice {scores[score][case]:.2f}", read(case))
-            for place, case in extremes(scores).items()]
+#: Side of each picture of a gallery, in mm: a kidney with what is around it.
+VIEW = 180.0
+#: Nothing where there is no error, else the colours of ERRORS, which let the CT through.
+ON_ERRORS = ListedColormap(["#ffffff00", *(f"{colour}c0" for colour in ERRORS.values())])
 
 
-def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = False, margin: float = 30.0) -> Figure:
-    """Draw label, prediction and errors in one axial slice; a row per scan, with its text.
-
-    The view is cropped to what label or prediction marks on that slice, and ``margin`` mm around it, in one scale.
-    """
-    slices = []
-    for _, scan in scans:
-        one = slice(scan.centre[0], scan.centre[0] + 1)
-        layers = {kind: array[one] for kind, array in scan.layers.items()}
-        layers["errors"] = find_errors(**layers)
-        box = _box((layers["label"] | layers["prediction"])[0], scan.spacing[1:])
-        slices.append((scan.imaging[one], layers, scan.spacing, box))
-    high, wide = np.max([box[1] - box[0] for *_, box in slices], axis=0) + 2 * margin  # mm
-    size = PAGE, len(scans) * ((PAGE - 0.7) / 3 * high / wide + 0.1) + 0.9
+def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = False) -> Figure:
+    """Draw label, prediction and errors in the axial slice at the centre of each scan; a row per scan, with its text."""
+    size = PAGE, len(scans) * ((PAGE - 0.7) / 3 + 0.1) + 0.9
     figure, grid = canvas(title, size, len(scans), 3, simulated=simulated, squeeze=False)
-    for row, (text, scan), (imaging, layers, spacing, box) in zip(grid, scans, slices):
-        down, right = box.mean(axis=0)
-        for axes, (kind, layer) in zip(row, layers.items()):
-            layered(axes, imaging, kind, layer, spacing, 0)
-            axes.set(xlim=(right - wide / 2, right + wide / 2), ylim=(down + high / 2, down - high / 2))
+    for row, (text, scan) in zip(grid, scans):
+        at, *middle = scan.centre
+        imaging = scan.imaging[at : at + 1]
+        layers = {kind: labels[at : at + 1] for kind, labels in scan.layers.items()}
+        for axes, labels in zip(row, layers.values()):
+            labelled_section(axes, imaging, labels, scan.spacing, 0)
+        section(row[2], imaging, scan.spacing, 0, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
+        section(row[2], find_errors(**layers), scan.spacing, 0, cmap=ON_ERRORS, vmin=0, vmax=len(ERRORS))
+        sizes = scan.spacing[1:] * imaging.shape[1:]
+        down, right = np.clip(middle * scan.spacing[1:], VIEW / 2, sizes - VIEW / 2)
+        for axes in row:
+            axes.set(xlim=(right - VIEW / 2, right + VIEW / 2), ylim=(down + VIEW / 2, down - VIEW / 2))
         letters(row[0], *ENDS[1:])
         row[0].set_ylabel(f"{scan.name}\n{text}", fontsize="small")
-    for axes, kind in zip(grid[0], layers):
+    for axes, kind in zip(grid[0], ("label", "prediction", "errors")):
         axes.set_title(kind, fontsize="medium")
-    legend_of_layers(figure, layers)
+    legend_of(figure, ("kidney", "tumour", *ERRORS))
     return figure
 
 
@@ -50,9 +43,3 @@ def find_errors(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Mark with 1 what was missed, 2 what was invented, 3 where kidney and tumour were taken for each other."""
     kinds = [(label > 0) & (prediction == 0), (label == 0) & (prediction > 0), label != prediction]
     return np.select(kinds, [1, 2, 3]).astype(np.uint8)
-
-
-def _box(marked: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Return first and last mm, down and right, of what is ``marked``; of all where nothing is."""
-    places = np.argwhere(marked if marked.any() else np.ones_like(marked))
-    return np.array([places.min(axis=0), places.max(axis=0) + 1]) * spacing

@@ -12,7 +12,7 @@ import traitlets
 
 from kitsnb.data.checks import Accept
 from kitsnb.data.nifti import CaseError
-from kitsnb.viewing.page import LOOK, PAGES, for_viewer
+from kitsnb.viewing.show import LOOK, PAGES, for_viewer
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 
 
@@ -27,7 +27,7 @@ class Viewer(anywidget.AnyWidget):
     def show(self, scan: Scan) -> None:
         """Show another scan."""
         about, self.arrays = for_viewer(scan)
-        self.scan = {"name": scan.name, "kinds": list(self.arrays), **about}
+        self.scan = {"name": scan.name, "kinds": list(scan.layers), **about}
         self.on_msg(Viewer.answer)
 
     def answer(self, asked: dict, _: list) -> None:
@@ -38,22 +38,27 @@ class Viewer(anywidget.AnyWidget):
 
 def browse(
     folder: str | Path, cases: pd.DataFrame | None = None, predictions: str | Path | None = None,
-    split: Mapping[str, str] | None = None, accept: Accept | None = None,
+    accept: Accept | None = None,
 ) -> widgets.VBox:
     """Show the cases of ``folder`` (as ``find_scans`` has it), one chosen from a list.
 
-    ``cases``, a row per case, gives ``tumour_ml`` and ``tumour`` (Dice) for the list; ``predictions`` is the folder of
-    a run, whose scores are read, or of labels; ``split`` names the part of a case. Raises FileNotFoundError where there
-    is nothing to show; a case that cannot be read is named in its place.
+    ``cases``, a row per case, gives ``role``, ``tumour_ml`` and ``tumour`` (Dice) for the list; ``predictions`` is the
+    folder of a run, whose scores are read, or of labels. A case that cannot be read is named in its place. Raises
+    FileNotFoundError where there is nothing to show.
     """
     run = Path(predictions) if predictions else None
     found = find_scans(Path(folder).expanduser(), prediction=run)
-    cases = pd.DataFrame() if cases is None else cases
+    known = pd.DataFrame(index=list(found)) if cases is None else cases.reindex(list(found))
     if run and (run / "scores.csv").is_file():
-        cases = pd.read_csv(run / "scores.csv", index_col="case").combine_first(cases)
-    known = cases.reindex(list(found))
-    known["split"] = [(split or {}).get(name) for name in found]
-    options = {_line(row): row.Index for row in known.itertuples()}
+        known = pd.read_csv(run / "scores.csv", index_col="case").reindex(known.index).combine_first(known)
+    options = {}
+    for row in known.itertuples():
+        parts = [row.Index]
+        for column, form in (("role", "{}"), ("tumour_ml", "tumour {:.1f} ml"), ("tumour", "Dice {:.2f}")):
+            value = getattr(row, column, None)
+            if pd.notna(value):
+                parts.append(form.format(value))
+        options[" · ".join(parts)] = row.Index
     choice = widgets.Select(options=options, description="case", rows=min(8, len(found)), layout={"width": "auto"})
     facts = widgets.HTML()
     viewer = Viewer()
@@ -72,11 +77,3 @@ def browse(
     choice.observe(show, "value")
     show({"new": choice.value})
     return widgets.VBox([choice, facts, viewer])
-
-
-def _line(row: tuple) -> str:
-    parts = [row.Index]
-    for name, form in (("split", "{}"), ("tumour_ml", "tumour {:.1f} ml"), ("tumour", "Dice {:.2f}")):
-        value = getattr(row, name, None)
-        parts += [form.format(value)] if pd.notna(value) else []
-    return " · ".join(parts)

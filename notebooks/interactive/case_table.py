@@ -14,8 +14,7 @@ from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
 
 #: One row can be chosen, and the case has room below.
-TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True,
-         "classes": "display compact", "style": "width:100%"}
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True}
 
 
 def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
@@ -30,17 +29,15 @@ def case_table(
 ) -> widgets.VBox:
     """Show ``scores`` (tidy: ``experiment``, ``seed``, ``case``, ``tumour``), and below it the case that is chosen.
 
-    ``titles`` names the losses, in an order that fixes their colours; ``read`` gives the scan of an experiment and a
-    case. A case that cannot be read is named in its place.
+    The order of ``titles`` fixes the losses' colours; ``read`` gives the scan of an experiment and a case.
     """
     dice = table_of(scores, titles)
     colours = dict(zip(titles, PALETTE * len(titles)))
     shown = dice.round(3)
     shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
     options = [(titles[name], name) for name in dice]
-    ranked = dice.mean().sort_values().index
-    best = widgets.Dropdown(options=options, value=ranked[-1], description="loss")
-    worst = widgets.Dropdown(options=options, value=ranked[0], description="beside")
+    best = widgets.Dropdown(options=options, value=dice.mean().idxmax(), description="loss")
+    worst = widgets.Dropdown(options=options, value=dice.mean().idxmin(), description="beside")
     table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()
@@ -57,11 +54,8 @@ def case_table(
             heading.value = f'<b role="alert">{html.escape(str(error))}</b>'
             picture.value = ""
             return
-        figure = gallery(scans, case, simulated)
-        for axes, name in zip(figure.axes[::3], names):
-            axes.yaxis.label.set_color(colours[name])
         said = html.escape(f"{case}: label, prediction and errors of {' and of '.join(texts)}")
-        data = print_figure(figure, fmt="png", base64=True)
+        data = print_figure(gallery(scans, case, simulated), fmt="png", base64=True)
         heading.value = f"<b>{said}</b>"
         picture.value = f'<img style="max-width:100%" alt="{said}" src="data:image/png;base64,{data.strip()}">'
 

@@ -1,6 +1,5 @@
 """Play with a loss: move its parameters, and see its value and its gradient along the errors of notebook 03."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -41,21 +40,21 @@ class Playground:
         measured = build_loss(loss, **parameters)
         said = ", ".join([loss.replace("_", " "), *(f"{name} {value:g}" for name, value in parameters.items())])
         figure, (left, right) = canvas(f"{said} ({self.geometry})", (PAGE, 2.8), 1, 2)
-        for (path, logits), colour, mark in zip(self.logits.items(), PALETTE, MARKS):
-            found = [value_and_gradient(measured, one, self.geometry.target) for one in logits]
-            style = {"color": colour, "marker": mark, "markersize": 3, "label": path}
-            share = np.linspace(0, 1, STEPS)
-            left.plot(share, [value for value, _ in found], **style)
-            right.plot(share, [float(gradient.abs().sum()) for _, gradient in found], **style)
+        share = np.linspace(0, 1, STEPS)
+        for path, colour, mark in zip(self.logits, PALETTE, MARKS):
+            found = [value_and_gradient(measured, logits, self.geometry.target) for logits in self.logits[path]]
+            sizes = [float(gradient.abs().sum()) for _, gradient in found]
+            left.plot(share, [value for value, _ in found], color=colour, marker=mark, markersize=3, label=path)
+            right.plot(share, sizes, color=colour, marker=mark, markersize=3)
         left.set(xlabel="share of the error's way", ylabel="value of the loss")
         right.set(xlabel="share of the error's way", ylabel="size of the gradient", yscale="log")
         legend_below(figure, left.get_lines())
         return figure
 
-    def show(self, losses: Mapping[str, Mapping[str, tuple[float, float]]] = LOSSES) -> None:
-        """Choose one of ``losses`` and move its parameters; one of your own is "my_loss.py:my_loss"."""
+    def show(self) -> None:
+        """Choose one of LOSSES and move its parameters."""
 
         def choose(loss: str) -> None:
-            interact(lambda **given: display(self.draw(loss, **given)), **losses[loss])
+            interact(lambda **given: display(self.draw(loss, **given)), **LOSSES[loss])
 
-        interact(choose, loss=list(losses))
+        interact(choose, loss=list(LOSSES))

@@ -19,8 +19,7 @@ def write(path, array, affine=AFFINE):
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
+def write_cases(folder):
     """Two cases; a prediction of the second misses one voxel, invents one, and mixes up one."""
     label = np.zeros((12, 20, 24), np.uint8)
     label[3:9, 5:15, 4:10] = 1
@@ -28,33 +27,38 @@ def folder(tmp_path):
     prediction = label.copy()
     prediction[3, 5, 4] = 0
     prediction[0, 0, 0] = prediction[4, 6, 5] = 1
-    imaging = np.random.default_rng(0).normal(40, 20, label.shape).astype(np.int16)
-    for name in ("case_00006", "case_00007"):
-        write(tmp_path / "data" / name / "imaging.nii.gz", imaging)
-        write(tmp_path / "data" / name / "segmentation.nii.gz", label)
-    write(tmp_path / "run" / "predictions" / "case_00007.nii.gz", prediction)
-    return tmp_path
+    for number, name in enumerate(("case_00006", "case_00007")):
+        imaging = np.random.default_rng(number).normal(40, 60, label.shape).astype(np.int16)
+        write(folder / "data" / name / "imaging.nii.gz", imaging)
+        write(folder / "data" / name / "segmentation.nii.gz", label)
+    write(folder / "run" / "predictions" / "case_00007.nii.gz", prediction)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_cases(tmp_path)
 
 
 @pytest.fixture
 def visit(browser):
-    """Open what a folder holds from a web server, at ``page.address``; what goes wrong is listed in ``page.wrong``."""
+    """Open what a folder holds from a web server, at ``page.address``; nothing may fail, or be asked of others."""
 
     @contextmanager
-    def visit(folder, width=1000, height=700):
+    def visit(folder, width=1000, address=""):
+        wrong = []
         with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.address = f"http://127.0.0.1:{server.server_port}/"
-            page.wrong = []
-            here = (page.address, "data:", "blob:")
-            page.on("request", lambda request: request.url.startswith(here) or page.wrong.append(request.url))
-            page.on("response", lambda response: response.status < 400 or page.wrong.append(response.url))
-            page.on("pageerror", lambda error: page.wrong.append(str(error)))
-            page.on("console", lambda message: message.type == "error" and page.wrong.append(message.text))
-            page.goto(page.address)
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            here = f"http://127.0.0.1:{server.server_port}/"
+            page.on("request", lambda request: request.url.startswith((here, "data:", "blob:")) or wrong.append(request.url))
+            page.on("response", lambda response: response.status < 400 or wrong.append(response.url))
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+            page.goto(here + address)
             yield page
             page.close()
             server.shutdown()
+        assert not wrong
 
     return visit

@@ -11,13 +11,14 @@ export function createViewer(root, { ends, colours, names }) {
   root.classList.add("viewer");
   root.innerHTML = `
     <div class="controls">${box("label", "outline")}${box("prediction", "area")}
-      ${names.map((name, kind) => `<span><i style="background:rgb(${colours[kind]})"></i> ${name}</span>`).join("")}</div>
+      ${names.map((name, kind) => `<span><i style="background:${colours[kind]}"></i> ${name}</span>`).join("")}</div>
     <div class="planes">${PLANES.map((plane, across) => `<div><div class="plane">
       <canvas tabindex="-1" role="img" aria-label="${plane} section"></canvas>${letters(across)}</div>
       <input type="range" min="0" aria-label="${plane} slice"></div>`).join("")}</div><p role="status"></p>`;
   const find = (selector) => [...root.querySelectorAll(selector)];
   const canvases = find("canvas"), sliders = find("[type=range]"), layers = find("[type=checkbox]"), [status] = find("p");
-  let scan = null, at = null, slices = [], low = -160, high = 240, drag = null;
+  const areas = colours.map((hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16)));
+  let scan = null, at = null, slices = [], low = -160, high = 240, dragged = 0;
 
   // A scan has shape, spacing, centre, kinds of layers, and read(across, index), which promises a slice of each.
   async function show(next) {
@@ -27,19 +28,18 @@ export function createViewer(root, { ends, colours, names }) {
       const [height, width] = others(across).map((axis) => scan.shape[axis] * scan.spacing[axis]);
       sliders[across].max = scan.shape[across] - 1;
       canvas.parentElement.style.cssText = `aspect-ratio:${width / height};max-width:calc(70vh * ${width / height})`;
-      canvas.parentElement.parentElement.style.flexGrow = width / height;
+      canvas.parentElement.parentElement.style.flexGrow = width;  // one scale for all planes, of thin slabs too
     });
     await move([...scan.centre]);
-    status.textContent = "Point: HU and labels. Click: cross-hair. Drag: contrast. Wheel, after a click: slices.";
+    status.textContent = "Point: HU and labels. Click: cross-hair. Drag: contrast.";
   }
 
   async function move(place) {
-    const mine = scan;
     at = place;
     place.forEach((index, across) => { sliders[across].value = index; });
     const read = await Promise.all(place.map((index, across) =>
-      slices[across]?.index === index ? slices[across] : mine.read(across, index)));
-    if (scan !== mine || at !== place) return;  // moved on meanwhile
+      slices[across]?.index === index ? slices[across] : scan.read(across, index)));
+    if (at !== place) return;  // moved on meanwhile
     slices = read;
     draw();
   }
@@ -51,7 +51,7 @@ export function createViewer(root, { ends, colours, names }) {
     const [label, area] = layers.map((layer) => (layer.checked && slice[layer.name]) || []);
     const small = new OffscreenCanvas(columns, rows), pixels = new ImageData(columns, rows);
     slice.imaging.forEach((hu, place) => {
-      const grey = 255 * (hu - low) / (high - low), colour = colours[area[place] - 1];
+      const grey = 255 * (hu - low) / (high - low), colour = areas[area[place] - 1];
       for (let part = 0; part < 3; part++) pixels.data[4 * place + part] = colour ? (grey + colour[part]) / 2 : grey;
       pixels.data[4 * place + 3] = 255;
     });
@@ -62,22 +62,20 @@ export function createViewer(root, { ends, colours, names }) {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(small, 0, 0, canvas.width, canvas.height);
     const stroke = (colour, width, lines) => {
-      pen.beginPath();
-      for (const [x, y, toX, toY] of lines) { pen.moveTo(x * wide, y * tall); pen.lineTo(toX * wide, toY * tall); }
+      const path = new Path2D();
+      for (const [x, y, toX, toY] of lines) { path.moveTo(x * wide, y * tall); path.lineTo(toX * wide, toY * tall); }
       [pen.strokeStyle, pen.lineWidth] = [colour, width * devicePixelRatio];
-      pen.stroke();
+      pen.stroke(path);
     };
-    const x = at[right] + 0.5, y = at[down] + 0.5;
+    const x = at[right] + 0.5, y = at[down] + 0.5, borders = [[], [], []];
     stroke("rgb(255 255 255 / 40%)", 1, [[x, 0, x, rows], [0, y, columns, y]]);
-    for (const kind of label.length ? [1, 2] : []) {
-      const lines = [];
-      label.forEach((value, place) => {
-        const column = place % columns, row = (place - column) / columns, here = value === kind;
-        if (column && here !== (label[place - 1] === kind)) lines.push([column, row, column, row + 1]);
-        if (row && here !== (label[place - columns] === kind)) lines.push([column, row, column + 1, row]);
-      });
-      stroke(`rgb(${colours[kind - 1]})`, 2, lines);
-    }
+    label.forEach((kind, place) => {  // tumour's border is drawn over kidney's
+      const column = place % columns, row = (place - column) / columns;
+      const left = column ? label[place - 1] : kind, above = row ? label[place - columns] : kind;
+      if (left !== kind) borders[Math.max(left, kind)].push([column, row, column, row + 1]);
+      if (above !== kind) borders[Math.max(above, kind)].push([column, row, column + 1, row]);
+    });
+    colours.forEach((colour, kind) => stroke(colour, 2, borders[kind + 1]));
   }
 
   function pointed(event, across) {
@@ -93,33 +91,22 @@ export function createViewer(root, { ends, colours, names }) {
     status.textContent = [`slice ${place[0] + 1} of ${scan.shape[0]}`, `${slice.imaging[voxel]} HU`, ...drawn].join(" · ");
   }
 
-  function widen(event) {
-    const middle = (drag.low + drag.high) / 2 + event.clientY - drag.y;
-    const half = Math.max(5, (drag.high - drag.low) / 2 + event.clientX - drag.x);
-    [low, high] = [middle - half, middle + half];
-    status.textContent = `window ${Math.round(low)} to ${Math.round(high)} HU`;
+  function widen({ movementX, movementY }) {
+    low += movementY - movementX;
+    high = Math.max(low + 10, high + movementY + movementX);
+    status.textContent = `window ${low} to ${high} HU`;
     draw();
   }
 
   canvases.forEach((canvas, across) => {
-    const turn = (index) => move(at.map((old, axis) => (axis === across ? within(index, scan.shape[axis]) : old)));
-    sliders[across].oninput = () => turn(Number(sliders[across].value));
-    canvas.onpointerdown = (event) => { drag = { x: event.clientX, y: event.clientY, low, high, moved: false }; };
+    sliders[across].oninput = () => move(sliders.map((slider) => Number(slider.value)));
+    canvas.onpointerdown = () => { dragged = 0; };
     canvas.onpointermove = (event) => {
-      if (!drag) return slices.length && say(pointed(event, across), across);
-      drag.moved ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > 4;
-      if (drag.moved) widen(event);
+      if (!event.buttons) return slices.length && say(pointed(event, across), across);
+      dragged += Math.abs(event.movementX) + Math.abs(event.movementY);
+      if (dragged > 4) widen(event);
     };
-    canvas.onpointerup = (event) => {
-      if (drag && !drag.moved) move(pointed(event, across));
-      drag = null;
-    };
-    canvas.onpointerleave = canvas.onpointercancel = () => { drag = null; };
-    canvas.onwheel = (event) => {
-      if (document.activeElement !== canvas) return;
-      event.preventDefault();
-      turn(at[across] + Math.sign(event.deltaY));
-    };
+    canvas.onclick = (event) => dragged > 4 || move(pointed(event, across));
   });
   for (const layer of layers) layer.onchange = draw;
   new ResizeObserver(draw).observe(root);
@@ -129,17 +116,20 @@ export function createViewer(root, { ends, colours, names }) {
 function render({ model, el }) {  // for anywidget: the kernel keeps the volume and sends the slices that are asked for
   const viewer = createViewer(el, model.get("look")), waiting = {};
   const show = () => {
-    const { name, kinds, ...about } = model.get("scan");
+    const scan = model.get("scan");
     const read = (across, index) => new Promise((done) => {
-      waiting[[name, across, index]] = done;
-      model.send({ name, across, index });
+      waiting[[scan.name, across, index]] = done;
+      model.send({ name: scan.name, across, index });
     });
-    if (name) viewer.show({ ...about, kinds: kinds.filter((kind) => kind !== "imaging"), read });
+    if (scan.name) viewer.show({ ...scan, read });
   };
   model.on("msg:custom", ({ name, across, index, kinds }, buffers) => {
-    const arrays = buffers.map(({ buffer, byteOffset, byteLength }, number) =>
-      new (kinds[number] === "imaging" ? Int16Array : Uint8Array)(buffer.slice(byteOffset, byteOffset + byteLength)));
-    waiting[[name, across, index]]?.({ index, ...Object.fromEntries(kinds.map((kind, number) => [kind, arrays[number]])) });
+    const slice = { index };
+    buffers.forEach(({ buffer, byteOffset, byteLength }, number) => {
+      const Kind = number ? Uint8Array : Int16Array;  // the imaging comes first
+      slice[kinds[number]] = new Kind(buffer.slice(byteOffset, byteOffset + byteLength));
+    });
+    waiting[[name, across, index]]?.(slice);
   });
   model.on("change:scan", show);
   show();
