@@ -24,50 +24,40 @@ def state_comparisons(seed_paper: Mapping) -> list[dict]:
     table = {row["experiment"]: row for row in seed_paper["table"]}
     claims = []
     for one in seed_paper["comparisons"]:
-        higher, lower, score = one["higher"], one["lower"], one["score"]
-        stated = round(table[higher][score] - table[lower][score], 3)  # its table has three decimals
-        claims.append({"kind": "seed paper", "experiment": higher, "reference": lower, "score": score,
-                       "expected": "higher", "stated": stated})
+        score = one["score"]
+        stated = table[one["higher"]][score] - table[one["lower"]][score]
+        claims.append({"kind": "seed paper", "experiment": one["higher"], "reference": one["lower"], "score": score,
+                       "expected": "higher", "stated": round(stated, 3)})  # its table has three decimals
     return claims
 
 
-def check(claims: Sequence[Mapping], scores: pd.DataFrame, paired: bool = True) -> list[dict]:
+def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
     """Add to each of ``claims`` the ``difference`` in a study's ``scores`` (``tables.compare``) and a ``verdict``.
 
     "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be "refuted"
     or "not refuted". The lowest row "held" where it is below each other row by an interval, and is "refuted" where it
     is above one. Rows that were not run: "not run".
     """
-    here = list(scores.experiment.unique())
+    rows = set(scores.experiment)
     checked = []
     for one in claims:
-        name, reference, score = one["experiment"], one["reference"], one["score"]
-        difference = None
-        if len(here) < 2 or name not in here or (reference and reference not in here):
-            verdict = "not run"
-        elif one["kind"] == "lowest":
-            others = [compare(scores, name, other, score, paired) for other in here if other != name]
-            verdict = decide_lowest(others)
-        else:
-            difference = compare(scores, name, reference, score, paired)
-            verdict = decide(one["expected"], difference)
+        name = one["experiment"]
+        others = [one["reference"]] if one["reference"] else sorted(rows - {name})
+        differences = []
+        verdict = "not run"
+        if others and rows.issuperset([name, *others]):
+            differences = [compare(scores, name, other, one["score"]) for other in others]
+            verdict = decide(one["expected"], {direction(difference) for difference in differences})
+        difference = differences[0] if differences and one["reference"] else None
         checked.append({**one, "difference": difference, "verdict": verdict})
     return checked
 
 
-def decide(expected: str, difference: Mapping[str, float]) -> str:
-    """Judge "higher", "lower" or "same" by an interval (``statistics.direction``)."""
-    found = direction(difference)
+def decide(expected: str, found: set[str | None]) -> str:
+    """Judge "higher", "lower", "same" or "lowest" by the directions of its differences (``statistics.direction``)."""
     if expected == "same":
-        return "refuted" if found else "not refuted"
-    if found is None:
-        return "undecided"
-    return "held" if found == expected else "refuted"
-
-
-def decide_lowest(differences: Sequence[Mapping[str, float]]) -> str:
-    """Judge that a row is the lowest by its ``differences`` to all others."""
-    found = {direction(difference) for difference in differences}
-    if "higher" in found:
-        return "refuted"
-    return "held" if found == {"lower"} else "undecided"
+        return "not refuted" if found == {None} else "refuted"
+    wanted = "lower" if expected == "lowest" else expected
+    if found == {wanted}:
+        return "held"
+    return "undecided" if found <= {wanted, None} else "refuted"
