@@ -19,6 +19,8 @@ from kitsnb.study.tables import average_seeds, plural, ranked
 from kitsnb.study.variance import smallest_difference
 
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
+#: Seeds, and whether losses share them.
+DESIGNS = [(1, False), (5, False), (1, True), (5, True)]
 DIAMOND = {"color": "black", "linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 
 
@@ -40,7 +42,9 @@ def rows_of_table(found: Mapping) -> Figure:
     """
     by_name = {row["experiment"]: row for row in found["table"]}
     rows = [by_name[name] for name in ranked(found["table"])]
-    panels = {NAMES[score]: (score, [row["scores"][score] for row in rows]) for score in ("kidney_and_tumour", "tumour")}
+    panels = {}
+    for score in ("kidney_and_tumour", "tumour"):
+        panels[NAMES[score]] = (score, [row["scores"][score] for row in rows])
     if len(rows) > 1:
         heading = f"tumour, less that of\n{by_name[found['reference']]['title']}"
         panels[heading] = ("tumour", [row["to_reference"] for row in rows])
@@ -51,10 +55,10 @@ def rows_of_table(found: Mapping) -> Figure:
         _draw_intervals(axes, values, COLOURS[score])
         axes.set_title(heading, fontsize="medium")
         axes.set_xlabel("Dice")
-    for axes, score in zip(grid, ("kidney_and_tumour", "tumour")):
-        theirs = pd.Series([row["paper"][score] if row["paper"] else None for row in rows], dtype=float).dropna()
-        if len(theirs):
-            axes.plot(theirs, theirs.index, label="seed paper, its own data", **DIAMOND)
+    for place, row in enumerate(rows):
+        if row["paper"]:
+            grid[0].plot(row["paper"]["kidney_and_tumour"], place, **DIAMOND)
+            grid[1].plot(row["paper"]["tumour"], place, label="seed paper, its own data", **DIAMOND)
     if len(rows) > 1:
         grid[2].axvline(0, color=GREY, linewidth=0.7, zorder=0)
     grid[0].set(ylim=(len(rows) - 0.5, -0.5))
@@ -75,22 +79,17 @@ def _draw_intervals(axes: Axes, found: Sequence[Mapping], colour: str) -> None:
 def what_it_takes(found: Mapping) -> Figure:
     """Draw the smallest difference in tumour Dice that cases and seeds show with power .8, seeds shared or not.
 
-    Diamonds: the differences that the seed paper claims, at its number of cases. From one seed there is one curve: the
-    least that is needed.
+    Diamonds: what the seed paper claims, at its number of cases. From one seed there is one curve: the least needed.
     """
     figure, axes = canvas("What it takes", (COLUMN, 3.1), simulated=found["about"]["simulated"])
-    designs = [(1, False), (5, False), (1, True), (5, True)]
-    if found["seeds"] == 1:
-        designs = designs[:1]
     cases = np.geomspace(10, 500, 60)
-    for seeds, paired in designs:
+    for seeds, paired in DESIGNS if found["seeds"] > 1 else DESIGNS[:1]:
         needed = [smallest_difference(found["components"]["tumour"], n, seeds, paired) for n in cases]
         label = f"{plural(seeds, 'seed')}, {'shared by the losses' if paired else 'each loss its own'}"
         colour = COLOURS["tumour" if paired else "kidney"]
         axes.plot(cases, needed, color=colour, linestyle="-" if seeds > 1 else ":", label=label)
     stated = [one["stated"] for one in found["claims"] if one["kind"] == "seed paper" and one["score"] == "tumour"]
     axes.plot([found["design"]] * len(stated), stated, label="what the seed paper claims", **DIAMOND)
-    axes.plot(found["design"], found["needed"]["tumour"], color=COLOURS["kidney"], label="what its design shows", **DOT)
     axes.set(xlabel="cases", ylabel="smallest difference\nin tumour Dice", ylim=(0, None))
     plain_log(axes.xaxis, 10, 500)
     legend_below(figure, labelled(axes), columns=1)
@@ -125,11 +124,8 @@ def every_case(found: Mapping, scores: pd.DataFrame) -> Figure:
         for name in ("kidney", "tumour"):
             axes.plot(places, cases[name], color=COLOURS[name], clip_on=False, label=name, **DOT | {"markersize": 3})
         higher = (cases.tumour > reference).sum()
-        said = f"tumour above in {higher} of {reference.count()}"
         axes.set_title(textwrap.fill(row["title"], 25, break_on_hyphens=False), fontsize="small")
+        axes.set_xlabel(f"tumour above in {higher} of {reference.count()}", fontsize="small")
         axes.set(ylim=(-0.02, 1.02), xticks=[])
-        axes.set_xlabel("the reference" if row["experiment"] == found["reference"] else said, fontsize="small")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("Dice")
     legend_below(figure, labelled(grid[0, 0]))
     return figure

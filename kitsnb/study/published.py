@@ -55,14 +55,12 @@ def read_cases(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "cases.csv", index_col="case")
 
 
-def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame, figures: Sequence[Path] = ()) -> Path:
+def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame) -> Path:
     """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits."""
     folder = PUBLISHED / name
-    kept = cases[[column for column in CASE_COLUMNS if column in cases]]
+    kept = cases.filter(CASE_COLUMNS)
     write_atomic(folder / "scores.csv", scores.to_csv(index=False, float_format="%.6g"))
     write_atomic(folder / "cases.csv", kept.to_csv(index_label="case", float_format="%.6g"))
-    for path in figures:
-        write_atomic(folder / "figures" / path.name, path.read_bytes())
     write_json(folder / "study.json", about)
     return folder
 
@@ -82,10 +80,11 @@ def publish(name: str, build: Build) -> Path:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     about["commit"] = git("rev-parse", "HEAD").strip()
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
-    figures = []
+    folder = write(name, about, scores, read_cases(build.data_analysis))
     for pattern in KEPT:
-        figures += sorted(build.figures.glob(f"{pattern}.svg"))
-    return write(name, about, scores, read_cases(build.data_analysis), figures)
+        for path in build.figures.glob(f"{pattern}.svg"):
+            write_atomic(folder / "figures" / path.name, path.read_bytes())
+    return folder
 
 
 def git(*arguments: str) -> str:
@@ -94,7 +93,7 @@ def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         why = getattr(error, "stderr", None) or str(error)
-        raise ValueError(f"git refuses {ROOT}, and a published study names its commit. It says:\n{why.strip()}") from error
+        raise ValueError(f"a published study names its commit, but git refuses {ROOT} and says:\n{why.strip()}") from error
 
 
 def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,
@@ -106,9 +105,9 @@ def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | No
     reasons = compare_settings(study.about["settings"], settings, (*PER_RUN, *PLACES, *apart_from))
     if cases is None:
         return reasons
-    columns = [column for column in study.cases if column in cases]
     try:
-        pd.testing.assert_frame_equal(cases[columns], study.cases[columns], check_dtype=False, check_like=True, rtol=1e-3)
+        own = cases.filter(study.cases.columns)
+        pd.testing.assert_frame_equal(own, study.cases, check_dtype=False, check_like=True, rtol=1e-3)
     except AssertionError as error:
         said = [line for line in str(error).splitlines() if line]
         reasons.append(f"cases are not those of {study.name}: {said[0]}; {said[-1]}")
@@ -119,7 +118,8 @@ def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
          apart_from: Sequence[str] = ()) -> tuple[dict, pd.DataFrame]:
     """Put the rows of the published study that ``about`` names in ``beside`` before a build's own, in one table.
 
-    Of its seeds, those that were trained here, too. Raises ValueError that names what differs, where the two cannot be paired (``why_not_paired``).
+    Of its seeds, those that were trained here, too. Raises ValueError that names what differs, where the two cannot be
+    paired (``why_not_paired``).
     """
     study = read(about["beside"])
     reasons = why_not_paired(study, about["settings"], cases, apart_from)

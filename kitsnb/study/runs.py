@@ -11,17 +11,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kitsnb.files import Build
-from kitsnb.metric import SCORES
 from kitsnb.receipts import differences, flat
 
 #: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
 SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
-COLUMNS = ("case", *SCORES, *SURFACES, "kidney_ml", "tumour_ml", "predicted_tumour_ml")
 #: What differs between the runs of a study by design; every other setting must be equal.
 PER_RUN = ("training.loss", "training.loss_parameters", "training.seed")
 #: What all runs of a study should share, and what else it keeps of each.
 CONDITIONS = ("precision", "device", "machine", "threads")
-COSTS = ("experiment", "seed", "epochs", "seconds", "peak_memory_mb", "patches_per_second", *CONDITIONS)
+COSTS = ("epochs", "seconds", "peak_memory_mb", "patches_per_second", *CONDITIONS)
 
 
 class Record(BaseModel):
@@ -52,14 +50,14 @@ class Run:
 def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]) -> list[Run]:
     """Load every run of ``experiments`` x ``seeds``, in this order.
 
-    Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
-    asks for, or where runs of one seed were not scored on the same cases (a paired comparison needs that).
+    Raises FileNotFoundError that names all missing runs, and ValueError where one is not what the profile asks for, or
+    where runs of one seed were not scored on the same cases.
     """
     wanted = list(itertools.product(experiments, seeds))
     folders = [build.run(row["name"], seed) for row, seed in wanted]
     missing = [folder.name for folder in folders if not (folder / "run.json").is_file()]
     if missing:
-        raise FileNotFoundError(f"{build.runs}: {', '.join(missing)} not finished; run the profile of {build.folder.name}")
+        raise FileNotFoundError(f"{build.runs}: {', '.join(missing)} not finished; run its profile")
     runs = []
     first: dict[int, Run] = {}
     for folder, (row, seed) in zip(folders, wanted):
@@ -84,11 +82,7 @@ def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
     if odd := differences({key: trained.get(key) for key in asked}, asked):
         raise ValueError(f"{folder}/run.json: trained with another loss than the profile asks for, as "
                          f"{', '.join(odd)}; train it again")
-    scores = pd.read_csv(folder / "scores.csv")
-    lacking = [name for name in COLUMNS if name not in scores]
-    if lacking or scores.empty or scores.case.duplicated().any():
-        raise ValueError(f"{folder}/scores.csv: needs one row per case, and lacks {lacking or 'none'}; train it again")
-    scores = scores.set_index("case").astype(dict.fromkeys(SCORES, float))
+    scores = pd.read_csv(folder / "scores.csv", index_col="case")
     return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
 
 
@@ -104,7 +98,8 @@ def read_stage(path: Path, notebook: str) -> dict:
 
 def all_scores(runs: Sequence[Run]) -> pd.DataFrame:
     """Join the scores of a study to one tidy table: a row per run and case, ``experiment`` and ``seed`` in front."""
-    return pd.concat({(run.experiment, run.seed): run.scores for run in runs}, names=["experiment", "seed"]).reset_index()
+    scores = {(run.experiment, run.seed): run.scores for run in runs}
+    return pd.concat(scores, names=["experiment", "seed"]).reset_index()
 
 
 def compare_settings(old: Mapping, new: Mapping, allowed: Sequence[str] = PER_RUN) -> list[str]:
@@ -133,8 +128,8 @@ def describe_runs(runs: Sequence[Run]) -> dict:
     """Say of a study what its ``runs`` share and cost, and in which ``CONDITIONS`` they differ (``unlike``)."""
     trainings = []
     for run in runs:
-        known = {"experiment": run.experiment, "seed": run.seed, **run.info}
-        trainings.append({key: known[key] for key in COSTS if known.get(key) is not None})
+        costs = {key: run.info[key] for key in COSTS if run.info.get(key) is not None}
+        trainings.append({"experiment": run.experiment, "seed": run.seed, **costs})
     unlike = {}
     for name in CONDITIONS:
         values = sorted({str(one[name]) for one in trainings if name in one})

@@ -77,8 +77,7 @@ def _defined(grids: Iterable[np.ndarray]) -> np.ndarray:
 def _interval(grids: Sequence[np.ndarray]) -> tuple[float, float]:
     """Bound the mean of a grid, or of a difference of two, by percentiles of resampled means (Hesterberg 2015).
 
-    They are widened as Student's t is wider than the normal distribution, with Satterthwaite's degrees of freedom, where
-    few cases or seeds decide.
+    They are widened as Student's t with Satterthwaite's degrees of freedom is wider than the normal distribution.
     """
     by_case = np.subtract.reduce([np.nanmean(grid, axis=0) for grid in grids])
     middle = by_case.mean()

@@ -49,9 +49,7 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper:
     for row in experiments:
         name = row["name"]
         cases = average_seeds(scores, name)
-        found = {}
-        for score in SCORES:
-            found[score] = {**estimate(grids(scores, score, [name])[name]), **summarise(cases[score])}
+        found = {score: estimate(grids(scores, score, [name])[name]) | summarise(cases[score]) for score in SCORES}
         by_size = dict(list(cases.tumour.groupby(cases.tumour_ml.map(lesion_size))))
         table.append({
             "experiment": name, "title": row["title"], "loss": row["loss"], "seeds": found["tumour"]["seeds"],
@@ -62,9 +60,9 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper:
     return table
 
 
-def ranked(table: Sequence[Mapping], score: str = "composite") -> list[str]:
-    """Order experiments by the mean of ``score``, highest first; one without any defined score comes last."""
-    means = pd.Series({row["experiment"]: row["scores"][score]["mean"] for row in table}, dtype=float)
+def ranked(table: Sequence[Mapping]) -> list[str]:
+    """Order experiments by the mean composite, highest first; one without any defined score comes last."""
+    means = pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
     return list(means.sort_values(ascending=False, kind="stable").index)
 
 

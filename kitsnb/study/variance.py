@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
 from kitsnb.study import statistics
@@ -29,23 +30,21 @@ def variance_components(grids: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
     """
     cube = np.stack(list(grids.values()))
     cube = cube[..., ~np.isnan(cube).any((0, 1))]
-    freedom = {}
+    known = {}  # axes of the sources that vary here
     for name, axes in SOURCES.items():
-        freedom[name] = math.prod(cube.shape[axis] - 1 for axis in axes)
-    known = [name for name in SOURCES if freedom[name] > 0]
-    if not cube.size or not known:
+        if cube.size and all(cube.shape[axis] > 1 for axis in axes):
+            known[name] = axes
+    if not known:
         return {}
-    degrees = np.array([freedom[name] for name in known])
-    sums = np.array([_sum_of_squares(cube, SOURCES[name]) for name in known])
-    solve = np.linalg.inv([[_weight(cube.shape, SOURCES[row], SOURCES[column]) for column in known] for row in known])
-    variances = np.maximum(0, solve @ (sums / degrees))
-    drawn = sums / np.random.default_rng(0).chisquare(degrees, (statistics.RESAMPLES, len(known)))
+    freedom = [math.prod(cube.shape[axis] - 1 for axis in axes) for axes in known.values()]
+    sums = np.array([_sum_of_squares(cube, axes) for axes in known.values()])
+    solve = np.linalg.inv([[_weight(cube.shape, row, column) for column in known.values()] for row in known.values()])
+    variances = np.maximum(0, solve @ (sums / freedom))
+    drawn = sums / np.random.default_rng(0).chisquare(freedom, (statistics.RESAMPLES, len(known)))
     low, high = np.percentile(np.maximum(0, drawn @ solve.T), PERCENTILES, axis=0)
-    found = {}
-    for at, name in enumerate(known):
-        share = variances[at] / (variances.sum() or math.nan)
-        found[name] = {"variance": variances[at], "low": low[at], "high": high[at], "share": share}
-    return found
+    shares = variances / (variances.sum() or math.nan)
+    found = pd.DataFrame({"variance": variances, "low": low, "high": high, "share": shares}, index=list(known))
+    return found.to_dict("index")
 
 
 def _sum_of_squares(cube: np.ndarray, axes: tuple[int, ...]) -> float:

@@ -6,8 +6,8 @@ from kitsnb.study import published
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import Profile
 
-#: Sections of a profile that decide what its runs compute.
-SECTIONS = ("data", "simulation", "preprocessing", "training", "prediction")
+#: Sections that a run writes down; another painter of simulated CT is noticed by its cases.
+SECTIONS = ("data", "preprocessing", "training", "prediction")
 
 
 def publish(profile: Profile) -> Path:
