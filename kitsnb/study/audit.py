@@ -18,8 +18,8 @@ def count_network(network: Mapping) -> dict[str, int]:
 def audit(seed_paper: Mapping, labels: Mapping | None) -> list[dict]:
     """List what the seed paper states: ``claim``, ``where``, ``verdict``, ``evidence``, ``command`` to see it again.
 
-    Rows of the YAML that name a ``measure`` are decided here: they hold where its values lie ``within`` bounds.
-    ``labels`` is notebook 01's summary of the real labels; rows that need it are left out without it.
+    A claim with a ``measure`` holds where its values lie ``within`` bounds. ``labels`` is notebook 01's summary of the
+    real labels; without it, claims that need it are left out.
     """
     measured = {"network": count_network({})}
     if labels:

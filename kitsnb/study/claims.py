@@ -1,17 +1,14 @@
-"""Claims on Table 1, and what became of them: the seed paper's, and what the losses alone let one expect.
+"""Claims on Table 1, and what became of them: the seed paper's, and hypotheses that notebook 03 makes beforehand.
 
-Each is about an experiment against a reference row and says "higher", "lower" or "same" of a score, except for one that
-names the lowest row. Hypotheses are written down by notebook 03 before the runs are looked at.
+Each expects "higher", "lower" or "same" of a score of an experiment against a reference, or names the "lowest" row.
 """
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import yaml
 
 from kitsnb.files import PAPER
-from kitsnb.study.statistics import direction
-from kitsnb.study.tables import compare
+from kitsnb.study.statistics import direction, estimate
 
 
 def load_seed_paper() -> dict:
@@ -31,22 +28,20 @@ def state_comparisons(seed_paper: Mapping) -> list[dict]:
     return claims
 
 
-def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
-    """Add to each of ``claims`` the ``difference`` in a study's ``scores`` (``tables.compare``) and a ``verdict``.
+def check(claims: Sequence[Mapping], grids: Mapping[str, Mapping]) -> list[dict]:
+    """Add to each of ``claims`` the ``difference`` in a study's ``grids`` (``tables.make_grids``) and a ``verdict``.
 
-    "held" or "refuted" where the interval leaves out zero, "undecided" where it does not; "same" can only be "refuted"
-    or "not refuted". The lowest row "held" where it is below each other row by an interval, and is "refuted" where it
-    is above one. Rows that were not run: "not run".
+    The lowest row is compared with all others. Where a row is missing, the verdict is "not run".
     """
-    rows = set(scores.experiment)
     checked = []
     for one in claims:
+        rows = grids[one["score"]]
         name = one["experiment"]
-        others = [one["reference"]] if one["reference"] else sorted(rows - {name})
+        others = [one["reference"]] if one["reference"] else [other for other in rows if other != name]
         differences = []
         verdict = "not run"
-        if others and rows.issuperset([name, *others]):
-            differences = [compare(scores, name, other, one["score"]) for other in others]
+        if others and rows.keys() >= {name, *others}:
+            differences = [estimate(rows[name], rows[other]) for other in others]
             verdict = decide(one["expected"], {direction(difference) for difference in differences})
         difference = differences[0] if differences and one["reference"] else None
         checked.append({**one, "difference": difference, "verdict": verdict})
@@ -54,7 +49,10 @@ def check(claims: Sequence[Mapping], scores: pd.DataFrame) -> list[dict]:
 
 
 def decide(expected: str, found: set[str | None]) -> str:
-    """Judge "higher", "lower", "same" or "lowest" by the directions of its differences (``statistics.direction``)."""
+    """Judge a claim by the directions of its differences (``statistics.direction``): "held", "refuted", "undecided".
+
+    "same" can only be "refuted" or "not refuted". "lowest" is held where the row is below all others.
+    """
     if expected == "same":
         return "not refuted" if found == {None} else "refuted"
     wanted = "lower" if expected == "lowest" else expected

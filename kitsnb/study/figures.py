@@ -1,4 +1,4 @@
-"""One theme for all figures, and how they are shown and saved; colours and slices are those of ``kitsnb.drawing``."""
+"""One theme for all figures, and how they are shown and saved."""
 
 import io
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """The paper of one study: ``paper/paper.typ`` with a results.json and figures, of a build or a published study.
 
-typst reads both itself; a key or a figure that is missing stops it. Fonts are those that typst brings along and the
-date is fixed, so that equal results give an equal file, byte for byte.
+A key or a figure that is missing stops typst. Equal results give an equal file, byte for byte.
 """
 
 import shutil

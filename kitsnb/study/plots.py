@@ -1,8 +1,4 @@
-"""Figures of a study that need its scores alone: drawn for a build and, from its CSV, for a published study.
-
-Every function takes ``found`` (``findings.report``), returns a matplotlib ``Figure`` and writes nothing. A score is a
-Dice coefficient.
-"""
+"""Figures of a study that need its scores alone; ``found`` is ``findings.report``. A score is a Dice coefficient."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -37,8 +33,7 @@ def draw(found: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
 def rows_of_table(found: Mapping) -> Figure:
     """Draw each row, best composite on top: mean Dice, and difference to the reference row.
 
-    Thick: 95 % interval over cases, thin: over cases and seeds. Hollow diamonds are the seed paper's values, on its own
-    data. With one row, the means stand alone.
+    Thick: 95 % interval over cases, thin: over cases and seeds. With one row, the means stand alone.
     """
     by_name = {row["experiment"]: row for row in found["table"]}
     rows = [by_name[name] for name in ranked(found["table"])]

@@ -1,8 +1,7 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
-``scores.csv`` holds a row per run and case, ``cases.csv`` what each case is like (volumes in ml, median HU),
-``study.json`` what is known about the study (``about`` of results.json) and its commit, ``figures/`` what cannot be
-drawn from these. Rows of a later build can be paired with a published study where nothing differs but the loss.
+``scores.csv`` has a row per run and case, ``cases.csv`` volumes (ml) and median HU of each case, ``study.json`` what is
+known about the study and its commit, ``figures/`` what cannot be drawn from these.
 """
 
 import subprocess

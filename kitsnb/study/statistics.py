@@ -1,10 +1,8 @@
 """How far differences between losses can be told from chance: intervals and tests.
 
-A *grid* holds one score of one loss: an array [seeds, cases], NaN where the score is undefined or where a seed did not
-hold out the case (folds); the grids of a study share their cases. In a *paired* design row k of every grid is the same
-seed, whose initial weights and patches all losses share; in an unpaired one seeds belong to their loss. With one seed,
-what changes from run to run cannot be estimated: what would need it is NaN, never guessed. A difference counts as found
-only where its interval leaves out zero; an interval with zero inside never shows that two losses are alike.
+A *grid* holds one score of one loss: an array [seeds, cases], NaN where undefined or not held out (folds); the grids of
+a study share their cases. *Paired*: row k of every grid is the same seed, whose weights and patches all losses share.
+What cannot be estimated, such as seeds from one seed, is NaN. An interval with zero inside never shows sameness.
 """
 
 import itertools
@@ -22,11 +20,9 @@ PERCENTILES = (50 * LEVEL, 100 - 50 * LEVEL)
 
 @cache
 def draw_counts(number: int, stream: int, resamples: int) -> np.ndarray:
-    """Draw how often each of ``number`` cases or seeds is taken: [resamples, number], the same for the same stream.
-
-    One less is drawn than there are, which makes the variance of a mean unbiased (McCarthy and Snowden 1985).
-    """
+    """Draw how often each of ``number`` cases or seeds is taken: [resamples, number], the same for the same stream."""
     rng = np.random.default_rng([number, stream])
+    # One less than there are: so the variance of a mean is unbiased (McCarthy and Snowden 1985).
     return rng.multinomial(max(1, number - 1), np.full(number, 1 / number), resamples)
 
 

@@ -1,8 +1,6 @@
-"""From scores to tables: Table 1 with distances and sizes, and the way numbers are written.
+"""From ``scores``, a study's tidy table with a row per run and case, to Table 1; and the way numbers are written.
 
-``scores`` is always the tidy table of a study, a row per run and case (``runs.all_scores``, or the CSV of a published
-study). Scores are Dice coefficients in [0, 1], NaN where undefined (see ``kitsnb.metric``). What is said of cases is
-said of means over seeds; intervals and tests are those of ``kitsnb.study.statistics``.
+Scores are Dice coefficients, NaN where undefined. What is said of cases is said of means over seeds.
 """
 
 import math
@@ -26,34 +24,40 @@ def average_seeds(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return own.groupby("case").mean(numeric_only=True)
 
 
-def grids(scores: pd.DataFrame, score: str, experiments: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrange ``score`` of ``experiments`` as grids [seeds, cases], as ``kitsnb.study.statistics`` takes them."""
-    wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)
-    return {name: wide.loc[name].to_numpy(float) for name in experiments}
+def make_grids(scores: pd.DataFrame, experiments: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrange what claims are about as grids [seeds, cases] (``kitsnb.study.statistics``), by score and experiment.
 
-
-def compare(scores: pd.DataFrame, first: str, second: str, score: str) -> dict[str, float]:
-    """Estimate the paired difference ``first`` - ``second`` (``statistics.estimate``)."""
-    found = grids(scores, score, (first, second))
-    return estimate(found[first], found[second])
-
-
-def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], seed_paper: Mapping) -> list[dict]:
-    """Make Table 1: a row per experiment with ``scores``, ``distances``, ``sizes``, and the seed paper's row or None.
-
-    Each score has mean, sd over cases (n - 1), n cases and number of ``undefined`` ones (``metric.summarise``), and the
-    intervals of ``statistics.estimate``. ``sizes`` has tumour Dice of each size class of ``metric.lesion_size``.
+    Raises ValueError that names the rows whose seeds are not those of the first.
     """
-    published = {row["experiment"]: row for row in seed_paper["table"]}
+    seeds = scores.groupby("experiment").seed.agg(lambda own: sorted(set(own.tolist())))
+    odd = [f"{name} has {own}" for name, own in seeds.items() if own != seeds.iloc[0]]
+    if odd:
+        raise ValueError(f"rows are paired by seed: {seeds.index[0]} has {seeds.iloc[0]}, but {', '.join(odd)}; "
+                         "train the same seeds for all")
+    grids = {}
+    for score in (*SCORES, "predicted_tumour_ml"):
+        wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)
+        grids[score] = {name: wide.loc[name].to_numpy(float) for name in experiments}
+    return grids
+
+
+def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapping,
+               theirs: Sequence[Mapping]) -> list[dict]:
+    """Make Table 1: a row per experiment with ``scores``, ``distances``, ``sizes``, and the seed ``paper``'s row or None.
+
+    ``theirs`` are the seed paper's rows. Each score is described by ``metric.summarise`` and ``statistics.estimate``;
+    ``sizes`` has tumour Dice by class of ``metric.lesion_size``.
+    """
+    published = {row["experiment"]: row for row in theirs}
     table = []
     for row in experiments:
         name = row["name"]
         cases = average_seeds(scores, name)
-        found = {score: estimate(grids(scores, score, [name])[name]) | summarise(cases[score]) for score in SCORES}
         by_size = dict(list(cases.tumour.groupby(cases.tumour_ml.map(lesion_size))))
         table.append({
-            "experiment": name, "title": row["title"], "loss": row["loss"], "seeds": found["tumour"]["seeds"],
-            "loss_parameters": row.get("parameters") or {}, "paper": published.get(name), "scores": found,
+            "experiment": name, "title": row["title"], "loss": row["loss"], "seeds": len(grids["tumour"][name]),
+            "loss_parameters": row.get("parameters") or {}, "paper": published.get(name),
+            "scores": {score: estimate(grids[score][name]) | summarise(cases[score]) for score in SCORES},
             "distances": {surface: summarise(cases[surface]) for surface in SURFACES},
             "sizes": {size: summarise(by_size[size]) for size in SIZES if size in by_size},
         })
@@ -69,8 +73,7 @@ def ranked(table: Sequence[Mapping]) -> list[str]:
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
     """Name the "worst", "median" and "best" case of ``scores`` (a row per case): a rule, so that nobody picks one.
 
-    By tumour Dice of those with a tumour, by kidney Dice where there is none; the median is the lower one. Of one case,
-    and of two, each is named once.
+    By tumour Dice of those with a tumour, by kidney Dice where there is none. Each case is named once.
     """
     used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
     if used.empty:

@@ -1,7 +1,6 @@
 """Where the variance of a score comes from, and how small a difference a design of cases and seeds can show.
 
-The model is score = mean + loss + seed + case + loss x seed + loss x case + seed x case + rest, all but the mean
-random, with the same seeds for all losses.
+score = mean + loss + seed + case + loss x seed + loss x case + seed x case + rest, all but the mean random.
 """
 
 import itertools

@@ -36,11 +36,11 @@ def test_verdicts(expected, found, verdict):
     assert claims.decide(expected, found) == verdict
 
 
-def study(**rows: list[float]) -> pd.DataFrame:
-    """Make a tidy table of one seed."""
-    parts = [pd.DataFrame({"experiment": name, "seed": 0, "case": list("abcdef"), "tumour": values, "composite": values,
-                           "predicted_tumour_ml": np.multiply(10, values)}) for name, values in rows.items()]
-    return pd.concat(parts)
+def study(**rows: list[float]) -> dict:
+    """Make the grids of one seed."""
+    grids = {name: np.array([values]) for name, values in rows.items()}
+    volumes = {name: 10 * grid for name, grid in grids.items()}
+    return {"tumour": grids, "composite": grids, "predicted_tumour_ml": volumes}
 
 
 def test_claims_are_checked_against_paired_cases():

@@ -5,11 +5,10 @@ import subprocess
 
 import pandas as pd
 import pytest
-from helpers.study_at_hand import ROWS, SEED_PAPER, SETTINGS, made_up_about, made_up_scores, write_runs
+from helpers.study_at_hand import ROWS, SETTINGS, made_up_about, made_up_scores, write_runs
 from study.test_paper import words
 
 from kitsnb.files import ROOT, plain, write_json
-from kitsnb.receipts import flat
 from kitsnb.study import paper, published, statistics
 from kitsnb.study.findings import report
 
@@ -35,14 +34,18 @@ def study(tmp_path, scores, cases, monkeypatch) -> published.Published:
     return published.read("made_up")
 
 
+def alike(one, other) -> bool:
+    """Are two descriptions equal, numbers up to the six digits that are published?"""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return one == pytest.approx(other, rel=1e-3, abs=1e-4, nan_ok=True) if isinstance(one, float) else one == other
+
+
 def test_all_that_the_paper_says_of_a_study_follows_from_its_csv(study, scores):
-    direct, again = (flat(plain(report(ABOUT, table))) for table in (scores, study.scores))
-    pairs, same = direct.pop("pairs.tumour"), again.pop("pairs.tumour")
-    assert [pair["verdict"] for pair in pairs] == [pair["verdict"] for pair in same]
-    for name, value in direct.items():
-        if isinstance(value, float):
-            assert again[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
-    assert direct.keys() == again.keys()
+    direct, again = (plain(report(ABOUT, table)) for table in (scores, study.scores))
+    assert alike(again, direct) and not alike(direct | {"cases": 11}, direct) and not alike([0.1], [0.2])
 
 
 def test_an_article_is_made_from_the_data_alone(study, tmp_path):

@@ -37,7 +37,8 @@ def scores() -> pd.DataFrame:
 
 
 def test_table_1_by_hand(scores):
-    table = tables.make_table(scores, EXPERIMENTS, SEED_PAPER)
+    grids = tables.make_grids(scores, TUMOUR)
+    table = tables.make_table(scores, EXPERIMENTS, grids, SEED_PAPER["table"])
     tumour = table[0]["scores"]["tumour"]
     assert tumour["mean"] == pytest.approx(0.5)  # seeds averaged per case: 0.7 and 0.3
     assert tumour["sd"] == pytest.approx(math.sqrt(0.08)) and (tumour["n"], tumour["undefined"]) == (2, 1)
@@ -47,7 +48,7 @@ def test_table_1_by_hand(scores):
     sizes = table[0]["sizes"]  # 10 and 40 ml; the case without tumour has no class
     assert {name: size["mean"] for name, size in sizes.items()} == pytest.approx({"up to 4 cm": 0.7, "4-7 cm": 0.3})
     assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
-    difference = tables.compare(scores, "dice", "log_cosh_dice", "tumour")
+    difference = statistics.estimate(grids["tumour"]["dice"], grids["tumour"]["log_cosh_dice"])
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == difference["high"] == pytest.approx(0.2), "the same in both cases"
     assert difference["crossed_low"] < 0.1, "0.1 of the second seed"
