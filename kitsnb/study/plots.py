@@ -122,5 +122,6 @@ def every_case(found: Mapping, scores: pd.DataFrame) -> Figure:
         axes.set_title(textwrap.fill(row["title"], 25, break_on_hyphens=False), fontsize="small")
         axes.set_xlabel(f"tumour above in {higher} of {reference.count()}", fontsize="small")
         axes.set(ylim=(-0.02, 1.02), xticks=[])
+    figure.supylabel("Dice", fontsize="medium")
     legend_below(figure, labelled(grid[0, 0]))
     return figure

@@ -72,37 +72,26 @@ def made(tmp_path_factory, whole) -> str:
     return paper(tmp_path_factory.mktemp("whole") / "build", whole)
 
 
-def test_title_and_abstract_say_what_was_found(made, results):
+def test_title_abstract_and_every_number_of_the_tables_are_those_of_the_results(made, results):
     won = sum(pair["verdict"] is not None for pair in results["pairs"]["composite"])
     assert won > 9, "else the title spells it"
-    assert f"Seven losses for kidney tumour segmentation in simulated CT: {won} of 21 differences stand out from chance" in made
-    assert f"We train seven losses with three seeds each and score 12 held-out cases of simulated CT. Of 21 pairs, {won}" in made
-    assert f"a difference in tumour Dice of {results['needed']['tumour']:.3f} is needed for a power of 0.8" in made
-    assert f"of a seed lowers this to {results['takes'][0]['paired']:.3f}" in made
-    for title in ("Limits", "Discussion", "Conclusion"):
-        assert re.search(rf"\d {title}", made), title
-
-
-def test_every_number_of_table_1_and_of_all_pairs_is_printed(made, results):
+    wanted = [f"Seven losses for kidney tumour segmentation in simulated CT: {won} of 21 differences stand out from chance",
+              f"We train seven losses with three seeds each and score 12 held-out cases of simulated CT. Of 21 pairs, {won}",
+              f"a difference in tumour Dice of {results['needed']['tumour']:.3f} is needed for a power of 0.8",
+              f"of a seed lowers this to {results['takes'][0]['paired']:.3f}"]
     for row in results["table"]:
         composite = row["scores"]["composite"]
-        assert row["title"] in made and f"{composite['mean']:.3f} ± {composite['sd']:.3f}" in made
-        assert f"{composite['crossed_low']:.3f} to {composite['crossed_high']:.3f}" in made
-    for row in SEED_PAPER["table"]:
-        assert all(f"{row[name]:.3f}" in made for name in ("kidney_and_tumour", "kidney", "tumour"))
+        wanted += [row["title"], f"{composite['mean']:.3f} ± {composite['sd']:.3f}"]
+        wanted += [f"{composite['crossed_low']:.3f} to {composite['crossed_high']:.3f}", f"{row['paper']['kidney']:.3f}"]
     for pair in results["pairs"]["tumour"]:
-        assert f"{number(pair['crossed_low'])} to {number(pair['crossed_high'])}" in made
+        wanted.append(f"{number(pair['crossed_low'])} to {number(pair['crossed_high'])}")
     for design in results["takes"]:
-        assert f"{design['unpaired']:.3f}" in made and f"{design['paired']:.3f}" in made
-
-
-def test_every_claim_is_printed_with_both_intervals_and_its_verdict(made, results):
+        wanted += [f"{design['unpaired']:.3f}", f"{design['paired']:.3f}"]
     for one in results["claims"]:
         if one["difference"] and one["kind"] == "seed paper":
-            found = one["difference"]
-            shown = [number(found[key]) for key in ("low", "high", "crossed_low", "crossed_high")]
-            assert re.search(rf"{shown[0]} to {shown[1]} {shown[2]} to {shown[3]} {one['verdict']}", made), one
-    assert len(results["audit"]) >= 12
+            found = [number(one["difference"][key]) for key in ("low", "high", "crossed_low", "crossed_high")]
+            wanted.append("{} to {} {} to {} ".format(*found) + one["verdict"])
+    assert [text for text in wanted if text not in made] == [] and len(results["audit"]) >= 12
 
 
 @pytest.mark.parametrize("images, said", [("slabs", "Real CT around the tumours. Scores"), ("scans", "CC BY-NC-SA 4.0.")])

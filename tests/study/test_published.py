@@ -62,7 +62,7 @@ def test_an_article_is_made_from_the_data_alone(study, tmp_path):
 
 def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, scores, cases, tmp_path, monkeypatch):
     build = write_runs(tmp_path / "build", scores, ROWS[:3])
-    write_json(build.results, report(ABOUT, scores))
+    write_json(build.results, {"about": ABOUT})
     build.data_analysis.mkdir()
     cases.to_csv(build.data_analysis / "cases.csv")
     build.figures.mkdir()
@@ -78,7 +78,7 @@ def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, sc
     answers["status"] = " M kitsnb/unet.py\n?? my_loss.py\n"
     with pytest.raises(ValueError, match="again is not published, as .*kitsnb/unet.py"):
         published.publish("again", build)
-    write_json(build.results, report(ABOUT | {"beside": "made_up"}, scores))
+    write_json(build.results, {"about": ABOUT | {"beside": "made_up"}})
     with pytest.raises(ValueError, match="rows beside made_up"):
         published.publish("again", build)
 
