@@ -12,6 +12,7 @@ from kitsnb.study.statistics import compare_all, estimate
 from kitsnb.study.tables import interval, make_grids, make_table, number, plural, ranked
 from kitsnb.study.variance import smallest_difference, variance_components
 
+
 def report(about: Mapping, scores: pd.DataFrame) -> dict:
     """Join what is known ``about`` a study (as in study.json) and all that a paper says of its ``scores``.
 

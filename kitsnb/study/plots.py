@@ -107,12 +107,11 @@ def every_case(found: Mapping, scores: pd.DataFrame) -> Figure:
     """
     reference = average_seeds(scores, found["reference"]).tumour.sort_values()
     rows = -(-len(found["table"]) // 4)
-    columns = min(4, len(found["table"]))
-    figure, grid = canvas("Scores of every case", (PAGE, 1.0 + 1.5 * rows), rows, columns,
+    figure, grid = canvas("Scores of every case", (PAGE, 1.0 + 1.5 * rows), rows, 4,
                           simulated=found["about"]["simulated"], squeeze=False, sharey=True)
+    places = range(len(reference))
     for axes in grid.flat[len(found["table"]):]:
         axes.set_axis_off()
-    places = range(len(reference))
     for row, axes in zip(found["table"], grid.flat):
         cases = average_seeds(scores, row["experiment"]).reindex(reference.index)
         axes.plot(places, reference, color=GREY, linewidth=0.9, label="tumour, reference")

@@ -62,14 +62,12 @@ def apart(found: Mapping) -> pd.DataFrame:
 
 def claims(found: Mapping) -> pd.DataFrame:
     """List the claims that ``claims.check`` decided."""
-    rows = []
-    for one in found["claims"]:
-        if one["verdict"] != "not run":
-            rows.append({"kind": one["kind"], "loss": one["experiment"], "against": one["reference"] or "all rows",
-                         "score": one["score"], "expected": one["expected"],
-                         "difference (95 % interval)": interval(one["difference"]) if one["difference"] else "–",
-                         "verdict": one["verdict"]})
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame([one for one in found["claims"] if one["verdict"] != "not run"])
+    if rows.empty:
+        return rows
+    rows["difference"] = [interval(one) if one else "–" for one in rows.difference]
+    rows["reference"] = rows.reference.fillna("all rows")
+    return rows[["kind", "experiment", "reference", "score", "expected", "difference", "verdict"]]
 
 
 def measures(found: Mapping) -> list[tuple]:

@@ -90,7 +90,7 @@ def test_tables_say_it_in_words(studies):
     assert {"composite", "tumour"} == set(apart.score) and tuple(apart.loc[0, ["higher", "than"]]) == ("log_cosh_dice", "dice")
     assert apart.iloc[0]["difference (95 % interval)"].startswith("+") and tables.apart(studies["one row"][0]).empty
     assert set(tables.claims(found).kind) == {"seed paper", "tumour", "lowest"}
-    assert tables.claims(found).iloc[-1].against == "all rows" and tables.claims(studies["one row"][0]).empty
+    assert tables.claims(found).iloc[-1].reference == "all rows" and tables.claims(studies["one row"][0]).empty
     saw = {measure: (value, unit) for measure, value, unit in tables.measures(found)}
     assert saw["runs"][0] == 9 and saw["pairs told apart by the composite"][1] == "of 3"
     assert "–" in dict(row[:2] for row in tables.measures(studies["one row"][0])).values(), "not known"

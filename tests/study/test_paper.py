@@ -6,7 +6,7 @@ import re
 
 import pypdf
 import pytest
-from helpers.study_at_hand import ROWS, SEED_PAPER, made_up_about, made_up_scores
+from helpers.study_at_hand import ROWS, made_up_about, made_up_scores
 
 from kitsnb import files
 from kitsnb.study import statistics
