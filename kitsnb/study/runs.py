@@ -17,9 +17,8 @@ from kitsnb.receipts import differences, flat
 SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
 #: What differs between the runs of a study by design; every other setting must be equal.
 PER_RUN = ("training.loss", "training.loss_parameters", "training.seed")
-#: What all runs of a study should share, and what else it keeps of each.
-CONDITIONS = ("precision", "device", "machine", "threads")
-COSTS = ("epochs", "seconds", "peak_memory_mb", "patches_per_second", *CONDITIONS)
+#: What a study keeps of each run.
+COSTS = ("epochs", "seconds", "peak_memory_mb", "patches_per_second", "precision", "device", "machine", "threads")
 
 
 class Record(BaseModel):
@@ -125,18 +124,13 @@ def shared_settings(runs: Sequence[Run]) -> dict:
 
 
 def describe_runs(runs: Sequence[Run]) -> dict:
-    """Say of a study what its ``runs`` share and cost, and in which ``CONDITIONS`` they differ (``unlike``)."""
+    """Say of a study what its ``runs`` share and cost."""
     trainings = []
     for run in runs:
         costs = {key: run.info[key] for key in COSTS if run.info.get(key) is not None}
         trainings.append({"experiment": run.experiment, "seed": run.seed, **costs})
-    unlike = {}
-    for name in CONDITIONS:
-        values = sorted({str(one[name]) for one in trainings if name in one})
-        if len(values) > 1:
-            unlike[name] = values
     return {
-        "simulated": runs[0].info["simulated"], "settings": shared_settings(runs), "unlike": unlike,
+        "simulated": runs[0].info["simulated"], "settings": shared_settings(runs),
         "training_cases": min(run.info["training_cases"] for run in runs), "trainings": trainings,
         "seconds": sum(run.info["seconds"] for run in runs),
     }

@@ -31,7 +31,7 @@ def test_scores_come_back_as_one_table(build, scores):
     assert [(run.experiment, run.seed) for run in runs] == [("dice", 0), ("dice", 1), ("focal_tversky", 0), ("focal_tversky", 1)]
     pd.testing.assert_frame_equal(all_scores(runs), scores)
     about = describe_runs(runs)
-    assert about["settings"] == SETTINGS and about["training_cases"] == 5 and about["seconds"] == 4 and not about["unlike"]
+    assert about["settings"] == SETTINGS and about["training_cases"] == 5 and about["seconds"] == 4
     cost = {"seconds": 1.0, "precision": "32-true", "device": "cpu", "threads": 1}
     assert about["trainings"][0] == {"experiment": "dice", "seed": 0, **cost}
 
@@ -57,13 +57,11 @@ def test_missing_runs_and_other_cases_are_named(build):
         load_runs(build, ROWS[:2], [0])
 
 
-def test_rows_that_were_not_made_alike_are_refused_or_said(build):
+def test_rows_that_were_not_made_alike_are_refused(build):
     for name in ("dice", "focal_tversky"):  # each seed may hold out other cases, but the same for all rows
         path = build.run(name, 1) / "scores.csv"
         pd.read_csv(path).replace("case_00000", "case_00009").to_csv(path, index=False)
-    change(build, "dice", lambda record: record.update(precision="bf16-mixed"))
-    runs = load_runs(build, ROWS[:2], [0, 1])
-    assert describe_runs(runs)["unlike"] == {"precision": ["32-true", "bf16-mixed"]}
+    assert len(load_runs(build, ROWS[:2], [0, 1])) == 4
     change(build, "dice", lambda record: record["settings"]["prediction"].update(overlap=[0, 0, 0]))
     with pytest.raises(ValueError, match=r"different settings: prediction.overlap changed: \[0, 0, 0\] -> \[8, 8, 8\]"):
         shared_settings(load_runs(build, ROWS[:2], [0]))
