@@ -69,7 +69,7 @@ def article(name: Annotated[str | None, typer.Argument(help="a published study; 
 
     Example: `kitsnb article hybrid`
     """
-    from kitsnb.study.article import write_article
+    from kitsnb.study.paper import write_article
     from kitsnb.study.published import names
 
     with plainly():

@@ -57,8 +57,7 @@ drawn = plots.draw(found, scores)
 #
 # Thick lines are 95 % intervals over cases; thin ones over cases and seeds, and claims rest on these. Cases differ
 # far more than losses do, so rows are compared in pairs, case by case, not by whether intervals overlap. Hollow
-# markers are the seed paper's own values, on its own data. The last panel resamples the study and counts which rank
-# each row takes.
+# markers are the seed paper's own values, on its own data.
 
 # %%
 display(shown(tables.table_1(found)))
@@ -111,7 +110,7 @@ else:
 # case.
 
 # %%
-for name in ("size", "scores", "against"):
+for name in ("size", "scores"):
     if name in drawn:
         display(drawn[name])
 
@@ -155,10 +154,10 @@ drawn["training"]
 # latter is the median.
 
 # %%
-pair = [name for name in (found["rival"], found["reference"]) if name in titles] or list(titles)[:1]
+pair = [name for name in (found["best"], found["reference"]) if name in titles] or list(titles)[:1]
 chosen = extremes(average_seeds(scores, pair[-1]))["median"]
 imaging, truth, affine = read_case(native[chosen], accept=study.accept)
-for name in pair:
+for name in dict.fromkeys(pair):
     prediction, _ = read_nifti(prediction_of(name, chosen))
     heading = f"{titles[name]}, {chosen.replace('_', ' ')}"
     drawn[f"slices_{name}"] = slices(imaging, truth, prediction, affine, heading, about["simulated"])

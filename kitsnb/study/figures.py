@@ -1,4 +1,4 @@
-"""One theme for all figures, and how they are shown and saved; colours and slices are those of ``kitsnb.drawing``."""
+"""One theme for all figures, and how they are shown and saved."""
 
 import io
 from collections.abc import Sequence
@@ -17,13 +17,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from kitsnb.drawing import alternative
 from kitsnb.files import write_atomic
 
-#: What a score, a class or a distance is called in text.
-NAMES = {
-    "background": "background", "kidney": "kidney", "tumour": "tumour", "kidney_and_tumour": "kidney and tumour",
-    "composite": "composite", "predicted_tumour_ml": "predicted tumour (ml)",
-    "hd95_kidney_and_tumour": "HD95, kidney and tumour (mm)", "hd95_tumour": "HD95, tumour (mm)",
-    "nsd_kidney_and_tumour": "surface Dice, kidney and tumour", "nsd_tumour": "surface Dice, tumour",
-}
+#: What a score or a class is called in text.
+NAMES = {"background": "background", "kidney": "kidney", "tumour": "tumour",
+         "kidney_and_tumour": "kidney and tumour", "composite": "composite"}
 STYLE = {
     "figure.dpi": 110, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
     "font.family": "DejaVu Sans", "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "kitsnb",
@@ -48,8 +44,7 @@ def _show(figure: Figure) -> tuple[str, dict[str, str]]:
 def save(figure: Figure, path: Path) -> Path:
     """Write ``figure`` as SVG, its alternative text as title, without a date: equal figures are equal files."""
     stream = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "kitsnb"}):  # for callers that did not set the style
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Title": alternative(figure)}, dpi=200)
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Title": alternative(figure)}, dpi=200)
     write_atomic(Path(path), stream.getvalue())
     return Path(path)
 
@@ -72,11 +67,7 @@ def whole_numbers(axis: Axis) -> None:
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
     """Make a logarithmic axis for ``low`` to ``high`` with plain numbers: decades, or some steps in each."""
-    steps = (1, 1.5, 2, 3, 5, 7)
-    if high > 1000 * low:
-        steps = (1,)
-    elif high > 8 * low:
-        steps = (1, 2, 5)
+    steps = (1,) if high > 1000 * low else (1, 2, 5)
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))

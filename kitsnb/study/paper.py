@@ -1,17 +1,15 @@
 """The paper of one study: ``paper/paper.typ`` with a results.json and figures, of a build or a published study.
 
-typst reads both itself; a key or a figure that is missing stops it. Fonts are those that typst brings along and the
-date is fixed, so that equal results give an equal file, byte for byte.
+A key or a figure that is missing stops typst. Equal results give an equal file, byte for byte.
 """
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typst
 
-from kitsnb.files import PAPER, Build, write_atomic
-
-#: Time of creation that is written into the PDF: none that means anything, the same for all.
-TIMESTAMP = 0
+from kitsnb.files import PAPER, Build, write_atomic, write_json
 
 
 class PaperError(RuntimeError):
@@ -35,9 +33,32 @@ def compile_paper(results: Path, figures: Path, output: Path) -> Path:
     try:
         # The root is that of the file system: a build may lie outside the repository.
         compiler = typst.Compiler(source, root="/", ignore_system_fonts=True, sys_inputs=inputs)
-        pdf = compiler.compile(format="pdf", timestamp=TIMESTAMP)
+        pdf = compiler.compile(format="pdf", timestamp=0)
     except typst.TypstError as error:
         why = error.diagnostic or error.message
         raise PaperError(f"{source} could not be compiled with {results}: {why}") from error
     write_atomic(output, pdf)
     return output
+
+
+def write_article(name: str) -> Path:
+    """Write paper.pdf and the central figure, rows.svg, into the folder of a published study; return the paper.
+
+    Nothing is trained and no CT is read: figures are drawn from its scores, but for those that its folder holds.
+    """
+    from kitsnb.study import figures, plots, published
+    from kitsnb.study.findings import report
+
+    study = published.read(name)
+    results = report(study.about, study.scores)
+    figures.use_style()
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for path in (study.folder / "figures").glob("*.svg"):
+            shutil.copy(path, folder)
+        for file, figure in plots.draw(results, study.scores).items():
+            figures.save(figure, folder / f"{file}.svg")
+        shutil.copy(folder / "rows.svg", study.folder)
+        made = sorted(path.stem for path in folder.glob("*.svg"))
+        write_json(folder / "results.json", {**results, "figures": made, "published": []})
+        return compile_paper(folder / "results.json", folder, study.folder / "paper.pdf")

@@ -1,7 +1,4 @@
-"""Figures of a study that need its scores alone: drawn for a build and, from its CSV, for a published study.
-
-Every function returns a matplotlib ``Figure`` and writes nothing. A score is a Dice coefficient.
-"""
+"""Figures of a study that need its scores alone; ``found`` is ``findings.report``. A score is a Dice coefficient."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,67 +8,56 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, PALE, canvas
+from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, canvas
 from kitsnb.study.figures import NAMES, labelled, legend_below, plain_log
 from kitsnb.study.findings import describe_cases
-from kitsnb.study.tables import average_seeds, ranked
+from kitsnb.study.tables import average_seeds, plural, ranked
 from kitsnb.study.variance import smallest_difference
 
 DOT = {"linestyle": "", "marker": "o", "markersize": 4}
+#: Seeds, and whether losses share them.
+DESIGNS = [(1, False), (5, False), (1, True), (5, True)]
 DIAMOND = {"color": "black", "linestyle": "", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
-#: Curves of ``what_it_takes``: seeds, paired or not, dashes.
-DESIGNS = {
-    "1 seed, each loss its own": (1, False, ":"), "5 seeds, each loss its own": (5, False, "-"),
-    "1 seed, shared by the losses": (1, True, ":"), "5 seeds, shared by the losses": (5, True, "-"),
-}
 
 
 def draw(found: Mapping, scores: pd.DataFrame) -> dict[str, Figure]:
-    """Draw all figures of a study by name; ``found`` is ``findings.report``. What does not apply is not there."""
-    simulated = found["about"]["simulated"]
-    titles = {row["experiment"]: row["title"] for row in found["table"]}
-    cases = {title: average_seeds(scores, name) for name, title in titles.items()}
-    made = {"rows": rows_and_ranks(found, found["about"]["title"], simulated), "scores": case_panels(cases, simulated)}
+    """Draw all figures of a study by name; what does not apply is not there."""
+    made = {"rows": rows_of_table(found), "scores": every_case(found, scores)}
     if not np.isnan(found["needed"]["tumour"]):
-        made["takes"] = what_it_takes(found, simulated)
-    by_case = describe_cases(scores)
-    if len(by_case) > 2:
-        made["size"] = dice_by_size(by_case, simulated)
-    if len(cases) > 1:
-        rival = titles[found["rival"]]
-        reference = titles[found["reference"]]
-        made["against"] = against(rival, cases[rival], reference, cases[reference], simulated)
+        made["takes"] = what_it_takes(found)
+    if not np.isnan(found["size_correlation"]):
+        made["size"] = dice_by_size(found, describe_cases(scores))
     return made
 
 
-def rows_and_ranks(found: Mapping, title: str, simulated: bool) -> Figure:
-    """Draw each row, best composite on top: mean Dice, difference to the reference row, and ranks.
+def rows_of_table(found: Mapping) -> Figure:
+    """Draw each row, best composite on top: mean Dice, and difference to the reference row.
 
-    Thick: 95 % interval over cases, thin: over cases and seeds. Hollow diamonds are the seed paper's values, on its own
-    data. Areas in the last panel are the shares of resampled studies in which a row has that rank by the composite.
-    With one row, the means stand alone.
+    Thick: 95 % interval over cases, thin: over cases and seeds. With one row, the means stand alone.
     """
-    rows = {row["experiment"]: row for row in found["table"]}
-    order = ranked(found["table"])
-    size = (PAGE, 1.2 + 0.25 * len(order))
-    title = textwrap.fill(title, 90)
-    figure, grid = canvas(title, size, 1, 4 if len(rows) > 1 else 2, simulated=simulated, sharey=True)
-    for axes, score in zip(grid, ("kidney_and_tumour", "tumour")):
-        _draw_intervals(axes, [rows[name]["scores"][score] for name in order], COLOURS[score])
-        for at, name in enumerate(order):
-            if rows[name]["paper"]:
-                axes.plot(rows[name]["paper"][score], at, label="seed paper, its own data", **DIAMOND)
-        axes.set(title=NAMES[score], xlabel="Dice")
+    by_name = {row["experiment"]: row for row in found["table"]}
+    rows = [by_name[name] for name in ranked(found["table"])]
+    panels = {}
+    for score in ("kidney_and_tumour", "tumour"):
+        panels[NAMES[score]] = (score, [row["scores"][score] for row in rows])
     if len(rows) > 1:
-        reference = found["reference"]
-        _draw_intervals(grid[2], [rows[name]["to_reference"] for name in order], COLOURS["tumour"])
+        heading = f"tumour, less that of\n{by_name[found['reference']]['title']}"
+        panels[heading] = ("tumour", [row["to_reference"] for row in rows])
+    title = textwrap.fill(found["about"]["title"], 90)
+    figure, grid = canvas(title, (PAGE, 1.2 + 0.25 * len(rows)), 1, len(panels),
+                          simulated=found["about"]["simulated"], sharey=True)
+    for axes, (heading, (score, values)) in zip(grid, panels.items()):
+        _draw_intervals(axes, values, COLOURS[score])
+        axes.set_title(heading, fontsize="medium")
+        axes.set_xlabel("Dice")
+    for place, row in enumerate(rows):
+        if row["paper"]:
+            grid[0].plot(row["paper"]["kidney_and_tumour"], place, **DIAMOND)
+            grid[1].plot(row["paper"]["tumour"], place, label="seed paper, its own data", **DIAMOND)
+    if len(rows) > 1:
         grid[2].axvline(0, color=GREY, linewidth=0.7, zorder=0)
-        grid[2].set(title=f"tumour, less that of\n{rows[reference]['title']}", xlabel="difference in Dice")
-        _draw_ranks(grid[3], [found["ranks"][name] for name in order])
-    for axes in grid:
-        axes.title.set_fontsize("medium")
-    grid[0].set(ylim=(len(order) - 0.5, -0.5))
-    grid[0].set_yticks(range(len(order)), [rows[name]["title"] for name in order])
+    grid[0].set(ylim=(len(rows) - 0.5, -0.5))
+    grid[0].set_yticks(range(len(rows)), [row["title"] for row in rows])
     legend_below(figure, labelled(grid[1]))
     return figure
 
@@ -85,86 +71,56 @@ def _draw_intervals(axes: Axes, found: Sequence[Mapping], colour: str) -> None:
         axes.hlines(rows.index, rows.crossed_low, rows.crossed_high, color=colour, linewidth=0.9, label=label)
 
 
-def _draw_ranks(axes: Axes, shares: Sequence[Sequence[float]]) -> None:
-    places = range(1, len(shares) + 1)
-    for at, row in enumerate(shares):
-        axes.scatter(places, [at] * len(row), s=110 * np.asarray(row), color=COLOURS["composite"], linewidth=0)
-    axes.set(title="rank by composite", xlabel="rank", xlim=(0.4, len(shares) + 0.6), xticks=places)
+def what_it_takes(found: Mapping) -> Figure:
+    """Draw the smallest difference in tumour Dice that cases and seeds show with power .8, seeds shared or not.
 
-
-def what_it_takes(found: Mapping, simulated: bool) -> Figure:
-    """Draw the smallest difference in tumour Dice that cases and seeds show with power .8, paired and not.
-
-    Diamonds: the differences that the seed paper claims, at its number of cases, hollow below what its design (one
-    seed, nothing shared) can show. From one seed there is one curve: the least that is needed.
+    Diamonds: what the seed paper claims, at its number of cases. From one seed there is one curve: the least needed.
     """
-    components = found["components"]["tumour"]
-    figure, axes = canvas("What it takes", (COLUMN, 3.1), simulated=simulated)
+    figure, axes = canvas("What it takes", (COLUMN, 3.1), simulated=found["about"]["simulated"])
     cases = np.geomspace(10, 500, 60)
-    for label, (seeds, paired, dashes) in DESIGNS.items():
-        if found["seeds"] == 1 and label != "1 seed, each loss its own" or paired > found["paired"]:
-            continue
-        needed = [smallest_difference(components, n, seeds, paired) for n in cases]
+    for seeds, paired in DESIGNS if found["seeds"] > 1 else DESIGNS[:1]:
+        needed = [smallest_difference(found["components"]["tumour"], n, seeds, paired) for n in cases]
+        label = f"{plural(seeds, 'seed')}, {'shared by the losses' if paired else 'each loss its own'}"
         colour = COLOURS["tumour" if paired else "kidney"]
-        axes.plot(cases, needed, color=colour, linestyle=dashes, linewidth=1.3, label=label)
-    least = found["needed"]["tumour"]
-    axes.axvline(found["design"], color=GREY, linewidth=0.7, zorder=0)
-    axes.plot(found["design"], least, "o", color=COLOURS["kidney"], markersize=7, label="the seed paper's design")
-    for one in found["claims"]:
-        if one["kind"] == "seed paper" and one["score"] == "tumour":
-            fill = "black" if one["stated"] >= least else "white"
-            axes.plot(found["design"], one["stated"], **DIAMOND | {"markerfacecolor": fill})
-    axes.plot([], [], label="its claims (hollow: too small)", **DIAMOND)
+        axes.plot(cases, needed, color=colour, linestyle="-" if seeds > 1 else ":", label=label)
+    stated = [one["stated"] for one in found["claims"] if one["kind"] == "seed paper" and one["score"] == "tumour"]
+    axes.plot([found["design"]] * len(stated), stated, label="what the seed paper claims", **DIAMOND)
     axes.set(xlabel="cases", ylabel="smallest difference\nin tumour Dice", ylim=(0, None))
     plain_log(axes.xaxis, 10, 500)
     legend_below(figure, labelled(axes), columns=1)
     return figure
 
 
-def dice_by_size(cases: pd.DataFrame, simulated: bool) -> Figure:
-    """Draw tumour Dice of every case over its tumour's volume: mean and range over the rows (``describe_cases``)."""
-    figure, axes = canvas("Tumour Dice by size", (COLUMN, 2.2), simulated=simulated)
-    axes.vlines(cases.tumour_ml, cases.tumour_low, cases.tumour_high, color=COLOURS["tumour"], alpha=0.35)
+def dice_by_size(found: Mapping, cases: pd.DataFrame) -> Figure:
+    """Draw tumour Dice over the tumour's volume: the mean over all rows for each of ``findings.describe_cases``."""
+    figure, axes = canvas("Tumour Dice by size", (COLUMN, 2.2), simulated=found["about"]["simulated"])
     axes.plot(cases.tumour_ml, cases.tumour, color=COLOURS["tumour"], clip_on=False, **DOT)
     axes.set(xlabel="tumour volume (ml)", ylabel="tumour Dice", ylim=(-0.02, 1.02))
     plain_log(axes.xaxis, 0.8 * cases.tumour_ml.min(), 1.25 * cases.tumour_ml.max())
     return figure
 
 
-def case_panels(scores: Mapping[str, pd.DataFrame], simulated: bool) -> Figure:
-    """Draw kidney and tumour Dice of every case, sorted by tumour Dice, means as lines: a panel per loss.
+def every_case(found: Mapping, scores: pd.DataFrame) -> Figure:
+    """Draw kidney and tumour Dice of every case: a panel per loss, with tumour Dice under the reference as a line.
 
-    ``scores`` by title, each indexed by case. A case without a defined tumour score stands at the right without a dot.
+    Cases are in the same order everywhere, by that line, so dots above it are cases in which the loss is better.
     """
-    rows = -(-len(scores) // 4)
-    size = (PAGE, 1.0 + 1.4 * rows)
-    figure, grid = canvas("Scores of every case", size, rows, min(4, len(scores)), simulated=simulated, squeeze=False,
-                          sharey=True)
-    for axes in grid.flat[len(scores):]:
+    reference = average_seeds(scores, found["reference"]).tumour.sort_values()
+    rows = -(-len(found["table"]) // 4)
+    figure, grid = canvas("Scores of every case", (PAGE, 1.0 + 1.5 * rows), rows, 4,
+                          simulated=found["about"]["simulated"], squeeze=False, sharey=True)
+    places = range(len(reference))
+    for axes in grid.flat[len(found["table"]):]:
         axes.set_axis_off()
-    for (title, table), axes in zip(scores.items(), grid.flat):
-        ordered = table.sort_values("tumour", na_position="last").reset_index()
-        axes.vlines(ordered.index, ordered.kidney, ordered.tumour, color=PALE, linewidth=0.8, zorder=0)
+    for row, axes in zip(found["table"], grid.flat):
+        cases = average_seeds(scores, row["experiment"]).reindex(reference.index)
+        axes.plot(places, reference, color=GREY, linewidth=0.9, label="tumour, reference")
         for name in ("kidney", "tumour"):
-            axes.plot(ordered[name], color=COLOURS[name], clip_on=False, label=name, **DOT | {"markersize": 3})
-            dashes = {"color": COLOURS[name], "linewidth": 0.9, "linestyle": "--"}
-            axes.axhline(ordered[name].mean(), label=f"{name}, mean", **dashes)
-        axes.set_title(textwrap.fill(title, 25, break_on_hyphens=False), fontsize="small")
-        axes.set(ylim=(-0.02, 1.02), xticks=[], xlabel=f"{len(ordered)} cases")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("Dice")
+            axes.plot(places, cases[name], color=COLOURS[name], clip_on=False, label=name, **DOT | {"markersize": 3})
+        higher = (cases.tumour > reference).sum()
+        axes.set_title(textwrap.fill(row["title"], 25, break_on_hyphens=False), fontsize="small")
+        axes.set_xlabel(f"tumour above in {higher} of {reference.count()}", fontsize="small")
+        axes.set(ylim=(-0.02, 1.02), xticks=[])
+    figure.supylabel("Dice", fontsize="medium")
     legend_below(figure, labelled(grid[0, 0]))
-    return figure
-
-
-def against(upwards: str, first: pd.DataFrame, right: str, second: pd.DataFrame, simulated: bool) -> Figure:
-    """Draw kidney and tumour Dice of every case under two losses, the first upwards; tables are indexed by case."""
-    figure, panels = canvas("Case by case", (PAGE, 2.6), 1, 2, simulated=simulated)
-    for axes, name in zip(panels, ("kidney", "tumour")):
-        pairs = pd.DataFrame({"first": first[name], "second": second[name]}).dropna()
-        axes.axline((0, 0), slope=1, color=GREY, linewidth=0.7, zorder=0)
-        axes.plot(pairs["second"], pairs["first"], color=COLOURS[name], clip_on=False, **DOT)
-        higher = (pairs["first"] > pairs["second"]).sum()
-        axes.set(title=f"{name}: above the line in {higher} of {len(pairs)} cases", xlim=(-0.02, 1.02),
-                 ylim=(-0.02, 1.02), xlabel=right, ylabel=upwards)
     return figure

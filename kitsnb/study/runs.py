@@ -1,35 +1,24 @@
 """The finished runs of a build, read from their folders and checked, and what their ``run.json`` say of the study."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kitsnb.files import Build
-from kitsnb.metric import SCORES
+from kitsnb.receipts import differences, flat
 
-#: Columns that ``scores.csv`` must have beside the scores.
-VOLUMES = ("kidney_ml", "tumour_ml", "predicted_tumour_ml")
 #: Distances between surfaces, columns of ``scores.csv``: HD95 in mm and normalized surface Dice.
 SURFACES = ("hd95_kidney_and_tumour", "nsd_kidney_and_tumour", "hd95_tumour", "nsd_tumour")
 #: What differs between the runs of a study by design; every other setting must be equal.
 PER_RUN = ("training.loss", "training.loss_parameters", "training.seed")
-#: What a study keeps of each run, and of these what all runs should share.
-COSTS = ("experiment", "seed", "epochs", "seconds", "peak_memory_mb", "patches_per_second", "precision", "device",
-         "machine", "threads")
-CONDITIONS = COSTS[-4:]
-
-
-class Sections(BaseModel):
-    """The settings of a run by section, each a mapping as its room writes it."""
-
-    data: dict
-    preprocessing: dict
-    training: dict
-    prediction: dict
+#: What a study keeps of each run.
+COSTS = ("epochs", "seconds", "peak_memory_mb", "patches_per_second", "precision", "device", "machine", "threads")
 
 
 class Record(BaseModel):
@@ -42,7 +31,7 @@ class Record(BaseModel):
     seconds: float
     device: str
     precision: str
-    settings: Sections
+    settings: dict[Literal["data", "preprocessing", "training", "prediction"], dict]
 
 
 @dataclass(frozen=True)
@@ -60,45 +49,39 @@ class Run:
 def load_runs(build: Build, experiments: Sequence[Mapping], seeds: Sequence[int]) -> list[Run]:
     """Load every run of ``experiments`` x ``seeds``, in this order.
 
-    Raises FileNotFoundError that names all missing runs, and ValueError where a run's files are not what the profile
-    asks for, or where runs of one seed were not scored on the same cases (a paired comparison needs that).
+    Raises FileNotFoundError that names all missing runs, and ValueError where one is not what the profile asks for, or
+    where runs of one seed were not scored on the same cases.
     """
-    wanted = [(row, seed, build.run(row["name"], seed)) for row in experiments for seed in seeds]
-    if not wanted:
-        raise ValueError("there is nothing to load: give at least one experiment and one seed")
-    missing = [f"{folder.name} (no {name})" for _, _, folder in wanted
-               for name in ("run.json", "history.csv", "scores.csv") if not (folder / name).is_file()]
+    wanted = list(itertools.product(experiments, seeds))
+    folders = [build.run(row["name"], seed) for row, seed in wanted]
+    missing = [folder.name for folder in folders if not (folder / "run.json").is_file()]
     if missing:
-        advice = f"run the profile of {build.folder.name}, or 04_training with these experiments and seeds"
-        raise FileNotFoundError(f"{build.runs}: missing {', '.join(missing)}; {advice}")
-    runs = [_load_run(folder, row, seed) for row, seed, folder in wanted]
-    by_seed = {run.seed: run for run in reversed(runs)}
-    for run in runs:
-        first = by_seed[run.seed]
-        odd = sorted(set(run.scores.index) ^ set(first.scores.index))
+        raise FileNotFoundError(f"{build.runs}: {', '.join(missing)} not finished; run its profile")
+    runs = []
+    first: dict[int, Run] = {}
+    for folder, (row, seed) in zip(folders, wanted):
+        run = _load_run(folder, row, seed)
+        other = first.setdefault(seed, run)
+        odd = sorted(set(run.scores.index) ^ set(other.scores.index))
         if odd:
-            raise ValueError(f"{run.folder.name} and {first.folder.name} were scored on different cases "
+            raise ValueError(f"{folder.name} and {other.folder.name} were scored on different cases "
                              f"({', '.join(odd[:5])}); train both again")
+        runs.append(run)
     return runs
 
 
 def _load_run(folder: Path, experiment: Mapping, seed: int) -> Run:
     info = read_stage(folder / "run.json", "04_training")
     try:
-        training = Record(**info).settings.training
+        training = Record(**info).settings.get("training", {})
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors())
-        raise ValueError(f"{folder}/run.json: {said}; train it again") from error
-    asked = experiment.get("parameters") or {}
-    trained = training.get("loss_parameters") or {}
-    if training.get("loss") != experiment["loss"] or any(trained.get(key) != value for key, value in asked.items()):
-        raise ValueError(f"{folder}/run.json: trained with {training.get('loss')} {trained}, but the profile asks for "
-                         f"{experiment['loss']} {asked}; train it again")
-    scores = pd.read_csv(folder / "scores.csv")
-    lacking = [name for name in ("case", *SCORES, *SURFACES, *VOLUMES) if name not in scores]
-    if lacking or scores.empty or scores.case.duplicated().any():
-        raise ValueError(f"{folder}/scores.csv: needs one row per case, and lacks {lacking or 'none'}; train it again")
-    scores = scores.set_index("case").astype(dict.fromkeys(SCORES, float))
+        raise ValueError(f"{folder}/run.json: {error}; train it again") from error
+    asked = {"loss": experiment["loss"], **(experiment.get("parameters") or {})}
+    trained = {**(training.get("loss_parameters") or {}), "loss": training.get("loss")}
+    if odd := differences({key: trained.get(key) for key in asked}, asked):
+        raise ValueError(f"{folder}/run.json: trained with another loss than the profile asks for, as "
+                         f"{', '.join(odd)}; train it again")
+    scores = pd.read_csv(folder / "scores.csv", index_col="case")
     return Run(experiment["name"], seed, folder, info, pd.read_csv(folder / "history.csv"), scores)
 
 
@@ -114,18 +97,17 @@ def read_stage(path: Path, notebook: str) -> dict:
 
 def all_scores(runs: Sequence[Run]) -> pd.DataFrame:
     """Join the scores of a study to one tidy table: a row per run and case, ``experiment`` and ``seed`` in front."""
-    parts = [run.scores.reset_index().assign(experiment=run.experiment, seed=run.seed) for run in runs]
-    scores = pd.concat(parts, ignore_index=True)
-    return scores[["experiment", "seed", *scores.columns.drop(["experiment", "seed"])]]
+    scores = {(run.experiment, run.seed): run.scores for run in runs}
+    return pd.concat(scores, names=["experiment", "seed"]).reset_index()
 
 
-def by_path(settings: Mapping, name: str = "") -> dict[str, object]:
-    """Name single settings by their path: {"training.epochs": 3} of {"training": {"epochs": 3}}."""
-    found = {}
-    for key, value in settings.items():
-        path = f"{name}.{key}" if name else str(key)
-        found |= by_path(value, path) if isinstance(value, Mapping) and value else {path: value}
-    return found
+def compare_settings(old: Mapping, new: Mapping, allowed: Sequence[str] = PER_RUN) -> list[str]:
+    """Say in words which settings differ, those named in or below ``allowed`` apart."""
+    prefixes = tuple(f"{path}." for path in allowed)
+    kept = []
+    for settings in (old, new):
+        kept.append({path: value for path, value in flat(settings).items() if not f"{path}.".startswith(prefixes)})
+    return differences(*kept)
 
 
 def shared_settings(runs: Sequence[Run]) -> dict:
@@ -133,34 +115,22 @@ def shared_settings(runs: Sequence[Run]) -> dict:
     first, *others = runs
     settings = first.info["settings"]
     for run in others:
-        odd = compare_settings(settings, run.info["settings"], PER_RUN)
+        odd = compare_settings(settings, run.info["settings"])
         if odd:
-            raise ValueError(f"{run.folder.name} and {first.folder.name} were trained with different "
+            raise ValueError(f"{first.folder.name} and {run.folder.name} were trained with different settings: "
                              f"{', '.join(odd)}; run the profile again")
-    own = [path.removeprefix("training.") for path in PER_RUN]
-    return settings | {"training": {key: value for key, value in settings["training"].items() if key not in own}}
-
-
-def compare_settings(settings: Mapping, others: Mapping, allowed: Sequence[str] = ()) -> list[str]:
-    """Name the settings that differ, those below ``allowed`` apart; null and an empty list are different things."""
-    here = by_path(settings)
-    there = by_path(others)
-    prefixes = tuple(f"{path}." for path in allowed)
-    return [path for path in {**here, **there}
-            if here.get(path) != there.get(path) and not f"{path}.".startswith(prefixes)]
+    training = {key: value for key, value in settings["training"].items() if f"training.{key}" not in PER_RUN}
+    return settings | {"training": training}
 
 
 def describe_runs(runs: Sequence[Run]) -> dict:
-    """Say of a study what its ``runs`` share and cost, and in which ``CONDITIONS`` they differ (``unlike``)."""
-    costs = [{"experiment": run.experiment, "seed": run.seed, **run.info} for run in runs]
-    unlike = {}
-    for name in CONDITIONS:
-        values = sorted({str(run.info[name]) for run in runs if run.info.get(name) is not None})
-        if len(values) > 1:
-            unlike[name] = values
+    """Say of a study what its ``runs`` share and cost."""
+    trainings = []
+    for run in runs:
+        costs = {key: run.info[key] for key in COSTS if run.info.get(key) is not None}
+        trainings.append({"experiment": run.experiment, "seed": run.seed, **costs})
     return {
         "simulated": runs[0].info["simulated"], "settings": shared_settings(runs),
-        "training_cases": min(run.info["training_cases"] for run in runs), "unlike": unlike,
-        "trainings": [{key: one[key] for key in COSTS if one.get(key) is not None} for one in costs],
+        "training_cases": min(run.info["training_cases"] for run in runs), "trainings": trainings,
         "seconds": sum(run.info["seconds"] for run in runs),
     }

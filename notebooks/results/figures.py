@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from kitsnb.data.geometry import spacing_of
-from kitsnb.drawing import COLOURS, GREY, PAGE, WINDOW, canvas, letters, outline, section
+from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, layered, legend_of_layers, letters
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import labelled, legend_below, whole_numbers
 
-CLASSES = ("background", "kidney", "tumour")
 #: mm around what ``slices`` shows.
 MARGIN = 25.0
 
@@ -26,14 +24,14 @@ def training_panels(runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: 
     validation are bridged.
     """
     rows = -(-len(runs) // 2)
-    columns = 2 * min(2, len(runs))
-    figure, grid = canvas(title, (PAGE, 0.95 + 1.4 * rows), rows, columns, simulated=simulated, squeeze=False)
+    size = (PAGE, 0.95 + 1.4 * rows)
+    figure, grid = canvas(title, size, rows, 2 * min(2, len(runs)), simulated=simulated, squeeze=False)
     places = grid.reshape(-1, 2)
     for axes in places[len(runs):].flat:
         axes.set_axis_off()
     for (name, (history, scored)), (loss, dice) in zip(runs.items(), places):
         _draw_curves(loss, history, ["loss"], scored)
-        _draw_curves(dice, history, CLASSES, scored)
+        _draw_curves(dice, history, ["background", "kidney", "tumour"], scored)
         loss.set_ylabel("loss")
         dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
         if len(runs) > 1:
@@ -46,9 +44,11 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: list[str], scored: in
     marker = "." if len(history) < 8 else None
     for part, dashes in {"training": "--", "validation": "-"}.items():
         for name in names:
-            points = history[["epoch", f"{part}_{name}"]].dropna()
+            column = f"{part}_{name}"
+            points = history.dropna(subset=column)
             colour = COLOURS.get(name, COLOURS["composite"])
-            axes.plot(*points.to_numpy().T, color=colour, linestyle=dashes, marker=marker, label=f"{part}, {name}")
+            label = f"{part}, {name}"
+            axes.plot(points.epoch, points[column], color=colour, linestyle=dashes, marker=marker, label=label)
     if scored is not None:
         axes.axvline(scored, color=GREY, linewidth=0.9, linestyle=":", label="weights that are scored")
     whole_numbers(axes.xaxis)
@@ -59,29 +59,27 @@ def slices(imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, a
     """Draw three axial slices through the tumour: CT with the reference's contours (top) and the prediction's.
 
     The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees
-    them, patient's left on the right and anterior up, to scale. The view is cropped to what either segmentation marks,
-    and ``MARGIN`` around it. Above each: mm from the middle one.
+    them, to scale, and cropped to what either segmentation marks, with ``MARGIN`` around. Above: mm from the middle.
     """
     turned = [reorient(array, affine, "SPL") for array in (imaging, reference, prediction)]
     spacing = spacing_of(turned[0][1])
     imaging, reference, prediction = (array for array, _ in turned)
     shown = choose_slices(reference)
-    box = (slice(None), *_crop((reference > 0) | (prediction > 0), MARGIN / spacing[1:]))
-    imaging, reference, prediction = (volume[box] for volume in (imaging, reference, prediction))
-    height, width = imaging.shape[1:] * spacing[1:]
-    tall = min((PAGE - 0.6) / 3 * height / width, 2.6)
+    places = np.argwhere(((reference > 0) | (prediction > 0)).any(axis=0)) * spacing[1:]
+    left, right = places[:, 1].min() - MARGIN, places[:, 1].max() + MARGIN
+    top, bottom = places[:, 0].min() - MARGIN, places[:, 0].max() + MARGIN
+    tall = min((PAGE - 0.6) / 3 * (bottom - top) / (right - left), 2.6)
     figure, grid = canvas(title, (PAGE, 2 * tall + 0.85), 2, 3, simulated=simulated)
     for row, (name, labels) in zip(grid, {"reference": reference, "prediction": prediction}.items()):
         row[0].set_ylabel(name)
         for axes, at in zip(row, shown):
-            section(axes, imaging, spacing, at, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
-            for label in (1, 2):
-                outline(axes, labels == label, spacing, at, COLOURS[CLASSES[label]])
+            layered(axes, imaging, name, labels, spacing, at)
+            axes.set(xlim=(left, right), ylim=(bottom, top))
     for axes, at in zip(grid[0], shown):
         away = round((at - shown[1]) * spacing[0])
         axes.set_title(f"{away:+} mm".replace("+0", "0").replace("-", "−"), fontsize="medium")
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
-    legend_below(figure, [Line2D([], [], color=COLOURS[name], label=name) for name in CLASSES[1:]])
+    legend_of_layers(figure, [])
     return figure
 
 
@@ -95,11 +93,3 @@ def choose_slices(reference: np.ndarray) -> list[int]:
     wanted = 2 if (reference == 2).any() else 1
     places = np.flatnonzero((reference == wanted).any(axis=(1, 2)))
     return [int(places[quarter * len(places) // 4]) for quarter in (3, 2, 1)]
-
-
-def _crop(marked: np.ndarray, margin: np.ndarray) -> tuple[slice, slice]:
-    """Find rows and columns (axes 1 and 2) of what is ``marked``, and ``margin`` voxels around it."""
-    places = np.argwhere(marked.any(axis=0))
-    low = np.maximum(places.min(0) - np.ceil(margin), 0).astype(int)
-    high = (places.max(0) + np.ceil(margin) + 1).astype(int)
-    return slice(low[0], high[0]), slice(low[1], high[1])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kitsnb.files import Build, read_json, resolve
+from kitsnb.files import read_json, resolve
 from kitsnb.study.figures import NAMES
 from kitsnb.study.runs import Run, describe_runs, read_stage
 from kitsnb.study.tables import interval, number, software
@@ -14,23 +14,19 @@ def describe_study(study, runs: Sequence[Run]) -> dict:
     """Describe the opened study with its ``runs``: ``about`` of results.json."""
     profile = study.profile
     probed = read_stage(study.build.losses / "summary.json", "03_losses")
+    data = read_stage(study.build.data_analysis / "summary.json", "01_data_analysis")
+    prepared = read_stage(study.build.preprocessed / "report.json", "02_preprocessing")
     about = describe_runs(runs)
     images = "slabs" if about["settings"]["data"].get("slab") else "scans"
     return {
         "name": profile.name, "title": profile.title, "description": profile.description, "beside": profile.beside,
-        "images": "simulated" if about["simulated"] else images, "paired": True, "baseline": profile.results.baseline,
+        "images": "simulated" if about["simulated"] else images, "baseline": profile.results.baseline,
         "experiments": [row.model_dump(mode="json") for row in profile.experiments], "seeds": list(profile.seeds),
         "deviations": [row.model_dump(mode="json") for row in profile.deviations],
         "hypotheses": probed["hypotheses"], "losses": probed, "labels": load_labels(profile.results.labels_summary),
-        "data": describe_data(study.build), "software": software(), **about,
+        "data": {"shares_percent": data["shares_percent"], "refused": data["refused"] | prepared["refused"]},
+        "software": software(), **about,
     }
-
-
-def describe_data(build: Build) -> dict:
-    """Say how rare the classes are, and which cases notebooks 01 or 02 refused, with the reason."""
-    found = read_stage(build.data_analysis / "summary.json", "01_data_analysis")
-    prepared = read_stage(build.preprocessed / "report.json", "02_preprocessing")
-    return {"shares_percent": found["shares_percent"], "refused": found["refused"] | prepared["refused"]}
 
 
 def load_labels(path: str | None) -> dict | None:
@@ -43,12 +39,13 @@ def load_labels(path: str | None) -> dict | None:
 
 def table_1(found: Mapping) -> pd.DataFrame:
     """Write Table 1: mean and sd over cases of each score, with the number of cases that define it."""
-    rows = {}
+    rows = []
     for row in found["table"]:
-        scores = row["scores"].items()
-        rows[row["title"]] = {NAMES[name]: f"{number(one['mean'])} ± {number(one['sd'])} (n = {one['n']})"
-                              for name, one in scores}
-    return pd.DataFrame(rows).T.rename_axis("loss").reset_index()
+        cells = {"loss": row["title"]}
+        for name, one in row["scores"].items():
+            cells[NAMES[name]] = f"{number(one['mean'])} ± {number(one['sd'])} (n = {one['n']})"
+        rows.append(cells)
+    return pd.DataFrame(rows)
 
 
 def apart(found: Mapping) -> pd.DataFrame:
@@ -65,27 +62,23 @@ def apart(found: Mapping) -> pd.DataFrame:
 
 def claims(found: Mapping) -> pd.DataFrame:
     """List the claims that ``claims.check`` decided."""
-    rows = []
-    for one in found["claims"]:
-        if one["verdict"] != "not run":
-            rows.append({"kind": one["kind"], "loss": one["experiment"], "against": one["reference"] or "all rows",
-                         "score": one["score"], "expected": one["expected"],
-                         "difference (95 % interval)": interval(one["difference"]) if one["difference"] else "–",
-                         "verdict": one["verdict"]})
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame([one for one in found["claims"] if one["verdict"] != "not run"])
+    if rows.empty:
+        return rows
+    rows["difference"] = [interval(one) if one else "–" for one in rows.difference]
+    rows["reference"] = rows.reference.fillna("all rows")
+    return rows[["kind", "experiment", "reference", "score", "expected", "difference", "verdict"]]
 
 
 def measures(found: Mapping) -> list[tuple]:
-    """List what closes the notebook: measure, value and unit; what is not known is left out."""
+    """List what closes the notebook: measure, value and unit."""
     best = next(row for row in found["table"] if row["experiment"] == found["best"])
     pairs = found["pairs"]["composite"]
-    rows = [
+    return [
         ("runs", found["runs"], "of a loss with a seed"),
         ("held-out cases", found["cases"], ""),
         (f"tumour Dice, {best['title']}", number(best["scores"]["tumour"]["mean"]), "mean over cases"),
-        (f"kidney and tumour, {best['title']}", number(best["scores"]["kidney_and_tumour"]["mean"]), "mean over cases"),
         ("pairs told apart by the composite", sum(bool(pair["verdict"]) for pair in pairs), f"of {len(pairs)}"),
         ("what the seed paper's design shows", number(found["needed"]["tumour"]), "tumour Dice"),
         ("tumour volume and tumour Dice", number(found["size_correlation"], 2), "rank correlation"),
     ]
-    return [row for row in rows if row[1] != "–"]

@@ -5,12 +5,12 @@ import subprocess
 
 import pandas as pd
 import pytest
-from helpers.study_at_hand import ROWS, SEED_PAPER, SETTINGS, made_up_about, made_up_scores, write_runs
+from helpers.study_at_hand import ROWS, SETTINGS, made_up_about, made_up_scores, write_runs
 from study.test_paper import words
 
 from kitsnb.files import ROOT, plain, write_json
-from kitsnb.study import article, published, statistics
-from kitsnb.study.findings import describe, finding, report
+from kitsnb.study import paper, published, statistics
+from kitsnb.study.findings import report
 
 ABOUT = made_up_about(ROWS[:3], name="made_up", losses=None)
 
@@ -52,7 +52,7 @@ def test_an_article_is_made_from_the_data_alone(study, tmp_path):
     kept = study.folder / "figures" / "fig01_clipping.svg"
     kept.parent.mkdir()
     kept.write_text('<svg width="72pt" height="9pt" xmlns="http://www.w3.org/2000/svg"><title>kept</title></svg>')
-    text = words(article.write_article("made_up"))
+    text = words(paper.write_article("made_up"))
     assert "Three losses for kidney tumour segmentation in simulated CT" in text and "What published studies" not in text
     composite = report(study.about, study.scores)["table"][0]["scores"]["composite"]
     assert f"{composite['mean']:.3f} ± {composite['sd']:.3f}" in text
@@ -62,7 +62,7 @@ def test_an_article_is_made_from_the_data_alone(study, tmp_path):
 
 def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, scores, cases, tmp_path, monkeypatch):
     build = write_runs(tmp_path / "build", scores, ROWS[:3])
-    write_json(build.results, report(ABOUT, scores))
+    write_json(build.results, {"about": ABOUT})
     build.data_analysis.mkdir()
     cases.to_csv(build.data_analysis / "cases.csv")
     build.figures.mkdir()
@@ -78,7 +78,7 @@ def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, sc
     answers["status"] = " M kitsnb/unet.py\n?? my_loss.py\n"
     with pytest.raises(ValueError, match="again is not published, as .*kitsnb/unet.py"):
         published.publish("again", build)
-    write_json(build.results, report(ABOUT | {"beside": "made_up"}, scores))
+    write_json(build.results, {"about": ABOUT | {"beside": "made_up"}})
     with pytest.raises(ValueError, match="rows beside made_up"):
         published.publish("again", build)
 
@@ -91,63 +91,49 @@ def test_gits_own_advice_reaches_the_reader(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="(?s)dubious ownership.*safe.directory"):
         published.git("rev-parse", "HEAD")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match="git cannot be run"):
+    with pytest.raises(ValueError, match="(?s)git refuses .*No such file"):
         published.git("status")
 
 
 def test_what_differs_is_named(study):
     assert published.why_not_paired(study, SETTINGS | {"data": SETTINGS["data"] | {"folder": "/elsewhere"}}) == []
-    other = {**SETTINGS, "data": SETTINGS["data"] | {"excluded": []},
-             "training": SETTINGS["training"] | {"learning_rate": 0.02, "network": {"base_filters": 8, "depth": 2}}}
+    other = {**SETTINGS, "data": SETTINGS["data"] | {"excluded": []}, "training": SETTINGS["training"] | {"learning_rate": 0.02}}
     assert published.why_not_paired(study, other) == [
-        "data.excluded is [], in made_up None", "training.network.base_filters is 8, in made_up 4",
-        "training.learning_rate is 0.02, in made_up 0.01"]
-    assert len(published.why_not_paired(study, other, apart_from=["training.network", "data"])) == 1
-    assert len(published.why_not_paired(study, other, apart_from=["training.net"])) == 3, "a name is a whole one"
-
-
-def test_other_cases_and_another_simulator_are_noticed(study):
+        "data.excluded changed: None -> []", "training.learning_rate changed: 0.01 -> 0.02"]
+    assert len(published.why_not_paired(study, other, apart_from=["data"])) == 1
     cases = study.cases
     changed = cases.tumour_hu.where(cases.index != "case_00002", 90.0)
-    for other, said in ((cases.drop("case_00003"), "case_00003: only here, or only in made_up"),
-                        (cases.assign(tumour_hu=changed), "tumour_hu of 1 cases: case_00002 has 90, in made_up 80"),
-                        (cases.assign(role="validation"), "role of 12 cases: case_00000 has validation")):
-        (reason,) = published.why_not_paired(study, SETTINGS, other)
-        assert reason.startswith(said)
-    assert published.why_not_paired(study, SETTINGS, cases.assign(extra=1)) == []
+    for table, said in ((cases.drop("case_00003"), "cases are not those of made_up: DataFrame are different.*12"),
+                        (cases.assign(tumour_hu=changed), r'name="tumour_hu"\) are different; .*90'),
+                        (cases.assign(role="validation"), 'name="role".* are different')):
+        (reason,) = published.why_not_paired(study, SETTINGS, table)
+        assert re.search(said, reason), reason
+    assert published.why_not_paired(study, SETTINGS, cases.assign(extra=1)[::-1]) == []
 
 
 def test_rows_beside_a_published_study_make_one_table(study, scores, cases):
     own = {"name": "mine", "title": "My loss", "loss": "mine", "parameters": {}}
     about = made_up_about([own], beside="made_up")
-    mine = scores[scores.experiment == "dice"].assign(experiment="mine")
+    mine = scores[(scores.experiment == "dice") & (scores.seed < 2)].assign(experiment="mine")
     joined, both = published.join(about, mine, cases)
-    found = describe(both, joined["experiments"], SEED_PAPER)
+    found = report(joined, both)
     assert [row["experiment"] for row in found["table"]] == ["dice", "focal_tversky", "focal_tversky_5", "mine"]
     same = next(pair for pair in found["pairs"]["tumour"] if {pair["first"], pair["second"]} == {"dice", "mine"})
     assert same["mean"] == pytest.approx(0, abs=1e-6), "paired case by case and seed by seed"
-    with pytest.raises(ValueError, match="cannot be paired with the published study made_up: role of 12 cases"):
+    assert found["seeds"] == 2, "those that both have"
+    with pytest.raises(ValueError, match="cannot be paired with the published study made_up: cases are not"):
         published.join(about, mine, cases.assign(role="validation"))
 
 
 @pytest.mark.parametrize("name", published.names())
-def test_every_published_study_is_whole_and_said_in_the_box(name, monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+def test_every_published_study_is_whole_and_said_in_box_and_readme(name, monkeypatch):
     study = published.read(name)
     with pytest.raises(ValueError, match=f"no published study 'x{name}'.*{name}"):
         published.read(f"x{name}")
-    found = report(study.about, study.scores)
-    assert found["runs"] == len(study.about["trainings"]) == len(study.about["experiments"]) * len(study.about["seeds"])
-    box = next(box for box in published.summarise_findings() if box["name"] == name)
-    assert box["text"] == finding(found) and box["images"] in ("simulated", "slabs", "scans")
-
-
-def test_the_readme_says_what_the_study_of_its_picture_found():
-    """The README is written by hand; its sentence is that of the CSV."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"\(paper/published/(\w+)/rows\.svg\)", text)
-    assert shown, "no picture of a published study"
-    for name in shown:
-        study = published.read(name)
-        found = describe(study.scores, study.about["experiments"], SEED_PAPER, paired=study.about["paired"])
-        assert finding(found) in " ".join(text.split())
+    about = study.about
+    assert study.scores.groupby(["experiment", "seed"]).ngroups == len(about["trainings"])
+    assert about["images"] in ("simulated", "slabs", "scans")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (box,) = [box for box in published.summarise_findings() if box["name"] == name]
+    if f"(paper/published/{name}/rows.svg)" in readme:
+        assert box["text"] in " ".join(readme.split()), "written by hand: the sentence is that of the CSV"
