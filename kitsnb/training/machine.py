@@ -1,7 +1,6 @@
 """The machine that a run trains on: its arithmetic, threads and memory."""
 
 import resource
-import sys
 from typing import Any
 
 import torch
@@ -10,19 +9,21 @@ from kitsnb.training.settings import Training
 
 
 def choose_precision(settings: Training) -> str:
-    """Return the precision of a run: the one that ``settings`` name; for "auto" 16 bits on a GPU, else float32.
+    """Return the precision that ``settings`` name; for "auto" 16 bits on a GPU, else float32.
 
-    Raises ValueError for float16 on a CPU, and for bfloat16 on a CPU where a level of the network is two slices deep:
-    there torch 2.13 returns wrong gradients of a convolution's weights, in silence.
+    Raises ValueError on a CPU for float16, and for bfloat16 where a level of the network is two slices deep: there
+    torch 2.13 silently returns wrong gradients of a convolution's weights.
     """
     named = settings.precision
-    gpu = torch.cuda.is_available()
-    if gpu and named == "auto":
+    if torch.cuda.is_available():
+        if named != "auto":
+            return named
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    if named == "16-mixed" and not gpu:
-        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto", "bf16-mixed" or "32-true"')
+    if named == "16-mixed":
+        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto" or "32-true"')
     slices = settings.patch_size[0]
-    if named == "bf16-mixed" and not gpu and slices in [2 * 2**level for level in range(settings.network.depth + 1)]:
+    shallow = [2 ** (level + 1) for level in range(settings.network.depth + 1)]
+    if named == "bf16-mixed" and slices in shallow:
         raise ValueError('precision "bf16-mixed" on a CPU: a level of the network is 2 slices deep, where torch '
                          f'computes wrong gradients; take "32-true", or a patch_size[0] other than {slices}')
     return "32-true" if named == "auto" else named
@@ -41,8 +42,7 @@ def describe_machine(settings: Training) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
+    """Return the most memory held so far, MB: of the GPU where there is one, else of this process (on Linux)."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)

@@ -39,7 +39,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     belongs["validation_cases"] = [case.name for case in judged]
     with locked(folder):
         run = checkpoint_to_resume(folder, belongs)
-        run = run or {"belongs": belongs, "rows": [], "facts": describe_machine(settings)}
+        if run is None:
+            run = {"belongs": belongs, "rows": [], "facts": describe_machine(settings)}
         rows = run["rows"]
         write_json(folder / "settings.json", settings.as_json())
         write_history(folder / "history.csv", rows)
@@ -57,14 +58,16 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
 
 
 def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """Return the cases to learn from, and those that choose the weights: ``validation``, or a share of ``training``.
+    """Return the cases to learn from, and those that choose the weights; ValueError where one of them is empty.
 
-    That share, ``selection``, is spread evenly. Raises ValueError that names what is empty.
+    A share ``selection`` of ``training``, spread evenly, chooses the weights; ``validation`` does where it is 0.
     """
-    count = round(settings.selection * len(training))
-    chosen = [number * len(training) // count for number in range(count)]
-    learned = [case for number, case in enumerate(training) if number not in chosen]
-    judged = [training[number] for number in chosen] if settings.selection else validation
+    learned = list(training)
+    judged = validation
+    if settings.selection:
+        count = round(settings.selection * len(training))
+        judged = [training[number * len(training) // count] for number in range(count)]
+        learned = [case for case in training if case not in judged]
     for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
             raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones "
@@ -110,8 +113,7 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
     volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
     sampler = PatchSampler(volumes[: len(learned)], settings, device)
     batches = fixed_patches(volumes[len(learned) :], settings, device)
-    # Named by its folder in TensorBoard; what a killed process wrote there is purged, and written again.
-    with SummaryWriter(folder, purge_step=0) as writer:
+    with SummaryWriter(folder, purge_step=0) as writer:  # what a killed process logged is written again
         for row in rows:
             log_epoch(writer, row)
         while not is_finished(settings, rows):
@@ -127,8 +129,7 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
             write_history(folder / "history.csv", rows)
             left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
             print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, "
-                  f"validation {row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, "
-                  f"tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
+                  f"validation {row['validation_loss']:.3f}; at most {duration(left)} left", flush=True)
 
 
 def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batch], epoch: int) -> dict:
@@ -138,14 +139,13 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
     """
     network, loss, optimizer, scheduler, scaler = parts.values()
     settings = sampler.settings
-    done = epoch * settings.steps_per_epoch
-    steps = range(done, done + settings.steps_per_epoch)
+    stop = (epoch + 1) * settings.steps_per_epoch
     began = time.monotonic()
     torch.manual_seed(settings.seed + epoch)  # so that a loss which draws numbers draws them again when resumed
     network.train()
     loss.train()
     sums = []
-    for step in steps:
+    for step in range(stop - settings.steps_per_epoch, stop):
         imaging, labels = sampler.batch(step)  # outside of autocast, which would round a patch's rotation
         value, batch = evaluate(network, loss, settings, imaging, labels)
         optimizer.zero_grad()
@@ -155,15 +155,21 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
         if settings.schedule == "poly":
             scheduler.step()
         sums.append(batch)
-    trained = torch.stack(sums).cpu()
-    patches_per_second = len(steps) * settings.batch_size / (time.monotonic() - began)
+    trained = measures("training", torch.stack(sums).cpu())
+    seconds = time.monotonic() - began
     network.eval()
     loss.eval()
     with torch.no_grad():
-        validated = torch.stack([evaluate(network, loss, settings, *batch)[1] for batch in batches]).cpu()
-    row = {"epoch": epoch + 1, "step": steps.stop, "learning_rate": optimizer.param_groups[0]["lr"],
-           **measures("training", trained), **measures("validation", validated),
-           "seconds": round(time.monotonic() - began, 2), "patches_per_second": round(patches_per_second, 3)}
+        sums = [evaluate(network, loss, settings, *batch)[1] for batch in batches]
+    row = {
+        "epoch": epoch + 1,
+        "step": stop,
+        "learning_rate": optimizer.param_groups[0]["lr"],
+        **trained,
+        **measures("validation", torch.stack(sums).cpu()),
+        "seconds": round(time.monotonic() - began, 2),
+        "patches_per_second": round(settings.steps_per_epoch * settings.batch_size / seconds, 3),
+    }
     for name in ("training_loss", "validation_loss"):
         if not math.isfinite(row[name]):
             raise FloatingPointError(f"{name} is {row[name]} in epoch {epoch + 1}; the last good checkpoint is kept")
