@@ -1,6 +1,7 @@
 """The machine that a run trains on: its arithmetic, threads and memory."""
 
 import resource
+import sys
 from typing import Any
 
 import torch
@@ -11,22 +12,15 @@ from kitsnb.training.settings import Training
 def choose_precision(settings: Training) -> str:
     """Return the precision that ``settings`` name; for "auto" 16 bits on a GPU, else float32.
 
-    Raises ValueError on a CPU for float16, and for bfloat16 where a level of the network is two slices deep: there
-    torch 2.13 silently returns wrong gradients of a convolution's weights.
+    Raises ValueError for 16 bits on a CPU, where torch 2.13 silently returns wrong gradients of some convolutions.
     """
     named = settings.precision
     if torch.cuda.is_available():
-        if named != "auto":
-            return named
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    if named == "16-mixed":
-        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto" or "32-true"')
-    slices = settings.patch_size[0]
-    shallow = [2 ** (level + 1) for level in range(settings.network.depth + 1)]
-    if named == "bf16-mixed" and slices in shallow:
-        raise ValueError('precision "bf16-mixed" on a CPU: a level of the network is 2 slices deep, where torch '
-                         f'computes wrong gradients; take "32-true", or a patch_size[0] other than {slices}')
-    return "32-true" if named == "auto" else named
+        half = "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        return half if named == "auto" else named
+    if named not in ("auto", "32-true"):
+        raise ValueError(f'precision "{named}" needs a GPU; on a CPU take "auto" or "32-true"')
+    return "32-true"
 
 
 def describe_machine(settings: Training) -> dict[str, Any]:
@@ -42,7 +36,8 @@ def describe_machine(settings: Training) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Return the most memory held so far, MB: of the GPU where there is one, else of this process (on Linux)."""
+    """Return the most memory held so far, MB: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

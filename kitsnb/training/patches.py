@@ -1,7 +1,6 @@
 """Training patches: crop, scaling, rotation, mirror and elastic deformation in one resampling, then intensity.
 
-A patch's few control points are drawn on the CPU, and with them the box of voxels to read; all else happens on the
-device that trains, which is asked for no value.
+Control points are drawn on the CPU; all else happens on the device that trains, which is asked for no value.
 """
 
 import math
@@ -34,15 +33,12 @@ class PatchSampler:
         """Draw imaging [B, 1, *patch] float32 and segmentation [B, *patch] uint8, on the sampler's device."""
         settings = self.settings
         augmentation = settings.augmentation
-        seed = (settings.seed * 1_000_003 + step) * 4096 % 2**63
-        random = Generator().manual_seed(seed)
+        random = Generator().manual_seed((settings.seed * 1_000_003 + step) * 4096 % 2**63)
         imaging = []
         segmentation = []
         for _ in range(settings.batch_size):
-            chosen = torch.randint(len(self.volumes), (), generator=random)
-            volume = self.volumes[int(chosen)]
-            centre = self.centre(volume, random)
-            points = control_points(settings.patch_size, centre, augmentation, random)
+            volume = self.volumes[torch.randint(len(self.volumes), (), generator=random)]
+            points = control_points(settings.patch_size, self.centre(volume, random), augmentation, random)
             patch, labels = sample(volume, points, settings.patch_size, self.device)
             if augmentation:
                 patch = change_intensity(patch, augmentation, random)
@@ -81,13 +77,10 @@ def fixed_patches(volumes: list[Volume], settings: Training, device: str = "cpu"
 
 
 def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: Generator) -> Tensor:
-    """Draw the voxel coordinates [a, b, c, 3] of a patch's control points, from its first voxel to its last.
-
-    Eight corners are enough unless it is bent.
-    """
+    """Draw the voxel coordinates [a, b, c, 3] of a patch's control points, from its first voxel to its last."""
     half = (torch.tensor(size) - 1) / 2
     matrix = torch.eye(3)
-    counts = [2, 2, 2]
+    counts = [2, 2, 2]  # corners are enough unless it is bent
     bend = 0.0
     if augmentation is None:
         centre = (centre - half).round() + half  # whole voxels: nothing is interpolated
@@ -97,15 +90,13 @@ def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentati
             counts = [max(4, math.ceil(side / augmentation.elastic_spacing) + 1) for side in size]
             noise = torch.randn(3, *counts, generator=random)
             bend = noise.movedim(0, -1) * augmentation.elastic
-    axes = []
-    for end, count in zip(half.tolist(), counts):
-        axes.append(torch.linspace(-end, end, count))
+    axes = [torch.linspace(-end, end, count) for end, count in zip(half.tolist(), counts)]
     points = torch.cartesian_prod(*axes).reshape(*counts, 3)
     return points @ matrix.T + bend + centre
 
 
 def draw_matrix(augmentation: Augmentation, random: Generator) -> Tensor:
-    """Draw scaling, rotation and mirror [3, 3], from places in the patch to places in the volume."""
+    """Draw scaling, rotation and mirror [3, 3] from patch to volume."""
     matrix = torch.eye(3)
     if chance(augmentation, random):
         matrix = matrix / uniform(augmentation.scaling, random)
@@ -140,11 +131,11 @@ def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str = "c
     stop = (high.ceil().long() + 2).clamp(first + 1, shape)
     box = tuple(map(slice, first.tolist(), stop.tolist()))
     faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
-    grid = spread(move(faces.flip(-1), device), size)[None]  # grid_sample counts (width, height, slice)
-    imaging = move(volume.imaging[box], device).float()[None, None]
-    labels = move(volume.segmentation[box], device).float()[None, None]
-    # grid_sample reads 0 outside of the box, which is the lowest value where that was taken away before; inside the
-    # volume no voxel beyond the box is read.
+    faces = faces.flip(-1).to(device, non_blocking=True)  # grid_sample counts (width, height, slice)
+    grid = spread(faces, size)[None]
+    imaging = volume.imaging[box].to(device, non_blocking=True).float()[None, None]
+    labels = volume.segmentation[box].to(device, non_blocking=True).float()[None, None]
+    # Zero outside of the box, for grid_sample, is the lowest value where that was taken away before.
     imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
     labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
@@ -157,21 +148,12 @@ def spread(points: Tensor, size: Sequence[int]) -> Tensor:
         place = torch.linspace(0, last, size[axis], device=points.device)
         before = place.long().clamp(max=last - 1)
         weight = (place - before).reshape(-1, *[1] * (3 - axis))
-        start = points.index_select(axis, before)
-        end = points.index_select(axis, before + 1)
-        points = torch.lerp(start, end, weight)
+        points = torch.lerp(points.index_select(axis, before), points.index_select(axis, before + 1), weight)
     return points
 
 
-def move(part: Tensor, device: str) -> Tensor:
-    """Move ``part`` to ``device``; to a GPU from pinned memory, since only such a copy leaves the CPU free."""
-    if device == "cuda" and not part.is_cuda:
-        part = part.contiguous().pin_memory()
-    return part.to(device, non_blocking=True)
-
-
 def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
-    """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, the same on each side (or one more after)."""
+    """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, as much before as after (or one less)."""
     amounts = []
     for side, wanted in zip(reversed(volume.shape), reversed(size)):
         missing = max(0, wanted - side)
@@ -193,7 +175,6 @@ def change_intensity(imaging: Tensor, augmentation: Augmentation, random: Genera
         imaging = share ** uniform(augmentation.gamma, random) * extent + low
     if augmentation.noise and chance(augmentation, random):
         sd = math.sqrt(uniform((0, augmentation.noise), random))
-        seed = int(torch.randint(2**62, (), generator=random))
-        own = Generator(imaging.device).manual_seed(seed)
+        own = Generator(imaging.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
         imaging = imaging + sd * torch.randn(imaging.shape, generator=own, device=imaging.device)
     return imaging

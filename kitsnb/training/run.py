@@ -30,8 +30,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
     Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
-    where there are no cases, the loss cannot be used or the folder holds another run, RuntimeError where another
-    process has the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
+    without cases, for a loss that cannot be used and for another run's folder, RuntimeError where another process has
+    the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
     """
     learned, judged = hold_out(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
@@ -70,9 +70,8 @@ def hold_out(settings: Training, training: list[Case], validation: list[Case]) -
         learned = [case for case in training if case not in judged]
     for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
-            raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones "
-                             f"were preprocessed, of which selection {settings.selection:g} chooses the weights; look "
-                             "at the split's ranges, and at what notebook 02_preprocessing refused")
+            raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones, "
+                             f"selection {settings.selection:g}; look at what notebook 02_preprocessing refused")
     return learned, judged
 
 

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kitsnb.data.cases import Case
 from kitsnb.preprocessing.arrays import read_array, write_array
+from kitsnb.training import machine
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.history import MEASURES, TIMING, is_finished
@@ -90,6 +91,8 @@ def test_patches_are_drawn_outside_of_autocast(cases, tmp_path, monkeypatch):
         return drawn[-1]
 
     monkeypatch.setattr(training.PatchSampler, "batch", batch)
+    for module in (machine, training):
+        monkeypatch.setattr(module, "choose_precision", lambda settings: settings.precision)
     rotated = TINY.changed(epochs=1, augmentation={"probability": 1.0})
     for precision in ("32-true", "bf16-mixed"):
         train(rotated.changed(precision=precision), *cases, tmp_path / precision)
