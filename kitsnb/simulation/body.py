@@ -76,14 +76,12 @@ def paint_spine(scene: Scene) -> None:
     vertebra = ellipsoid(0, y + 44, aside, (99, 18, 24))
     paint_vertebrae(part, vertebra)
     part.cavity[:] = np.maximum(part.cavity, -np.minimum(psoas, vertebra))  # they are outside of it
-    aorta = ellipsoid(0, y + 15, x + 8, (99, 10, 10))
-    cava = ellipsoid(0, y + 12, x - 17, (99, 9, 12))
-    part.paint(aorta, "artery")
-    part.paint(cava, "vein")
+    part.paint(ellipsoid(0, y + 15, x + 8, (99, 10, 10)), "artery")
+    part.paint(ellipsoid(0, y + 12, x - 17, (99, 9, 12)), "vein")
 
 
 def paint_vertebrae(scene: Scene, vertebra: ndarray) -> None:
-    """Paint the bodies, discs, arches and canal of a column; ``vertebra`` is the distance to it."""
+    """Paint bodies, discs, arches and canal around the distance to the column's surface, ``vertebra``."""
     z, y, x = scene.places
     aside = np.abs(x)
     height = scene.draw(numbers.VERTEBRA)
@@ -97,8 +95,7 @@ def paint_vertebrae(scene: Scene, vertebra: ndarray) -> None:
     spinous = hypot(aside, 0.35 * level) - 4
     spinous = np.maximum(spinous, np.abs(y + 86) - 17)
     scene.paint(np.minimum(arch, spinous), "bone")
-    canal = ellipsoid(0, y + 69, aside, (99, 8, 9))
-    scene.paint(canal, "fluid")
+    scene.paint(ellipsoid(0, y + 69, aside, (99, 8, 9)), "fluid")  # the canal
 
 
 def paint_lungs(scene: Scene) -> None:

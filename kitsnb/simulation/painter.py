@@ -24,8 +24,11 @@ def paint(labels: ndarray, affine: ndarray, seed: int, number: int) -> ndarray:
     axes, size = patient_axes(upright, spacing_of(turned))
     scene = Scene(rng, axes, size)
     scene.tissue = body.draw_tissue(rng)
-    for part in (body.paint_wall, body.paint_spine, body.paint_lungs, body.paint_gut, body.paint_organs):
-        part(scene)
+    body.paint_wall(scene)
+    body.paint_spine(scene)
+    body.paint_lungs(scene)
+    body.paint_gut(scene)
+    body.paint_organs(scene)
     paint_kidneys(scene, upright)
     imaging, _ = reorient(scene.scan(), turned, orientation_of(affine))
     return np.ascontiguousarray(imaging)

@@ -1,7 +1,6 @@
-"""A volume to paint on: a patient's frame, shapes as signed distances, smooth noise, and a scanner.
+"""A volume to paint on, (up, forward, right): shapes as signed distances in mm, smooth noise, and a scanner.
 
-Arrays and places are (up, forward, right). An organ is a signed distance in mm, negative inside; painting blends its HU
-in over a soft border. Coordinates are warped smoothly, so no organ stays an exact ellipsoid.
+Painting blends an organ's HU in over a soft border; coordinates are warped, so no organ stays an exact ellipsoid.
 """
 
 from collections.abc import Sequence
@@ -48,8 +47,9 @@ class Scene:
         """Return a view of the box between two corners."""
         box = []
         for axis, start, stop in zip(self.axes, low, high):
-            within = np.flatnonzero((axis >= start) & (axis <= stop))
-            box.append(slice(within[0], within[-1] + 1) if within.size else slice(0, 0))
+            within = (axis >= start) & (axis <= stop)
+            first = within.argmax()
+            box.append(slice(first, first + within.sum()))
         return self.cut(tuple(box))
 
     def around(self, centre: Place, radii: Place) -> tuple["Scene", ndarray]:
@@ -60,7 +60,6 @@ class Scene:
         return part, ellipsoid(z - centre[0], y - centre[1], x - centre[2], radii)
 
     def draw(self, ends: tuple[float, float]) -> float:
-        """Draw a number from the range ``ends``."""
         return self.rng.uniform(*ends)
 
     def noise(self, length: float) -> ndarray:
@@ -72,9 +71,10 @@ class Scene:
             lattice = np.arange(first, last, length)
             away = (axis[:, None] - lattice) / (0.7 * length)
             weights = np.exp(-0.5 * away**2)
-            weights = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+            weights /= np.linalg.norm(weights, axis=1, keepdims=True)
             bases.append(np.float32(weights))
-        field = self.rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
+        shape = [basis.shape[1] for basis in bases]
+        field = self.rng.standard_normal(shape, dtype=np.float32)
         for basis in bases:  # each product takes the first axis away and puts the new one last
             field = np.tensordot(field, basis, axes=(0, 1))
         return field
@@ -112,7 +112,7 @@ def hypot(a: ndarray, b: ndarray) -> ndarray:
 
 
 def ellipsoid(z: float | ndarray, y: ndarray, x: ndarray, radii: Place) -> ndarray:
-    """Return the distance to an ellipsoid at the origin: right on its surface, and along its shortest half-axis."""
+    """Return the distance to an ellipsoid at the origin, exact on its surface and along its shortest half-axis."""
     scaled = hypot(hypot(z / radii[0], y / radii[1]), x / radii[2])
     return (scaled - 1) * np.float32(min(radii))
 
@@ -131,7 +131,7 @@ def signed_distance(mask: ndarray, spacing: Place) -> ndarray:
 def bounds(mask: ndarray, margin: Sequence[float]) -> Box:
     """Return the box around ``mask``, wider by ``margin`` voxels on each side, as far as the array goes."""
     box = []
-    found = find_objects(mask.view(np.uint8))[0]
+    (found,) = find_objects(mask.view(np.uint8))
     for along, more in zip(found, margin):
         box.append(slice(max(0, along.start - int(more)), along.stop + int(more)))
     return tuple(box)
