@@ -29,11 +29,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_to_resume(folder: Path, belongs: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the last checkpoint of the run in ``folder``, None where there is none; remove half-written files.
-
-    Raises ValueError where it does not belong to the settings and cases in ``belongs``.
-    """
-    for partial in folder.rglob(".[0-9]*-*"):
+    """Read the last checkpoint in ``folder``, if any; ValueError where it is not of the settings in ``belongs``."""
+    for partial in folder.rglob(".[0-9]*-*"):  # half-written files of a killed process
         partial.unlink()
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():

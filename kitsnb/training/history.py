@@ -21,18 +21,13 @@ def batch_sums(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     """Return [11] for a batch, on its device: loss, cross-entropy, and tp, fp and fn of the classes."""
     counts = region_statistics(logits, target).pooled()
     entropy = cross_entropy(logits, target).mean()
-    parts = [loss.reshape(1), entropy.reshape(1)]
-    for count in counts:
-        parts.append(count[0])
-    return torch.cat(parts).float()
+    first = torch.stack([loss, entropy])
+    return torch.cat([first, *(count[0] for count in counts)]).float()
 
 
 def measures(stage: str, sums: Tensor) -> dict[str, float]:
-    """Return an epoch's columns of ``stage`` from ``sums`` [batches, 11].
-
-    Counts are pooled over all batches before Dice, so that a patch without tumour distorts nothing.
-    """
-    total = sums.double().sum(0)
+    """Return an epoch's columns of ``stage`` from ``sums`` [batches, 11]."""
+    total = sums.double().sum(0)  # pooled before Dice, so that a patch without tumour distorts nothing
     loss, entropy = (total[:2] / len(sums)).tolist()
     pooled = RegionStatistics(*total[2:].reshape(3, 1, -1))
     dice = dice_index(pooled)[0].tolist()

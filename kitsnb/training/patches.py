@@ -14,15 +14,11 @@ from torch import Generator, Tensor
 from kitsnb.training.settings import Augmentation, Training
 from kitsnb.training.volumes import Volume
 
-#: Imaging and segmentation.
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]  # imaging and segmentation
 
 
 class PatchSampler:
-    """Batches of patches, drawn from (``settings.seed``, step): a resumed run sees the same ones again.
-
-    A case that lacks the class to centre on falls back to the other, then to any place.
-    """
+    """Batches of patches, drawn from (``settings.seed``, step): a resumed run sees the same ones again."""
 
     def __init__(self, volumes: list[Volume], settings: Training, device: str = "cpu"):
         self.volumes = volumes
@@ -56,7 +52,7 @@ class PatchSampler:
         voxels = None
         if kind < settings.foreground:
             wanted = 2 if label < settings.tumour else 1
-            voxels = volume.centres.get(wanted, volume.centres.get(3 - wanted))
+            voxels = volume.centres.get(wanted, volume.centres.get(3 - wanted))  # a case may lack either
         if voxels is None and label < settings.body:
             voxels = volume.centres.get(0)
         if voxels is not None:
@@ -79,20 +75,21 @@ def fixed_patches(volumes: list[Volume], settings: Training, device: str = "cpu"
 def control_points(size: Sequence[int], centre: Tensor, augmentation: Augmentation | None, random: Generator) -> Tensor:
     """Draw the voxel coordinates [a, b, c, 3] of a patch's control points, from its first voxel to its last."""
     half = (torch.tensor(size) - 1) / 2
-    matrix = torch.eye(3)
-    counts = [2, 2, 2]  # corners are enough unless it is bent
-    bend = 0.0
     if augmentation is None:
         centre = (centre - half).round() + half  # whole voxels: nothing is interpolated
-    else:
-        matrix = draw_matrix(augmentation, random)
-        if augmentation.elastic and chance(augmentation, random):
-            counts = [max(4, math.ceil(side / augmentation.elastic_spacing) + 1) for side in size]
-            noise = torch.randn(3, *counts, generator=random)
-            bend = noise.movedim(0, -1) * augmentation.elastic
+        return lattice(half, [2, 2, 2]) + centre
+    matrix = draw_matrix(augmentation, random)
+    if not augmentation.elastic or not chance(augmentation, random):
+        return lattice(half, [2, 2, 2]) @ matrix.T + centre
+    counts = [max(4, math.ceil(side / augmentation.elastic_spacing) + 1) for side in size]
+    bend = torch.randn(3, *counts, generator=random).movedim(0, -1)
+    return lattice(half, counts) @ matrix.T + bend * augmentation.elastic + centre
+
+
+def lattice(half: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return evenly spaced points [*counts, 3] from -``half`` to ``half``."""
     axes = [torch.linspace(-end, end, count) for end, count in zip(half.tolist(), counts)]
-    points = torch.cartesian_prod(*axes).reshape(*counts, 3)
-    return points @ matrix.T + bend + centre
+    return torch.cartesian_prod(*axes).reshape(*counts, 3)
 
 
 def draw_matrix(augmentation: Augmentation, random: Generator) -> Tensor:
@@ -120,10 +117,7 @@ def uniform(ends: tuple[float, float], random: Generator) -> float:
 
 
 def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str = "cpu") -> Batch:
-    """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8).
-
-    Outside the volume lie its lowest value and label 0, as ``pad_to`` pads it.
-    """
+    """Read a patch of ``size`` between control ``points``: imaging (linear, float32), segmentation (nearest, uint8)."""
     shape = torch.tensor(volume.imaging.shape)
     low, high = points.flatten(0, 2).aminmax(dim=0)
     # A voxel more on each side makes rounding harmless. Never empty: outside the volume, the nearest voxel.
@@ -133,9 +127,9 @@ def sample(volume: Volume, points: Tensor, size: Sequence[int], device: str = "c
     faces = (2 * (points - first) + 1) / (stop - first) - 1  # of the box: at -1 and 1
     faces = faces.flip(-1).to(device, non_blocking=True)  # grid_sample counts (width, height, slice)
     grid = spread(faces, size)[None]
-    imaging = volume.imaging[box].to(device, non_blocking=True).float()[None, None]
-    labels = volume.segmentation[box].to(device, non_blocking=True).float()[None, None]
-    # Zero outside of the box, for grid_sample, is the lowest value where that was taken away before.
+    parts = (volume.imaging, volume.segmentation)
+    imaging, labels = [part[box].to(device, non_blocking=True).float()[None, None] for part in parts]
+    # Outside of the box lies 0 for grid_sample, so the volume's lowest value, as in ``pad_to``.
     imaging = F.grid_sample(imaging - volume.lowest, grid, align_corners=False) + volume.lowest
     labels = F.grid_sample(labels, grid, mode="nearest", align_corners=False)
     return imaging[0, 0], labels[0, 0].byte()
@@ -155,7 +149,7 @@ def spread(points: Tensor, size: Sequence[int]) -> Tensor:
 def pad_to(volume: Tensor, size: Sequence[int]) -> Tensor:
     """Pad ``volume`` [D, H, W] with its lowest value to at least ``size``, as much before as after (or one less)."""
     amounts = []
-    for side, wanted in zip(reversed(volume.shape), reversed(size)):
+    for side, wanted in zip(volume.shape[::-1], size[::-1]):
         missing = max(0, wanted - side)
         amounts += [missing // 2, missing - missing // 2]
     return F.pad(volume, amounts, value=float(volume.min()))

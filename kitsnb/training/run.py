@@ -29,9 +29,8 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict[str, Any]:
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
-    Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
-    without cases, for a loss that cannot be used and for another run's folder, RuntimeError where another process has
-    the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
+    Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError,
+    RuntimeError (folder in use, checkpoint damaged) and FloatingPointError (loss not finite).
     """
     learned, judged = hold_out(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
@@ -58,13 +57,10 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
 
 
 def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """Return the cases to learn from, and those that choose the weights; ValueError where one of them is empty.
-
-    A share ``selection`` of ``training``, spread evenly, chooses the weights; ``validation`` does where it is 0.
-    """
-    learned = list(training)
+    """Return the cases to learn from, and those that choose the weights; ValueError where there are none."""
+    learned = training
     judged = validation
-    if settings.selection:
+    if settings.selection:  # a share of the training cases, spread evenly
         count = round(settings.selection * len(training))
         judged = [training[number * len(training) // count] for number in range(count)]
         learned = [case for case in training if case not in judged]
@@ -126,16 +122,13 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
                 save_checkpoint(run, folder / "checkpoints" / "best.ckpt")
             save_checkpoint(run, folder / "checkpoints" / "last.ckpt")
             write_history(folder / "history.csv", rows)
-            left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
+            left = (settings.epochs - len(rows)) * row["seconds"]
             print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, "
                   f"validation {row['validation_loss']:.3f}; at most {duration(left)} left", flush=True)
 
 
 def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batch], epoch: int) -> dict:
-    """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv.
-
-    No step asks the device for a value, and so waits for a GPU; whether losses were finite is looked at afterwards.
-    """
+    """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv."""
     network, loss, optimizer, scheduler, scaler = parts.values()
     settings = sampler.settings
     stop = (epoch + 1) * settings.steps_per_epoch
@@ -144,6 +137,7 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
     network.train()
     loss.train()
     sums = []
+    # No step asks the device for a value, and so waits for a GPU; losses are looked at after the last.
     for step in range(stop - settings.steps_per_epoch, stop):
         imaging, labels = sampler.batch(step)  # outside of autocast, which would round a patch's rotation
         value, batch = evaluate(network, loss, settings, imaging, labels)

@@ -21,10 +21,7 @@ class Network(Settings):
 
 
 class Augmentation(Settings):
-    """Strength of each augmentation, applied with ``probability``; 0 (or a range of one value) is off.
-
-    The defaults follow the batchgenerators settings of MIScnn that the paper names.
-    """
+    """Strength of each augmentation; defaults follow MIScnn, which the paper names; 0, or a range of one value, is off."""
 
     probability: Share = 0.15
     scaling: Factors = (0.85, 1.25)  # factor of size

@@ -9,23 +9,18 @@ from torch import Tensor
 from kitsnb.data.cases import Case
 from kitsnb.preprocessing.arrays import read_arrays
 
-#: Voxels remembered per class and case, to centre patches on.
-MAX_CENTRES = 4096
-#: Share of the window, from its lower end, that holds air and fat.
-AIR = 0.05
+MAX_CENTRES = 4096  # voxels remembered per class and case, to centre patches on
+AIR = 0.05  # share of the window, from its lower end, that holds air and fat
 
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label.
-
-    ``centres`` and ``lowest``, the imaging's minimum, stay on the CPU, which draws without waiting for the device.
-    """
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label."""
 
     name: str
     imaging: Tensor
     segmentation: Tensor
-    centres: dict[int, Tensor]
+    centres: dict[int, Tensor]  # on the CPU, which draws without waiting for the device
 
     def __post_init__(self):
         self.lowest = float(self.imaging.min())
