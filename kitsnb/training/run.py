@@ -66,8 +66,8 @@ def hold_out(settings: Training, training: list[Case], validation: list[Case]) -
         learned = [case for case in training if case not in judged]
     for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
-            raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones, "
-                             f"selection {settings.selection:g}; look at what notebook 02_preprocessing refused")
+            raise ValueError(f"there are no {what} cases (selection {settings.selection:g} of {len(training)} training "
+                             "cases); look at what notebook 02_preprocessing refused")
     return learned, judged
 
 
@@ -105,9 +105,9 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
         for name, part in parts.items():
             part.load_state_dict(run[name])
     facts["trainable_parameters"] = sum(p.numel() for p in parts["network"].parameters())
-    volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
-    sampler = PatchSampler(volumes[: len(learned)], settings, device)
-    batches = fixed_patches(volumes[len(learned) :], settings, device)
+    batches = fixed_patches(load_volumes(judged), settings, device)
+    volumes = load_volumes(learned, device, body=settings.body > 0)
+    sampler = PatchSampler(volumes, settings, device)
     with SummaryWriter(folder, purge_step=0) as writer:  # what a killed process logged is written again
         for row in rows:
             log_epoch(writer, row)
