@@ -4,7 +4,7 @@ import numpy as np
 from numpy import ndarray
 
 from kitsnb.simulation import numbers
-from kitsnb.simulation.scene import Scene, ellipsoid, hypot
+from kitsnb.simulation.scene import Scene, both, either, ellipsoid, hypot
 
 FAR = 1e4
 
@@ -42,8 +42,10 @@ def paint_wall(scene: Scene) -> None:
     width = scene.draw(numbers.HALF_WIDTH)
     wall = scene.draw(numbers.WALL)
     outside = depth * (trunk_radius((y - 8) / depth, x / width) - 1)
-    fascia = outside + scene.draw(numbers.FAT_UNDER_SKIN) + 3 * scene.noise(50)
-    scene.cavity = fascia + wall * (1 + 0.3 * scene.noise(40))
+    fat = scene.draw(numbers.FAT_UNDER_SKIN)
+    fascia = outside + fat + 3 * scene.noise(50)
+    thickness = wall * (1 + 0.3 * scene.noise(40))
+    scene.cavity = fascia + thickness
     scene.paint(outside, "fat")
     scene.paint(fascia, "muscle")
     paint_ribs(scene.between((-30, -FAR, -FAR), (FAR, FAR, FAR)), wall)
@@ -67,15 +69,16 @@ def paint_spine(scene: Scene) -> None:
     fattening = part.rng.uniform(3, 14)
     septa = fattening * np.maximum(0, part.noise(5) - 0.8)  # fat between the muscles' fibres
     back = ellipsoid(0, y + 74, aside - 38, (99, 23, 40))
-    back = np.maximum(back, part.cavity - 22)
+    back = both(back, part.cavity - 22)
     part.paint(back + septa, "muscle")
     away = 33 + 0.14 * np.clip(-30 - z, 0, 140)  # the psoas leaves the spine downwards, and grows
     thickness = 0.085 * np.clip(60 - z, 0, 190)
-    psoas = hypot(y + 40, 1.15 * (aside - away)) - 11 - thickness
+    centre = hypot(y + 40, 1.15 * (aside - away))
+    psoas = centre - 11 - thickness
     part.paint(psoas + 0.5 * septa, "muscle")
     vertebra = ellipsoid(0, y + 44, aside, (99, 18, 24))
     paint_vertebrae(part, vertebra)
-    part.cavity[:] = np.maximum(part.cavity, -np.minimum(psoas, vertebra))  # they are outside of it
+    part.cavity[:] = both(part.cavity, -either(psoas, vertebra))  # they are outside of it
     part.paint(ellipsoid(0, y + 15, x + 8, (99, 10, 10)), "artery")
     part.paint(ellipsoid(0, y + 12, x - 17, (99, 9, 12)), "vein")
 
@@ -89,12 +92,12 @@ def paint_vertebrae(scene: Scene, vertebra: ndarray) -> None:
     disc = height / 2 - 4 - level
     scene.paint(vertebra, "bone")
     scene.paint(vertebra + 1.5, "marrow")
-    scene.paint(np.maximum(vertebra, disc), "muscle")
+    scene.paint(both(vertebra, disc), "muscle")
     arch = ellipsoid(0, y + 69, aside, (99, 14, 17))
-    arch = np.maximum(arch, level - 0.36 * height)
+    arch = both(arch, level - 0.36 * height)
     spinous = hypot(aside, 0.35 * level) - 4
-    spinous = np.maximum(spinous, np.abs(y + 86) - 17)
-    scene.paint(np.minimum(arch, spinous), "bone")
+    spinous = both(spinous, np.abs(y + 86) - 17)
+    scene.paint(either(arch, spinous), "bone")
     scene.paint(ellipsoid(0, y + 69, aside, (99, 8, 9)), "fluid")  # the canal
 
 
@@ -107,8 +110,8 @@ def paint_lungs(scene: Scene) -> None:
     dome = 42 * np.exp(-(aside**2)) + 35 * forward
     dome += part.draw(numbers.DIAPHRAGM)
     middle = 24 - hypot(x, (y + 25) / 1.8)  # between them
-    lungs = np.maximum(part.cavity + 1, dome - z)
-    part.paint(np.maximum(lungs, middle), "gas")
+    lungs = both(part.cavity + 1, dome - z)
+    part.paint(both(lungs, middle), "gas")
 
 
 def paint_organs(scene: Scene) -> None:
@@ -118,11 +121,11 @@ def paint_organs(scene: Scene) -> None:
         centre = scene.rng.normal(place, 5)
         part, organ = scene.around(centre, np.multiply(radii, size))
         organ = organ + 3 * part.noise(16)
-        organ = np.maximum(organ, part.cavity + 1.5)
+        organ = both(organ, part.cavity + 1.5)
         part.paint(organ, name)
         if name == "liver":
             veins = part.strands(26, 3)
-            part.paint(np.maximum(veins, organ + 5), "portal")
+            part.paint(both(veins, organ + 5), "portal")
     part, stomach = scene.around(*numbers.STOMACH)
     paint_hollow(part, stomach, 4.5)
 
@@ -132,22 +135,22 @@ def paint_gut(scene: Scene) -> None:
     part = scene.between((-FAR, -40, -FAR), (60, 90, FAR))
     z, y, x = part.places
     back = np.clip(np.abs(x) - 75, 0, 45)
-    behind = np.maximum(4 - y - back, z - 40)
+    behind = both(4 - y - back, z - 40)
     vessels = part.strands(14, 1.5)
-    vessels = np.maximum(vessels, part.cavity + 3)
-    part.paint(np.maximum(vessels, behind), "portal")
+    vessels = both(vessels, part.cavity + 3)
+    part.paint(both(vessels, behind), "portal")
     loops = part.strands(17, part.draw(numbers.BOWEL_MM))
-    paint_hollow(part, np.maximum(loops, behind), 2.6)
+    paint_hollow(part, both(loops, behind), 2.6)
 
 
 def paint_hollow(scene: Scene, distance: ndarray, wall: float) -> None:
     """Paint a gut's wall of ``wall`` mm, and what it holds: food or stool, here and there contrast or gas."""
-    distance = np.maximum(distance, scene.cavity + 2)
+    distance = both(distance, scene.cavity + 2)
     scene.paint(distance, "bowel")
     inside = distance + wall
     hu = scene.rng.uniform(0, 50)
     texture = scene.rng.uniform(8, 50)
     scene.paint(inside, hu + texture * scene.fine)
     kind = 45 * scene.noise(45)
-    scene.paint(np.maximum(inside, kind + 45), "bone")  # contrast
-    scene.paint(np.maximum(inside, 50 - kind), "gas")
+    scene.paint(both(inside, kind + 45), "bone")  # contrast
+    scene.paint(both(inside, 50 - kind), "gas")

@@ -6,7 +6,7 @@ from numpy import ndarray
 from kitsnb.data.geometry import orientation_of, spacing_of
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import body, numbers
-from kitsnb.simulation.scene import Scene, bounds, centred_axes, signed_distance
+from kitsnb.simulation.scene import Scene, both, bounds, centred_axes, either, signed_distance
 
 KIDNEY = 1
 TUMOUR = 2
@@ -38,15 +38,15 @@ def patient_axes(labels: ndarray, spacing: ndarray) -> tuple[list[ndarray], floa
     """Return where voxels of ``labels`` (IPL) lie in the patient's frame (mm), and a size that gives kidneys room."""
     z, y, x = centred_axes(labels.shape, spacing)
     kidney = labels == KIDNEY
-    z = z - np.average(z, weights=kidney.sum((1, 2)))
-    y = y - np.average(y, weights=kidney.sum((0, 2)))
+    z -= np.average(z, weights=kidney.sum((1, 2)))
+    y -= np.average(y, weights=kidney.sum((0, 2)))
     ml = kidney.sum((0, 1)) * np.prod(spacing) / 1000
-    x = x - midline(ml, x)
+    x -= midline(ml, x)
     rows, columns = np.nonzero((labels > 0).any(0))
     forward = y[rows] + numbers.PLACE[1] - 8
-    needed = body.trunk_radius(forward / numbers.ROOM[0], x[columns] / numbers.ROOM[1])
-    needed = np.quantile(needed, 0.98)
-    size = float(np.clip(needed, *numbers.PATIENT))
+    depth, width = numbers.ROOM
+    needed = body.trunk_radius(forward / depth, x[columns] / width)
+    size = float(np.quantile(needed, 0.98).clip(*numbers.PATIENT))
     return [z, y + numbers.PLACE[1] * size, x], size
 
 
@@ -54,7 +54,8 @@ def midline(ml: ndarray, x: ndarray) -> float:
     """Return x between two kidneys, or at the usual distance from one alone; ``ml`` of kidney lie at each ``x``."""
     right = (x > 0) & (ml > 0)  # of the field of view, which is centred on the patient
     left = (x <= 0) & (ml > 0)
-    if min(ml[right].sum(), ml[left].sum()) > 10:
+    smaller = min(ml[right].sum(), ml[left].sum())
+    if smaller > 10:
         return (x[right].min() + x[left].max()) / 2
     alone = np.average(x, weights=ml)
     return alone - np.copysign(numbers.PLACE[2], alone)
@@ -67,19 +68,19 @@ def paint_kidneys(scene: Scene, labels: ndarray) -> None:
     distance = signed_distance(labels[box] > 0, scene.spacing)
     usual = part.draw(numbers.FAT_MM)
     thickness = usual * np.exp(numbers.FAT_SPREAD * part.noise(25))
-    room = np.minimum(part.cavity, distance - 0.5)  # between kidney and muscle only a rim of fat
-    part.paint(np.maximum(distance - thickness, room), "fat")
+    room = either(part.cavity, distance - 0.5)  # between kidney and muscle only a rim of fat
+    part.paint(both(distance - thickness, room), "fat")
     surface = distance + part.draw(numbers.INSET_MM)
     part.paint(surface, "cortex")
     columns = 7 * (part.noise(7) - numbers.PYRAMIDS)  # of cortex, between the pyramids
     pyramids = surface + part.draw(numbers.CORTEX_MM) + 2 * part.fine
-    part.paint(np.maximum(pyramids, columns), "medulla")
+    part.paint(both(pyramids, columns), "medulla")
     sinus = surface + part.draw(numbers.SINUS_MM) + 3 * part.noise(12)
     part.paint(sinus, "sinus")
     calyces = part.strands(12, part.draw(numbers.CALYX_MM))
-    part.paint(np.maximum(sinus - 4, calyces), "calyx")
+    part.paint(both(sinus - 4, calyces), "calyx")
     cysts = 12 * (numbers.CYSTS - part.noise(15))
-    part.paint(np.maximum(surface, cysts), "fluid")
+    part.paint(both(surface, cysts), "fluid")
     if (labels == TUMOUR).any():
         paint_tumour(scene, labels == TUMOUR)
 

@@ -14,6 +14,9 @@ from kitsnb.simulation import numbers
 
 Place = Sequence[float]
 Box = tuple[slice, slice, slice]
+#: Distances to what two shapes have in common, and to both together.
+both = np.maximum
+either = np.minimum
 
 
 class Scene:
@@ -102,7 +105,7 @@ class Scene:
 
 
 def centred_axes(shape: Sequence[int], spacing: Place) -> list[ndarray]:
-    """Return the coordinates in mm along each axis, falling from one end to the other, 0 in the middle."""
+    """Return the coordinates in mm along each axis, falling, 0 in the middle."""
     return [step * ((n - 1) / 2 - np.arange(n)) for n, step in zip(shape, spacing)]
 
 
