@@ -43,8 +43,9 @@ def read_arrays(case: Case) -> dict[str, np.ndarray]:
     arrays = {kind: read_array(case, kind) for kind in KEPT}
     shape = arrays["imaging"].shape
     labels = arrays["segmentation"]
-    if labels.shape != shape or labels.max() > 2:
-        reason = f"holds labels {labels.shape} up to {labels.max()}, not {shape} up to 2"
+    highest = labels.max()
+    if labels.shape != shape or highest > 2:
+        reason = f"holds labels {labels.shape} up to {highest}, not {shape} up to 2"
         raise _unusable(case, "segmentation.npy", reason)
     return arrays
 

@@ -1,7 +1,6 @@
 """Simulated CT, for users without CT: procedural phantoms, and CT painted around real label maps.
 
-Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated. One painter serves both:
-a phantom is a procedural label map that is handed to it.
+Seeds or label maps come in; cases in KiTS19's folder format go out, always called simulated.
 """
 
 import lazy_loader

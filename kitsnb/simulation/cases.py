@@ -1,4 +1,4 @@
-"""Cases of simulated CT in KiTS19's folder format: phantoms, or hybrids around real label maps. One writer for both."""
+"""Cases of simulated CT in KiTS19's folder format: phantoms, or hybrids around real label maps."""
 
 import shutil
 import sys
@@ -22,22 +22,23 @@ MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resamp
 
 
 def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
-    """Write ``cases`` phantoms of ``seed`` to ``folder``; a larger set contains a smaller one. ValueError below 0."""
-    if min(cases, seed) < 0:
-        raise ValueError(f"cases {cases}, seed {seed}: give whole numbers of at least 0")
-    wanted = [Case(Path(folder) / f"case_{number:05d}") for number in range(cases)]
-    return write_cases(Path(folder), wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))[0]
+    """Write ``cases`` phantoms of ``seed`` to ``folder``; a larger set contains a smaller one."""
+    folder = Path(folder)
+    wanted = [Case(folder / f"case_{number:05d}") for number in range(cases)]
+    written, _ = write_cases(folder, wanted, {"seed": seed}, lambda case: simulate_case(seed, case.number))
+    return written
 
 
 def write_hybrid(
     source: str | Path, target: str | Path, spacing: Sequence[float], seed: int,
-    accept: Accept | None = None, workers: int | None = None,
+    accept: Accept = Accept(), workers: int | None = None,
 ) -> tuple[list[Case], dict[str, str]]:
     """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
     Returns the cases, and by name why others were refused. ``workers``: threads (None: one per core).
     """
-    if Path(target).resolve() == Path(source).resolve():
+    target = Path(target)
+    if target.resolve() == Path(source).resolve():
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
 
     def simulate(case: Case) -> Simulated:
@@ -49,8 +50,8 @@ def write_hybrid(
             raise CaseError(case.name, case.segmentation.name, str(error), "leave the case out") from error
         return Simulated(imaging, labels, affine)
 
-    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept or Accept())}
-    return write_cases(Path(target), discover(source), settings, simulate, workers)
+    settings = {"spacing": spacing, "seed": seed, "accept": asdict(accept)}
+    return write_cases(target, discover(source), settings, simulate, workers)
 
 
 def write_cases(
@@ -59,8 +60,7 @@ def write_cases(
 ) -> tuple[list[Case], dict[str, str]]:
     """Write what ``simulate`` makes of each of ``sources`` below ``target``, under the same name.
 
-    A case that is whole and from the same label file, ``settings`` and code is kept; what was written here before and
-    is wanted no more is removed. Returns the cases, and by name why others were refused.
+    A case that is up to date is kept; what was written here before and is wanted no more is removed.
     """
     made_from = {**settings, "code": code_of(*MODULES)}
 

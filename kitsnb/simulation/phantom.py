@@ -7,7 +7,7 @@ import numpy as np
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import numbers
 from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint
-from kitsnb.simulation.scene import Scene, ellipsoid
+from kitsnb.simulation.scene import Scene, centred_axes, ellipsoid
 
 
 class Simulated(NamedTuple):
@@ -33,9 +33,9 @@ def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     size = rng.uniform(*numbers.PHANTOM)
     pixel = rng.uniform(*numbers.PIXEL_MM)
     spacing = np.array([rng.uniform(*numbers.SLICE_MM), pixel, pixel])
-    shape = np.round(size * rng.uniform(0.95, 1.06, 3) * numbers.FIELD_MM / spacing).astype(int)
-    axes = [step * ((n - 1) / 2 - np.arange(n)) for step, n in zip(spacing, shape, strict=True)]
-    scene = Scene(rng, axes, size)
+    field = size * rng.uniform(0.95, 1.06, 3) * numbers.FIELD_MM
+    shape = np.round(field / spacing).astype(int)
+    scene = Scene(rng, centred_axes(shape, spacing), size)
     labels = np.zeros(shape, np.uint8)
     ill = rng.choice((-1, 1))
     for side in (-1, 1):
@@ -48,20 +48,22 @@ def draw_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_kidney(scene: Scene, labels: np.ndarray, side: int, ill: bool) -> None:
     """Draw the right kidney (``side`` 1) or the left one (-1) into ``labels``; where it is ``ill``, with a tumour."""
-    rng = scene.rng
-    up, forward, right = rng.normal(numbers.PLACE, (6, 4, 4))
-    z, y, x = scene.at()
+    up, forward, right = scene.rng.normal(numbers.PLACE, (6, 4, 4))
+    z, y, x = scene.places
     z = z - up + 6 * side  # the right one lies lower
     y = y - forward + 0.15 * z  # upper poles lean backwards
     x = side * x - right + 0.2 * z  # and towards the spine
-    radii = [rng.uniform(*half) for half in numbers.KIDNEY_RADII]
-    hilum = ellipsoid(z, y - 5, x + 17, np.multiply(radii, (0.42, 0.42, 0.62)))  # opens towards the spine
-    labels[(ellipsoid(z, y, x, radii) < 0) & (hilum > 0)] = KIDNEY
+    radii = np.array([scene.draw(half) for half in numbers.KIDNEY_RADII])
+    kidney = ellipsoid(z, y, x, radii)
+    hilum = ellipsoid(z, y - 5, x + 17, radii * (0.42, 0.42, 0.62))  # opens towards the spine
+    labels[(kidney < 0) & (hilum > 0)] = KIDNEY
     if ill:
-        radius = rng.uniform(*numbers.TUMOUR_MM)
-        way = rng.normal(0, (0.5, 1, 1))
+        radius = scene.draw(numbers.TUMOUR_MM)
+        way = scene.rng.normal(0, (0.5, 1, 1))
         way[2] = abs(way[2]) + 0.5  # away from the spine
-        centre = way / np.linalg.norm(way) * (np.array(radii) - rng.uniform(-0.1, 0.6) * radius)
-        tumour = ellipsoid(z - centre[0], y - centre[1], x - centre[2], radius * rng.uniform(0.88, 1.12, 3))
+        depth = scene.rng.uniform(-0.1, 0.6) * radius
+        z0, y0, x0 = way / np.linalg.norm(way) * (radii - depth)
+        halves = radius * scene.rng.uniform(0.88, 1.12, 3)
+        tumour = ellipsoid(z - z0, y - y0, x - x0, halves)
         tumour += 0.07 * radius * scene.noise(max(radius, 18) / 1.5)  # lobes
         labels[tumour < 0] = TUMOUR

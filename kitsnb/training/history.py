@@ -18,20 +18,19 @@ TIMING = ("seconds", "patches_per_second")
 
 @torch.no_grad()
 def batch_sums(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """Return [11] for a batch: loss, cross-entropy, and tp, fp and fn of the classes; they stay on the device."""
+    """Return [11] for a batch, on its device: loss, cross-entropy, and tp, fp and fn of the classes."""
     counts = region_statistics(logits, target).pooled()
     entropy = cross_entropy(logits, target).mean()
-    return torch.cat([loss.reshape(1), entropy.reshape(1), *(count[0] for count in counts)]).float()
+    first = torch.stack([loss, entropy])
+    return torch.cat([first, *(count[0] for count in counts)]).float()
 
 
 def measures(stage: str, sums: Tensor) -> dict[str, float]:
-    """Return the columns of ``stage`` for an epoch with the batches' ``sums`` [n, 11].
-
-    Counts are pooled over all batches before Dice, so that a patch without tumour distorts nothing.
-    """
-    total = sums.double().sum(0)
+    """Return an epoch's columns of ``stage`` from ``sums`` [batches, 11]."""
+    total = sums.double().sum(0)  # pooled before Dice, so that a patch without tumour distorts nothing
     loss, entropy = (total[:2] / len(sums)).tolist()
-    dice = dice_index(RegionStatistics(*total[2:].reshape(3, 1, -1)))[0].tolist()
+    pooled = RegionStatistics(*total[2:].reshape(3, 1, -1))
+    dice = dice_index(pooled)[0].tolist()
     soft_dice = sum(dice) / len(dice)
     values = [loss, soft_dice, 1 - soft_dice + entropy, *dice]
     return {f"{stage}_{name}": value for name, value in zip(MEASURES, values)}
@@ -44,16 +43,15 @@ def best_row(rows: list[dict]) -> dict:
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
     """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    done = len(rows)
-    return done > 0 and (done >= settings.epochs or done - best_row(rows)["epoch"] >= settings.stop_patience)
+    if not rows:
+        return False
+    since_best = len(rows) - best_row(rows)["epoch"]
+    return len(rows) >= settings.epochs or since_best >= settings.stop_patience
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
-    """Write ``rows`` as the CSV file ``path``; without rows there is none."""
     if rows:
         write_atomic(path, pd.DataFrame(rows).to_csv(index=False))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def log_epoch(writer, row: dict) -> None:

@@ -29,9 +29,8 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 def train(settings: Training, training: list[Case], validation: list[Case], folder: Path) -> dict[str, Any]:
     """Train on preprocessed cases in ``folder``, or go on from its last checkpoint; return the facts of the run.
 
-    Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError
-    where there are no cases, the loss cannot be used or the folder holds another run, RuntimeError where another
-    process has the folder or the checkpoint is damaged, FloatingPointError where the loss is not finite.
+    Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError,
+    RuntimeError (folder in use, checkpoint damaged) and FloatingPointError (loss not finite).
     """
     learned, judged = hold_out(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
@@ -39,7 +38,8 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     belongs["validation_cases"] = [case.name for case in judged]
     with locked(folder):
         run = checkpoint_to_resume(folder, belongs)
-        run = run or {"belongs": belongs, "rows": [], "facts": describe_machine(settings)}
+        if run is None:
+            run = {"belongs": belongs, "rows": [], "facts": describe_machine(settings)}
         rows = run["rows"]
         write_json(folder / "settings.json", settings.as_json())
         write_history(folder / "history.csv", rows)
@@ -57,19 +57,17 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
 
 
 def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
-    """Return the cases to learn from, and those that choose the weights: ``validation``, or a share of ``training``.
-
-    That share, ``selection``, is spread evenly. Raises ValueError that names what is empty.
-    """
-    count = round(settings.selection * len(training))
-    chosen = [number * len(training) // count for number in range(count)]
-    learned = [case for number, case in enumerate(training) if number not in chosen]
-    judged = [training[number] for number in chosen] if settings.selection else validation
+    """Return the cases to learn from, and those that choose the weights; ValueError where there are none."""
+    learned = training
+    judged = validation
+    if settings.selection:  # a share of the training cases, spread evenly
+        count = round(settings.selection * len(training))
+        judged = [training[number * len(training) // count] for number in range(count)]
+        learned = [case for case in training if case not in judged]
     for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
-            raise ValueError(f"there are no {what} cases: {len(training)} training and {len(validation)} held-out ones "
-                             f"were preprocessed, of which selection {settings.selection:g} chooses the weights; look "
-                             "at the split's ranges, and at what notebook 02_preprocessing refused")
+            raise ValueError(f"there are no {what} cases (selection {settings.selection:g} of {len(training)} training "
+                             "cases); look at what notebook 02_preprocessing refused")
     return learned, judged
 
 
@@ -107,11 +105,10 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
         for name, part in parts.items():
             part.load_state_dict(run[name])
     facts["trainable_parameters"] = sum(p.numel() for p in parts["network"].parameters())
-    volumes = load_volumes([*learned, *judged], device, body=settings.body > 0)
-    sampler = PatchSampler(volumes[: len(learned)], settings, device)
-    batches = fixed_patches(volumes[len(learned) :], settings, device)
-    # Named by its folder in TensorBoard; what a killed process wrote there is purged, and written again.
-    with SummaryWriter(folder, purge_step=0) as writer:
+    batches = fixed_patches(load_volumes(judged), settings, device)
+    volumes = load_volumes(learned, device, body=settings.body > 0)
+    sampler = PatchSampler(volumes, settings, device)
+    with SummaryWriter(folder, purge_step=0) as writer:  # what a killed process logged is written again
         for row in rows:
             log_epoch(writer, row)
         while not is_finished(settings, rows):
@@ -125,27 +122,23 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
                 save_checkpoint(run, folder / "checkpoints" / "best.ckpt")
             save_checkpoint(run, folder / "checkpoints" / "last.ckpt")
             write_history(folder / "history.csv", rows)
-            left = (settings.epochs - len(rows)) * sum(row["seconds"] for row in rows) / len(rows)
+            left = (settings.epochs - len(rows)) * row["seconds"]
             print(f"epoch {len(rows)}/{settings.epochs}: loss {row['training_loss']:.3f}, "
-                  f"validation {row['validation_loss']:.3f}, kidney {row['validation_kidney']:.3f}, "
-                  f"tumour {row['validation_tumour']:.3f}; at most {duration(left)} left", flush=True)
+                  f"validation {row['validation_loss']:.3f}; at most {duration(left)} left", flush=True)
 
 
 def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batch], epoch: int) -> dict:
-    """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv.
-
-    No step asks the device for a value, and so waits for a GPU; whether losses were finite is looked at afterwards.
-    """
+    """Train for epoch number ``epoch`` (from 0) and validate on ``batches``; return its row of history.csv."""
     network, loss, optimizer, scheduler, scaler = parts.values()
     settings = sampler.settings
-    done = epoch * settings.steps_per_epoch
-    steps = range(done, done + settings.steps_per_epoch)
+    stop = (epoch + 1) * settings.steps_per_epoch
     began = time.monotonic()
     torch.manual_seed(settings.seed + epoch)  # so that a loss which draws numbers draws them again when resumed
     network.train()
     loss.train()
     sums = []
-    for step in steps:
+    # No step asks the device for a value, and so waits for a GPU; losses are looked at after the last.
+    for step in range(stop - settings.steps_per_epoch, stop):
         imaging, labels = sampler.batch(step)  # outside of autocast, which would round a patch's rotation
         value, batch = evaluate(network, loss, settings, imaging, labels)
         optimizer.zero_grad()
@@ -155,15 +148,21 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
         if settings.schedule == "poly":
             scheduler.step()
         sums.append(batch)
-    trained = torch.stack(sums).cpu()
-    patches_per_second = len(steps) * settings.batch_size / (time.monotonic() - began)
+    trained = measures("training", torch.stack(sums).cpu())
+    seconds = time.monotonic() - began
     network.eval()
     loss.eval()
     with torch.no_grad():
-        validated = torch.stack([evaluate(network, loss, settings, *batch)[1] for batch in batches]).cpu()
-    row = {"epoch": epoch + 1, "step": steps.stop, "learning_rate": optimizer.param_groups[0]["lr"],
-           **measures("training", trained), **measures("validation", validated),
-           "seconds": round(time.monotonic() - began, 2), "patches_per_second": round(patches_per_second, 3)}
+        sums = [evaluate(network, loss, settings, *batch)[1] for batch in batches]
+    row = {
+        "epoch": epoch + 1,
+        "step": stop,
+        "learning_rate": optimizer.param_groups[0]["lr"],
+        **trained,
+        **measures("validation", torch.stack(sums).cpu()),
+        "seconds": round(time.monotonic() - began, 2),
+        "patches_per_second": round(settings.steps_per_epoch * settings.batch_size / seconds, 3),
+    }
     for name in ("training_loss", "validation_loss"):
         if not math.isfinite(row[name]):
             raise FloatingPointError(f"{name} is {row[name]} in epoch {epoch + 1}; the last good checkpoint is kept")

@@ -1,4 +1,4 @@
-"""Everything that decides what a run learns: types, ranges and defaults of network, augmentation and training."""
+"""Everything that decides what a run learns; the defaults are the paper's (sections 3.2 and 4)."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from kitsnb.settings import Factors, Positive, Seed, Settings, Sides, finite
 
-#: From 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -22,10 +21,7 @@ class Network(Settings):
 
 
 class Augmentation(Settings):
-    """Strength of each augmentation, applied to a patch with ``probability``; 0 (or a range of one value) is off.
-
-    The defaults follow the batchgenerators settings of MIScnn that the paper names.
-    """
+    """Strength of each augmentation; 0, or a range of one value, is off. Defaults follow MIScnn, as the paper does."""
 
     probability: Share = 0.15
     scaling: Factors = (0.85, 1.25)  # factor of size
@@ -40,7 +36,7 @@ class Augmentation(Settings):
 
 
 class Training(Settings):
-    """One run; the defaults are the paper's (sections 3.2 and 4)."""
+    """One run."""
 
     loss: Annotated[str, Field(min_length=1)] = "dice"
     loss_parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
@@ -63,7 +59,7 @@ class Training(Settings):
     tumour: Share = 0.5
     body: Share = 0.0  # of the other patches: those centred in the body, and not on a place that may be air around it
     augmentation: Augmentation | None = Augmentation()  # None is off
-    # "auto" is 16 bits on a GPU, float32 on a CPU; float16 ("16-mixed") needs a GPU.
+    # "auto" is 16 bits on a GPU, float32 on a CPU.
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     @model_validator(mode="after")

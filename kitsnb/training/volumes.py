@@ -9,57 +9,51 @@ from torch import Tensor
 from kitsnb.data.cases import Case
 from kitsnb.preprocessing.arrays import read_arrays
 
-#: Voxels remembered per class and case, to centre patches on.
-MAX_CENTRES = 4096
-#: Share of the window, from its lower end, that holds air and fat.
-AIR = 0.05
-#: Bytes left free on a GPU for a step: the paper's, in float32, rounded up. A small GPU keeps half.
-RESERVE = 4 << 30
+MAX_CENTRES = 4096  # voxels remembered per class and case, to centre patches on
+AIR = 0.05  # share of the window, from its lower end, that holds air and fat
 
 
 @dataclass
 class Volume:
-    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label.
-
-    ``centres``, and ``lowest``, the imaging's minimum, stay on the CPU, which draws without waiting for the device.
-    """
+    """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label."""
 
     name: str
     imaging: Tensor
     segmentation: Tensor
-    centres: dict[int, Tensor]
+    centres: dict[int, Tensor]  # on the CPU, which draws without waiting for the device
 
     def __post_init__(self):
         self.lowest = float(self.imaging.min())
 
 
 def load_volumes(cases: Iterable[Case], device: str = "cpu", *, body: bool = False) -> list[Volume]:
-    """Map preprocessed cases, and move them to a CUDA ``device`` that has room for all of them beside ``RESERVE``.
+    """Map preprocessed cases; move them to a CUDA ``device`` where they fill at most half of its free memory.
 
-    Centres are always the same; with ``body`` also those, as class 0, of all that is denser than air and fat. Raises
-    CaseError for a file that cannot be used, or holds another label than 0-2.
+    With ``body``, voxels denser than air and fat are centres of class 0. CaseError for a file that cannot be used.
     """
-    volumes = []
-    for case in cases:
-        arrays = read_arrays(case)
-        imaging = torch.from_numpy(arrays["imaging"])
-        volume = Volume(case.name, imaging, torch.from_numpy(arrays["segmentation"]), {})
-        masks = {1: volume.segmentation == 1, 2: volume.segmentation == 2}
-        if body:
-            window = float(volume.imaging.max()) - volume.lowest
-            masks[0] = volume.imaging > volume.lowest + AIR * window
-        random = torch.Generator().manual_seed(case.number)
-        for label, mask in masks.items():
-            found = torch.nonzero(mask)
-            if len(found):
-                chosen = torch.randperm(len(found), generator=random)[:MAX_CENTRES]
-                volume.centres[label] = found[chosen].to(torch.int16)
-        volumes.append(volume)
+    volumes = [load_volume(case, body) for case in cases]
     if device == "cuda":
         needed = sum(volume.imaging.nbytes + volume.segmentation.nbytes for volume in volumes)
         free, _ = torch.cuda.mem_get_info()
-        if needed <= free - min(RESERVE, free // 2):
+        if needed <= free / 2:
             for volume in volumes:
                 volume.imaging = volume.imaging.to(device)
                 volume.segmentation = volume.segmentation.to(device)
     return volumes
+
+
+def load_volume(case: Case, body: bool) -> Volume:
+    arrays = read_arrays(case)
+    segmentation = torch.from_numpy(arrays["segmentation"])
+    volume = Volume(case.name, torch.from_numpy(arrays["imaging"]), segmentation, {})
+    masks = {1: segmentation == 1, 2: segmentation == 2}
+    if body:
+        window = float(volume.imaging.max()) - volume.lowest
+        masks[0] = volume.imaging > volume.lowest + AIR * window
+    random = torch.Generator().manual_seed(case.number)
+    for label, mask in masks.items():
+        found = torch.nonzero(mask)
+        if len(found):
+            chosen = torch.randperm(len(found), generator=random)[:MAX_CENTRES]
+            volume.centres[label] = found[chosen].to(torch.int16)
+    return volume

@@ -1,8 +1,5 @@
 """A run: it learns, writes what it says, holds out what it is told to, and stops where a loss is not finite."""
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,21 +7,12 @@ import torch
 from helpers.training_at_hand import TINY, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kitsnb.data.cases import Case
-from kitsnb.preprocessing.arrays import read_array, write_array
+from kitsnb.training import machine
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.history import MEASURES, TIMING, is_finished
 from kitsnb.training.run import hold_out, train
 from kitsnb.unet import UNet3D
-
-
-def spoilt(cases: list[Case], folder: Path) -> list[Case]:
-    """Copy ``cases`` with imaging that is NaN."""
-    for case in cases:
-        shutil.copytree(case.folder, folder / case.name)
-        write_array(folder / case.name, "imaging", np.full_like(read_array(case, "imaging"), np.nan))
-    return [Case(folder / case.name) for case in cases]
 
 
 def test_a_run_writes_history_facts_and_the_log_of_tensorboard(cases, tmp_path):
@@ -57,26 +45,33 @@ def test_the_loss_falls_on_patches_that_can_be_learnt(cases, tmp_path):
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
 
 
-def test_nan_from_the_start_and_in_validation_saves_nothing(cases, tmp_path):
-    with pytest.raises(FloatingPointError, match="training_loss is nan in epoch 1"):
-        train(TINY, spoilt(cases[0], tmp_path / "one"), cases[1], tmp_path / "run")
-    with pytest.raises(FloatingPointError, match="validation_loss is nan in epoch 1"):
-        train(TINY, cases[0], spoilt(cases[1], tmp_path / "other"), tmp_path / "run")
-    assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
+@pytest.mark.parametrize(("stage", "call"), [("training", 0), ("validation", 1)])
+def test_nan_from_the_start_saves_nothing(cases, tmp_path, monkeypatch, stage, call):
+    seen = []
+
+    def spoilt(name, sums):
+        seen.append(name)
+        return measures(name, sums * (float("nan") if len(seen) > call else 1.0))
+
+    measures = training.measures
+    monkeypatch.setattr(training, "measures", spoilt)
+    with pytest.raises(FloatingPointError, match=f"{stage}_loss is nan in epoch 1"):
+        train(TINY, *cases, tmp_path)
+    assert not list(tmp_path.glob("checkpoints/*.ckpt"))
 
 
 def test_nan_keeps_the_last_good_checkpoint_and_history(cases, tmp_path, monkeypatch):
     draw = training.PatchSampler.batch
 
-    def spoilt_batch(self, step):
+    def spoilt(self, step):
         imaging, labels = draw(self, step)
         return imaging * (float("nan") if step == 7 else 1.0), labels
 
-    monkeypatch.setattr(training.PatchSampler, "batch", spoilt_batch)
-    with pytest.raises(FloatingPointError, match="nan in epoch 3; the last good checkpoint is kept"):
-        train(TINY, *cases, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.PatchSampler, "batch", spoilt)
+        with pytest.raises(FloatingPointError, match="nan in epoch 3; the last good checkpoint is kept"):
+            train(TINY, *cases, tmp_path)
     assert list(table(tmp_path).epoch) == [1, 2]
-    monkeypatch.undo()
     assert train(TINY, *cases, tmp_path)["epochs"] == 4
 
 
@@ -90,6 +85,8 @@ def test_patches_are_drawn_outside_of_autocast(cases, tmp_path, monkeypatch):
         return drawn[-1]
 
     monkeypatch.setattr(training.PatchSampler, "batch", batch)
+    for module in (machine, training):
+        monkeypatch.setattr(module, "choose_precision", lambda settings: settings.precision)
     rotated = TINY.changed(epochs=1, augmentation={"probability": 1.0})
     for precision in ("32-true", "bf16-mixed"):
         train(rotated.changed(precision=precision), *cases, tmp_path / precision)
@@ -113,12 +110,11 @@ def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(
         assert gaps.max() - gaps.min() <= 1
 
 
-@pytest.mark.parametrize(("training_cases", "held_out", "selection", "message"), [
-    (2, 0, 0.0, "there are no held-out cases: 2 training and 0"), (0, 1, 0.0, "there are no training cases"),
-    (0, 1, 0.5, "there are no training cases"), (2, 1, 0.2, "no held-out cases: 2 training .* selection 0.2"),
-    (1, 1, 0.5, "no held-out cases: 1 training .* selection 0.5"),
+@pytest.mark.parametrize(("training_cases", "held_out", "selection", "what"), [
+    (2, 0, 0.0, "held-out"), (0, 1, 0.0, "training"), (0, 1, 0.5, "training"), (2, 1, 0.2, "held-out"),
 ])
-def test_what_is_empty_is_named_before_anything_is_loaded(cases, tmp_path, training_cases, held_out, selection, message):
+def test_what_is_empty_is_named_before_anything_is_loaded(cases, tmp_path, training_cases, held_out, selection, what):
+    message = f"no {what} cases .selection {selection:g} of {training_cases} training"
     with pytest.raises(ValueError, match=message):
         train(TINY.changed(selection=selection), cases[0][:training_cases], cases[1][:held_out], tmp_path / "run")
     assert not (tmp_path / "run").exists()

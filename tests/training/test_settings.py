@@ -10,11 +10,11 @@ from kitsnb.training.settings import Augmentation, Network, Training
 NAN, INF = math.nan, math.inf
 #: Settings, and what the message must say of them.
 BAD = [
-    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"), (Training, {"epochs": "3"}, "epochs"),
+    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"),
     (Training, {"epochs": True}, "epochs"), (Training, {"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
     (Training, {"learning_rate": 0}, "learning_rate must be greater than 0"), (Training, {"learning_rate": NAN}, "finite"),
     (Training, {"schedule": "cosine"}, "schedule must be 'plateau' or 'poly', not 'cosine'"),
-    (Training, {"tumour": -0.1}, "tumour"), (Training, {"body": 2.0}, "body"), (Training, {"selection": 0.6}, "selection"),
+    (Training, {"tumour": -0.1}, "tumour"), (Training, {"selection": 0.6}, "selection"),
     (Training, {"seed": 2**40}, "seed must be less than 4294967296"),
     (Training, {"weights": "first"}, "weights must be 'best' or 'last', not 'first'"),
     (Training, {"precision": "bf16"}, "'32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"), (Training, {"loss": ""}, "loss"),
@@ -25,9 +25,8 @@ BAD = [
     (Training, {"network": {"depth": 0}}, "network.depth"), (Training, {"network": None}, "network"),
     (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
     (Training, {"augmentation": {"noise": INF}}, "augmentation.noise"), (Training, {"augmentation": []}, "augmentation"),
-    (Network, {"normalization": "layer"}, "'batch' or 'instance', not 'layer'"), (Network, {"order": "norm"}, "order"),
+    (Network, {"normalization": "layer"}, "'batch' or 'instance', not 'layer'"),
     (Augmentation, {"probability": 2.0}, "probability"), (Augmentation, {"gamma": [0.0, 1.0]}, "gamma"),
-    (Augmentation, {"brightness": [1.0]}, "brightness"), (Augmentation, {"contrast": [-1.0, 1.0]}, "contrast"),
     (Augmentation, {"elastic_spacing": 0}, "elastic_spacing"), (Augmentation, {"mirror": "yes"}, "mirror"),
 ]  # fmt: skip
 
@@ -56,10 +55,3 @@ def test_good_values_are_taken_and_kept():
     assert settings.changed(epochs=3).epochs == 3
     with pytest.raises(ValidationError, match="depth 5"):
         settings.changed(network={"depth": 5})
-
-
-def test_the_defaults_are_the_paper_s():
-    settings = Training()
-    assert settings.patch_size == (80, 80, 80) and settings.batch_size == 1 and settings.learning_rate == 1e-4
-    assert settings.precision == "32-true" and settings.weights == "best" and settings.selection == 0
-    assert settings.stop_patience == 20 and settings.epochs == 1000
