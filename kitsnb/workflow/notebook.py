@@ -42,9 +42,8 @@ def kernel_manager(sockets: str, groups: list[int]):
             own = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
             super().__init__(**settings | own)
 
-        def format_kernel_cmd(self, extra_arguments=None):
-            more = extra_arguments or []
-            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *more]
+        def format_kernel_cmd(self, extra_arguments=()):
+            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *extra_arguments]
 
         async def start_kernel(self, **settings):
             await super().start_kernel(**settings)
@@ -89,8 +88,10 @@ def execute(notebook: Path, output: Path, parameters: dict, groups: list[int]) -
     return failure
 
 
-def end_with_kernels(groups: list[int]) -> None:
-    """End this process together with its kernels when it is told to end."""
+def main(path: Path) -> None:
+    """Do the task in ``path`` and write its result; end together with all kernels when told to end."""
+    task = json.loads(path.read_text(encoding="utf-8"))
+    groups: list[int] = []
 
     def end(number, _) -> None:
         for group in groups:
@@ -101,13 +102,6 @@ def end_with_kernels(groups: list[int]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
-
-
-def main(path: Path) -> None:
-    """Do the task in ``path`` and write its result."""
-    task = json.loads(path.read_text(encoding="utf-8"))
-    groups: list[int] = []
-    end_with_kernels(groups)
     threads = task["threads"] or threads_of_environment() or os.environ.get("SLURM_CPUS_PER_TASK")
     os.environ.update(ENVIRONMENT)
     os.environ[RUNNER] = task["build"]

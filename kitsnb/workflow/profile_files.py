@@ -38,12 +38,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            fault = None
             if not isinstance(key, yaml.ScalarNode):
-                fault = "a key must be one word"
-            elif key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key must be one word", key.start_mark)
+            if key.value in seen:
                 fault = f"key {key.value!r} is given twice"
-            if fault:
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)

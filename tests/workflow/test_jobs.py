@@ -164,13 +164,12 @@ def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, p
     assert len(played.trained) == 3
 
 
-def test_a_case_outside_the_split_is_noted_and_trains_nothing(tmp_path, played, capfd):
+def test_a_case_outside_the_split_trains_nothing(tmp_path, played):
     execute(tmp_path, played)
     for number in (1, 77):
         write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
         write_atomic(tmp_path / "build" / "preprocessed" / f"case_{number:05d}" / "imaging.npy", "another")
     execute(tmp_path, played)
-    assert "left out, as not in the split: case_00001 and 1 more" in capfd.readouterr().out
     assert len(played.trained) == 2
 
 
@@ -223,7 +222,7 @@ def test_a_build_that_cannot_be_written_is_said_before_anything_runs(tmp_path, p
     path, _ = make(tmp_path, stages=ALL)
     (tmp_path / "file").write_text("in the way")
     assert run.run_profile(load(path, build=tmp_path / "file" / "build")) == 1
-    assert "cannot be written: Not a directory" in capfd.readouterr().out and played.executed == []
+    assert "build: Not a directory" in capfd.readouterr().out and played.executed == []
 
 
 def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
