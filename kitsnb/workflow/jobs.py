@@ -13,6 +13,9 @@ from kitsnb.workflow.profile import STAGES, Experiment, Profile
 PACKAGE = ROOT / "kitsnb"
 #: Files of a training run that results are made from. Checkpoints are not among them: they may be deleted.
 RUN_FILES = ("history.csv", "scores.csv", "run.json", "predictions")
+#: What each other stage makes, as ``Build`` names it.
+MAKES = {"data_analysis": ("data_analysis", "data"), "preprocessing": ("preprocessed",), "losses": ("losses",),
+         "results": ("results",), "paper": ("paper",)}
 #: Stages whose products each stage reads.
 NEEDS = {
     "data_analysis": (),
@@ -101,33 +104,26 @@ class Job:
         return {short(path): meaning(path) for path in paths}
 
     def made(self) -> list[Path]:
-        """List the files and folders that the job makes; the results notebook's figures are added when drawn."""
-        build = self.build
+        """List the files and folders that the job makes, without figures: they are added when they are drawn."""
         if self.run:
             return [self.run / name for name in RUN_FILES]
-        folders = {"data_analysis": [build.data_analysis, build.data], "preprocessing": [build.preprocessed],
-                   "losses": [build.losses], "results": [build.results], "paper": []}
-        return folders[self.stage]
+        return [getattr(self.build, name) for name in MAKES[self.stage]]
 
     def read(self) -> list[Path]:
         """List the files and folders that the job reads."""
-        build = self.build
         data = self.profile.data
-        if self.stage == "data_analysis":
-            return [resolve(data.folder)] if data.folder else []
-        if self.stage == "preprocessing":
-            return [self.profile.cases]
-        if self.stage == "training":
-            return [build.preprocessed, self.profile.cases]
-        if self.stage == "losses":  # in which the real label with the median tumour is looked for
-            return [] if data.source == "phantom" else [build.data_analysis / "cases.csv"]
+        paths = []
+        for stage in NEEDS[self.stage]:
+            for job in jobs_of(self.profile, stage, {}):
+                paths += job.made()
+        if data.folder and self.stage in ("data_analysis", "preprocessing", "training"):
+            paths.append(resolve(data.folder))
+        if self.stage == "results":
+            paths += [PUBLISHED, *PAPER.glob("*.yml")]
+            if self.profile.results.labels_summary:
+                paths.append(resolve(self.profile.results.labels_summary))
         if self.stage == "paper":
-            return [build.results, build.figures, *PAPER.glob("*.typ"), *PAPER.glob("*.bib"), *PAPER.glob("*.yml")]
-        paths = [build.data_analysis, build.preprocessed / "report.json", build.losses, PUBLISHED, *PAPER.glob("*.yml")]
-        if self.profile.results.labels_summary:
-            paths.append(resolve(self.profile.results.labels_summary))
-        for experiment, seed in self.profile.runs:
-            paths += [build.run(experiment.name, seed) / name for name in RUN_FILES]
+            paths += [self.build.figures, *PAPER.glob("*.yml"), *PAPER.glob("*.typ"), *PAPER.glob("*.bib")]
         return paths
 
     def inputs(self, paths: Iterable[Path]) -> dict[str, Path]:
@@ -158,7 +154,7 @@ class Job:
 
     def write_stamp(self, figures: Iterable[Path], seconds: float) -> None:
         """Say that the job is done."""
-        outputs = [*files_below(*self.made()), self.output, *figures]
+        outputs = {*files_below(*self.made()), self.output, *figures}
         write_receipt(self.stamp, self.made_from(), self.inputs(self.read()), outputs, seconds=round(seconds, 1))
 
     def begin_run(self) -> None:
@@ -174,12 +170,16 @@ def cells(notebook: Path) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()
 
 
+def jobs_of(profile: Profile, stage: str, changes: dict) -> list[Job]:
+    """List the jobs of a stage; ``changes`` are handed to their notebooks."""
+    if stage == "training":
+        return [Job(profile, stage, changes, experiment, seed) for experiment, seed in profile.runs]
+    return [Job(profile, stage, changes)]
+
+
 def build_jobs(profile: Profile, changes: dict | None = None) -> list[Job]:
     """List all jobs of ``profile``, each after those that it needs; ``changes`` are handed to its notebooks."""
     jobs = []
     for stage in profile.stages:
-        if stage == "training":
-            jobs += [Job(profile, stage, changes or {}, experiment, seed) for experiment, seed in profile.runs]
-        else:
-            jobs.append(Job(profile, stage, changes or {}))
+        jobs += jobs_of(profile, stage, changes or {})
     return jobs
