@@ -36,7 +36,7 @@ READS = {
     "paper": (),
 }
 #: What says where and not what: a moved folder changes no result.
-PLACES = ("folder", "labels_summary")
+PLACES = {"data": {"folder"}, "results": {"labels_summary"}}
 #: Rooms that say and keep, and compute nothing; and how cases are read, which shows in the arrays trained on.
 NO_ARITHMETIC = ("files.py", "receipts.py", "messages.py", "settings.py", "data")
 
@@ -69,11 +69,7 @@ class Job:
 
     def made_from(self) -> dict:
         """Return the settings and the code that decide what the job makes."""
-        settings = self.profile.model_dump(mode="json", include=set(READS[self.stage]))
-        for section in settings.values():
-            for place in PLACES:
-                if isinstance(section, dict):
-                    section.pop(place, None)
+        settings = self.profile.model_dump(mode="json", include=set(READS[self.stage]), exclude=PLACES)
         if self.experiment:
             settings["experiment"] = self.experiment.as_json()
             settings["seed"] = self.seed
@@ -83,8 +79,7 @@ class Job:
 
     def trained_from(self) -> dict:
         """Return the settings and the code that decide what the training of the job computes."""
-        data = self.profile.data.as_json()
-        split = {name: data[name] for name in ("training", "validation", "excluded", "folds")}
+        split = self.profile.data.model_dump(mode="json", include={"training", "validation", "excluded", "folds"})
         training = self.profile.training_of(self.experiment, self.seed).as_json()
         code = [PACKAGE / "training" / "run.py"]
         for path in imported_files(code[0]):
@@ -129,17 +124,18 @@ class Job:
     def inputs(self, paths: Iterable[Path]) -> dict[str, Path]:
         """Return the files at and below ``paths`` by names that do not depend on where build and cases lie."""
         found = {}
+        cases = resolve(self.profile.data.folder or self.build.data)
         wanted = set().union(*numbers_of(self.profile.data))
         for path in files_below(*paths):
             number = re.search(r"case_(\d{5})", str(path))
             if self.run and (not number or int(number[1]) not in wanted):
                 continue  # of a training only the cases of its split count
-            name = short(path)
             if path.is_relative_to(self.build.folder):
-                name = str(path.relative_to(self.build.folder))
-            elif self.profile.data.folder and path.is_relative_to(resolve(self.profile.data.folder)):
-                name = f"cases/{path.relative_to(resolve(self.profile.data.folder))}"
-            found[name] = path
+                found[str(path.relative_to(self.build.folder))] = path
+            elif path.is_relative_to(cases):
+                found[f"cases/{path.relative_to(cases)}"] = path
+            else:
+                found[short(path)] = path
         return found
 
     def why(self) -> str | None:

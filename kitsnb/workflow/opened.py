@@ -114,9 +114,8 @@ class Run:
 def open_study(profile: str | Path = "quick", changes: Mapping[str, object] | None = None) -> Study:
     """Open the study of ``profile`` (a name in notebooks/profiles, a file, or a build's folder) with ``changes``.
 
-    The runner's notebooks get the profile as it is written. By hand, what is built is shown with the settings that it
-    was built with. From then on, what lies beside the notebooks (``probing``, ``results``) can be imported. Raises
-    ``ProfileError`` with all that is wrong, ``NotBuilt`` where nothing is there to be shown.
+    By hand, a build is opened with the settings that it was made with. What lies beside the notebooks (``probing``,
+    ``results``) can be imported from then on. Raises ``ProfileError`` with all that is wrong, ``NotBuilt``.
     """
     if str(NOTEBOOKS) not in sys.path:
         sys.path.append(str(NOTEBOOKS))

@@ -32,20 +32,21 @@ def read_history(run: Path) -> list[dict[str, float]]:
 def table_of_runs(jobs: Sequence[Job], at_a_time: int) -> Table:
     """Return a row per run: epoch, losses, Dice of the tumour, pace; in the title the time that is left."""
     table = Table("run", "epoch", "loss", "validation", "tumour", "s / epoch")
-    left = 0.0
+    left = []  # epochs of each run
     paces = []
     for job in jobs:
         history = read_history(job.run)
         last = history[-1] if history else {}
         if last:
             paces.append(last["seconds"])
-        left += max(0, job.profile.training.epochs - len(history))
+        left.append(max(0, job.profile.training.epochs - len(history)))
         numbers = [f"{last[name]:.3f}" if name in last else "" for name in SHOWN]
         pace = f"{last['seconds']:.1f}" if last else ""
         table.add_row(job.title.removeprefix("training "), f"{len(history)}/{job.profile.training.epochs}", *numbers, pace)
     table.title = f"{len(jobs)} training runs, {at_a_time} at a time"
     if paces:
-        table.title += f", about {duration(left * fmean(paces) / min(at_a_time, len(jobs)))} of training left"
+        seconds = max(max(left), sum(left) / at_a_time) * fmean(paces)
+        table.title += f", about {duration(seconds)} of training left"
     return table
 
 
