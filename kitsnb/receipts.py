@@ -176,17 +176,16 @@ def _rename_locals(node: ast.stmt) -> None:
 def imported_files(source: Path) -> list[Path]:
     """List the files of the repository, or beside ``source``, that it imports, and those that they import in turn.
 
-    ``source`` is a module, a text notebook, or a reader's own file. Names taken from a package itself, which may hand
-    them on from anywhere in it, stand for all of its modules.
+    Names taken from a package itself, which may hand them on from anywhere in it, stand for all of its modules.
     """
     found: set[Path] = set()
     waiting = [source]
     while waiting:
         file = waiting.pop()
-        direct = _direct_imports(file, source.parent, file.stat().st_mtime_ns)
-        new = [other for other in direct if other not in found]
-        found.update(new)
-        waiting += new
+        for other in _direct_imports(file, source.parent, file.stat().st_mtime_ns):
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
     return sorted(found)
 
 

@@ -119,14 +119,15 @@ class Execution:
         if not reason:
             return
         self.prepare(job, reason)
-        before = {path: state_of(path) for path in files_below(self.profile.build.figures)}
+        figures = self.profile.build.figures
+        before = {path: state_of(path) for path in files_below(figures)}
         began = time.monotonic()
         if job.notebook:
             with self.console.status(job.title):
                 [(_, failure, _)] = run_beside([job], Places(), lambda: None)
         else:
             failure = compile_paper(job)
-        drawn = [path for path in files_below(self.profile.build.figures) if before.get(path) != state_of(path)]
+        drawn = [path for path in files_below(figures) if before.get(path) != state_of(path)]
         self.finish(job, time.monotonic() - began, failure, drawn)
 
     def run_training(self, jobs: Sequence[Job]) -> None:
@@ -137,8 +138,7 @@ class Execution:
             return
         refuse(why_not_beside(self.profile))  # cases are known now
         places = find_places(self.launch, self.at_a_time)
-        where = "" if places.command else " on this machine"
-        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time{where}")
+        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time")
         for job in todo:
             self.prepare(job, reasons[job])
         with shown(todo, places.at_a_time, self.console) as tick:

@@ -22,9 +22,8 @@ from kitsnb.files import ROOT, read_json, write_json
 from kitsnb.messages import threads_of_environment
 from kitsnb.workflow.jobs import Job
 
-#: Seconds between looks at processes, between reports, and that processes have to end by themselves.
+#: Seconds between looks at processes, and that processes have to end by themselves.
 PULSE = 0.05
-TICK = 1.0
 GRACE = 10.0
 _libc = ctypes.CDLL(None)
 
@@ -136,7 +135,7 @@ def run_beside(jobs: Sequence[Job], places: Places,
                     going.remove(one)
                     free.append(one.gpu)
                     yield one.job, one.failure(), time.monotonic() - one.began
-            if time.monotonic() - ticked > TICK:
+            if time.monotonic() - ticked > 1:
                 ticked = time.monotonic()
                 tick()
             time.sleep(PULSE)

@@ -121,9 +121,9 @@ class Profile(Settings):
     @classmethod
     def _different(cls, values):
         names = [getattr(value, "name", value) for value in values]
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"must differ, but {', '.join(twice)} is given twice")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"must differ, but {name} is given twice")
         return values
 
     @field_validator("stages")
@@ -142,7 +142,6 @@ class Profile(Settings):
 
     @property
     def simulated(self) -> bool:
-        """Tell whether the CT is simulated."""
         return self.data.simulated
 
     @property
