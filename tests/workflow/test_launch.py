@@ -21,7 +21,7 @@ ONE = [{"name": "a", "loss": "dice"}]
 
 def test_a_lost_run_is_named_and_the_same_command_goes_on_with_it(tmp_path):
     with runner(tmp_path, training(pace=0.4)) as grid:  # the kernel notices within a second that its parent is gone
-        grid.until(lambda: grid.epochs("a") >= 3 and grid.epochs("b") >= 1)
+        grid.until(lambda: grid.epochs("a") >= 3)
         kernel = grid.kernel("a")
         os.kill(grid.executor("a"), signal.SIGKILL)
         until(lambda: not alive(kernel), 10)
