@@ -51,12 +51,15 @@ def replaced(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+class InUse(RuntimeError):
+    """Another process holds a folder; the message names it."""
+
+
 @contextmanager
 def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
     """Hold ``folder`` for this process alone; the system takes the lock back however the process dies.
 
-    Waits for up to ``patience`` seconds, as the kernel of a dead process may live on for a moment, then raises
-    RuntimeError that names who holds the folder.
+    Waits for up to ``patience`` seconds, as the kernel of a dead process may live on for a moment; raises ``InUse``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
@@ -65,7 +68,7 @@ def locked(folder: Path, patience: float = 60.0) -> Iterator[None]:
         lock.acquire(timeout=patience, poll_interval=0.2)
     except Timeout:
         holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
-        raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or end it, and try again") from None
+        raise InUse(f"{folder} is in use by {holder}; wait for it, or end it, and try again") from None
     try:
         since = time.strftime("%d %b %H:%M")
         write_atomic(note, f"process {os.getpid()} on {os.uname().nodename} since {since}")

@@ -34,9 +34,8 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 
 def several(names: list[str]) -> str:
-    """Return the first of ``names``, and how many more there are."""
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}"
+    """Return the first of ``names``, and how many more there are; "" where there are none."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)
 
 
 def duration(seconds: float | None) -> str:

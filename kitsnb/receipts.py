@@ -21,15 +21,9 @@ RECEIPT = ".made_from.json"
 LARGE = 32 << 20
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 @cache
-def _digest(path: Path, size: int, changed: int) -> str | None:
-    return digest(path) if size <= LARGE else None
+def _digest(path: Path, size: int, _changed: int) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if size <= LARGE else None
 
 
 def state_of(path: Path) -> list:
@@ -40,20 +34,16 @@ def state_of(path: Path) -> list:
 
 def is_same(path: Path, state: list) -> bool:
     """Tell whether the file is as ``state_of`` found it. Its content is read only where its time is another."""
-    size, changed, content = state
-    try:
-        status = path.stat()
-        if status.st_size != size:
-            return False
-        if status.st_mtime_ns == changed:
-            return True
-        return content is not None and content == _digest(path, status.st_size, status.st_mtime_ns)
-    except OSError:
+    if not path.is_file():
         return False
+    status = path.stat()
+    if [status.st_size, status.st_mtime_ns] == state[:2]:
+        return True
+    return status.st_size == state[0] and state[2] is not None and state_of(path)[2] == state[2]
 
 
 def receipt_of(path: Path) -> Path:
-    """Return where the receipt of ``path`` lies: hidden in a folder or beside a file; a .json file is one itself."""
+    """Return the receipt of ``path``: hidden in a folder or beside a file; a .json file is one itself."""
     if path.suffix == ".json":
         return path
     return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
@@ -83,8 +73,8 @@ def why_stale(path: Path, made_from: Mapping, inputs: Mapping[str, Path] | None 
     receipt = read_json(receipt_of(path))
     if not all(isinstance(receipt.get(part), dict) for part in ("made_from", "inputs", "outputs")):
         return "never finished"
-    if changes := differences(receipt["made_from"], plain(made_from)):
-        return changes[0]
+    for change in differences(receipt["made_from"], plain(made_from)):
+        return change
     inputs = inputs or {}
     for name in sorted(receipt["inputs"].keys() ^ inputs.keys()):
         return f"{name} is {'new' if name in inputs else 'gone'}"
@@ -105,7 +95,9 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
     found = []
     for name in {**was, **now}:
         if name not in was or name not in now or was[name] != now[name]:
-            found.append(f"{name} changed: {_brief(was, name)} -> {_brief(now, name)}")
+            texts = [str(values.get(name, "nothing")) for values in (was, now)]
+            before, after = [text if len(text) <= 60 else f"{text[:12]}..." for text in texts]
+            found.append(f"{name} changed: {before} -> {after}")
     return found
 
 
@@ -121,30 +113,28 @@ def flat(content: object, name: str = "") -> dict[str, object]:
     return found
 
 
-def _brief(values: Mapping, name: str) -> str:
-    text = str(values.get(name, "nothing"))
-    return text if len(text) <= 60 else f"{text[:12]}..."
-
-
 def code_of(*modules: ModuleType) -> dict[str, str]:
     """Return what ``modules`` compute, by name."""
     return {module.__name__: meaning(Path(module.__file__)) for module in modules}
 
 
 def meaning(path: Path) -> str:
-    """Return a digest of what a module computes.
-
-    Comments, docstrings, formatting, prints, and names of local variables do not count.
-    """
+    """Digest what a module computes: no comments, docstrings, formatting, prints, or names of local variables."""
     return _meaning(path, path.stat().st_mtime_ns)
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Parse a module; what is no Python is a module that holds its text."""
+    content = path.read_bytes()
+    try:
+        return ast.parse(content)
+    except (SyntaxError, ValueError):
+        return ast.Module([ast.Assign([], ast.Constant(content))], [])
 
 
 @cache
 def _meaning(path: Path, _changed: int) -> str:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return digest(path)
+    tree = _parsed(path)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -156,11 +146,9 @@ def _meaning(path: Path, _changed: int) -> str:
 
 def _is_said(node: ast.stmt) -> bool:
     """Tell whether a statement is a docstring or a print: it computes nothing."""
-    if not isinstance(node, ast.Expr):
-        return False
-    value = node.value
-    prints = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
-    return prints or isinstance(value, ast.Constant)
+    value = getattr(node, "value", None)
+    prints = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "print"
+    return isinstance(node, ast.Expr) and (prints or isinstance(value, ast.Constant))
 
 
 def _rename_locals(node: ast.stmt) -> None:
@@ -188,17 +176,16 @@ def _rename_locals(node: ast.stmt) -> None:
 def imported_files(source: Path) -> list[Path]:
     """List the files of the repository, or beside ``source``, that it imports, and those that they import in turn.
 
-    ``source`` is a module, a text notebook, or a reader's own file. Names taken from a package itself, which may hand
-    them on from anywhere in it, stand for all of its modules.
+    Names taken from a package itself, which may hand them on from anywhere in it, stand for all of its modules.
     """
     found: set[Path] = set()
     waiting = [source]
     while waiting:
         file = waiting.pop()
-        direct = _direct_imports(file, source.parent, file.stat().st_mtime_ns)
-        new = [other for other in direct if other not in found]
-        found.update(new)
-        waiting += new
+        for other in _direct_imports(file, source.parent, file.stat().st_mtime_ns):
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
     return sorted(found)
 
 
@@ -206,11 +193,7 @@ def imported_files(source: Path) -> list[Path]:
 def _direct_imports(source: Path, folder: Path, _changed: int) -> list[Path]:
     bases = (ROOT, NOTEBOOKS, folder, source.parent)
     files: list[Path] = []
-    try:
-        tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError):
-        return files
-    for node in ast.walk(tree):
+    for node in ast.walk(_parsed(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 files += _module(alias.name, bases)
@@ -218,7 +201,11 @@ def _direct_imports(source: Path, folder: Path, _changed: int) -> list[Path]:
             above = (source.parents[node.level - 1],) if node.level else bases
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}" if node.module else alias.name
-                files += _module(inner, above) or _handed_on(node.module or "", above)
+                modules = _module(inner, above)
+                if node.module and not modules:
+                    for file in _module(node.module, above):  # which holds the name, or hands it on
+                        modules += file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
+                files += modules
     return files
 
 
@@ -228,12 +215,4 @@ def _module(name: str, bases: Iterable[Path]) -> list[Path]:
     for base in bases:
         path = base.joinpath(*name.split("."))
         found += [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
-    return found
-
-
-def _handed_on(package: str, bases: Iterable[Path]) -> list[Path]:
-    """List the file of a module from which a name is taken, or all of a package that hands names on."""
-    found = []
-    for file in _module(package, bases) if package else []:
-        found += sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
     return found

@@ -63,15 +63,12 @@ def test_brackets_of_a_path_are_printed_as_they_are():
         assert text in out.getvalue()
 
 
-def test_words():
+def test_words(capfd):
+    assert list(progress(iter("ab"), "scoring", 2)) == ["a", "b"]
+    assert capfd.readouterr() == ("", "")  # without a terminal
     assert duration(3725) == "1:02:05" and duration(59.2) == "1:00" and duration(None) == ""
     assert nearest("dyce", ["dice", "tversky"]) == "did you mean 'dice'?"
     assert nearest(7, [1, 2]) == "valid are: 1, 2" and nearest("a", []) == "there is none"
-
-
-def test_without_a_terminal_nothing_is_printed(capfd):
-    assert list(progress(iter("ab"), "scoring", 2)) == ["a", "b"]
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("text", "threads"), [("4", 4), ("4,2", 4), (" 3 ", 3), ("", None), ("0", None), ("x", None)])

@@ -4,19 +4,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from kitsnb import messages
 from kitsnb.files import files_below, short
 from kitsnb.messages import several
 from kitsnb.receipts import state_of
-from kitsnb.workflow.jobs import Job
+from kitsnb.workflow.jobs import NEEDS, Job
 from kitsnb.workflow.launch import LaunchError, Places, find_places, run_beside
-from kitsnb.workflow.profile import Profile
+from kitsnb.workflow.profile import STAGES, Profile
 from kitsnb.workflow.progress import read_history, shown
 
 DONE = "done"
@@ -37,30 +36,29 @@ class Outcome:
     note: str = ""
 
 
-@dataclass
 class Execution:
-    """One execution of a profile."""
+    """One execution of a profile; ``dry``: nothing is run."""
 
-    profile: Profile
-    changes: dict
-    launch: tuple[str, ...] = ()
-    at_a_time: int | None = None
-    dry: bool = False
-    console: Console = field(default_factory=messages.console)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    tried: bool = False
+    def __init__(self, profile: Profile, launch: tuple[str, ...], at_a_time: int | None, dry: bool):
+        self.profile = profile
+        self.launch = launch
+        self.at_a_time = at_a_time
+        self.dry = dry
+        self.console = messages.console()
+        self.outcomes: list[Outcome] = []
+        self.tried = False  # the losses, once, before the first job starts
 
-    def among(self, names: Sequence[str], *statuses: str) -> list[str]:
-        """List the titles of the jobs among ``names`` that have one of ``statuses``."""
-        found = [self.outcomes[name] for name in names if name in self.outcomes]
-        return [outcome.job.title for outcome in found if outcome.status in statuses]
+    def jobs_of(self, stages: Sequence[str], *statuses: str) -> str:
+        """Name jobs of ``stages`` that have one of ``statuses``; "" where none has."""
+        found = [one for one in self.outcomes if one.job.stage in stages and one.status in statuses]
+        return several([one.job.title for one in found])
 
     def reason(self, job: Job) -> str | None:
         """Say why ``job`` must run now, None where it is up to date. Jobs that it needs must be finished before."""
         reason = job.why()
-        late = self.among(job.needs, WAITING)
+        late = self.jobs_of(NEEDS[job.stage], WAITING)
         if reason is None and late:
-            return f"only if {several(late)} will have changed what it reads"
+            return f"only if {late} will have changed what it reads"
         if reason is None or job.run is None:
             return reason
         if not files_below(job.run):
@@ -74,35 +72,31 @@ class Execution:
         return f"{reason}; trained already, so only executed again"
 
     def due(self, job: Job) -> str | None:
-        """Say why ``job`` runs now; None where it is up to date, needs one that failed, or where nothing is run."""
-        if bad := self.among((*job.needs, *job.after), FAILED, SKIPPED):
-            self.outcomes[job.name] = Outcome(job, SKIPPED, note=f"needs {several(bad)}")
+        """Say why ``job`` runs now; None where it is up to date, an earlier stage failed, or where nothing is run.
+
+        Raises LaunchError that says all that is wrong with the losses.
+        """
+        earlier = list(STAGES)[: list(STAGES).index(job.stage)]
+        if bad := self.jobs_of(earlier, FAILED, SKIPPED):
+            self.outcomes.append(Outcome(job, SKIPPED, note=f"needs {bad}"))
             return None
         reason = self.reason(job)
-        if reason and not self.dry:
-            self.try_losses()
-            return reason
-        self.outcomes[job.name] = Outcome(job, WAITING if reason else CURRENT, note=reason or "")
-        if self.dry:
-            self.console.print(f"{job.title}: {reason or CURRENT}")
-        return None
+        if not reason or self.dry:
+            self.outcomes.append(Outcome(job, WAITING if reason else CURRENT))
+            if self.dry:
+                self.console.print(f"{job.title}: {reason or CURRENT}")
+            return None
+        if not self.tried:
+            from kitsnb.workflow.trial import unusable_losses  # imports torch, which a finished build does without
 
-    def try_losses(self) -> None:
-        """Try all losses once, before the first job starts. Raises LaunchError that says what is wrong with them."""
-        if self.tried:
-            return
-        from kitsnb.workflow.trial import unusable_losses  # imports torch, which a finished build does without
-
-        if found := unusable_losses(self.profile):
-            raise LaunchError("\n  - ".join([f"{self.profile.file} cannot be trained:", *found]))
-        self.tried = True
+            refuse(unusable_losses(self.profile))
+            self.tried = True
+        return reason
 
     def prepare(self, job: Job, reason: str) -> None:
-        """Say why the job runs, and make room for it."""
+        """Say why the job runs, and make room for it: nothing is lost, and nothing stale is gone on with."""
         self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
-        job.stamp.parent.mkdir(parents=True, exist_ok=True)
         if job.run and job.why_train():
-            # Nothing is lost, and nothing stale is gone on with.
             target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
             target.parent.mkdir(exist_ok=True)
             shutil.move(job.run, target)
@@ -114,7 +108,7 @@ class Execution:
     def finish(self, job: Job, seconds: float, failure: dict | None, figures: Sequence[Path] = ()) -> None:
         """Stamp a success with ``figures`` among its products; remember a failure; say which of the two it was."""
         status = FAILED if failure else DONE
-        self.outcomes[job.name] = Outcome(job, status, seconds, failure)
+        self.outcomes.append(Outcome(job, status, seconds, failure))
         if not failure:
             job.write_stamp(figures, seconds)
         self.console.print(f"{job.title}: {status} in {seconds:.0f} s", style="red" if failure else "green")
@@ -125,32 +119,28 @@ class Execution:
         if not reason:
             return
         self.prepare(job, reason)
-        before = {path: state_of(path) for path in files_below(self.profile.build.figures)}
+        figures = self.profile.build.figures
+        before = {path: state_of(path) for path in files_below(figures)}
         began = time.monotonic()
         if job.notebook:
             with self.console.status(job.title):
                 [(_, failure, _)] = run_beside([job], Places(), lambda: None)
         else:
             failure = compile_paper(job)
-        drawn = [path for path in files_below(self.profile.build.figures) if before.get(path) != state_of(path)]
+        drawn = [path for path in files_below(figures) if before.get(path) != state_of(path)]
         self.finish(job, time.monotonic() - began, failure, drawn)
 
     def run_training(self, jobs: Sequence[Job]) -> None:
         """Run the training jobs that are out of date beside each other, where there are places."""
-        reasons = {}
-        for job in jobs:
-            if reason := self.due(job):
-                reasons[job.name] = reason
-        todo = [job for job in jobs if job.name in reasons]
+        reasons = {job: self.due(job) for job in jobs}
+        todo = [job for job in jobs if reasons[job]]
         if not todo:
             return
-        if self.profile.beside:
-            refuse(why_not_beside(self.profile))  # cases are known now
+        refuse(why_not_beside(self.profile))  # cases are known now
         places = find_places(self.launch, self.at_a_time)
-        where = "" if places.command else " on this machine"
-        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time{where}")
+        self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time")
         for job in todo:
-            self.prepare(job, reasons[job.name])
+            self.prepare(job, reasons[job])
         with shown(todo, places.at_a_time, self.console) as tick:
             with closing(run_beside(todo, places, tick)) as ended:
                 for job, failure, seconds in ended:
@@ -170,7 +160,9 @@ def compile_paper(job: Job) -> dict | None:
 
 
 def why_not_beside(profile: Profile) -> list[str]:
-    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``."""
+    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``, if it names one."""
+    if not profile.beside:
+        return []
     from kitsnb.workflow.publish import why_not_beside as reasons  # imports pandas
 
     return [f"beside {profile.beside}: {line}" for line in reasons(profile)]

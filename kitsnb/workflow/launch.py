@@ -22,9 +22,8 @@ from kitsnb.files import ROOT, read_json, write_json
 from kitsnb.messages import threads_of_environment
 from kitsnb.workflow.jobs import Job
 
-#: Seconds between looks at processes, between reports, and that processes have to end by themselves.
+#: Seconds between looks at processes, and that processes have to end by themselves.
 PULSE = 0.05
-TICK = 1.0
 GRACE = 10.0
 _libc = ctypes.CDLL(None)
 
@@ -83,14 +82,38 @@ def find_places(command: tuple[str, ...], at_a_time: int | None) -> Places:
     return Places(number, (), threads or max(1, cores() // number), shared)
 
 
-@dataclass
-class Started:
-    """A job under way: its process, when it began, and its GPU."""
+def _end_with_parent() -> None:
+    """Let a new process on Linux get SIGTERM when this one dies, even by SIGKILL."""
+    if sys.platform == "linux":
+        _libc.prctl(1, signal.SIGTERM)
 
-    job: Job
-    process: subprocess.Popen
-    began: float
-    gpu: str | None
+
+class Started:
+    """A job under way, with its process and its GPU; "task", "result" and "log" of it lie beside its receipt."""
+
+    def __init__(self, job: Job, places: Places, gpu: str | None):
+        self.job = job
+        self.gpu = gpu
+        self.began = time.monotonic()
+        self.log = job.stamp.with_name(f".{job.name}.log")
+        self.result = job.stamp.with_name(f".{job.name}.result")
+        self.result.unlink(missing_ok=True)
+        task = job.stamp.with_name(f".{job.name}.task")
+        write_json(task, {"notebook": job.notebook, "output": job.output, "parameters": job.parameters,
+                          "threads": places.threads, "build": job.build.folder, "result": self.result})
+        environment = os.environ if gpu is None else os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+        command = [*places.command, sys.executable, "-m", "kitsnb.workflow.notebook", str(task)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, start_new_session=True, preexec_fn=_end_with_parent)
+
+    def failure(self) -> dict | None:
+        """Return what the job's result file says, or how its process was lost."""
+        result = read_json(self.result)
+        if result:
+            return result["failure"]
+        reason = how_ended(self.process.returncode, self.log)
+        return {"notebook": str(self.job.output), "cell": "", "message": f"{reason}; the same command goes on with it"}
 
 
 def run_beside(jobs: Sequence[Job], places: Places,
@@ -100,54 +123,24 @@ def run_beside(jobs: Sequence[Job], places: Places,
     ``tick`` is called every second. All processes are ended when the caller stops, or is stopped.
     """
     waiting = deque(jobs)
-    free = list(reversed(places.gpus))
+    free = list(places.gpus) or [None] * places.at_a_time
     going: list[Started] = []
     ticked = 0.0
     try:
         while waiting or going:
-            while waiting and len(going) < places.at_a_time:
-                going.append(start(waiting.popleft(), places, free.pop() if free else None))
-            for one in [one for one in going if one.process.poll() is not None]:
-                going.remove(one)
-                if one.gpu is not None:
+            while waiting and free:
+                going.append(Started(waiting.popleft(), places, free.pop(0)))
+            for one in list(going):
+                if one.process.poll() is not None:
+                    going.remove(one)
                     free.append(one.gpu)
-                yield one.job, failure_of(one), time.monotonic() - one.began
-            if time.monotonic() - ticked > TICK:
+                    yield one.job, one.failure(), time.monotonic() - one.began
+            if time.monotonic() - ticked > 1:
                 ticked = time.monotonic()
                 tick()
             time.sleep(PULSE)
     finally:
         stop(going)
-
-
-def beside(job: Job, kind: str) -> Path:
-    """Return where the "task", "result" or "log" of a job lies, beside its receipt."""
-    return job.stamp.with_name(f".{job.name}.{kind}")
-
-
-def start(job: Job, places: Places, gpu: str | None = None) -> Started:
-    """Start the process of a job."""
-    environment = dict(os.environ)
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
-    beside(job, "result").unlink(missing_ok=True)
-    task = beside(job, "task")
-    write_json(task, {"notebook": job.notebook, "output": job.output, "parameters": job.parameters,
-                      "threads": places.threads, "build": job.build.folder, "result": beside(job, "result")})
-    command = [*places.command, sys.executable, "-m", "kitsnb.workflow.notebook", str(task)]
-    with beside(job, "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=log, start_new_session=True, preexec_fn=_end_with_parent)
-    return Started(job, process, time.monotonic(), gpu)
-
-
-def failure_of(one: Started) -> dict | None:
-    """Return what the job's result file says, or how its process was lost."""
-    result = read_json(beside(one.job, "result"))
-    if result:
-        return result["failure"]
-    reason = how_ended(one.process.returncode, beside(one.job, "log"))
-    return {"notebook": str(one.job.output), "cell": "", "message": f"{reason}; the same command goes on with it"}
 
 
 def stop(going: list[Started]) -> None:
@@ -162,12 +155,6 @@ def stop(going: list[Started]) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(one.process.pid, signal.SIGKILL)
             one.process.wait()
-
-
-def _end_with_parent() -> None:
-    """Let a new process on Linux get SIGTERM when this one dies, even by SIGKILL."""
-    if sys.platform == "linux":
-        _libc.prctl(1, signal.SIGTERM)
 
 
 def how_ended(status: int, log: Path) -> str:

@@ -30,21 +30,19 @@ ENVIRONMENT = {
 
 
 def kernel_manager(sockets: str, groups: list[int]):
-    """Return a kernel manager that starts this very interpreter, over IPC sockets in a folder of their own.
+    """Return a kernel manager that starts this very interpreter and adds its process group to ``groups``.
 
-    Parallel kernels race for TCP ports, and IPC sockets without a folder would share one name. The process group of
-    each kernel is added to ``groups``.
+    Parallel kernels race for TCP ports, and IPC sockets without a folder (``sockets``) would share one name.
     """
     from jupyter_client import AsyncKernelManager
 
     class OwnKernel(AsyncKernelManager):
         def __init__(self, **settings):
-            own = {"transport": "ipc", "ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
-            super().__init__(**settings | own)
+            files = {"ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
+            super().__init__(**settings | files | {"transport": "ipc"})
 
-        def format_kernel_cmd(self, extra_arguments=None):
-            more = extra_arguments or []
-            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *more]
+        def format_kernel_cmd(self, extra_arguments=()):
+            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *extra_arguments]
 
         async def start_kernel(self, **settings):
             await super().start_kernel(**settings)
@@ -77,9 +75,10 @@ def execute(notebook: Path, output: Path, parameters: dict, groups: list[int]) -
             head = "\n".join(error.source.strip().splitlines()[:3])
             failure = {"cell": f"In [{error.exec_count}]: {head}", "message": f"{error.ename}: {error.evalue}"}
         except Exception as error:  # a full disk: whatever it is, the job has failed
-            failure = {"cell": "", "message": f"{type(error).__name__}: {error}"}
-            if type(error).__name__ == "DeadKernelError":
-                failure["message"] = "its kernel was killed (out of memory?)"
+            message = f"{type(error).__name__}: {error}"
+            if message.startswith("DeadKernelError"):
+                message = "its kernel was killed (out of memory?)"
+            failure = {"cell": "", "message": message}
         done = papermill.iorw.load_notebook_node(str(partial)) if partial.exists() else node
         done.metadata.pop("widgets", None)
         write(done, partial)
@@ -89,8 +88,10 @@ def execute(notebook: Path, output: Path, parameters: dict, groups: list[int]) -
     return failure
 
 
-def end_with_kernels(groups: list[int]) -> None:
-    """End this process together with its kernels when it is told to end."""
+def main(path: Path) -> None:
+    """Do the task in ``path`` and write its result; end together with all kernels when told to end."""
+    task = json.loads(path.read_text(encoding="utf-8"))
+    groups: list[int] = []
 
     def end(number, _) -> None:
         for group in groups:
@@ -101,13 +102,6 @@ def end_with_kernels(groups: list[int]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
-
-
-def main(path: Path) -> None:
-    """Do the task in ``path`` and write its result."""
-    task = json.loads(path.read_text(encoding="utf-8"))
-    groups: list[int] = []
-    end_with_kernels(groups)
     threads = task["threads"] or threads_of_environment() or os.environ.get("SLURM_CPUS_PER_TASK")
     os.environ.update(ENVIRONMENT)
     os.environ[RUNNER] = task["build"]

@@ -1,21 +1,16 @@
 """A study, opened: settings, cases and folders of a profile for its notebooks, whoever executes them."""
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from kitsnb.data.cases import Case, Split, discover, hold_out
-from kitsnb.data.checks import Accept
 from kitsnb.files import NOTEBOOKS, Build, resolve
-from kitsnb.messages import nearest, several
+from kitsnb.messages import nearest
 from kitsnb.preprocessing.arrays import cases_below
-from kitsnb.settings import Settings
-from kitsnb.training.settings import Training
 from kitsnb.workflow.profile import Experiment, Profile, load, recorded
 from kitsnb.workflow.profile_files import find
 
@@ -33,29 +28,16 @@ class NotBuilt(FileNotFoundError):
         return [str(self)]
 
 
-@dataclass(frozen=True)
 class Study:
     """A profile and its build. ``writes``: opened by the runner, and not by a person, who changes no result."""
 
-    profile: Profile
-    writes: bool
-    changes: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def build(self) -> Build:
-        return self.profile.build
-
-    @property
-    def accept(self) -> Accept:
-        """Say what is accepted of the cases."""
-        return self.profile.data.accept
-
-    @property
-    def source(self) -> Path:
-        """Return the folder of the cases as they come: simulated below the build, else as the profile says."""
-        if self.profile.data.source == "folder":
-            return resolve(self.profile.data.folder)
-        return self.build.data
+    def __init__(self, profile: Profile, writes: bool, changes: Mapping[str, object]):
+        self.profile = profile
+        self.writes = writes
+        self.changes = changes
+        self.build = profile.build
+        self.source = profile.cases  # the folder of the cases as they come
+        self.accept = profile.data.accept
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -77,7 +59,7 @@ class Study:
             raise ValueError(f"{self.profile.name} has no experiment {experiment!r}; {nearest(experiment, rows)}")
         others = [name for name in self.changes if not name.startswith(OF_A_RUN)]
         if others and not self.writes:
-            raise ValueError(f"changes: {several(others)} cannot be tried on the cases as they are prepared; write a "
+            raise ValueError(f"changes: {', '.join(others)} cannot be tried on the cases as they are prepared; write a "
                              "profile with that, and make it")
         return Run(self, rows[experiment], seed)
 
@@ -88,35 +70,26 @@ class Study:
         raise NotBuilt(f"{path} is not made yet: run make PROFILE={self.profile.name} in a terminal")
 
 
-@dataclass(frozen=True)
 class Run:
-    """One training of a study: an experiment with a seed."""
+    """One training of a study: an experiment with a seed.
 
-    study: Study
-    experiment: Experiment
-    seed: int
+    By hand, where something was changed, it ``trains`` into a ``folder`` of its own for each choice of settings.
+    """
 
-    @property
-    def title(self) -> str:
-        return self.experiment.title
-
-    @property
-    def training(self) -> Training:
-        return self.study.profile.training_of(self.experiment, self.seed)
-
-    @property
-    def trains(self) -> bool:
-        """Tell whether to train: for the runner, and by hand where something was changed."""
-        return self.study.writes or bool(self.study.changes)
-
-    @property
-    def folder(self) -> Path:
-        """Return the run's folder; what is trained by hand has one of its own for each choice of settings."""
-        folder = self.study.build.run(self.experiment.name, self.seed)
-        if self.study.writes or not self.study.changes:
-            return folder
-        chosen = json.dumps(self.study.profile.model_dump(mode="json"), sort_keys=True)
-        return self.study.build.folder / "by_hand" / f"{folder.name}-{hashlib.sha256(chosen.encode()).hexdigest()[:6]}"
+    def __init__(self, study: Study, experiment: Experiment, seed: int):
+        profile = study.profile
+        self.study = study
+        self.experiment = experiment
+        self.seed = seed
+        self.title = experiment.title
+        self.training = profile.training_of(experiment, seed)
+        self.sections = {"data": profile.data, "preprocessing": profile.preprocessing, "training": self.training,
+                         "prediction": profile.prediction}  # as ``write_run`` takes them
+        self.trains = study.writes or bool(study.changes)
+        self.folder = study.build.run(experiment.name, seed)
+        if self.trains and not study.writes:
+            chosen = hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:6]
+            self.folder = study.build.folder / "by_hand" / f"{self.folder.name}-{chosen}"
 
     @cached_property
     def split(self) -> Split:
@@ -137,29 +110,21 @@ class Run:
         """Return the held-out cases as they come, by name."""
         return {case.name: case for case in self.split.validation}
 
-    @property
-    def sections(self) -> dict[str, Settings]:
-        """Return all settings behind the run, by section, as ``write_run`` takes them."""
-        profile = self.study.profile
-        return {"data": profile.data, "preprocessing": profile.preprocessing, "training": self.training,
-                "prediction": profile.prediction}
-
 
 def open_study(profile: str | Path = "quick", changes: Mapping[str, object] | None = None) -> Study:
     """Open the study of ``profile`` (a name in notebooks/profiles, a file, or a build's folder) with ``changes``.
 
-    The runner's notebooks get the profile as it is written. By hand, what is built is shown with the settings that it
-    was built with. From then on, what lies beside the notebooks (``probing``, ``results``) can be imported. Raises
-    ``ProfileError`` with all that is wrong, ``NotBuilt`` where nothing is there to be shown.
+    By hand, a build is opened with the settings that it was made with. What lies beside the notebooks (``probing``,
+    ``results``) can be imported from then on. Raises ``ProfileError`` with all that is wrong, ``NotBuilt``.
     """
     if str(NOTEBOOKS) not in sys.path:
         sys.path.append(str(NOTEBOOKS))
     changes = dict(changes or {})
     if folder := os.environ.get(RUNNER):
-        return Study(load(profile, changes, build=folder), writes=True, changes=changes)
+        return Study(load(profile, changes, build=folder), True, changes)
     folder = resolve(profile)
     build = Build(folder if (folder / "profile.json").is_file() else f"build/{find(profile).stem}")
     made = recorded(build, changes)
     if made is None:
         raise NotBuilt(f"nothing is built in {build.folder} yet: run make PROFILE={profile} in a terminal")
-    return Study(made, writes=False, changes=changes)
+    return Study(made, False, changes)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from kitsnb.data.settings import DataSettings, Number
-from kitsnb.files import NOTEBOOKS, PAPER, Build, read_json
+from kitsnb.files import NOTEBOOKS, PAPER, Build, read_json, resolve
 from kitsnb.inference.settings import Prediction
 from kitsnb.messages import nearest
 from kitsnb.preprocessing.settings import Preprocessing, Spacing
@@ -121,9 +121,9 @@ class Profile(Settings):
     @classmethod
     def _different(cls, values):
         names = [getattr(value, "name", value) for value in values]
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"must differ, but {', '.join(twice)} is given twice")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"must differ, but {name} is given twice")
         return values
 
     @field_validator("stages")
@@ -136,8 +136,12 @@ class Profile(Settings):
         return Build(self.folder)
 
     @property
+    def cases(self) -> Path:
+        """Return the folder of the cases as they come: simulated ones lie below the build."""
+        return resolve(self.data.folder) if self.data.source == "folder" else self.build.data
+
+    @property
     def simulated(self) -> bool:
-        """Tell whether the CT is simulated."""
         return self.data.simulated
 
     @property
@@ -163,11 +167,13 @@ def load(profile: str | Path, changes: Mapping[str, object] | None = None, build
     for key in ("data", "results", "experiments"):
         if key in content:
             content[key] = expand(content[key], unset)
-    missing = [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
-    shipped = path.parent == NOTEBOOKS / "profiles"
-    own = {"name": path.stem, "file": path.stem if shipped else str(path.resolve()),
-           "folder": str(build or f"build/{path.stem}")}
-    return check(content | own, path, [] if data_free else missing)
+    missing = []
+    if not data_free:
+        missing = [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
+    content["name"] = path.stem
+    content["file"] = path.stem if path.parent == NOTEBOOKS / "profiles" else str(path.resolve())
+    content["folder"] = str(build or f"build/{path.stem}")
+    return check(content, path, missing)
 
 
 def recorded(build: Build, changes: Mapping[str, object] | None = None) -> Profile | None:
@@ -184,14 +190,14 @@ def check(content: Mapping[str, Any], path: Path, found: list[str]) -> Profile:
         profile = Profile(**content)
     except ValidationError as error:
         raise ProfileError(path, [*found, *problems(error, Profile)]) from None
-    found = [*found, *unfitting(profile), *unknown_rows(profile)]
+    found = [*found, *unfitting(profile)]
     if found:
         raise ProfileError(path, found)
     return profile
 
 
 def unfitting(profile: Profile) -> list[str]:
-    """List which settings of different sections do not fit together."""
+    """List which settings of different sections do not fit together, and which rows of Table 1 are not there."""
     found = []
     patch = profile.training.patch_size
     overlap = profile.prediction.overlap
@@ -203,15 +209,8 @@ def unfitting(profile: Profile) -> list[str]:
                      "data.validation")
     if "training" in profile.stages and not profile.experiments:
         found.append("experiments: the stage training needs at least one")
-    return found
-
-
-def unknown_rows(profile: Profile) -> list[str]:
-    """List which names of rows of Table 1 are neither the profile's nor the seed paper's."""
-    rows = [experiment.name for experiment in profile.experiments]
     seed_paper = yaml.safe_load((PAPER / "seed_paper.yml").read_text("utf-8"))
-    rows += [row["experiment"] for row in seed_paper["table"]]
-    found = []
+    rows = [row.name for row in profile.experiments] + [row["experiment"] for row in seed_paper["table"]]
     named = {"results.baseline": profile.results.baseline, "losses.reference": profile.losses.reference}
     for place, name in named.items():
         if name not in rows:

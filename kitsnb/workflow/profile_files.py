@@ -17,8 +17,7 @@ class ProfileError(ValueError):
     def __init__(self, path: Path | str, problems: list[str]):
         self.path = path
         self.problems = list(dict.fromkeys(problems))
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{path}: {count}", *(f"  - {line}" for line in self.problems)]))
+        super().__init__("\n  - ".join([f"{path} cannot be used:", *self.problems]))
 
     def _render_traceback_(self) -> list[str]:
         """Show the message alone in a notebook."""
@@ -38,14 +37,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            fault = None
-            if not isinstance(key, yaml.ScalarNode):
-                fault = "a key must be one word"
-            elif key.value in seen:
+            if str(key.value) in seen:
                 fault = f"key {key.value!r} is given twice"
-            if fault:
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
-            seen.add(key.value)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -63,10 +58,8 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
                                       "work in a checkout of it"]) from error
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(path, ["is no UTF-8 text; save it as such"]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(path, [f"is no valid YAML: {error}"]) from error
+        raise ProfileError(path, [f"is no valid YAML in UTF-8: {error}"]) from error
     if not isinstance(content, dict):
         raise ProfileError(path, ["holds no keys; a profile is a YAML mapping"])
     parent = content.pop("extends", None)
@@ -118,6 +111,8 @@ def expand(value: object, unset: set[str]) -> object:
         return [expand(item, unset) for item in value]
     if not isinstance(value, str):
         return value
-    names = re.findall(r"\$\{?(\w+)", value)
-    unset.update(name for name in names if not os.environ.get(name))
-    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda found: os.environ.get(found[1] or found[2]) or found[0], value)
+    for name in re.findall(r"\$\{?(\w+)", value):
+        if not os.environ.get(name):
+            unset.add(name)
+            return value
+    return os.path.expandvars(value)

@@ -8,17 +8,20 @@ from statistics import fmean
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Column, Table
+from rich.table import Table
 
 from kitsnb.messages import duration
 from kitsnb.workflow.jobs import Job
 
+#: Columns of history.csv that are shown.
+SHOWN = ("training_loss", "validation_loss", "validation_tumour")
+
 
 def read_history(run: Path) -> list[dict[str, float]]:
     """Return the rows of a run's history.csv as numbers; none where it is not there, or is no history."""
+    rows = []
     try:
         with (run / "history.csv").open(newline="", encoding="utf-8") as file:
-            rows = []
             for row in csv.DictReader(file):
                 rows.append({name: float(value) for name, value in row.items()})
     except (OSError, ValueError, TypeError, csv.Error):
@@ -26,43 +29,25 @@ def read_history(run: Path) -> list[dict[str, float]]:
     return rows if rows and {"epoch", "seconds"} <= rows[0].keys() else []
 
 
-def seconds_left(job: Job, history: Sequence[dict], usual: float | None) -> float | None:
-    """Estimate the seconds of training that are left, at the run's own pace or the ``usual`` one; None is unknown."""
-    pace = fmean(row["seconds"] for row in history[-10:]) if history else usual
-    if pace is None:
-        return None
-    return max(0, job.profile.training.epochs - len(history)) * pace
-
-
 def table_of_runs(jobs: Sequence[Job], at_a_time: int) -> Table:
-    """Return a row per run: epoch, losses, Dice of the tumour, pace, time left."""
-    histories = {job.name: read_history(job.run) for job in jobs}
-    paces = [row["seconds"] for history in histories.values() for row in history[-3:]]
-    usual = fmean(paces) if paces else None
-    lefts = [seconds_left(job, histories[job.name], usual) for job in jobs]
-    left = ""
-    if jobs and None not in lefts:
-        left = f", about {duration(max(sum(lefts) / at_a_time, max(lefts)))} of training left"
-    numbers = [Column(name, justify="right") for name in ("epoch", "loss", "validation", "tumour", "s / epoch", "left")]
-    table = Table("run", *numbers, title=f"{len(jobs)} training runs, {at_a_time} at a time{left}")
-    for job, rest in zip(jobs, lefts):
-        history = histories[job.name]
+    """Return a row per run: epoch, losses, Dice of the tumour, pace; in the title the time that is left."""
+    table = Table("run", "epoch", "loss", "validation", "tumour", "s / epoch")
+    left = []  # epochs of each run
+    paces = []
+    for job in jobs:
+        history = read_history(job.run)
         last = history[-1] if history else {}
-        measures = [f"{last[name]:.3f}" if name in last else "" for name in SHOWN]
+        if last:
+            paces.append(last["seconds"])
+        left.append(max(0, job.profile.training.epochs - len(history)))
+        numbers = [f"{last[name]:.3f}" if name in last else "" for name in SHOWN]
         pace = f"{last['seconds']:.1f}" if last else ""
-        table.add_row(job.title.removeprefix("training "), f"{len(history)}/{job.profile.training.epochs}", *measures,
-                      pace, duration(rest))
+        table.add_row(job.title.removeprefix("training "), f"{len(history)}/{job.profile.training.epochs}", *numbers, pace)
+    table.title = f"{len(jobs)} training runs, {at_a_time} at a time"
+    if paces:
+        seconds = max(max(left), sum(left) / at_a_time) * fmean(paces)
+        table.title += f", about {duration(seconds)} of training left"
     return table
-
-
-#: Columns of history.csv that are shown.
-SHOWN = ("training_loss", "validation_loss", "validation_tumour")
-
-
-def epoch_line(job: Job, row: dict[str, float]) -> str:
-    """Say one epoch in one line, for logs."""
-    measures = ", ".join(f"{name.replace('_', ' ')} {row[name]:.3f}" for name in SHOWN if name in row)
-    return f"  {job.title}: epoch {row['epoch']:.0f}/{job.profile.training.epochs}: {measures}; {row['seconds']:.1f} s"
 
 
 @contextmanager
@@ -77,7 +62,9 @@ def shown(jobs: Sequence[Job], at_a_time: int, console: Console) -> Iterator[Cal
         for job in jobs:
             history = read_history(job.run)
             for row in history[seen[job.name]:]:
-                console.print(epoch_line(job, row))
+                measures = ", ".join(f"{name.replace('_', ' ')} {row[name]:.3f}" for name in SHOWN if name in row)
+                epoch = f"epoch {row['epoch']:.0f}/{job.profile.training.epochs}"
+                console.print(f"  {job.title}: {epoch}: {measures}; {row['seconds']:.1f} s")
             seen[job.name] = len(history)
 
     with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -15,19 +15,14 @@ def publish(profile: Profile) -> Path:
 
     Raises ValueError that names every job that is not up to date, or every file that differs from the commit.
     """
-    if found := unfinished(profile):
-        raise ValueError("\n  - ".join([f"{profile.name} is not published:", *found]))
-    return published.publish(profile.name, profile.build)
-
-
-def unfinished(profile: Profile) -> list[str]:
-    """List the jobs of ``profile`` that a study stands on and that are not up to date, with the reason."""
     found = []
     for job in build_jobs(profile):
-        if job.stage != "paper":
-            if reason := job.why():
-                found.append(f"{job.title}: {reason}")
-    return found
+        reason = job.why()
+        if reason and job.stage != "paper":
+            found.append(f"{job.title}: {reason}")
+    if found:
+        raise ValueError("\n  - ".join([f"{profile.name} is not published:", *found]))
+    return published.publish(profile.name, profile.build)
 
 
 def why_not_beside(profile: Profile) -> list[str]:

@@ -1,20 +1,16 @@
-"""A real SLURM of one node on this machine, from Debian's munge, slurmctld, slurmd and slurm-client; it needs root.
-
-``python tests/helpers/slurm_at_hand.py`` keeps it up until interrupted, and prints what makes ``sbatch`` use it.
-"""
+"""A real SLURM of one node on this machine, from Debian's munge, slurmctld, slurmd and slurm-client; it needs root."""
 
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from helpers.runner_at_hand import until
 
 PROGRAMS = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
 CONFIGURATION = """\
@@ -48,7 +44,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 def why_not() -> str | None:
-    """What is missing for a SLURM on this machine, or None."""
+    """Say what is missing for a SLURM on this machine, or None."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
     if missing:
@@ -56,13 +52,12 @@ def why_not() -> str | None:
     return "a SLURM of one's own needs root" if os.geteuid() else None
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+def free_ports() -> tuple[int, int]:
+    """Return two ports that nobody listens on now."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 @contextmanager
@@ -80,21 +75,20 @@ def running(*command: str, environment: dict) -> Iterator[None]:
             process.wait()
 
 
-def slurm(command: str, *arguments: str, environment: dict) -> str:
-    """What a command of SLURM prints, "" where it fails."""
-    return subprocess.run([command, *arguments], env=environment, capture_output=True, text=True).stdout
+def slurm(*command: str, environment: dict) -> str:
+    """Return what a command of SLURM prints, "" where it fails."""
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager
-def one_node(seconds: float = 60) -> Iterator[Path]:
-    """A SLURM with one node of two processors, two jobs beside each other; yields the path of its slurm.conf.
+def one_node() -> Iterator[Path]:
+    """Bring up a SLURM with one node of two processors, two jobs beside each other; yield its slurm.conf.
 
     Everything lies in a folder of its own below /tmp. At the end jobs are cancelled, daemons stopped, the folder deleted.
-    Raises ``RuntimeError`` with the daemons' logs where the node is not idle in time.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     host = socket.gethostname().partition(".")[0]
-    controller, node = free_ports(2)
+    controller, node = free_ports()
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
     (folder / "slurm.conf").write_text(CONFIGURATION.format(host=host, folder=folder, controller=controller, node=node))
@@ -107,46 +101,12 @@ def one_node(seconds: float = 60) -> Iterator[Path]:
     try:
         with ExitStack() as stack:
             stack.enter_context(running(*munged, environment=environment))
-            wait_until(lambda: (folder / "munge.socket").exists(), seconds, folder)
+            until(lambda: (folder / "munge.socket").exists(), 60)
             stack.enter_context(running("slurmctld", "-D", environment=environment))
             stack.enter_context(running("slurmd", "-D", "-N", host, environment=environment))
-            wait_until(lambda: slurm("sinfo", "-h", "-o", "%t", environment=environment).strip() == "idle", seconds, folder)
-            stack.callback(end_jobs, environment)
+            until(lambda: slurm("sinfo", "-h", "-o", "%t", environment=environment) == "idle", 60)
             yield folder / "slurm.conf"
+            slurm("scancel", "--user=root", environment=environment)
+            until(lambda: not slurm("squeue", "-h", environment=environment), 20)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_until(true, seconds: float, folder: Path) -> None:
-    """RuntimeError with the daemons' logs when ``true()`` is not so in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            logs = [f"{log.name}: {line}" for log in folder.glob("*.log") for line in log.read_text().splitlines()[-8:]]
-            raise RuntimeError("\n".join(["SLURM does not come up", *logs]))
-        time.sleep(0.2)
-
-
-def end_jobs(environment: dict) -> None:
-    """Cancel what runs and wait for its end, at most 20 s."""
-    slurm("scancel", "--user=root", environment=environment)
-    end = time.monotonic() + 20
-    while slurm("squeue", "-h", environment=environment).strip() and time.monotonic() < end:
-        time.sleep(0.2)
-
-
-def main() -> None:
-    if reason := why_not():
-        sys.exit(reason)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with one_node() as configuration:
-        print(f"export SLURM_CONF={configuration}", flush=True)
-        print("one node of SLURM is up until this is interrupted (Ctrl-C)", file=sys.stderr)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("stopping", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

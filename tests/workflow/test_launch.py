@@ -1,6 +1,7 @@
 """Runs as processes of their own: some are killed, some fail, the main process dies, and what can go on goes on."""
 
 import os
+import re
 import signal
 import subprocess
 
@@ -20,7 +21,7 @@ ONE = [{"name": "a", "loss": "dice"}]
 
 def test_a_lost_run_is_named_and_the_same_command_goes_on_with_it(tmp_path):
     with runner(tmp_path, training(pace=0.4)) as grid:  # the kernel notices within a second that its parent is gone
-        grid.until(lambda: grid.epochs("a") >= 3 and grid.epochs("b") >= 1)
+        grid.until(lambda: grid.epochs("a") >= 3)
         kernel = grid.kernel("a")
         os.kill(grid.executor("a"), signal.SIGKILL)
         until(lambda: not alive(kernel), 10)
@@ -42,7 +43,8 @@ def test_what_fails_or_loses_its_kernel_is_shown_and_the_others_go_on(tmp_path):
     said = grid.said()
     assert "FloatingPointError: the loss is nan" in said and "In [3]" in said and "04_training-a-seed0.ipynb" in said
     assert "its kernel was killed (out of memory?)" in said
-    assert "training c seed 0: done" in said and "skipped" in said and "needs training a seed 0 and 1 more" in said
+    assert "training c seed 0: done" in said and "skipped" in said
+    assert re.search("needs training [ab] seed 0 and 1 more", said)
     assert (grid.build / "notebooks" / "04_training-a-seed0.ipynb").exists()
     assert not (grid.build / "stamps" / "training-a-seed0.json").exists()
 
