@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kitsnb.data.geometry import spacing_of
-from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, layered, legend_of_layers, letters
+from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, labelled_section, legend_of, letters
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import labelled, legend_below, whole_numbers
 
@@ -73,13 +73,13 @@ def slices(imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, a
     for row, (name, labels) in zip(grid, {"reference": reference, "prediction": prediction}.items()):
         row[0].set_ylabel(name)
         for axes, at in zip(row, shown):
-            layered(axes, imaging, name, labels, spacing, at)
+            labelled_section(axes, imaging, labels, spacing, at)
             axes.set(xlim=(left, right), ylim=(bottom, top))
     for axes, at in zip(grid[0], shown):
         away = round((at - shown[1]) * spacing[0])
         axes.set_title(f"{away:+} mm".replace("+0", "0").replace("-", "−"), fontsize="medium")
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
-    legend_of_layers(figure, [])
+    legend_of(figure, ("kidney", "tumour"))
     return figure
 
 
