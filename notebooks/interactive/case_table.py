@@ -25,7 +25,10 @@ def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
 
 
 def case_table(
-    scores: pd.DataFrame, titles: Mapping[str, str], read: Callable[[str, str], Scan], simulated: bool = False
+    scores: pd.DataFrame,
+    titles: Mapping[str, str],
+    read: Callable[[str, str], Scan],
+    simulated: bool = False,
 ) -> widgets.VBox:
     """Show ``scores`` (tidy: ``experiment``, ``seed``, ``case``, ``tumour``), and below it the case that is chosen.
 
@@ -36,8 +39,9 @@ def case_table(
     shown = dice.round(3)
     shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
     options = [(titles[name], name) for name in dice]
-    best = widgets.Dropdown(options=options, value=dice.mean().idxmax(), description="loss")
-    worst = widgets.Dropdown(options=options, value=dice.mean().idxmin(), description="beside")
+    means = dice.mean()
+    best = widgets.Dropdown(options=options, value=means.idxmax(), description="loss")
+    worst = widgets.Dropdown(options=options, value=means.idxmin(), description="beside")
     table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()

@@ -1,11 +1,10 @@
 """Figures and tables of results from made-up studies: what they show and say, whatever a reader's matplotlibrc says."""
 
-from types import SimpleNamespace
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.smoke_at_hand import SMOKE
 from helpers.study_at_hand import HYPOTHESES, ROWS, made_up_about, made_up_scores, write_runs
 from results import tables
 from results.figures import choose_slices, slices, training_panels
@@ -14,6 +13,8 @@ from kitsnb.files import plain, write_json
 from kitsnb.study import figures, plots, statistics
 from kitsnb.study.findings import report
 from kitsnb.study.runs import load_runs
+from kitsnb.workflow.opened import Study
+from kitsnb.workflow.profile import load
 
 SOME = [ROWS[0], ROWS[3], ROWS[6]]
 HISTORY = pd.DataFrame({"epoch": [1, 2], **{f"{part}_{name}": [0.9, np.nan] for part in ("training", "validation")
@@ -99,19 +100,14 @@ def test_tables_say_it_in_words(studies):
 
 def test_a_study_is_described_for_results_json(tmp_path):
     build = write_runs(tmp_path, made_up_scores(ROWS[:2], 2), ROWS[:2])
-    for path, content in ((build.data_analysis / "summary.json", {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}),
-                          (build.preprocessed / "report.json", {"refused": {"case_2": "thin"}}),
-                          (build.losses / "summary.json", {"hypotheses": HYPOTHESES}),
-                          (tmp_path / "labels.json", {"simulated": True})):
-        write_json(path, content)
-    row = [SimpleNamespace(model_dump=lambda mode, one=one: one) for one in ROWS[:2]]
-    results = SimpleNamespace(baseline="dice", labels_summary=None)
-    profile = SimpleNamespace(name="n", title="t", description="d", beside=None, experiments=row, seeds=[0, 1],
-                              deviations=[], results=results)
+    data = {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}
+    write_json(build.data_analysis / "summary.json", data)
+    write_json(build.preprocessed / "report.json", {"refused": {"case_2": "thin"}})
+    write_json(build.losses / "summary.json", {"hypotheses": HYPOTHESES})
     runs = load_runs(build, ROWS[:2], [0, 1])
-    about = tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)
+    about = tables.describe_study(Study(load(SMOKE, build=tmp_path), True), runs)
     assert about["images"] == "simulated" and set(about["data"]["refused"]) == {"case_1", "case_2"}
     assert made_up_about().keys() <= plain(about).keys(), "all that the paper reads"
-    results.labels_summary = str(tmp_path / "labels.json")
+    write_json(tmp_path / "labels.json", {"simulated": True})
     with pytest.raises(ValueError, match="describes simulated cases"):
-        tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)
+        tables.load_labels(str(tmp_path / "labels.json"))
