@@ -57,15 +57,18 @@ if study.writes:
     elif data.source == "hybrid":
         from kitsnb.simulation import write_hybrid
 
-        _, unpainted = write_hybrid(resolve(data.folder), study.build.data, simulation.spacing, simulation.seed,
-                                    study.accept, study.profile.workers)
+        labels = resolve(data.folder)
+        _, unpainted = write_hybrid(labels, study.build.data, simulation.spacing, simulation.seed, study.accept,
+                                    study.profile.workers)
     imaging = any(case.imaging.is_file() for case in study.cases)
     table, hu, summary = measure.measure_cases(study.cases, imaging, study.profile.workers, study.accept)
     split = study.split()
     roles = {f"case_{number:05d}": "excluded" for number in data.excluded}
-    for name, cases in (("training", split.training), ("validation", split.validation)):
-        roles |= dict.fromkeys([case.name for case in cases], "cross-validation" if data.folds else name)
+    roles |= {case.name: "training" for case in split.training}
+    roles |= {case.name: "validation" for case in split.validation}
     table["role"] = table.case.map(roles).fillna("not used")
+    if data.folds:
+        table["role"] = table.role.replace(["training", "validation"], "cross-validation")
     summary["simulated"] = data.simulated
     summary["missing"] = split.missing
     summary["refused"] |= unpainted
@@ -117,9 +120,9 @@ if hu is not None:
     display(Markdown("""
 ## HU within each label
 
-CT numbers are absolute: $-1000$ HU is air and $0$ HU is water, on every scanner. So one window can serve all cases.
+CT numbers are absolute: −1000 HU is air and 0 HU is water, on every scanner. So one window can serve all cases.
 nnU-Net takes it from the data, as the 0.5 and 99.5 percentile of all kidney and tumour voxels; on the real KiTS19
-imaging that gave $-79$ to $304$ HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney
+imaging that gave −79 to 304 HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney
 and tumour overlap, intensity alone cannot tell them apart, and the network needs shape and context.
 """))
     display(draw.intensities(hu, study.profile.preprocessing.clip, data.simulated))
@@ -149,7 +152,8 @@ shown(pd.DataFrame(rows)[["measure", "min", "median", "max"]], digits=1)
 
 # %% jupyter={"source_hidden": true}
 tumours = table[table.tumour_voxels > 0].groupby("role").tumour_ml
-display(shown(tumours.describe()[["count", "min", "50%", "max"]].reset_index(), digits=1))
+ranges = tumours.agg(tumours="count", smallest="min", median="median", largest="max")
+display(shown(ranges.reset_index(), digits=1))
 list_reasons("Asked for, but not at hand", dict.fromkeys(summary["missing"], "there is no such case"))
 reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in data.excluded}
 list_reasons("Excluded", reasons)
@@ -164,8 +168,9 @@ if study.writes and data.source == "hybrid" and slabs:
 
 The same slabs of the first held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    held_out = [case.number for case in study.split().validation][:12]
-    display(calibration_figure(measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)))
+    held_out = [case.number for case in split.validation[:12]]
+    measured = measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)
+    display(calibration_figure(measured))
 
 # %% [markdown]
 # ## What we saw
