@@ -43,7 +43,8 @@ from results import tables
 from results.figures import slices, training_panels
 
 figures.use_style()
-runs = load_runs(study.build, [row.model_dump() for row in study.profile.experiments], study.profile.seeds)
+experiments = [row.model_dump() for row in study.profile.experiments]
+runs = load_runs(study.build, experiments, study.profile.seeds)
 scores = all_scores(runs)
 about = tables.describe_study(study, runs)
 if about["beside"]:  # rows of a published study stand with these in one table
@@ -83,7 +84,8 @@ display(shown(apart) if len(apart) else Markdown("None can."))
 # %% jupyter={"source_hidden": true}
 components = pd.DataFrame(found["components"]["tumour"]).T
 if len(components):
-    display(shown(components.rename_axis("source").reset_index(), digits=4))
+    components = components.rename_axis("source")
+    display(shown(components.reset_index(), digits=4))
 if "takes" in drawn:
     display(drawn["takes"])
 
@@ -129,16 +131,21 @@ if not study.writes:
     def read(experiment, case):
         """Read a case with its label and what an experiment says of it."""
         files = native[case]
-        return read_scan(Given(case, files.imaging, files.segmentation, prediction_of(experiment, case)), study.accept)
+        given = Given(case, files.imaging, files.segmentation, prediction_of(experiment, case))
+        return read_scan(given, study.accept)
 
-    display(case_table(scores[scores.experiment.isin(titles)], titles, read, about["simulated"]))
+    own = scores[scores.experiment.isin(titles)]
+    display(case_table(own, titles, read, about["simulated"]))
 
 # %% [markdown]
 # ## 5.6 Training curves
 
 # %% jupyter={"source_hidden": true}
 scored = "epochs" if study.profile.training.weights == "last" else "best_epoch"
-curves = {titles[name]: (first[name].history, first[name].info.get(scored)) for name in titles}
+curves = {}
+for name, title in titles.items():
+    run = first[name]
+    curves[title] = (run.history, run.info.get(scored))
 drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 
@@ -149,7 +156,9 @@ drawn["training"]
 # latter is the median.
 
 # %% jupyter={"source_hidden": true}
-pair = [name for name in (found["best"], found["reference"]) if name in titles] or list(titles)[:1]
+pair = [name for name in (found["best"], found["reference"]) if name in titles]
+if not pair:
+    pair = list(titles)[:1]
 chosen = extremes(average_seeds(scores, pair[-1]))["median"]
 imaging, truth, affine = read_case(native[chosen], accept=study.accept)
 for name in dict.fromkeys(pair):
@@ -168,7 +177,9 @@ what_we_saw(tables.measures(found))
 if study.writes:
     for name, figure in drawn.items():
         figures.save(figure, study.build.figures / f"{name}.svg")
-    earlier = ("data01_imbalance", "fig01_clipping", "losses01_error_paths", "losses02_gradient_shares")
-    made = [*drawn, *(name for name in earlier if (study.build.figures / f"{name}.svg").is_file())]
+    made = list(drawn)
+    for name in ("data01_imbalance", "fig01_clipping", "losses01_error_paths", "losses02_gradient_shares"):
+        if (study.build.figures / f"{name}.svg").is_file():
+            made.append(name)
     boxes = published.summarise_findings()
     write_json(study.build.results, {**found, "figures": sorted(made), "published": boxes})

@@ -13,6 +13,7 @@ from kitsnb.data.geometry import spacing_of
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, labelled_section, legend_of, letters
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import labelled, legend_below, whole_numbers
+from kitsnb.study.tables import number
 
 #: mm around what ``slices`` shows.
 MARGIN = 25.0
@@ -79,7 +80,7 @@ def slices(
             axes.set(xlim=(left, right), ylim=(bottom, top))
     for axes, at in zip(grid[0], shown):
         away = round((at - shown[1]) * spacing[0])
-        axes.set_title(f"{away} mm", fontsize="medium")
+        axes.set_title(f"{number(away, 0, signed=True)} mm", fontsize="medium")
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
     legend_of(figure, ("kidney", "tumour"))
     return figure

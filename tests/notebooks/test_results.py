@@ -79,7 +79,7 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
         choose_slices(labels() * 0)
     figure = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "missed", True)
     assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in figure.axes}) == 1
-    assert [panel.get_title() for panel in figure.axes[:3]] == ["3 mm", "0 mm", "-3 mm"]
+    assert [panel.get_title() for panel in figure.axes[:3]] == ["+3 mm", "0 mm", "−3 mm"]
 
 
 def test_tables_say_it_in_words(studies):
