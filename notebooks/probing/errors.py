@@ -29,12 +29,11 @@ class Geometry:
     simulated: bool
 
     @property
-    def voxel_ml(self) -> float:
-        return float(self.spacing.prod() / 1000)
-
-    @property
     def tumour_ml(self) -> float:
-        return np.count_nonzero(self.segmentation == 2) * self.voxel_ml
+        return np.count_nonzero(self.segmentation == 2) * float(self.spacing.prod()) / 1000
+
+    def voxels(self, volume: float) -> int:  # of so many ml
+        return round(1000 * volume / self.spacing.prod())
 
     @property
     def target(self) -> Tensor:  # [1, D, H, W]
@@ -49,26 +48,27 @@ def around_tumour(
     name: str, labels: ndarray, affine: ndarray, extent: Sequence[float], spacing: Sequence[float], simulated: bool
 ) -> Geometry:
     """Bring ``labels`` to ``spacing`` and cut ``extent`` mm around the tumour; without one, raise ValueError."""
-    if not (labels == 2).any():
-        raise ValueError(f"{name} holds no tumour; name another case as losses.case")
     labels, affine = reorient(labels, affine)
     native = spacing_of(affine)
     size = grid_size(labels.shape, native, spacing)
     used = native * labels.shape / size
     labels = resize_labels(labels, size).numpy()
     half = extent / used / 2
-    centre = np.argwhere(labels == 2).mean(axis=0)
-    centre = centre.clip(half, np.maximum(half, size - half))  # the patch stays inside
-    first = np.rint(centre - half).astype(int)
-    last = np.rint(centre + half).astype(int)
-    return Geometry(name, labels[tuple(map(slice, first, last))].copy(), used, simulated)
+    places = np.argwhere(labels == 2)
+    if not len(places):
+        raise ValueError(f"{name} holds no tumour; name another case as losses.case")
+    centre = places.mean(axis=0).clip(half, np.maximum(half, size - half))  # the patch stays inside
+    first, last = np.rint([centre - half, centre + half]).astype(int)
+    box = tuple(map(slice, first, last))
+    return Geometry(name, labels[box].copy(), used, simulated)
 
 
 def phantom_geometry(seed: int, number: int, extent: Sequence[float]) -> Geometry:
     """Cut ``extent`` mm around the tumour of phantom ``number`` of ``seed``, on its own grid."""
     phantom = simulate_case(seed, number)
     labels, affine = reorient(phantom.segmentation, phantom.affine)
-    return around_tumour(f"phantom {number}", labels, affine, extent, spacing_of(affine), simulated=True)
+    spacing = spacing_of(affine)
+    return around_tumour(f"phantom {number}", labels, affine, extent, spacing, simulated=True)
 
 
 def erode(geometry: Geometry, distance: float) -> ndarray:
@@ -88,7 +88,7 @@ def miss_tumour(geometry: Geometry, volume: float) -> ndarray:
     """Call ``volume`` ml of the tumour kidney, from its lowest slice upwards."""
     labels = geometry.segmentation.copy()
     missed = np.flatnonzero(labels == 2)[::-1]
-    labels.flat[missed[: round(volume / geometry.voxel_ml)]] = 1
+    labels.flat[missed[: geometry.voxels(volume)]] = 1
     return labels
 
 
@@ -102,7 +102,7 @@ def invent_tumour(geometry: Geometry, volume: float) -> ndarray:
     distance = distance_transform_edt(elsewhere, geometry.spacing)
     distance[labels > 0] = np.inf
     ball = np.argsort(distance, axis=None, kind="stable")
-    labels.flat[ball[: round(volume / geometry.voxel_ml)]] = 2
+    labels.flat[ball[: geometry.voxels(volume)]] = 2
     return labels
 
 

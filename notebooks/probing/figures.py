@@ -18,13 +18,11 @@ MARKS = "osD^vPX*<>"
 
 def line_styles(rows: Iterable) -> dict[str, dict]:
     """Return colour, mark and dashes of each row of Table 1, by its name; a log-cosh row is its base's, dashed."""
-    bases = []
+    places = {}
     styles = {}
     for row in rows:
-        base = (row.loss.removeprefix(LOG_COSH), row.parameters)
-        if base not in bases:
-            bases.append(base)
-        place = bases.index(base) % len(MARKS)
+        base = f"{row.loss.removeprefix(LOG_COSH)} {row.parameters}"
+        place = places.setdefault(base, len(places)) % len(MARKS)
         dashes = "--" if row.loss.startswith(LOG_COSH) else "-"
         styles[row.name] = {"color": PALETTE[place], "marker": MARKS[place], "markersize": 3, "linestyle": dashes}
     return styles
@@ -51,9 +49,8 @@ def error_paths(table: pd.DataFrame, rows: Sequence, geometry: Geometry) -> Figu
 
 def gradient_shares(table: pd.DataFrame, rows: Sequence, shares: Sequence[float]) -> Figure:
     """Draw the ``table`` of ``probes.gradient_shares``; dotted lines are the classes' own ``shares`` of the voxels."""
-    size = (PAGE, 0.95 + 0.21 * len(rows))
     heading = "Who gets the gradient at KiTS19's imbalance (random logits)"
-    figure, panels = canvas(heading, size, 1, len(STAGES), sharey=True, sharex=True)
+    figure, panels = canvas(heading, (PAGE, 0.95 + 0.21 * len(rows)), 1, len(STAGES), sharey=True, sharex=True)
     titles = [row.title[:40] for row in rows]
     names = [row.name for row in rows]
     for axes, (stage, part) in zip(panels, table.groupby("stage", sort=False)):

@@ -1,4 +1,4 @@
-"""What losses make of known errors, without training. ``gradient`` is dL/dlogits; its size is the sum of magnitudes."""
+"""What losses make of known errors, without training. The size of a gradient, dL/dlogits, is its sum of magnitudes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,14 +18,6 @@ STAGES = {"untrained": 0.0, "half-trained": 4.0, "trained": 8.0}
 FACTOR = 1.25
 
 
-def value_and_gradient(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[float, Tensor]:
-    """Return the value of ``loss``, and its gradient in the shape of ``logits``."""
-    logits = logits.detach().requires_grad_()
-    value = loss(logits, target)
-    (gradient,) = torch.autograd.grad(value, logits)
-    return float(value.detach()), gradient
-
-
 def build_losses(rows: Iterable, defaults: dict, geometries: Iterable[Geometry]) -> tuple[dict, dict]:
     """Build the losses of ``rows`` of Table 1; return those that work on all shapes, and why the others do not."""
     inputs = [mixture((1, 0, 0), 0)]
@@ -36,7 +28,7 @@ def build_losses(rows: Iterable, defaults: dict, geometries: Iterable[Geometry])
         try:
             loss = build_loss(row.loss, defaults, **row.parameters)
             for logits, target in inputs:
-                value_and_gradient(loss, logits, target)
+                measure(loss, logits, target)
             losses[row.name] = loss
         except Exception as error:  # a reader's own file may raise anything
             refused[row.name] = f"{row.loss} fails with {type(error).__name__}: {error}"
@@ -45,12 +37,14 @@ def build_losses(rows: Iterable, defaults: dict, geometries: Iterable[Geometry])
 
 def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]:
     """Return ``value`` of the loss, size of its ``gradient``, and each class's share of that size."""
-    value, gradient = value_and_gradient(loss, logits, target)
+    logits = logits.detach().requires_grad_()
+    value = loss(logits, target)
+    (gradient,) = torch.autograd.grad(value, logits)
     size = gradient.double().abs().sum(dim=1)
     on_classes = torch.bincount(target.flatten(), size.flatten(), minlength=3)
     shares = on_classes / on_classes.sum()  # NaN where there is no gradient
     found = dict(zip(CLASSES, shares.tolist()))
-    found["value"] = value
+    found["value"] = float(value.detach())
     found["gradient"] = float(on_classes.sum())
     return found
 
@@ -62,7 +56,8 @@ def along_paths(losses: Losses, geometry: Geometry, steps: int = 7) -> pd.DataFr
     rows = []
     for path, error in PATHS.items():
         for amount in error.amounts(geometry, steps):
-            logits = soft_logits(error.make(geometry, amount), geometry.spacing)
+            labels = error.make(geometry, amount)
+            logits = soft_logits(labels, geometry.spacing)
             for name, loss in losses.items():
                 found = measure(loss, logits, geometry.target)
                 rows.append({"path": path, "amount": amount, "loss": name, **found})
