@@ -17,9 +17,9 @@
 #
 # A convolution sees voxels, not millimetres. So each case is brought to one *working grid*, in the paper's order
 # (section 4.2): axes to (slice, height, width), read from the affine; clip to a window of HU; resample to one spacing
-# (optionally by way of 256 x 256 pixels in-plane), linear for the image and nearest for the label; z-score, $x' = (x
-# - \mu) / \sigma$. Opened by hand, the notebook shows what was made; another spacing or window among `changes` is
-# tried on a few cases only.
+# (optionally by way of 256 x 256 pixels in-plane), linear for the image and nearest for the label; z-score,
+# $x' = (x - \mu) / \sigma$. Opened by hand, the notebook shows what was made; another spacing or window among
+# `changes` is tried on a few cases only.
 
 # %% tags=["parameters"] jupyter={"source_hidden": true}
 profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
@@ -114,7 +114,8 @@ figure, axes = canvas(f"{used[0].name.replace('_', ' ')} on the working grid", (
 image = section(axes, volume.numpy(), spacing, at, cmap="gray")
 for label, name in ((1, "kidney"), (2, "tumour")):
     outline(axes, mask.numpy() == label, spacing, at, COLOURS[name])
-figure.colorbar(image, ax=axes, label="after the z-score", shrink=0.9)
+bar = figure.colorbar(image, ax=axes, label="after the z-score", shrink=0.9)
+bar.outline.set_visible(False)
 figure
 
 # %% jupyter={"source_hidden": true}
