@@ -27,11 +27,12 @@ changes = {}  # such as {"simulation.seed": 3}
 # %% jupyter={"source_hidden": true}
 import os
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 from kitsnb.data.settings import EXCLUDED
-from kitsnb.files import resolve, write_json
+from kitsnb.files import read_json, resolve, write_atomic, write_json
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.workflow.opened import open_study
@@ -45,10 +46,10 @@ from fingerprint import measure
 figures.use_style()
 
 # %% jupyter={"source_hidden": true}
-summary_file = study.build.data_analysis / "summary.json"
+folder = study.build.data_analysis
 if study.writes:
-    unpainted = {}
     simulation = study.profile.simulation
+    unpainted = {}
     if data.source == "phantom":
         from kitsnb.simulation import write_phantoms
 
@@ -60,29 +61,25 @@ if study.writes:
         _, unpainted = write_hybrid(labels, study.build.data, simulation.spacing, simulation.seed, study.accept,
                                     study.profile.workers)
     imaging = any(case.imaging.is_file() for case in study.cases)
-    found = measure.measure_cases(study.cases, imaging, study.profile.workers, study.accept)
-    found.refused.update(unpainted)
+    table, hu, summary = measure.measure_cases(study.cases, imaging, study.profile.workers, study.accept)
     split = study.split()
-    roles = dict.fromkeys(found.table.case, "not used")
-    roles |= {f"case_{number:05d}": "excluded" for number in data.excluded}
+    roles = {f"case_{number:05d}": "excluded" for number in data.excluded}
     roles |= {case.name: "training" for case in split.training}
     roles |= {case.name: "validation" for case in split.validation}
-    found.table["role"] = found.table.case.map(roles)
+    table["role"] = table.case.map(roles).fillna("not used")
     if data.folds:
-        found.table["role"] = found.table.role.replace(["training", "validation"], "cross-validation")
-    summary = {
-        "simulated": data.simulated, "imaging": imaging, **measure.summarise(found.table),
-        "split": {**found.table.role.value_counts(), "missing": split.missing, "folds": data.folds},
-        "refused": found.refused, "noted": found.noted,
-    }
+        table["role"] = table.role.replace(["training", "validation"], "cross-validation")
+    summary["simulated"] = data.simulated
+    summary["missing"] = split.missing
+    summary["refused"] |= unpainted
+    write_atomic(folder / "cases.csv", table.to_csv(index=False))
     if imaging:
-        summary["foreground_hu"] = measure.summarise_hu(found.hu)
-    found.save(study.build.data_analysis)
-    write_json(summary_file, summary)
+        np.save(folder / "hu.npy", hu)
+    write_json(folder / "summary.json", summary)
 else:
-    study.made(summary_file)
-    found, summary = measure.read_fingerprint(study.build.data_analysis)
-table = found.table
+    summary = read_json(study.made(folder / "summary.json"))
+    table = pd.read_csv(folder / "cases.csv")
+    hu = np.load(folder / "hu.npy") if "foreground_hu" in summary else None
 
 # %% [markdown]
 # ## How little of a scan is tumour
@@ -104,31 +101,31 @@ def list_reasons(title, reasons):
         display(Markdown(f"### {title}"), shown(rows))
 
 
-list_reasons("Refused: these cases cannot be used, and the others go on without them", found.refused)
-list_reasons("Usable, but odd", found.noted)
+list_reasons("Refused: these cases cannot be used, and the others go on without them", summary["refused"])
+list_reasons("Usable, but odd", summary["noted"])
 
 # %% [markdown]
 # ## Sizes and spacings
 #
 # The voxels of a CT are boxes, not cubes, and their height is the radiographer's choice: the same abdomen comes as many
-# thin slices or few thick ones. In the last panel, scans of equal length would lie on one falling line. A network that sees
-# voxels, not millimetres, would meet the same kidney at very different sizes; this is why all cases are resampled to
-# one spacing later. Sizes follow the patient: "slice" means head to foot in every file, whichever axis holds it.
+# thin slices or few thick ones; scans of equal length would lie on one falling line. A network that sees voxels, not
+# millimetres, would meet the same kidney at very different sizes; this is why all cases are resampled to one spacing
+# later. Sizes follow the patient: "slice" means head to foot in every file, whichever axis holds it.
 
 # %%
 draw.geometry(table, data.simulated)
 
 # %% jupyter={"source_hidden": true}
-if found.hu is not None:
+if hu is not None:
     display(Markdown("""
 ## HU within each label
 
-CT numbers are absolute: $-1000$ HU is air and $0$ HU is water, on every scanner. So one window can serve all cases.
+CT numbers are absolute: −1000 HU is air and 0 HU is water, on every scanner. So one window can serve all cases.
 nnU-Net takes it from the data, as the 0.5 and 99.5 percentile of all kidney and tumour voxels; on the real KiTS19
-imaging that gave $-79$ to $304$ HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney
+imaging that gave −79 to 304 HU, the seed paper's. Grey is the window of this profile. Where the curves of kidney
 and tumour overlap, intensity alone cannot tell them apart, and the network needs shape and context.
 """))
-    display(draw.intensities(found.hu, measure.HU, study.profile.preprocessing.clip, data.simulated))
+    display(draw.intensities(hu, study.profile.preprocessing.clip, data.simulated))
 
 # %% [markdown]
 # ## Volumes
@@ -142,26 +139,22 @@ draw.volumes(table, data.simulated)
 
 # %% jupyter={"source_hidden": true}
 ranges = {
-    "slices": summary["slices"], "slice spacing (mm)": summary["slice_spacing_mm"],
-    "in-plane spacing (mm)": summary["in_plane_spacing_mm"],
-    "kidney (ml)": summary["kidney_ml"], "tumour (ml)": summary["tumour_ml"],
+    "slices": "slices", "slice spacing (mm)": "slice_spacing_mm", "in-plane spacing (mm)": "in_plane_spacing_mm",
+    "kidney (ml)": "kidney_ml", "tumour (ml)": "tumour_ml",
 }
-rows = []
-for name, values in ranges.items():
-    three = [f"{values[key]:.3g}" if values[key] is not None else "none" for key in ("min", "median", "max")]
-    rows.append([name, *three])
-shown(pd.DataFrame(rows, columns=["measure", "smallest", "median", "largest"]))
+rows = [{"measure": text, **summary[name]} for text, name in ranges.items()]
+shown(pd.DataFrame(rows)[["measure", "min", "median", "max"]], digits=1)
 
 # %% [markdown]
 # ## The split
 #
-# Held-out ("validation") cases give the scores; no training case is among them.
+# Held-out ("validation") cases give the scores; no training case is among them. Tumours of each part, in ml:
 
 # %% jupyter={"source_hidden": true}
-if summary["without_tumour"] < len(table):
-    display(draw.split(table, dict(zip(table.case, table.role)), data.simulated))
-absent = summary["split"]["missing"]
-list_reasons("Asked for, but not at hand", dict.fromkeys(absent, "there is no such case"))
+tumours = table[table.tumour_voxels > 0].groupby("role").tumour_ml
+ranges = tumours.agg(tumours="count", smallest="min", median="median", largest="max")
+display(shown(ranges.reset_index(), digits=1))
+list_reasons("Asked for, but not at hand", dict.fromkeys(summary["missing"], "there is no such case"))
 reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile") for number in data.excluded}
 list_reasons("Excluded", reasons)
 
@@ -175,8 +168,9 @@ if study.writes and data.source == "hybrid" and slabs:
 
 The same slabs of the first held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    held_out = [case.number for case in study.split().validation][:12]
-    display(calibration_figure(measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)))
+    held_out = [case.number for case in split.validation[:12]]
+    measured = measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)
+    display(calibration_figure(measured))
 
 # %% [markdown]
 # ## What we saw
@@ -184,7 +178,7 @@ The same slabs of the first held-out patients, real and simulated. The simulatio
 # %% jupyter={"source_hidden": true}
 shares = summary["shares_percent"]
 counts = table.role.value_counts()
-rows = [("usable cases", len(table), f"of {len(table) + len(found.refused)}")]
+rows = [("usable cases", len(table), f"of {len(table) + len(summary['refused'])}")]
 rows += [(f"of these {role}", int(count), "cases") for role, count in counts.items()]
 for name, share in shares.items():
     rows.append((f"share of {name}", f"{share:.2f}", "% of all voxels"))
@@ -198,7 +192,7 @@ if "foreground_hu" in summary:
 what_we_saw(rows)
 
 # %% jupyter={"source_hidden": true}
-if not study.writes and found.hu is not None:
+if not study.writes and hu is not None:
     from interactive.browse import browse
 
     display(Markdown("## Any case, to look at"))

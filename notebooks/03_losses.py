@@ -24,9 +24,10 @@ profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
 changes = {}  # such as {"losses.case": 122, "losses.steps": 5}
 
 # %% jupyter={"source_hidden": true}
+from collections import Counter
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from IPython.display import Markdown, display
 from matplotlib.colors import ListedColormap
 
@@ -63,7 +64,8 @@ if data.source != "phantom":
     if number is None:
         table = pd.read_csv(study.made(study.build.data_analysis / "cases.csv"))
         by_size = table[table.tumour_ml > 0].sort_values("tumour_ml")
-        number = int(by_size.case.iloc[(len(by_size) - 1) // 2].removeprefix("case_"))
+        median = by_size.case.iloc[(len(by_size) - 1) // 2]
+        number = int(median.removeprefix("case_"))
     chosen = [case for case in discover(resolve(data.folder)) if case.number == number]
     if not chosen:
         raise ValueError(f"losses.case: there is no case_{number:05d} in {data.folder}; name another one")
@@ -92,8 +94,9 @@ for geometry in geometries:
 rows = list(study.profile.experiments)
 for name in settings.others:
     if name not in [row.name for row in rows]:
-        weights = {"weights": list(settings.weights)} if "weighted" in name else {}
-        rows.append(Experiment(name=name, title=name.replace("_", " "), loss=name, parameters=weights))
+        parameters = {"weights": list(settings.weights)} if "weighted" in name else {}
+        title = name.replace("_", " ")
+        rows.append(Experiment(name=name, title=title, loss=name, parameters=parameters))
 losses, refused = probes.build_losses(rows, study.profile.training.loss_defaults, geometries)
 if refused:
     display(Markdown("### Not probed: these losses fail here. The others go on, and so do all trainings."))
@@ -126,8 +129,9 @@ made["losses01_error_paths"]
 # also added to the kidney. The higher the price, the larger the tumours that a network should draw when in doubt.
 
 # %% jupyter={"source_hidden": true}
-prices = {str(geometry): probes.price_of_missing(table) for geometry, table in zip(geometries, along)}
-prices = pd.DataFrame(prices).loc[list(losses)]
+prices = pd.DataFrame(index=list(losses))
+for geometry, table in zip(geometries, along):
+    prices[str(geometry)] = probes.price_of_missing(table)
 price = prices.iloc[:, 0]
 shown(prices.rename(titles).rename_axis("loss").reset_index())
 
@@ -160,7 +164,9 @@ left.axhline(1, color=GREY, linestyle=":", linewidth=0.9)
 left.set(xlabel="loss", ylabel="factor on its gradient", ylim=(0, 1.05), title="log-cosh: tanh of the loss")
 index = np.linspace(0, 0.999, 400)
 for exponent in (0.75, 1.0, 5.0):
-    sns.lineplot(x=index, y=exponent * (1 - index) ** (exponent - 1), label=f"exponent {exponent:g}", ax=right)
+    slope = exponent * (1 - index) ** (exponent - 1)
+    right.plot(index, slope, label=f"exponent {exponent:g}")
+right.legend()
 right.set(xlabel="Tversky index of a class", ylabel="slope", yscale="log", ylim=(1e-4, 20))
 right.set_title("focal Tversky: slope of (1 − TI)^exponent")
 figure
@@ -181,8 +187,9 @@ predicted tumours; the row whose gradient falls most between half-trained and tr
     table = pd.DataFrame(expected)
     table["loss"] = table.experiment.map(titles)
     table["against"] = table.reference.map(titles).fillna("all rows")
-    table["score"] = table.score.map(figures.NAMES)
-    display(shown(table[["loss", "score", "expected", "against", "measure", "ratio"]], digits=3))
+    table["score"] = table.score.replace(figures.NAMES | {"predicted_tumour_ml": "predicted tumour"})
+    columns = ["loss", "score", "expected", "against", "measure", "ratio"]
+    display(shown(table[columns], digits=3))
 
 # %% jupyter={"source_hidden": true}
 if not study.writes:
@@ -198,11 +205,14 @@ if not study.writes:
 half = gradient[gradient.stage == "half-trained"].set_index("loss").tumour
 rows = [("losses probed", len(losses), ""), ("tumour in the patch", f"{geometries[0].tumour_ml:.1f}", "ml"),
         ("tumour voxels, all KiTS19 labels", f"{100 * settings.shares[2]:.2f}", "% of the voxels")]
-for name, values, unit in (("share of the gradient on tumour voxels, half-trained", 100 * half, "%"),
-                           ("price of missing", price, "times inventing")):
-    rows.append((f"most, {name}", f"{values.max():.2f} ({titles[values.idxmax()]})", unit))
-    rows.append((f"least, {name}", f"{values.min():.2f} ({titles[values.idxmin()]})", unit))
-for kind, count in pd.Series([one["expected"] for one in expected], dtype=object).value_counts().items():
+measures = {"% of the gradient on tumour voxels, half-trained": 100 * half, "price of missing over inventing": price}
+for name, values in measures.items():
+    most = titles[values.idxmax()]
+    least = titles[values.idxmin()]
+    rows.append((f"most, {name}", f"{values.max():.2f}", most))
+    rows.append((f"least, {name}", f"{values.min():.2f}", least))
+counts = Counter(one["expected"] for one in expected)
+for kind, count in counts.items():
     rows.append((f"hypotheses: {kind}", count, f"of {len(expected)}"))
 what_we_saw(rows)
 

@@ -16,7 +16,7 @@
 # # 4. One run: one loss, one seed
 #
 # For each row of Table 1 and each seed, the 3D U-Net is trained on patches, predicts the held-out cases in their
-# native geometry, and is scored. Network, patches and seeds are the same for every row; the loss alone differs.
+# native geometry, and is scored. Network, patches (notebook 02 shows some) and seeds are the same for every row.
 # Opened by hand, the notebook shows the finished run and trains nothing; with `changes`, it trains into a folder of
 # its own.
 
@@ -34,7 +34,6 @@ from IPython.display import Markdown, display
 
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import read_nifti
-from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
 from kitsnb.files import read_json
 from kitsnb.inference import Prediction, predict_and_score, write_run
 from kitsnb.messages import duration, threads_of_environment
@@ -44,8 +43,6 @@ from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.study.tables import extremes
 from kitsnb.training import Training, load_network, train
-from kitsnb.training.patches import PatchSampler
-from kitsnb.training.volumes import load_volumes
 from kitsnb.workflow.opened import open_study
 
 study = open_study(profile, changes)
@@ -61,25 +58,6 @@ figures.use_style()
 torch.set_num_threads(threads_of_environment() or os.cpu_count())
 display(Markdown(f"**{run.title}**, seed {seed}: {len(run.training_cases)} training and {len(run.validation_cases)} "
                  "held-out cases."))
-
-# %% [markdown]
-# ## What the network sees
-#
-# The first patches of the run, as the loss gets them: crop, scaling, rotation, elastic deformation and mirror in one
-# resampling, then brightness, contrast, gamma and noise. Kidney is outlined in blue, tumour in orange.
-
-# %%
-spacing = study.profile.preprocessing.spacing
-some = load_volumes(run.training_cases, body=training.body > 0)
-sampler = PatchSampler(some, training.changed(batch_size=1))
-figure, row = canvas("Training patches", (PAGE, 1.6), 1, 6, simulated=simulated)
-for step, axes in enumerate(row):
-    imaging, labels = [part.reshape(training.patch_size).numpy() for part in sampler.batch(step)]
-    at = int((labels > 0).sum((1, 2)).argmax())
-    section(axes, imaging, spacing, at, cmap="gray")
-    outline(axes, labels == 1, spacing, at, COLOURS["kidney"])
-    outline(axes, labels == 2, spacing, at, COLOURS["tumour"])
-figure
 
 # %% [markdown]
 # ## Training
@@ -114,12 +92,11 @@ if run.trains:
     about = {"experiment": experiment, "title": run.title, "seed": seed, "simulated": simulated}
     write_run(run.folder, about | facts, run.sections)
 scores = pd.read_csv(run.folder / "scores.csv")
-columns = {name: figures.NAMES[name] for name in ("kidney_and_tumour", "kidney", "tumour", "composite")}
-ranked = scores.sort_values("tumour").rename(columns=columns)
-table = ranked[["case", "tumour_ml", *columns.values()]].rename(columns={"tumour_ml": "tumour (ml)"})
-display(shown(table.head(12), digits=3))
-if len(table) > 12:
-    display(Markdown(f"and {len(table) - 12} more in `scores.csv`."))
+columns = ["case", "tumour_ml", "kidney_and_tumour", "kidney", "tumour", "composite"]
+ranked = scores.sort_values("tumour")[columns].rename(columns=figures.NAMES | {"tumour_ml": "tumour (ml)"})
+display(shown(ranked.head(12), digits=3))
+if len(ranked) > 12:
+    display(Markdown(f"and {len(ranked) - 12} more in `scores.csv`."))
 
 # %% [markdown]
 # ## The worst, the median and the best tumour
@@ -131,7 +108,8 @@ by_case = scores.set_index("case")
 for place, name in extremes(by_case).items():
     imaging, reference, affine = read_case(run.native[name], accept=study.accept)
     prediction, _ = read_nifti(run.folder / "predictions" / f"{name}.nii.gz")
-    heading = f"{place.capitalize()} of {len(scores)}: {name.replace('_', ' ')}, tumour Dice {by_case.tumour[name]:.2f}"
+    case = name.replace("_", " ")
+    heading = f"{place.capitalize()} of {len(scores)}: {case}, tumour Dice {by_case.tumour[name]:.2f}"
     display(slices(imaging, reference, prediction, affine, heading, simulated))
 
 # %% [markdown]
@@ -143,8 +121,9 @@ rows = []
 for section_name, settings in paper.items():
     theirs = flat(settings.as_json())
     for name, value in flat(run.sections[section_name].as_json()).items():
-        if value != theirs.get(name) and not name.startswith(("loss", "seed")):
-            rows.append({"setting": f"{section_name}.{name}", "paper": str(theirs.get(name)), "here": str(value)})
+        wanted = theirs.get(name)
+        if value != wanted and not name.startswith(("loss", "seed")):
+            rows.append([f"{section_name}.{name}", str(wanted), str(value)])
 shown(pd.DataFrame(rows, columns=["setting", "paper", "here"]))
 
 # %% [markdown]
@@ -156,8 +135,9 @@ for name in ("kidney_and_tumour", "tumour"):
     found = scores[name].dropna()
     spread = f"{found.mean():.3f} ± {found.std():.3f}"
     rows.append((f"{figures.NAMES[name]}, mean ± SD", spread, f"Dice, {len(found)} cases"))
-rows.append(("tumours missed entirely", int((scores.tumour == 0).sum()), f"of {int(scores.tumour.notna().sum())}"))
+missed = int((scores.tumour == 0).sum())
 rows += [
+    ("tumours missed entirely", missed, f"of {scores.tumour.count()}"),
     ("epochs", facts["epochs"], f"{facts['steps']} steps"), ("epoch of the weights that are scored", scored, ""),
     ("time", duration(facts["seconds"]), f"{facts['precision']} on {facts['device']}"),
     ("speed", f"{facts['patches_per_second']:.1f}", "patches per second"),

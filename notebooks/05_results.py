@@ -19,13 +19,13 @@
 # together (label > 0), of the kidney alone and of the tumour alone; the *composite* (eq. 14) is the mean of the first
 # and the last.
 
-# %% tags=["parameters"]
-profile = "quick"  # a name in notebooks/profiles, or a file
+# %% tags=["parameters"] jupyter={"source_hidden": true}
+profile = "quick"  # a name in notebooks/profiles, a file, or a build's folder
 changes = {}  # such as {"seeds": [0, 1]}
 
-# %%
+# %% jupyter={"source_hidden": true}
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import read_nifti
@@ -35,15 +35,16 @@ from kitsnb.study.findings import report
 from kitsnb.study.runs import all_scores, load_runs
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.study.tables import average_seeds, extremes
-from kitsnb.workflow import open_study
+from kitsnb.workflow.opened import open_study
 
-# %matplotlib inline
 study = open_study(profile, changes)
+
 from results import tables
 from results.figures import slices, training_panels
 
 figures.use_style()
-runs = load_runs(study.build, [row.model_dump() for row in study.profile.experiments], study.profile.seeds)
+experiments = [row.model_dump() for row in study.profile.experiments]
+runs = load_runs(study.build, experiments, study.profile.seeds)
 scores = all_scores(runs)
 about = tables.describe_study(study, runs)
 if about["beside"]:  # rows of a published study stand with these in one table
@@ -59,7 +60,7 @@ drawn = plots.draw(found, scores)
 # far more than losses do, so rows are compared in pairs, case by case, not by whether intervals overlap. Hollow
 # markers are the seed paper's own values, on its own data.
 
-# %%
+# %% jupyter={"source_hidden": true}
 display(shown(tables.table_1(found)))
 drawn["rows"]
 
@@ -70,12 +71,9 @@ drawn["rows"]
 # that leaves out zero. Seeds are paired: all losses of a seed share initial weights and patches. A pair that is not
 # in the table stays open; nothing here ever shows that two losses are alike.
 
-# %%
+# %% jupyter={"source_hidden": true}
 apart = tables.apart(found)
-if len(apart):
-    display(shown(apart))
-else:
-    print("None can.")
+display(shown(apart) if len(apart) else Markdown("None can."))
 
 # %% [markdown]
 # ## 5.3 Where the variance comes from, and what it takes
@@ -83,10 +81,11 @@ else:
 # What losses, seeds, cases and their interplay contribute to the variance of tumour Dice, with 95 % intervals, and
 # the smallest difference that a number of cases and seeds can show.
 
-# %%
+# %% jupyter={"source_hidden": true}
 components = pd.DataFrame(found["components"]["tumour"]).T
 if len(components):
-    display(shown(components.rename_axis("source").reset_index(), digits=4))
+    components = components.rename_axis("source")
+    display(shown(components.reset_index(), digits=4))
 if "takes" in drawn:
     display(drawn["takes"])
 
@@ -96,12 +95,10 @@ if "takes" in drawn:
 # What the seed paper concludes from its table, and what notebook 03 expects from the losses alone. "held" and
 # "refuted" need an interval without zero; sameness cannot be shown, only refuted.
 
-# %%
+# %% jupyter={"source_hidden": true}
 checked = tables.claims(found)
-if len(checked):
-    display(shown(checked))
-else:
-    print("Claims compare rows; this study has none of their pairs.")
+nothing = Markdown("Claims compare rows; this study has none of their pairs.")
+display(shown(checked) if len(checked) else nothing)
 
 # %% [markdown]
 # ## 5.5 Every case
@@ -109,12 +106,12 @@ else:
 # Is it the small tumours that are hard? By hand, a table of cases and losses follows: a click on a row shows the
 # case.
 
-# %%
+# %% jupyter={"source_hidden": true}
 for name in ("size", "scores"):
     if name in drawn:
         display(drawn[name])
 
-# %%
+# %% jupyter={"source_hidden": true}
 first = {run.experiment: run for run in reversed(runs)}
 titles = {row.name: row.title for row in study.profile.experiments}
 native = {case.name: case for case in study.cases}
@@ -134,16 +131,21 @@ if not study.writes:
     def read(experiment, case):
         """Read a case with its label and what an experiment says of it."""
         files = native[case]
-        return read_scan(Given(case, files.imaging, files.segmentation, prediction_of(experiment, case)), study.accept)
+        given = Given(case, files.imaging, files.segmentation, prediction_of(experiment, case))
+        return read_scan(given, study.accept)
 
-    display(case_table(scores[scores.experiment.isin(titles)], titles, read, about["simulated"]))
+    own = scores[scores.experiment.isin(titles)]
+    display(case_table(own, titles, read, about["simulated"]))
 
 # %% [markdown]
 # ## 5.6 Training curves
 
-# %%
+# %% jupyter={"source_hidden": true}
 scored = "epochs" if study.profile.training.weights == "last" else "best_epoch"
-curves = {titles[name]: (first[name].history, first[name].info.get(scored)) for name in titles}
+curves = {}
+for name, title in titles.items():
+    run = first[name]
+    curves[title] = (run.history, run.info.get(scored))
 drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 
@@ -153,8 +155,10 @@ drawn["training"]
 # The best row, and the one that it is compared with. Not a hand-picked case: the one whose tumour Dice under the
 # latter is the median.
 
-# %%
-pair = [name for name in (found["best"], found["reference"]) if name in titles] or list(titles)[:1]
+# %% jupyter={"source_hidden": true}
+pair = [name for name in (found["best"], found["reference"]) if name in titles]
+if not pair:
+    pair = list(titles)[:1]
 chosen = extremes(average_seeds(scores, pair[-1]))["median"]
 imaging, truth, affine = read_case(native[chosen], accept=study.accept)
 for name in dict.fromkeys(pair):
@@ -166,14 +170,16 @@ for name in dict.fromkeys(pair):
 # %% [markdown]
 # ## 5.8 What we saw
 
-# %%
+# %% jupyter={"source_hidden": true}
 what_we_saw(tables.measures(found))
 
-# %%
+# %% jupyter={"source_hidden": true}
 if study.writes:
     for name, figure in drawn.items():
         figures.save(figure, study.build.figures / f"{name}.svg")
-    earlier = ("data01_imbalance", "fig01_clipping", "losses01_error_paths", "losses02_gradient_shares")
-    made = [*drawn, *(name for name in earlier if (study.build.figures / f"{name}.svg").is_file())]
+    made = list(drawn)
+    for name in ("data01_imbalance", "fig01_clipping", "losses01_error_paths", "losses02_gradient_shares"):
+        if (study.build.figures / f"{name}.svg").is_file():
+            made.append(name)
     boxes = published.summarise_findings()
     write_json(study.build.results, {**found, "figures": sorted(made), "published": boxes})

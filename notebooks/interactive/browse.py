@@ -16,6 +16,10 @@ from kitsnb.viewing.show import LOOK, PAGES, for_viewer
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 
 
+#: What the list says of a case, by column.
+FACTS = {"role": "{}", "tumour_ml": "tumour {:.1f} ml", "tumour": "Dice {:.2f}"}
+
+
 class Viewer(anywidget.AnyWidget):
     """The viewer of the page as a widget, which is sent the slices that it asks for."""
 
@@ -32,34 +36,35 @@ class Viewer(anywidget.AnyWidget):
 
     def answer(self, asked: dict, _: list) -> None:
         """Send the slice of each array that the browser asked for."""
-        slices = [np.moveaxis(array, asked["across"], 0)[asked["index"]].tobytes() for array in self.arrays.values()]
+        slices = []
+        for array in self.arrays.values():
+            across = np.moveaxis(array, asked["across"], 0)
+            slices.append(across[asked["index"]].tobytes())
         self.send({**asked, "kinds": list(self.arrays)}, slices)
 
 
 def browse(
-    folder: str | Path, cases: pd.DataFrame | None = None, predictions: str | Path | None = None,
+    folder: str | Path,
+    cases: pd.DataFrame | None = None,
+    predictions: str | Path | None = None,
     accept: Accept | None = None,
 ) -> widgets.VBox:
     """Show the cases of ``folder`` (as ``find_scans`` has it), one chosen from a list.
 
-    ``cases``, a row per case, gives ``role``, ``tumour_ml`` and ``tumour`` (Dice) for the list; ``predictions`` is the
-    folder of a run, whose scores are read, or of labels. A case that cannot be read is named in its place. Raises
-    FileNotFoundError where there is nothing to show.
+    ``cases``, a row per case, may hold FACTS for the list; ``predictions`` is the folder of a run, whose scores are
+    read, or of labels. Raises FileNotFoundError where there is nothing to show.
     """
     run = Path(predictions) if predictions else None
     found = find_scans(Path(folder).expanduser(), prediction=run)
-    known = pd.DataFrame(index=list(found)) if cases is None else cases.reindex(list(found))
+    known = pd.DataFrame() if cases is None else cases
     if run and (run / "scores.csv").is_file():
-        known = pd.read_csv(run / "scores.csv", index_col="case").reindex(known.index).combine_first(known)
+        scores = pd.read_csv(run / "scores.csv", index_col="case")
+        known = scores.combine_first(known)
     options = {}
-    for row in known.itertuples():
-        parts = [row.Index]
-        for column, form in (("role", "{}"), ("tumour_ml", "tumour {:.1f} ml"), ("tumour", "Dice {:.2f}")):
-            value = getattr(row, column, None)
-            if pd.notna(value):
-                parts.append(form.format(value))
-        options[" · ".join(parts)] = row.Index
-    choice = widgets.Select(options=options, description="case", rows=min(8, len(found)), layout={"width": "auto"})
+    for name, row in known.reindex(list(found)).iterrows():
+        facts = [form.format(row[column]) for column, form in FACTS.items() if pd.notna(row.get(column))]
+        options[" · ".join([name, *facts])] = name
+    choice = widgets.Select(options=options, description="case", rows=8, layout={"width": "auto"})
     facts = widgets.HTML()
     viewer = Viewer()
 

@@ -9,12 +9,11 @@ from IPython.core.pylabtools import print_figure
 from itables.widget import ITable
 
 from kitsnb.data.nifti import CaseError
-from kitsnb.drawing import PALETTE
 from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
 
 #: One row can be chosen, and the case has room below.
-TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": [], "allow_html": True}
+TABLE = {"select": "single", "showIndex": False, "maxBytes": 0, "pageLength": 8, "order": []}
 
 
 def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
@@ -25,19 +24,18 @@ def table_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
 
 
 def case_table(
-    scores: pd.DataFrame, titles: Mapping[str, str], read: Callable[[str, str], Scan], simulated: bool = False
+    scores: pd.DataFrame,
+    titles: Mapping[str, str],
+    read: Callable[[str, str], Scan],
+    simulated: bool = False,
 ) -> widgets.VBox:
-    """Show ``scores`` (tidy: ``experiment``, ``seed``, ``case``, ``tumour``), and below it the case that is chosen.
-
-    The order of ``titles`` fixes the losses' colours; ``read`` gives the scan of an experiment and a case.
-    """
+    """Show tidy ``scores``, and below them the case that is chosen; ``read(experiment, case)`` gives its scan."""
     dice = table_of(scores, titles)
-    colours = dict(zip(titles, PALETTE * len(titles)))
-    shown = dice.round(3)
-    shown.columns = [f'<span style="color:{colours[name]}">■</span> {html.escape(titles[name])}' for name in dice]
+    shown = dice.round(3).rename(columns=titles)
     options = [(titles[name], name) for name in dice]
-    best = widgets.Dropdown(options=options, value=dice.mean().idxmax(), description="loss")
-    worst = widgets.Dropdown(options=options, value=dice.mean().idxmin(), description="beside")
+    means = dice.mean()
+    best = widgets.Dropdown(options=options, value=means.idxmax(), description="loss")
+    worst = widgets.Dropdown(options=options, value=means.idxmin(), description="beside")
     table = ITable(shown.reset_index(), **TABLE)
     heading = widgets.HTML("A click on a row shows the case.")
     picture = widgets.HTML()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from ipywidgets import interact
 from matplotlib.figure import Figure
@@ -13,12 +14,11 @@ from kitsnb.study.figures import legend_below
 
 from probing.errors import PATHS, Geometry, soft_logits
 from probing.figures import MARKS
-from probing.probes import value_and_gradient
+from probing.probes import measure
 
 #: Losses, and between what their parameters can be moved.
 SHAPE = {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}
-LOSSES = {"focal_tversky": SHAPE, "log_cosh_focal_tversky": SHAPE, "tversky": {"alpha": (0.0, 1.0)}, "dice": {},
-          "log_cosh_dice": {}}
+LOSSES = {"focal_tversky": SHAPE, "log_cosh_focal_tversky": SHAPE, "dice": {}, "log_cosh_dice": {}}
 #: Steps on each error path, and voxels that are quick to measure between two movements of a slider.
 STEPS, MOST = 7, 200_000
 
@@ -32,20 +32,24 @@ class Playground:
         self.geometry = replace(geometry, segmentation=coarse, spacing=geometry.spacing * (1, step, step))
         self.logits = {}
         for name, path in PATHS.items():
-            labels = [path.make(self.geometry, amount) for amount in path.amounts(self.geometry, STEPS)]
-            self.logits[name] = [soft_logits(one, self.geometry.spacing) for one in labels]
+            self.logits[name] = []
+            for amount in path.amounts(self.geometry, STEPS):
+                labels = path.make(self.geometry, amount)
+                self.logits[name].append(soft_logits(labels, self.geometry.spacing))
 
     def draw(self, loss: str, **parameters: float) -> Figure:
         """Draw value and size of the gradient of ``loss`` along each error path."""
         measured = build_loss(loss, **parameters)
-        said = ", ".join([loss.replace("_", " "), *(f"{name} {value:g}" for name, value in parameters.items())])
-        figure, (left, right) = canvas(f"{said} ({self.geometry})", (PAGE, 2.8), 1, 2)
+        said = [loss.replace("_", " "), *(f"{name} {value:g}" for name, value in parameters.items())]
+        heading = f"{', '.join(said)} ({self.geometry})"
+        figure, (left, right) = canvas(heading, (PAGE, 2.8), 1, 2)
         share = np.linspace(0, 1, STEPS)
         for path, colour, mark in zip(self.logits, PALETTE, MARKS):
-            found = [value_and_gradient(measured, logits, self.geometry.target) for logits in self.logits[path]]
-            sizes = [float(gradient.abs().sum()) for _, gradient in found]
-            left.plot(share, [value for value, _ in found], color=colour, marker=mark, markersize=3, label=path)
-            right.plot(share, sizes, color=colour, marker=mark, markersize=3)
+            found = [measure(measured, logits, self.geometry.target) for logits in self.logits[path]]
+            table = pd.DataFrame(found)
+            style = {"color": colour, "marker": mark, "markersize": 3}
+            left.plot(share, table.value, label=path, **style)
+            right.plot(share, table.gradient, **style)
         left.set(xlabel="share of the error's way", ylabel="value of the loss")
         right.set(xlabel="share of the error's way", ylabel="size of the gradient", yscale="log")
         legend_below(figure, left.get_lines())

@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy import ndarray
 from scipy.ndimage import distance_transform_edt, find_objects
 from torch import Tensor
 
-from kitsnb.data.nifti import spacing_of
+from kitsnb.data.geometry import spacing_of
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels
 from kitsnb.simulation.phantom import simulate_case
 
 CLASSES = ("background", "kidney", "tumour")
-#: mm over which a prediction is unsure by one logit, and its largest logit.
-SOFTNESS = 2.0
-MOST = 5.0
+SOFTNESS = 2.0  # mm over which a prediction is unsure by one logit
+MOST = 5.0  # its largest logit
 
 
 @dataclass(frozen=True)
@@ -24,40 +24,42 @@ class Geometry:
     """A patch of a label map around a tumour, its spacing in mm, and whether its anatomy is simulated."""
 
     name: str
-    segmentation: np.ndarray
-    spacing: np.ndarray
+    segmentation: ndarray
+    spacing: ndarray
     simulated: bool
 
     @property
-    def voxel_ml(self) -> float:
-        return float(self.spacing.prod() / 1000)
-
-    @property
     def tumour_ml(self) -> float:
-        return float((self.segmentation == 2).sum() * self.voxel_ml)
+        return np.count_nonzero(self.segmentation == 2) * float(self.spacing.prod()) / 1000
+
+    def voxels(self, volume: float) -> int:  # of so many ml
+        return round(1000 * volume / self.spacing.prod())
 
     @property
-    def target(self) -> Tensor:
-        """Return the labels as losses take them, [1, D, H, W]."""
-        return torch.from_numpy(self.segmentation.astype(np.int64))[None]
+    def target(self) -> Tensor:  # [1, D, H, W]
+        return torch.from_numpy(self.segmentation).long()[None]
 
     def __str__(self) -> str:
         kind = "simulated anatomy" if self.simulated else "real label"
         return f"{self.name.replace('_', ' ')}, {kind}"
 
 
-def around_tumour(name: str, labels: np.ndarray, affine: np.ndarray, extent: Sequence[float],
-                  spacing: Sequence[float], simulated: bool) -> Geometry:
+def around_tumour(
+    name: str, labels: ndarray, affine: ndarray, extent: Sequence[float], spacing: Sequence[float], simulated: bool
+) -> Geometry:
     """Bring ``labels`` to ``spacing`` and cut ``extent`` mm around the tumour; without one, raise ValueError."""
-    if not (labels == 2).any():
-        raise ValueError(f"{name} holds no tumour; name another case as losses.case")
     labels, affine = reorient(labels, affine)
-    size = grid_size(labels.shape, spacing_of(affine), spacing)
-    used = spacing_of(affine) * labels.shape / size
+    native = spacing_of(affine)
+    size = grid_size(labels.shape, native, spacing)
+    used = native * labels.shape / size
     labels = resize_labels(labels, size).numpy()
-    half = np.divide(extent, used) / 2
-    middle = np.argwhere(labels == 2).mean(axis=0).clip(half, np.maximum(half, size - half))  # the patch stays inside
-    box = tuple(slice(round(at - reach), round(at + reach)) for at, reach in zip(middle, half))
+    half = extent / used / 2
+    places = np.argwhere(labels == 2)
+    if not len(places):
+        raise ValueError(f"{name} holds no tumour; name another case as losses.case")
+    centre = places.mean(axis=0).clip(half, np.maximum(half, size - half))  # the patch stays inside
+    first, last = np.rint([centre - half, centre + half]).astype(int)
+    box = tuple(map(slice, first, last))
     return Geometry(name, labels[box].copy(), used, simulated)
 
 
@@ -65,51 +67,53 @@ def phantom_geometry(seed: int, number: int, extent: Sequence[float]) -> Geometr
     """Cut ``extent`` mm around the tumour of phantom ``number`` of ``seed``, on its own grid."""
     phantom = simulate_case(seed, number)
     labels, affine = reorient(phantom.segmentation, phantom.affine)
-    return around_tumour(f"phantom {number}", labels, affine, extent, spacing_of(affine), simulated=True)
+    spacing = spacing_of(affine)
+    return around_tumour(f"phantom {number}", labels, affine, extent, spacing, simulated=True)
 
 
-def erode(geometry: Geometry, distance: float) -> np.ndarray:
+def erode(geometry: Geometry, distance: float) -> ndarray:
     """Take away from kidney and tumour what lies within ``distance`` mm of the background."""
     depth = distance_transform_edt(geometry.segmentation > 0, geometry.spacing)
     return np.where(depth > distance, geometry.segmentation, 0)
 
 
-def dilate(geometry: Geometry, distance: float) -> np.ndarray:
+def dilate(geometry: Geometry, distance: float) -> ndarray:
     """Give background within ``distance`` mm of the foreground the label nearest to it."""
     labels = geometry.segmentation
     away, nearest = distance_transform_edt(labels == 0, geometry.spacing, return_indices=True)
     return np.where(away <= distance, labels[tuple(nearest)], labels)
 
 
-def miss_tumour(geometry: Geometry, volume: float) -> np.ndarray:
+def miss_tumour(geometry: Geometry, volume: float) -> ndarray:
     """Call ``volume`` ml of the tumour kidney, from its lowest slice upwards."""
     labels = geometry.segmentation.copy()
     missed = np.flatnonzero(labels == 2)[::-1]
-    labels.flat[missed[: round(volume / geometry.voxel_ml)]] = 1
+    labels.flat[missed[: geometry.voxels(volume)]] = 1
     return labels
 
 
-def invent_tumour(geometry: Geometry, volume: float) -> np.ndarray:
+def invent_tumour(geometry: Geometry, volume: float) -> ndarray:
     """Call a ball of about ``volume`` ml tumour, in the background as far as possible from kidney and border."""
     labels = geometry.segmentation.copy()
-    away = distance_transform_edt(np.pad(labels == 0, 1), geometry.spacing)[1:-1, 1:-1, 1:-1]
+    padded = np.pad(labels == 0, 1)
+    away = distance_transform_edt(padded, geometry.spacing)[1:-1, 1:-1, 1:-1]
     elsewhere = np.ones(labels.shape, bool)
     elsewhere.flat[away.argmax()] = False
     distance = distance_transform_edt(elsewhere, geometry.spacing)
     distance[labels > 0] = np.inf
     ball = np.argsort(distance, axis=None, kind="stable")
-    labels.flat[ball[: round(volume / geometry.voxel_ml)]] = 2
+    labels.flat[ball[: geometry.voxels(volume)]] = 2
     return labels
 
 
 class ErrorPath(NamedTuple):
     """A kind of error: ``make`` takes a geometry and an amount in ``unit``, up to ``most``, else the tumour's ml."""
 
-    make: Callable[[Geometry, float], np.ndarray]
+    make: Callable[[Geometry, float], ndarray]
     unit: str
     most: float | None = None
 
-    def amounts(self, geometry: Geometry, steps: int) -> np.ndarray:
+    def amounts(self, geometry: Geometry, steps: int) -> ndarray:
         return np.linspace(0, self.most or geometry.tumour_ml, steps)
 
 
@@ -121,15 +125,12 @@ PATHS = {
 }
 
 
-def soft_logits(labels: np.ndarray, spacing: Sequence[float]) -> Tensor:
-    """Return logits [1, 3, D, H, W] of a prediction that is unsure at the borders of ``labels`` and sure elsewhere.
-
-    Of each class: the signed distance to its border over ``SOFTNESS``, positive inside, cut to +-``MOST``.
-    """
-    logits = np.full((len(CLASSES), *labels.shape), -MOST, np.float32)
+def soft_logits(labels: ndarray, spacing: Sequence[float]) -> Tensor:
+    """Return logits [1, 3, D, H, W]: signed distance to a class's border over SOFTNESS, cut to +-MOST."""
+    logits = np.full((3, *labels.shape), -MOST, np.float32)
     logits[0] = MOST
     reach = np.ceil(SOFTNESS * MOST / np.asarray(spacing)).astype(int) + 1  # beyond it no logit changes
-    for sides in find_objects((labels > 0).astype(np.uint8)):
+    for sides in find_objects((labels > 0).astype(int)):
         near = tuple(slice(max(0, side.start - pad), side.stop + pad) for side, pad in zip(sides, reach))
         for label in np.unique(labels[near]):
             inside = labels[near] == label

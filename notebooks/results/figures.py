@@ -7,31 +7,33 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy import ndarray
 
 from kitsnb.data.geometry import spacing_of
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, labelled_section, legend_of, letters
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import labelled, legend_below, whole_numbers
+from kitsnb.study.tables import number
 
 #: mm around what ``slices`` shows.
 MARGIN = 25.0
 
 
 def training_panels(runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: str, simulated: bool) -> Figure:
-    """Draw loss and soft Dice per class against the epoch, training dashed, validation solid: two runs a row.
+    """Draw loss and soft Dice against the epoch, training dashed, validation solid: two runs per row.
 
     ``runs`` holds, by title, ``history.csv`` and the epoch whose weights are scored (None draws none). Epochs without
     validation are bridged.
     """
     rows = -(-len(runs) // 2)
-    size = (PAGE, 0.95 + 1.4 * rows)
-    figure, grid = canvas(title, size, rows, 2 * min(2, len(runs)), simulated=simulated, squeeze=False)
+    columns = 2 * min(2, len(runs))
+    figure, grid = canvas(title, (PAGE, 0.95 + 1.4 * rows), rows, columns, simulated=simulated, squeeze=False)
     places = grid.reshape(-1, 2)
-    for axes in places[len(runs):].flat:
+    for axes in places[len(runs) :].flat:
         axes.set_axis_off()
     for (name, (history, scored)), (loss, dice) in zip(runs.items(), places):
-        _draw_curves(loss, history, ["loss"], scored)
-        _draw_curves(dice, history, ["background", "kidney", "tumour"], scored)
+        draw_curves(loss, history, ["loss"], scored)
+        draw_curves(dice, history, ["background", "kidney", "tumour"], scored)
         loss.set_ylabel("loss")
         dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
         if len(runs) > 1:
@@ -40,56 +42,56 @@ def training_panels(runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: 
     return figure
 
 
-def _draw_curves(axes: Axes, history: pd.DataFrame, names: list[str], scored: int | None) -> None:
+def draw_curves(axes: Axes, history: pd.DataFrame, names: list[str], scored: int | None) -> None:
     marker = "." if len(history) < 8 else None
-    for part, dashes in {"training": "--", "validation": "-"}.items():
+    for part, dashes in (("training", "--"), ("validation", "-")):
         for name in names:
-            column = f"{part}_{name}"
-            points = history.dropna(subset=column)
+            points = history.set_index("epoch")[f"{part}_{name}"].dropna()
             colour = COLOURS.get(name, COLOURS["composite"])
-            label = f"{part}, {name}"
-            axes.plot(points.epoch, points[column], color=colour, linestyle=dashes, marker=marker, label=label)
+            axes.plot(points, color=colour, linestyle=dashes, marker=marker, label=f"{part}, {name}")
     if scored is not None:
-        axes.axvline(scored, color=GREY, linewidth=0.9, linestyle=":", label="weights that are scored")
+        axes.axvline(scored, color=GREY, linestyle=":", label="weights that are scored")
     whole_numbers(axes.xaxis)
 
 
-def slices(imaging: np.ndarray, reference: np.ndarray, prediction: np.ndarray, affine: np.ndarray, title: str,
-           simulated: bool) -> Figure:
+def slices(
+    imaging: ndarray, reference: ndarray, prediction: ndarray, affine: ndarray, title: str, simulated: bool
+) -> Figure:
     """Draw three axial slices through the tumour: CT with the reference's contours (top) and the prediction's.
 
-    The three arrays share shape and ``affine`` and may lie in any orientation; they are shown as a radiologist sees
-    them, to scale, and cropped to what either segmentation marks, with ``MARGIN`` around. Above: mm from the middle.
+    The arrays share shape and ``affine``, in any orientation. Slices are to scale, as a radiologist sees them, and
+    cropped to what either segmentation marks. Above: mm from the middle.
     """
-    turned = [reorient(array, affine, "SPL") for array in (imaging, reference, prediction)]
-    spacing = spacing_of(turned[0][1])
-    imaging, reference, prediction = (array for array, _ in turned)
+    imaging, turned = reorient(imaging, affine, "SPL")
+    reference, _ = reorient(reference, affine, "SPL")
+    prediction, _ = reorient(prediction, affine, "SPL")
+    spacing = spacing_of(turned)
     shown = choose_slices(reference)
-    places = np.argwhere(((reference > 0) | (prediction > 0)).any(axis=0)) * spacing[1:]
-    left, right = places[:, 1].min() - MARGIN, places[:, 1].max() + MARGIN
-    top, bottom = places[:, 0].min() - MARGIN, places[:, 0].max() + MARGIN
-    tall = min((PAGE - 0.6) / 3 * (bottom - top) / (right - left), 2.6)
-    figure, grid = canvas(title, (PAGE, 2 * tall + 0.85), 2, 3, simulated=simulated)
-    for row, (name, labels) in zip(grid, {"reference": reference, "prediction": prediction}.items()):
+    marked = np.argwhere((reference + prediction).any(axis=0)) * spacing[1:]
+    top, left = marked.min(axis=0) - MARGIN
+    bottom, right = marked.max(axis=0) + MARGIN
+    width = (PAGE - 0.6) / 3
+    height = min(width * (bottom - top) / (right - left), 2.6)
+    figure, grid = canvas(title, (PAGE, 2 * height + 0.85), 2, 3, simulated=simulated)
+    for row, name, labels in zip(grid, ("reference", "prediction"), (reference, prediction)):
         row[0].set_ylabel(name)
         for axes, at in zip(row, shown):
             labelled_section(axes, imaging, labels, spacing, at)
             axes.set(xlim=(left, right), ylim=(bottom, top))
     for axes, at in zip(grid[0], shown):
         away = round((at - shown[1]) * spacing[0])
-        axes.set_title(f"{away:+} mm".replace("+0", "0").replace("-", "−"), fontsize="medium")
+        axes.set_title(f"{number(away, 0, signed=True)} mm", fontsize="medium")
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
     legend_of(figure, ("kidney", "tumour"))
     return figure
 
 
-def choose_slices(reference: np.ndarray) -> list[int]:
-    """Choose slices (first axis) at three quarters, half and a quarter of those with tumour, from top to bottom.
+def choose_slices(reference: ndarray) -> list[int]:
+    """Choose slices (first axis) at three quarters, half and a quarter of those with tumour, else with kidney.
 
-    Of those with kidney where there is no tumour; of fewer than three, some repeat. Raises ValueError without label.
+    Raises ValueError where there is no label.
     """
     if not reference.any():
         raise ValueError("the reference holds neither kidney nor tumour, so there is no slice to show")
-    wanted = 2 if (reference == 2).any() else 1
-    places = np.flatnonzero((reference == wanted).any(axis=(1, 2)))
-    return [int(places[quarter * len(places) // 4]) for quarter in (3, 2, 1)]
+    found = np.flatnonzero((reference == reference.max()).any(axis=(1, 2)))
+    return [int(found[quarter * len(found) // 4]) for quarter in (3, 2, 1)]

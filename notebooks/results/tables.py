@@ -18,14 +18,19 @@ def describe_study(study, runs: Sequence[Run]) -> dict:
     prepared = read_stage(study.build.preprocessed / "report.json", "02_preprocessing")
     about = describe_runs(runs)
     images = "slabs" if about["settings"]["data"].get("slab") else "scans"
-    return {
-        "name": profile.name, "title": profile.title, "description": profile.description, "beside": profile.beside,
-        "images": "simulated" if about["simulated"] else images, "baseline": profile.results.baseline,
-        "experiments": [row.model_dump(mode="json") for row in profile.experiments], "seeds": list(profile.seeds),
-        "deviations": [row.model_dump(mode="json") for row in profile.deviations],
-        "hypotheses": probed["hypotheses"], "losses": probed, "labels": load_labels(profile.results.labels_summary),
+    if about["simulated"]:
+        images = "simulated"
+    about |= profile.model_dump(mode="json", include={"title", "description", "beside", "experiments", "seeds",
+                                                      "deviations"})
+    return about | {
+        "name": profile.name,
+        "images": images,
+        "baseline": profile.results.baseline,
+        "hypotheses": probed["hypotheses"],
+        "losses": probed,
+        "labels": load_labels(profile.results.labels_summary),
         "data": {"shares_percent": data["shares_percent"], "refused": data["refused"] | prepared["refused"]},
-        "software": software(), **about,
+        "software": software(),
     }
 
 
@@ -55,30 +60,30 @@ def apart(found: Mapping) -> pd.DataFrame:
         for pair in found["pairs"][score]:
             if pair["verdict"]:
                 rows.append({"score": score, "higher": pair["first"], "than": pair["second"],
-                             "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"]),
-                             "with unpaired seeds": pair["unpaired"] or "open"})
+                             "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"])})
     return pd.DataFrame(rows)
 
 
 def claims(found: Mapping) -> pd.DataFrame:
     """List the claims that ``claims.check`` decided."""
-    rows = pd.DataFrame([one for one in found["claims"] if one["verdict"] != "not run"])
-    if rows.empty:
-        return rows
+    columns = ["kind", "experiment", "reference", "score", "expected", "difference", "verdict"]
+    rows = pd.DataFrame(found["claims"], columns=columns)
+    rows = rows[rows.verdict != "not run"].fillna({"reference": "all rows"})
     rows["difference"] = [interval(one) if one else "–" for one in rows.difference]
-    rows["reference"] = rows.reference.fillna("all rows")
-    return rows[["kind", "experiment", "reference", "score", "expected", "difference", "verdict"]]
+    return rows
 
 
 def measures(found: Mapping) -> list[tuple]:
     """List what closes the notebook: measure, value and unit."""
-    best = next(row for row in found["table"] if row["experiment"] == found["best"])
+    rows = {row["experiment"]: row for row in found["table"]}
+    best = rows[found["best"]]
     pairs = found["pairs"]["composite"]
+    told = [pair for pair in pairs if pair["verdict"]]
     return [
         ("runs", found["runs"], "of a loss with a seed"),
         ("held-out cases", found["cases"], ""),
         (f"tumour Dice, {best['title']}", number(best["scores"]["tumour"]["mean"]), "mean over cases"),
-        ("pairs told apart by the composite", sum(bool(pair["verdict"]) for pair in pairs), f"of {len(pairs)}"),
+        ("pairs told apart by the composite", len(told), f"of {len(pairs)}"),
         ("what the seed paper's design shows", number(found["needed"]["tumour"]), "tumour Dice"),
         ("tumour volume and tumour Dice", number(found["size_correlation"], 2), "rank correlation"),
     ]

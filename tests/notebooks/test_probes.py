@@ -5,29 +5,25 @@ import pandas as pd
 import pytest
 import torch
 from probing import figures, probes
-from probing.errors import PATHS, Geometry, around_tumour, phantom_geometry, soft_logits
+from probing.errors import PATHS, Geometry, around_tumour, soft_logits
 
-from kitsnb.data.cases import discover
-from kitsnb.data.checks import read_case
-from kitsnb.losses import DiceLoss, LogCosh, TverskyLoss, WeightedCrossEntropyLoss, WeightedDiceLoss
+from kitsnb.losses import DiceLoss, LogCosh, WeightedCrossEntropyLoss, WeightedDiceLoss
 from kitsnb.metric import kits19_score
 from kitsnb.workflow.profile import Experiment
 
 SHARES = (0.9, 0.07, 0.03)
-PLAIN = {"dice": DiceLoss(), "log_cosh": LogCosh(DiceLoss()), "entropy": WeightedCrossEntropyLoss(weights=[1, 1, 1])}
+PLAIN = {"dice": DiceLoss(), "log_cosh": LogCosh(DiceLoss()), "tumour_alone": WeightedDiceLoss(weights=[0, 0, 1]),
+         "entropy": WeightedCrossEntropyLoss(weights=[1, 1, 1])}
 ROWS = [Experiment(name="dice", title="Dice loss", loss="dice"),
         Experiment(name="log", title="Log-cosh", loss="log_cosh_dice"),
         Experiment(name="mine", title="My loss", loss="tversky", parameters={"alpha": 0.6, "beta": 0.4})]
-OWN = '''
-import torch.nn.functional as F
-
+OWN = """
 def takes_3d(logits, target):
-    wrong = 1 - logits.softmax(1).gather(1, target[:, None])
-    return F.avg_pool3d(wrong, 2).mean()
+    return torch.nn.functional.avg_pool3d(logits, 2).mean()
 
 def takes_2d(logits, target):
-    return F.conv2d(logits, logits).mean()
-'''
+    return torch.nn.functional.conv2d(logits, logits).mean()
+"""
 
 
 @pytest.fixture
@@ -40,13 +36,13 @@ def box() -> Geometry:
 
 
 def test_a_readers_loss_gets_3d_and_one_that_fails_stops_no_other(box, tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(f"import torch\n{OWN}")
     rows = [*ROWS, Experiment(name="whole", loss=f"{tmp_path}/own.py:takes_3d"),
             Experiment(name="flat", loss=f"{tmp_path}/own.py:takes_2d"), Experiment(name="odd", loss="no_such_loss")]
     losses, refused = probes.build_losses(rows, {"batch": True}, [box])
     assert list(losses) == ["dice", "log", "mine", "whole"] and losses["dice"].batch and losses["mine"].alpha == 0.6
-    assert "own.py:takes_2d fails on logits of shape [1, 3, 20, 60, 60]" in refused["flat"]
-    assert "when it is built" in refused["odd"] and "no_such_loss" in refused["odd"]
+    assert "own.py:takes_2d fails with RuntimeError" in refused["flat"]
+    assert "no_such_loss" in refused["odd"]
     assert np.isfinite(probes.gradient_shares({"whole": losses["whole"]}, SHARES).gradient).all()
 
 
@@ -67,7 +63,7 @@ def test_mixture_has_the_shares_and_the_margin():
     assert torch.bincount(probes.mixture((1, 0, 0), 0.0, side=10)[1].flatten()).tolist() == [998, 1, 1]
 
 
-def test_cross_entropy_gives_untrained_voxels_their_share_and_log_cosh_changes_no_share():
+def test_who_gets_the_gradient():
     table = probes.gradient_shares(PLAIN, SHARES).set_index(["stage", "loss"])
     shares = ["background", "kidney", "tumour"]
     assert table.loc[("untrained", "entropy"), shares].tolist() == pytest.approx(SHARES, rel=0.02)
@@ -76,58 +72,43 @@ def test_cross_entropy_gives_untrained_voxels_their_share_and_log_cosh_changes_n
         curved = table.loc[(stage, "log_cosh")]
         assert curved[shares].tolist() == pytest.approx(plain[shares].tolist(), rel=1e-4)
         assert curved.gradient / plain.gradient == pytest.approx(np.tanh(plain.value), rel=1e-4)
-
-
-def test_weights_move_the_gradient_to_the_tumour():
-    losses = {str(weights): WeightedDiceLoss(weights=weights) for weights in ([1, 1, 1], [0, 0, 1])}
-    half = probes.gradient_shares(losses, SHARES).set_index(["stage", "loss"]).tumour["half-trained"]
-    assert half["[0, 0, 1]"] > half["[1, 1, 1]"]
+    assert table.loc[("half-trained", "tumour_alone")].tumour > table.loc[("half-trained", "dice")].tumour
 
 
 def test_along_paths_has_every_step_and_is_relative_to_finding_nothing(box):
     table = probes.along_paths({"dice": DiceLoss()}, box, steps=3)
     assert len(table) == len(PATHS) * 3 and not table.isna().any(axis=None)
     start = table[table.amount == 0]
-    assert start.value.nunique() == 1
     assert table.relative[table.path == "erosion"].iloc[-1] == pytest.approx(1), "16 mm of erosion leave nothing"
     assert (table[table.amount > 0].value > start.value.iloc[0]).all()
 
 
-def test_price_of_missing_follows_alpha_over_beta(box):
-    losses = {f"{alpha}": TverskyLoss(alpha=alpha, beta=1 - alpha) for alpha in (0.3, 0.5, 0.7)}
-    price = probes.price_of_missing(probes.along_paths(losses, box, steps=4))
-    assert price["0.3"] < price["0.5"] < price["0.7"]
+def test_price_of_missing_by_hand():
     by_hand = pd.DataFrame({"path": ["missed tumour"] * 2 + ["false tumour"] * 2, "amount": [0, 1, 0, 1],
                             "loss": "x", "value": [0.1, 0.4, 0.1, 0.2]})
     assert probes.price_of_missing(by_hand)["x"] == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_a_path_starts_at_the_label_and_scores_fall_along_it(box, name):
-    path = PATHS[name]
-    amounts = path.amounts(box, 5)
-    assert np.array_equal(path.make(box, amounts[0]), box.segmentation)
-    tumour = [kits19_score(path.make(box, amount), box.segmentation)["tumour"] for amount in amounts]
-    assert all(after <= before for before, after in zip(tumour, tumour[1:])) and tumour[1] < tumour[0]
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_path_starts_at_the_label_and_scores_fall_along_it(box, path):
+    made = [path.make(box, amount) for amount in path.amounts(box, 5)]
+    assert np.array_equal(made[0], box.segmentation)
+    tumour = [kits19_score(labels, box.segmentation)["tumour"] for labels in made]
+    assert sorted(tumour, reverse=True) == tumour and tumour[1] < tumour[0]
 
 
-def test_erosion_and_dilation_are_in_millimetres(box):
+def test_errors_are_in_millimetres_and_millilitres(box):
     eroded = PATHS["erosion"].make(box, 4.0) > 0
     assert np.argwhere(eroded).min(0).tolist() == [5 + 2, 24, 24] and eroded.sum() == 6 * 12 * 12
     dilated = PATHS["dilation"].make(box, 4.0)
     assert np.argwhere(dilated > 0).min(0).tolist() == [5 - 2, 16, 16]
     assert dilated[3, 30, 30] == 2 and dilated[16, 30, 30] == 1  # the nearest label
-
-
-def test_volumes_of_missed_and_invented_tumour(box):
-    assert box.tumour_ml == pytest.approx(5 * 20 * 20 * 2 / 1000)
     missed = PATHS["missed tumour"].make(box, 1.0)
-    assert ((missed == 2).sum(), (missed == 1).sum()) == (2000 - 500, 2000 + 500)
+    assert np.bincount(missed.flat)[1:].tolist() == [2000 + 500, 2000 - 500]
     assert not (missed[9] == 2).any()  # from the lowest slice upwards
-    assert not (PATHS["missed tumour"].make(box, 99.0) == 2).any()
     false = PATHS["false tumour"].make(box, 1.0)
-    new = (false == 2) & (box.segmentation == 0)
-    assert new.sum() == 500 and np.array_equal(false[~new], box.segmentation[~new])
+    new = false != box.segmentation
+    assert new.sum() == 500 and (false[new] == 2).all() and (box.segmentation[new] == 0).all()
 
 
 def test_soft_logits_name_the_labels_and_are_unsure_at_borders(box):
@@ -137,8 +118,6 @@ def test_soft_logits_name_the_labels_and_are_unsure_at_borders(box):
     assert float(logits[0, 1, 12, 20, 30]) == pytest.approx(1 / 2)  # 1 mm from the background
     nothing = soft_logits(np.zeros((3, 4, 5), np.uint8), np.ones(3))
     assert nothing[0, :, 0, 0, 0].tolist() == [5, -5, -5]
-    kidney_alone = soft_logits(np.minimum(box.segmentation, 1), box.spacing)
-    assert (kidney_alone[0, 2] == -5).all()
 
 
 @pytest.mark.parametrize("extent, shape", [((20.0, 10.0, 16.0), (10, 10, 16)), ((500.0, 500.0, 500.0), (30, 40, 50))])
@@ -150,20 +129,6 @@ def test_a_patch_stays_inside_and_holds_the_tumour(extent, shape):
     assert patch.segmentation.shape == shape and patch.tumour_ml == pytest.approx(2 * 3 * 4 * 2 / 1000)
     with pytest.raises(ValueError, match="case holds no tumour"):
         around_tumour("case", labels * 0, affine, extent, (2.0, 1.0, 1.0), simulated=False)
-
-
-def test_a_phantom_is_called_simulated_and_repeats():
-    one, again = (phantom_geometry(1, 0, (120.0, 120.0, 120.0)) for _ in range(2))
-    assert "simulated" in str(one) and np.array_equal(one.segmentation, again.segmentation)
-    assert set(np.unique(one.segmentation)) == {0, 1, 2}
-
-
-def test_a_real_label_keeps_its_tumours_volume(kits19_labels):
-    case = next(case for case in discover(kits19_labels) if case.number == 122)
-    _, labels, affine = read_case(case, imaging=False)
-    patch = around_tumour(case.name, labels, affine, (257.6, 129.6, 129.6), (3.22, 1.62, 1.62), simulated=False)
-    assert np.allclose(patch.spacing, (3.22, 1.62, 1.62), rtol=0.01)
-    assert patch.tumour_ml == pytest.approx(30.22, rel=0.03)
 
 
 def test_losses_keep_their_colour_and_rows_their_order(box):

@@ -1,11 +1,10 @@
 """Figures and tables of results from made-up studies: what they show and say, whatever a reader's matplotlibrc says."""
 
-from types import SimpleNamespace
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.smoke_at_hand import SMOKE
 from helpers.study_at_hand import HYPOTHESES, ROWS, made_up_about, made_up_scores, write_runs
 from results import tables
 from results.figures import choose_slices, slices, training_panels
@@ -14,6 +13,8 @@ from kitsnb.files import plain, write_json
 from kitsnb.study import figures, plots, statistics
 from kitsnb.study.findings import report
 from kitsnb.study.runs import load_runs
+from kitsnb.workflow.opened import Study
+from kitsnb.workflow.profile import load
 
 SOME = [ROWS[0], ROWS[3], ROWS[6]]
 HISTORY = pd.DataFrame({"epoch": [1, 2], **{f"{part}_{name}": [0.9, np.nan] for part in ("training", "validation")
@@ -46,13 +47,14 @@ def legend(figure) -> list[str]:
 @pytest.mark.filterwarnings("error")
 def test_equal_figures_are_equal_files_whatever_a_readers_style(tmp_path, studies):
     drawn = []
-    for reader in ({}, {"text.usetex": True, "lines.linewidth": 9, "font.size": 20, "axes.grid": True, "savefig.dpi": 10}):
+    for reader in ({}, {"text.usetex": True, "lines.linewidth": 9, "font.size": 20, "savefig.dpi": 10}):
         mpl.rcParams.update(reader)
         figures.use_style()
         made = plots.draw(*studies["whole"])
         made["training"] = training_panels({"Dice loss": (HISTORY, 2), "other": (HISTORY, None)}, "Training", True)
         made["slices"] = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "case", True)
-        drawn.append({name: figures.save(figure, tmp_path / f"{name}.svg").read_bytes() for name, figure in made.items()})
+        files = {name: figures.save(figure, tmp_path / f"{name}.svg") for name, figure in made.items()}
+        drawn.append({name: path.read_bytes() for name, path in files.items()})
         assert all("simulated CT" in figure.get_suptitle() for figure in made.values())
     assert drawn[0] == drawn[1] and set(drawn[0]) == {"rows", "scores", "takes", "size", "training", "slices"}
 
@@ -66,14 +68,10 @@ def test_what_does_not_apply_is_not_drawn(studies):
     assert legend(one_seed["takes"]) == ["1 seed, each loss its own", "what the seed paper claims"]
     ticks = [text.get_text() for text in whole["rows"].axes[0].get_yticklabels()]
     assert ticks[0] == ROWS[-1]["title"], "the highest on top"
-
-
-def test_the_difference_to_the_reference_has_its_sign(studies):
-    found, _ = studies["whole"]
-    (line,) = [line for line in plots.draw(*studies["whole"])["rows"].axes[2].lines if line.get_label() == "mean"]
-    order = [row["title"] for row in reversed(found["table"])]
-    values = dict(zip(order, line.get_xdata()))
-    assert values["Weighted Dice"] > 0 > values["Dice"] and values["Log-cosh Dice"] == 0
+    (line,) = [line for line in whole["rows"].axes[2].lines if line.get_label() == "mean"]
+    titles = [row["title"] for row in reversed(studies["whole"][0]["table"])]
+    values = dict(zip(titles, line.get_xdata()))
+    assert values["Weighted Dice"] > 0 > values["Dice"] and values["Log-cosh Dice"] == 0, "to the reference"
 
 
 def test_slices_are_at_the_tumours_quartiles_and_to_scale():
@@ -82,6 +80,7 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
         choose_slices(labels() * 0)
     figure = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "missed", True)
     assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in figure.axes}) == 1
+    assert [panel.get_title() for panel in figure.axes[:3]] == ["+3 mm", "0 mm", "−3 mm"]
 
 
 def test_tables_say_it_in_words(studies):
@@ -99,19 +98,14 @@ def test_tables_say_it_in_words(studies):
 
 def test_a_study_is_described_for_results_json(tmp_path):
     build = write_runs(tmp_path, made_up_scores(ROWS[:2], 2), ROWS[:2])
-    for path, content in ((build.data_analysis / "summary.json", {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}),
-                          (build.preprocessed / "report.json", {"refused": {"case_2": "thin"}}),
-                          (build.losses / "summary.json", {"hypotheses": HYPOTHESES}),
-                          (tmp_path / "labels.json", {"simulated": True})):
-        write_json(path, content)
-    row = [SimpleNamespace(model_dump=lambda mode, one=one: one) for one in ROWS[:2]]
-    results = SimpleNamespace(baseline="dice", labels_summary=None)
-    profile = SimpleNamespace(name="n", title="t", description="d", beside=None, experiments=row, seeds=[0, 1],
-                              deviations=[], results=results)
+    data = {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}
+    write_json(build.data_analysis / "summary.json", data)
+    write_json(build.preprocessed / "report.json", {"refused": {"case_2": "thin"}})
+    write_json(build.losses / "summary.json", {"hypotheses": HYPOTHESES})
     runs = load_runs(build, ROWS[:2], [0, 1])
-    about = tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)
+    about = tables.describe_study(Study(load(SMOKE, build=tmp_path), True), runs)
     assert about["images"] == "simulated" and set(about["data"]["refused"]) == {"case_1", "case_2"}
     assert made_up_about().keys() <= plain(about).keys(), "all that the paper reads"
-    results.labels_summary = str(tmp_path / "labels.json")
+    write_json(tmp_path / "labels.json", {"simulated": True})
     with pytest.raises(ValueError, match="describes simulated cases"):
-        tables.describe_study(SimpleNamespace(profile=profile, build=build), runs)
+        tables.load_labels(str(tmp_path / "labels.json"))
