@@ -1,4 +1,4 @@
-"""What all pictures of the project share: colours, a canvas, and slices of volumes drawn to scale with their letters."""
+"""What all pictures of the project share: colours, a canvas, and slices of volumes to scale with their letters."""
 
 import re
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def labelled_section(axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacin
 def three_views(
     imaging: np.ndarray, labels: np.ndarray, spacing: np.ndarray, title: str, simulated: bool = False
 ) -> Figure:
-    """Draw HU and labels, oriented IPL [D, H, W], in three planes at ``centre_of`` the labels, to scale, with letters."""
+    """Draw HU and labels, oriented IPL [D, H, W], in three planes at ``centre_of`` the labels, to scale, lettered."""
     depth, height, width = spacing * labels.shape
     ratios = [width / height, width / depth, height / depth]  # all views are equally high
     size = PAGE, (PAGE - 0.3) / sum(ratios) + 0.8

@@ -109,7 +109,7 @@ class FocalTverskyLoss(TverskyLoss):
 
 
 class WeightedCrossEntropyLoss(nn.Module):
-    """sum of w_y (-log p_y) over voxels / number of voxels: eq. 2 (torch's ``weight`` divides by the sum of weights)."""
+    """sum of w_y (-log p_y) over voxels / number of voxels: eq. 2 (torch's ``weight`` divides by the weights' sum)."""
 
     def __init__(self, *, weights: Sequence[float]):
         super().__init__()

@@ -92,7 +92,8 @@ def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         why = getattr(error, "stderr", None) or str(error)
-        raise ValueError(f"a published study names its commit, but git refuses {ROOT} and says:\n{why.strip()}") from error
+        reason = f"a published study names its commit, but git refuses {ROOT} and says:\n{why.strip()}"
+        raise ValueError(reason) from error
 
 
 def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,

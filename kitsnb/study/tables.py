@@ -43,7 +43,7 @@ def make_grids(scores: pd.DataFrame, experiments: Iterable[str]) -> dict[str, di
 
 def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapping,
                theirs: Sequence[Mapping]) -> list[dict]:
-    """Make Table 1: a row per experiment with ``scores``, ``distances``, ``sizes``, and the seed ``paper``'s row or None.
+    """Make Table 1: a row per experiment with ``scores``, ``distances``, ``sizes``, and the seed ``paper``'s row.
 
     ``theirs`` are the seed paper's rows. Each score is described by ``metric.summarise`` and ``statistics.estimate``;
     ``sizes`` has tumour Dice by class of ``metric.lesion_size``.

@@ -155,9 +155,7 @@ def train_epoch(parts: dict[str, Any], sampler: PatchSampler, batches: list[Batc
     with torch.no_grad():
         sums = [evaluate(network, loss, settings, *batch)[1] for batch in batches]
     row = {
-        "epoch": epoch + 1,
-        "step": stop,
-        "learning_rate": optimizer.param_groups[0]["lr"],
+        "epoch": epoch + 1, "step": stop, "learning_rate": optimizer.param_groups[0]["lr"],
         **trained,
         **measures("validation", torch.stack(sums).cpu()),
         "seconds": round(time.monotonic() - began, 2),

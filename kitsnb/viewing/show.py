@@ -72,7 +72,7 @@ def show_page(folder: Path, source: Path, label: Path | None, prediction: Path |
 
 
 def cases_of(build: Build) -> tuple[Path, DataSettings]:
-    """Return the folder of the cases of ``build``, which is below it where their CT is simulated, and their settings."""
+    """Return the folder of the cases of ``build``, below it where their CT is simulated, and their settings."""
     data = DataSettings(**read_json(build.profile)["data"])
     return resolve(data.folder) if data.source == "folder" else build.data, data
 

@@ -16,7 +16,7 @@ ON_ERRORS = ListedColormap(["#ffffff00", *(f"{colour}c0" for colour in ERRORS.va
 
 
 def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = False) -> Figure:
-    """Draw label, prediction and errors in the axial slice at the centre of each scan; a row per scan, with its text."""
+    """Draw label, prediction and errors in the axial slice at the centre of each scan, a row per scan with its text."""
     size = PAGE, len(scans) * ((PAGE - 0.7) / 3 + 0.1) + 0.9
     figure, grid = canvas(title, size, len(scans), 3, simulated=simulated, squeeze=False)
     for row, (text, scan) in zip(grid, scans):

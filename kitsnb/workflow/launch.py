@@ -158,7 +158,7 @@ def stop(going: list[Started]) -> None:
 
 
 def how_ended(status: int, log: Path) -> str:
-    """Say how a process ended, with its last line where it, or the command that started it elsewhere, said something."""
+    """Say how a process ended, with its last line, or that of the command that started it elsewhere."""
     number = -status if status < 0 else status - 128
     how = f"its process ended with status {status}"
     if number in set(signal.Signals):

@@ -42,7 +42,8 @@ def table_of_runs(jobs: Sequence[Job], at_a_time: int) -> Table:
         left.append(max(0, job.profile.training.epochs - len(history)))
         numbers = [f"{last[name]:.3f}" if name in last else "" for name in SHOWN]
         pace = f"{last['seconds']:.1f}" if last else ""
-        table.add_row(job.title.removeprefix("training "), f"{len(history)}/{job.profile.training.epochs}", *numbers, pace)
+        epoch = f"{len(history)}/{job.profile.training.epochs}"
+        table.add_row(job.title.removeprefix("training "), epoch, *numbers, pace)
     table.title = f"{len(jobs)} training runs, {at_a_time} at a time"
     if paces:
         seconds = max(max(left), sum(left) / at_a_time) * fmean(paces)
