@@ -150,7 +150,7 @@ def predict(
 ):
     """Label kidneys and tumours in new CT with the network of a run. For research, not for patients.
 
-    Status 1 when a CT cannot be used. Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output out.nii.gz`
+    Example: `kitsnb predict ct.nii.gz --run build/quick/runs/dice-seed0 --output out.nii.gz`
     """
     from kitsnb.inference.predict import main
 
