@@ -103,7 +103,7 @@ def test_a_study_is_described_for_results_json(tmp_path):
     write_json(build.preprocessed / "report.json", {"refused": {"case_2": "thin"}})
     write_json(build.losses / "summary.json", {"hypotheses": HYPOTHESES})
     runs = load_runs(build, ROWS[:2], [0, 1])
-    about = tables.describe_study(Study(load(SMOKE, build=tmp_path), True), runs)
+    about = tables.describe_study(Study(load(SMOKE, build=tmp_path), True, {}), runs)
     assert about["images"] == "simulated" and set(about["data"]["refused"]) == {"case_1", "case_2"}
     assert made_up_about().keys() <= plain(about).keys(), "all that the paper reads"
     write_json(tmp_path / "labels.json", {"simulated": True})
