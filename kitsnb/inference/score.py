@@ -62,6 +62,6 @@ def score_table(found: dict) -> Table:
     for row in found["cases"]:
         table.add_row(row["case"], *(f"{row[score]:.3f}" for score in SCORES))
     table.add_section()
-    for key in ("mean", "sd", "n"):
-        table.add_row(key, *(f"{values[key]:.4g}" for values in found["summary"].values()))
+    for key, form in (("mean", ".3f"), ("sd", ".3f"), ("n", "d")):
+        table.add_row(key, *(format(values[key], form) for values in found["summary"].values()))
     return table
