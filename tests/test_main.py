@@ -1,13 +1,17 @@
 """The command line: a menu in groups, an example to each command, and errors that fit in a line or two."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from kitsnb.__main__ import app
+from kitsnb.files import ROOT
 
 COMMANDS = typer.main.get_command(app).commands
 
@@ -55,3 +59,18 @@ def test_an_error_is_said_in_few_words(words, said, tmp_path):
     status, output = call(*(word.format(file=file, folder=folder) for word in words.split()))
     assert status and said.format(file=file) in output
     assert "Traceback" not in output and "Errno" not in output and len(output.splitlines()) <= 3
+
+
+def test_a_locale_without_utf8_and_a_dumb_terminal_change_nothing(tmp_path):
+    """Also the digests by which notebooks are known: else they would be executed again."""
+    profile = tmp_path / "own.yml"
+    profile.write_text(f"extends: {ROOT / 'tests' / 'helpers' / 'smoke.yml'}\ntitle: Nierenstück\n", encoding="utf-8")
+    command = [sys.executable, "-c", "from kitsnb.workflow.jobs import build_jobs; from kitsnb.workflow.profile import load;"
+               f"print([job.made_from() for job in build_jobs(load({str(profile)!r}))])"]
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
+    made = []
+    for environment in (plain, {"PYTHONUTF8": "1"}):
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        made.append(done.stdout)
+    assert made[0] == made[1] and "training" in made[0]
