@@ -108,7 +108,9 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
     batches = fixed_patches(load_volumes(judged), settings, device)
     volumes = load_volumes(learned, device, body=settings.body > 0)
     sampler = PatchSampler(volumes, settings, device)
-    with SummaryWriter(folder, purge_step=0) as writer:  # what a killed process logged is written again
+    for logged in folder.glob("events.out.tfevents.*"):  # what a killed process logged is written again
+        logged.unlink()
+    with SummaryWriter(folder) as writer:
         for row in rows:
             log_epoch(writer, row)
         while not is_finished(settings, rows):
