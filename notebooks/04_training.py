@@ -30,7 +30,7 @@ import os
 
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
+from IPython.display import Markdown, clear_output, display
 
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import read_nifti
@@ -68,6 +68,7 @@ display(Markdown(f"**{run.title}**, seed {seed}: {len(run.training_cases)} train
 # %% jupyter={"source_hidden": true}
 if run.trains:
     facts = train(training, run.training_cases, run.validation_cases, run.folder)
+    clear_output()  # of a line per epoch: the curves below say it
 else:
     facts = read_json(run.folder / "run.json")
 

@@ -92,12 +92,12 @@ if "takes" in drawn:
 # %% [markdown]
 # ## 5.4 Claims, checked
 #
-# What the seed paper concludes from its table, and what notebook 03 expects from the losses alone. "held" and
-# "refuted" need an interval without zero; sameness cannot be shown, only refuted.
+# What the seed paper concludes from its table, and those expectations of notebook 03 that were held or refuted, which
+# needs an interval without zero; sameness cannot be shown, only refuted. The paper's tables have all, with intervals.
 
 # %% jupyter={"source_hidden": true}
 checked = tables.claims(found)
-nothing = Markdown("Claims compare rows; this study has none of their pairs.")
+nothing = Markdown("No claim is about rows of this study, or none is settled.")
 display(shown(checked) if len(checked) else nothing)
 
 # %% [markdown]

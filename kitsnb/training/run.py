@@ -32,7 +32,7 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     Interrupted at any moment, the same call ends as an uninterrupted one, to the last bit on a CPU. Raises ValueError,
     RuntimeError (folder in use, checkpoint damaged) and FloatingPointError (loss not finite).
     """
-    learned, judged = hold_out(settings, training, validation)
+    learned, judged = set_aside(settings, training, validation)
     belongs = settings.model_dump(mode="json", exclude={"weights"})  # which predict, and change nothing here
     belongs["training_cases"] = [case.name for case in learned]
     belongs["validation_cases"] = [case.name for case in judged]
@@ -56,7 +56,7 @@ def train(settings: Training, training: list[Case], validation: list[Case], fold
     }
 
 
-def hold_out(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
+def set_aside(settings: Training, training: list[Case], validation: list[Case]) -> tuple[list[Case], list[Case]]:
     """Return the cases to learn from, and those that choose the weights; ValueError where there are none."""
     learned = training
     judged = validation

@@ -74,7 +74,7 @@ def draw_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, S
         text = f"{place}, tumour Dice {number(scores.tumour[name], 2)}"
         scans.append((text, read_scan(given[name], data.accept)))
     use_style()
-    figure = gallery(scans, f"{title}, {run.name.rpartition('-')[2]}", data.simulated)
+    figure = gallery(scans, f"{title}, seed {run.name.rpartition('-seed')[2]}", data.simulated)
     return [(f"{scan.name}: {text}", scan) for text, scan in scans], figure, data.simulated
 
 

@@ -199,10 +199,10 @@ def check(content: Mapping[str, Any], path: Path, found: list[str]) -> Profile:
 def unfitting(profile: Profile) -> list[str]:
     """List which settings of different sections do not fit together, and which rows of Table 1 are not there."""
     found = []
-    patch = profile.training.patch_size
-    overlap = profile.prediction.overlap
-    if any(a >= b for a, b in zip(overlap, patch)):
-        found.append(f"prediction.overlap {list(overlap)} must be below training.patch_size {list(patch)}")
+    try:
+        profile.prediction.check(profile.training.patch_size)
+    except ValueError as error:
+        found.append(str(error))
     last = max(profile.data.training[1], profile.data.validation[1])
     if profile.data.source == "phantom" and last >= profile.simulation.cases:
         found.append(f"simulation.cases {profile.simulation.cases} end before case {last} of data.training or "

@@ -56,21 +56,33 @@ def table_1(found: Mapping) -> pd.DataFrame:
 def apart(found: Mapping) -> pd.DataFrame:
     """List the pairs that can be told apart, by composite and by tumour Dice."""
     rows = []
+    titles = _titles(found)
     for score in ("composite", "tumour"):
         for pair in found["pairs"][score]:
             if pair["verdict"]:
-                rows.append({"score": score, "higher": pair["first"], "than": pair["second"],
+                rows.append({"score": score, "higher": titles[pair["first"]], "than": titles[pair["second"]],
                              "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"])})
     return pd.DataFrame(rows)
 
 
 def claims(found: Mapping) -> pd.DataFrame:
-    """List the claims that ``claims.check`` decided."""
-    columns = ["kind", "experiment", "reference", "score", "expected", "difference", "verdict"]
-    rows = pd.DataFrame(found["claims"], columns=columns)
-    rows = rows[rows.verdict != "not run"].fillna({"reference": "all rows"})
-    rows["difference"] = [interval(one) if one else "–" for one in rows.difference]
-    return rows
+    """List the seed paper's claims on rows that were run, and the hypotheses that were held or refuted."""
+    titles = _titles(found)
+    rows = []
+    for one in found["claims"]:
+        settled = one["verdict"] in ("held", "refuted")
+        if one["verdict"] == "not run" or not (settled or one["kind"] == "seed paper"):
+            continue
+        source = "seed paper" if one["kind"] == "seed paper" else "hypothesis"
+        rows.append({"from": source, "row": titles[one["experiment"]],
+                     "against": titles.get(one["reference"], "all rows"), "score": NAMES[one["score"]],
+                     "expected": one["expected"], "verdict": one["verdict"],
+                     "difference": number(one["difference"]["mean"], signed=True) if one["difference"] else "–"})
+    return pd.DataFrame(rows)
+
+
+def _titles(found: Mapping) -> dict[str, str]:
+    return {row["experiment"]: row["title"] for row in found["table"]}
 
 
 def measures(found: Mapping) -> list[tuple]:

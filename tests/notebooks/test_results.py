@@ -86,10 +86,17 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
 def test_tables_say_it_in_words(studies):
     found, _ = studies["whole"]
     apart = tables.apart(found)
-    assert {"composite", "tumour"} == set(apart.score) and tuple(apart.loc[0, ["higher", "than"]]) == ("log_cosh_dice", "dice")
+    assert {"composite", "tumour"} == set(apart.score)
+    assert tuple(apart.loc[0, ["higher", "than"]]) == ("Log-cosh Dice", "Dice")
     assert apart.iloc[0]["difference (95 % interval)"].startswith("+") and tables.apart(studies["one row"][0]).empty
-    assert set(tables.claims(found).kind) == {"seed paper", "tumour", "lowest"}
-    assert tables.claims(found).iloc[-1].reference == "all rows" and tables.claims(studies["one row"][0]).empty
+    claims = tables.claims(found)
+    assert list(claims["from"]) == ["seed paper"] * 5 + ["hypothesis"] * 2, "of the seed paper's, two were not run"
+    assert list(claims.verdict) == ["undecided", "refuted", "held", "held", "held", "held", "held"]
+    assert tuple(claims.loc[6, ["row", "against", "difference"]]) == ("Dice", "all rows", "–")
+    assert tuple(claims.loc[2, ["row", "against", "difference"]]) == ("Weighted Dice", "Dice", "+0.056")
+    undecided = [one | {"verdict": "undecided"} for one in found["claims"] if one["verdict"] != "not run"]
+    assert set(tables.claims(found | {"claims": undecided})["from"]) == {"seed paper"}, "no undecided hypothesis"
+    assert tables.claims(studies["one row"][0]).empty
     saw = {measure: (value, unit) for measure, value, unit in tables.measures(found)}
     assert saw["runs"][0] == 9 and saw["pairs told apart by the composite"][1] == "of 3"
     assert "–" in dict(row[:2] for row in tables.measures(studies["one row"][0])).values(), "not known"

@@ -11,7 +11,7 @@ from kitsnb.training import machine
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import load_network
 from kitsnb.training.history import MEASURES, TIMING, is_finished
-from kitsnb.training.run import hold_out, train
+from kitsnb.training.run import set_aside, train
 from kitsnb.unet import UNet3D
 
 
@@ -102,7 +102,7 @@ def test_patches_are_drawn_outside_of_autocast(cases, tmp_path, monkeypatch):
     (0.0, 8, 0), (0.25, 8, 2), (0.4, 10, 4), (0.45, 20, 9), (0.3, 10, 3), (0.5, 3, 2), (0.34, 3, 1), (0.01, 160, 2),
 ])
 def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(selection, cases, expected):
-    learned, judged = hold_out(TINY.changed(selection=selection), list(range(cases)), ["held-out"])
+    learned, judged = set_aside(TINY.changed(selection=selection), list(range(cases)), ["held-out"])
     assert judged == ["held-out"] if not selection else len(judged) == expected
     if selection:
         assert sorted(learned + judged) == list(range(cases))
