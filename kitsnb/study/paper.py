@@ -60,5 +60,6 @@ def write_article(name: str) -> Path:
             figures.save(figure, folder / f"{file}.svg")
         shutil.copy(folder / "rows.svg", study.folder)
         made = sorted(path.stem for path in folder.glob("*.svg"))
-        write_json(folder / "results.json", {**results, "figures": made, "published": []})
+        results |= {"figures": made, "published": [], "search": published.read_search(study.folder)}
+        write_json(folder / "results.json", results)
         return compile_paper(folder / "results.json", folder, study.folder / "paper.pdf")

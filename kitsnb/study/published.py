@@ -1,7 +1,8 @@
 """Studies that are kept in the repository as data: ``paper/published/NAME/``, written by ``python -m kitsnb publish``.
 
 ``scores.csv`` has a row per run and case, ``cases.csv`` volumes (ml) and median HU of each case, ``study.json`` what is
-known about the study and its commit, ``figures/`` what cannot be drawn from these.
+known about the study and its commit, ``figures/`` what cannot be drawn from these; ``search.csv``, written by hand from
+other builds, has the trials by which its settings were chosen.
 """
 
 import subprocess
@@ -52,6 +53,12 @@ def read(name: str) -> Published:
 def read_cases(folder: Path) -> pd.DataFrame:
     """Read notebook 01's table of cases, by name."""
     return pd.read_csv(folder / "cases.csv", index_col="case")
+
+
+def read_search(folder: Path) -> list[dict]:
+    """Read the trials by which a study's settings were chosen, where search.csv lies in its ``folder``."""
+    path = folder / "search.csv"
+    return pd.read_csv(path).to_dict("records") if path.is_file() else []
 
 
 def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame) -> Path:

@@ -52,7 +52,10 @@ def test_an_article_is_made_from_the_data_alone(study, tmp_path):
     kept = study.folder / "figures" / "fig01_clipping.svg"
     kept.parent.mkdir()
     kept.write_text('<svg width="72pt" height="9pt" xmlns="http://www.w3.org/2000/svg"><title>kept</title></svg>')
+    trial = "trial,steps,minutes,cases,kidney_and_tumour,kidney,tumour\ncoarser,2000,7.6,39,0.8512,0.8,0.4567\n"
+    (study.folder / "search.csv").write_text(trial)
     text = words(paper.write_article("made_up"))
+    assert "coarser 2000 7.6 0.851 0.800 0.457" in text and "last quarter (39 patients)" in text
     assert "Three losses for kidney tumour segmentation in simulated CT" in text and "What published studies" not in text
     composite = report(study.about, study.scores)["table"][0]["scores"]["composite"]
     assert f"{composite['mean']:.3f} ± {composite['sd']:.3f}" in text
