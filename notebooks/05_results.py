@@ -40,7 +40,7 @@ from kitsnb.workflow.opened import open_study
 study = open_study(profile, changes)
 
 from results import tables
-from results.figures import slices, training_panels
+from results.figures import patients, slices, training_panels
 
 figures.use_style()
 experiments = [row.model_dump() for row in study.profile.experiments]
@@ -150,20 +150,30 @@ drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 
 # %% [markdown]
-# ## 5.7 One case on slices
+# ## 5.7 Cases on slices
 #
-# The best row, and the one that it is compared with. Not a hand-picked case: the one whose tumour Dice under the
-# latter is the median.
+# Not hand-picked: the worst, the median and the best by tumour Dice of the row that others are compared with, as the
+# highest row labels them; then the median case under both.
 
 # %% jupyter={"source_hidden": true}
 pair = [name for name in (found["best"], found["reference"]) if name in titles]
 if not pair:
     pair = list(titles)[:1]
-chosen = extremes(average_seeds(scores, pair[-1]))["median"]
-imaging, truth, affine = read_case(native[chosen], accept=study.accept)
+chosen = extremes(average_seeds(scores, pair[-1]))
+cases = {}
+for which, name in chosen.items():
+    imaging, truth, affine = read_case(native[name], accept=study.accept)
+    prediction, _ = read_nifti(prediction_of(pair[0], name))
+    cases[f"{which}: {name.replace('_', ' ')}"] = (imaging, truth, prediction, affine)
+drawn["patients"] = patients(cases, titles[pair[0]], about["simulated"])
+drawn["patients"]
+
+# %% jupyter={"source_hidden": true}
+median = chosen["median"]
+imaging, truth, affine = read_case(native[median], accept=study.accept)
 for name in dict.fromkeys(pair):
-    prediction, _ = read_nifti(prediction_of(name, chosen))
-    heading = f"{titles[name]}, {chosen.replace('_', ' ')}"
+    prediction, _ = read_nifti(prediction_of(name, median))
+    heading = f"{titles[name]}, {median.replace('_', ' ')}"
     drawn[f"slices_{name}"] = slices(imaging, truth, prediction, affine, heading, about["simulated"])
     display(drawn[f"slices_{name}"])
 

@@ -22,7 +22,7 @@ CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
 #: Settings that say where, not what.
 PLACES = ("data.folder", "data.build")
 #: Figures that need more than scores: these are published as they are.
-KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "slices_*")
+KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "patients", "slices_*")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from kitsnb.study.tables import number
 
 #: Figures of the paper and their widths in inches.
 FIGURES = {"data01_imbalance": 7.0, "losses01_error_paths": 7.0, "losses02_gradient_shares": 7.0, "fig01_clipping": 7.0,
-           "rows": 7.0, "takes": 3.4, "size": 3.4, "training": 7.0, "scores": 7.0, "slices_dice": 7.0}
+           "rows": 7.0, "takes": 3.4, "size": 3.4, "training": 7.0, "scores": 7.0, "patients": 7.0,
+           "slices_dice": 7.0}
 BOX = {"name": "other", "title": "Another study", "images": "slabs", "cases": 43, "text": "Of 21 pairs, 3 stand out."}
 
 
