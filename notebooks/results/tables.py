@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from kitsnb.data.settings import Slab
 from kitsnb.files import read_json, resolve
+from kitsnb.study import published
 from kitsnb.study.figures import NAMES
 from kitsnb.study.runs import Run, describe_runs, read_stage
 from kitsnb.study.tables import interval, number, software
@@ -31,7 +33,18 @@ def describe_study(study, runs: Sequence[Run]) -> dict:
         "labels": load_labels(profile.results.labels_summary),
         "data": {"shares_percent": data["shares_percent"], "refused": data["refused"] | prepared["refused"]},
         "software": software(),
+        "provenance": provenance(published.read_cases(study.build.data_analysis), profile.data.slab),
     }
+
+
+def provenance(cases: pd.DataFrame, slab: Slab | None) -> str:
+    """Say whether slabs were cut when whole scans were read, or came as slabs; "" where there are none."""
+    if not slab:
+        return ""
+    smaller = (cases[["height", "width"]].max(axis=1) < slab.in_plane).sum()
+    if not smaller:
+        return "The slabs were cut from whole scans when these were read."
+    return f"Of {len(cases)} cases, {smaller} came as slabs with smaller slices than those cut from whole scans."
 
 
 def load_labels(path: str | None) -> dict | None:

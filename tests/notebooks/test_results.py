@@ -9,6 +9,7 @@ from helpers.study_at_hand import HYPOTHESES, ROWS, made_up_about, made_up_score
 from results import tables
 from results.figures import choose_slices, patients, slices, training_panels
 
+from kitsnb.data.settings import Slab
 from kitsnb.files import plain, write_json
 from kitsnb.study import figures, plots, statistics
 from kitsnb.study.findings import report
@@ -95,6 +96,12 @@ def test_patients_are_to_one_scale_each_about_its_own_middle():
     assert len(figure.axes) == 6 and len(spans) == 1
     assert abs(middles[1] - middles[0]) == pytest.approx(6) and middles[2] == pytest.approx(middles[0])
     assert [panel.get_title() for panel in figure.axes[:3]] == list(cases)
+
+
+def test_slabs_say_whether_they_were_cut_here():
+    cases = pd.DataFrame({"height": [320, 160], "width": [320, 160]})
+    assert tables.provenance(cases, None) == "" and "cut from whole" in tables.provenance(cases[:1], Slab())
+    assert tables.provenance(cases, Slab()).startswith("Of 2 cases, 1 came as slabs")
 
 
 def test_tables_say_it_in_words(studies):
