@@ -33,11 +33,11 @@ def describe_study(study, runs: Sequence[Run]) -> dict:
         "labels": load_labels(profile.results.labels_summary),
         "data": {"shares_percent": data["shares_percent"], "refused": data["refused"] | prepared["refused"]},
         "software": software(),
-        "provenance": provenance(published.read_cases(study.build.data_analysis), profile.data.slab),
+        "slabs": origin_of_slabs(published.read_cases(study.build.data_analysis), profile.data.slab),
     }
 
 
-def provenance(cases: pd.DataFrame, slab: Slab | None) -> str:
+def origin_of_slabs(cases: pd.DataFrame, slab: Slab | None) -> str:
     """Say whether slabs were cut when whole scans were read, or came as slabs; "" where there are none."""
     if not slab:
         return ""

@@ -54,7 +54,8 @@ def made_up_about(rows: Sequence[dict] = ROWS, seeds: int = 3, **changes) -> dic
     run = {"seconds": 61.0, "device": "cpu", "precision": "32-true"}
     return {
         "name": "madeup", "title": "A made-up study", "description": "Invented for a test.", "images": "simulated",
-        "simulated": True, "beside": None, "baseline": "log_cosh_dice", "experiments": list(rows),
+        "simulated": True, "slabs": "They came as slabs.", "beside": None, "baseline": "log_cosh_dice",
+        "experiments": list(rows),
         "seeds": list(range(seeds)), "hypotheses": HYPOTHESES if len(rows) > 1 else [], "losses": losses,
         "labels": None, "settings": SETTINGS, "training_cases": 21, "seconds": 500.0,
         "data": {"shares_percent": {"background": 96.5, "kidney": 2.5, "tumour": 1.0}, "refused": {}},

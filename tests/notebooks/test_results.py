@@ -10,7 +10,7 @@ from results import tables
 from results.figures import choose_slices, patients, slices, training_panels
 
 from kitsnb.data.settings import Slab
-from kitsnb.files import plain, write_json
+from kitsnb.files import plain, write_atomic, write_json
 from kitsnb.study import figures, plots, statistics
 from kitsnb.study.findings import report
 from kitsnb.study.runs import load_runs
@@ -100,8 +100,8 @@ def test_patients_are_to_one_scale_each_about_its_own_middle():
 
 def test_slabs_say_whether_they_were_cut_here():
     cases = pd.DataFrame({"height": [320, 160], "width": [320, 160]})
-    assert tables.provenance(cases, None) == "" and "cut from whole" in tables.provenance(cases[:1], Slab())
-    assert tables.provenance(cases, Slab()).startswith("Of 2 cases, 1 came as slabs")
+    assert tables.origin_of_slabs(cases, None) == "" and "cut from whole" in tables.origin_of_slabs(cases[:1], Slab())
+    assert tables.origin_of_slabs(cases, Slab()).startswith("Of 2 cases, 1 came as slabs")
 
 
 def test_tables_say_it_in_words(studies):
@@ -128,6 +128,7 @@ def test_a_study_is_described_for_results_json(tmp_path):
     build = write_runs(tmp_path, made_up_scores(ROWS[:2], 2), ROWS[:2])
     data = {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}
     write_json(build.data_analysis / "summary.json", data)
+    write_atomic(build.data_analysis / "cases.csv", "case,height,width\ncase_00000,64,64\n")
     write_json(build.preprocessed / "report.json", {"refused": {"case_2": "thin"}})
     write_json(build.losses / "summary.json", {"hypotheses": HYPOTHESES})
     runs = load_runs(build, ROWS[:2], [0, 1])

@@ -95,7 +95,7 @@ def test_title_abstract_and_every_number_of_the_tables_are_those_of_the_results(
     assert [text for text in wanted if text not in made] == [] and len(results["audit"]) >= 12
 
 
-@pytest.mark.parametrize("images, said", [("slabs", "Real CT around the tumours. Scores"), ("scans", "CC BY-NC-SA 4.0.")])
+@pytest.mark.parametrize("images, said", [("slabs", "They came as slabs."), ("scans", "CC BY-NC-SA 4.0.")])
 def test_the_banner_and_captions_say_what_the_images_are(tmp_path, made, results, images, said):
     assert "Simulated CT. Every image" in made and "Pictures from KiTS19" not in made
     captions = re.findall(r"(?:Figure|Table) \d+: (.*?study “madeup”)", made, re.IGNORECASE)
@@ -103,6 +103,7 @@ def test_the_banner_and_captions_say_what_the_images_are(tmp_path, made, results
     assert all(re.search("imulated CT|no CT is used|Deviations of", caption) for caption in captions), captions
     results["about"] |= {"images": images, "simulated": False}
     text = paper(tmp_path / "build", results)
+    assert (images == "slabs") == ("Real CT around the tumours. Scores" in text)
     assert said in text and "imulated CT" not in text and "Pictures from KiTS19, CC BY-NC-SA 4.0" in text
 
 
