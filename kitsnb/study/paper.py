@@ -60,6 +60,7 @@ def write_article(name: str) -> Path:
             figures.save(figure, folder / f"{file}.svg")
         shutil.copy(folder / "rows.svg", study.folder)
         made = sorted(path.stem for path in folder.glob("*.svg"))
-        results |= {"figures": made, "published": [], "search": published.read_search(study.folder)}
+        results |= {"figures": made, "published": [], "search": published.read_search(study.folder),
+                    "foretold": published.foretell(study, results)}
         write_json(folder / "results.json", results)
         return compile_paper(folder / "results.json", folder, study.folder / "paper.pdf")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kitsnb.files import PUBLISHED, ROOT, Build, read_json, write_atomic, write_json
 from kitsnb.messages import nearest, several
+from kitsnb.study.agreement import agreement
 from kitsnb.study.findings import report
 from kitsnb.study.runs import PER_RUN, all_scores, compare_settings, load_runs, read_stage
 
@@ -135,6 +136,16 @@ def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
     rows = [*study.about["experiments"], *about["experiments"]]
     theirs = study.scores[study.scores.seed.isin(scores.seed)]
     return {**about, "experiments": rows}, pd.concat([theirs, scores], ignore_index=True)
+
+
+def foretell(study: Published, found: Mapping) -> list[dict]:
+    """Compare ``study``, and what was ``found`` in it, with published studies of CT simulated around the same labels."""
+    compared = []
+    for other in map(read, names()):
+        if other.name != study.name and other.about["settings"]["data"]["source"] == "hybrid":
+            their_report = report(other.about, other.scores)
+            compared.append(agreement(found, study.scores, their_report, other.scores))
+    return [one for one in compared if one]
 
 
 def summarise_findings() -> list[dict]:

@@ -10,6 +10,7 @@ from study.test_paper import words
 
 from kitsnb.files import ROOT, plain, write_json
 from kitsnb.study import paper, published, statistics
+from kitsnb.study.agreement import agreement
 from kitsnb.study.findings import report
 
 ABOUT = made_up_about(ROWS[:3], name="made_up", losses=None)
@@ -126,6 +127,26 @@ def test_rows_beside_a_published_study_make_one_table(study, scores, cases):
     assert found["seeds"] == 2, "those that both have"
     with pytest.raises(ValueError, match="cannot be paired with the published study made_up: cases are not"):
         published.join(about, mine, cases.assign(role="validation"))
+
+
+def test_how_far_another_study_foretells_this_one(study, scores, cases):
+    found = report(ABOUT, scores)
+    told = sum(pair["verdict"] is not None for pair in found["pairs"]["composite"])
+    alike = agreement(found, scores, found, scores)
+    assert told > 0 and (alike["order"], alike["apart"], alike["same"], alike["opposite"]) == (1, told, told, 0)
+    assert alike["cases"] == scores.case.nunique() and alike["case_order"] == 1
+    first, *_, last = (row["name"] for row in ABOUT["experiments"])
+    turned = scores.replace({"experiment": {first: last, last: first}})
+    other = agreement(found, scores, report(ABOUT, turned), turned)
+    assert other["order"] == -1 and (other["same"], other["opposite"]) == (0, other["apart"])
+    few = report(ABOUT | {"experiments": ABOUT["experiments"][:2]}, scores)
+    assert agreement(few, scores, found, scores) is None
+    assert published.foretell(study, found) == []
+    about = ABOUT | {"name": "bodies", "settings": SETTINGS | {"data": SETTINGS["data"] | {"source": "hybrid"}}}
+    published.write("bodies", about, turned, cases)
+    assert [one["name"] for one in published.foretell(study, found)] == ["bodies"]
+    text = words(paper.write_article("made_up"))
+    assert "rank correlation of −1.00 (Kendall)" in text and "study “bodies” trained three of these losses" in text
 
 
 @pytest.mark.parametrize("name", published.names())
