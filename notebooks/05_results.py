@@ -34,13 +34,15 @@ from kitsnb.study import figures, plots, published
 from kitsnb.study.findings import report
 from kitsnb.study.runs import all_scores, load_runs
 from kitsnb.study.shown import shown, what_we_saw
-from kitsnb.study.tables import average_seeds, extremes
+from kitsnb.study.tables import average_seeds, extremes, number
+from kitsnb.viewing.scan import Given, read_scan
+from kitsnb.viewing.still import gallery
 from kitsnb.workflow.opened import open_study
 
 study = open_study(profile, changes)
 
 from results import tables
-from results.figures import patients, slices, training_panels
+from results.figures import slices, training_panels
 
 figures.use_style()
 experiments = [row.model_dump() for row in study.profile.experiments]
@@ -123,19 +125,18 @@ def prediction_of(experiment, case):
     return run.folder / "predictions" / f"{case}.nii.gz"
 
 
+def read_prediction(experiment, case):
+    """Read a case with its label and what an experiment says of it."""
+    files = native[case]
+    given = Given(case, files.imaging, files.segmentation, prediction_of(experiment, case))
+    return read_scan(given, study.accept)
+
+
 if not study.writes:
     from interactive.case_table import case_table
 
-    from kitsnb.viewing.scan import Given, read_scan
-
-    def read(experiment, case):
-        """Read a case with its label and what an experiment says of it."""
-        files = native[case]
-        given = Given(case, files.imaging, files.segmentation, prediction_of(experiment, case))
-        return read_scan(given, study.accept)
-
     own = scores[scores.experiment.isin(titles)]
-    display(case_table(own, titles, read, about["simulated"]))
+    display(case_table(own, titles, read_prediction, about["simulated"]))
 
 # %% [markdown]
 # ## 5.6 Training curves
@@ -152,24 +153,23 @@ drawn["training"]
 # %% [markdown]
 # ## 5.7 Cases on slices
 #
-# Not hand-picked: the worst, the median and the best by tumour Dice of the row that others are compared with, as the
-# highest row labels them; then the median case under both.
+# Not hand-picked: the worst, the median and the best by tumour Dice of the highest row's first run; then the case of
+# median Dice of the row that others are compared with, as both label it.
 
 # %% jupyter={"source_hidden": true}
 pair = [name for name in (found["best"], found["reference"]) if name in titles]
 if not pair:
     pair = list(titles)[:1]
-chosen = extremes(average_seeds(scores, pair[-1]))
-cases = {}
-for which, name in chosen.items():
-    imaging, truth, affine = read_case(native[name], accept=study.accept)
-    prediction, _ = read_nifti(prediction_of(pair[0], name))
-    cases[f"{which}: {name.replace('_', ' ')}"] = (imaging, truth, prediction, affine)
-drawn["patients"] = patients(cases, titles[pair[0]], about["simulated"])
+run = first[pair[0]]
+scans = []
+for which, name in extremes(run.scores).items():
+    text = f"{which}, tumour Dice {number(run.scores.tumour[name], 2)}"
+    scans.append((text, read_prediction(pair[0], name)))
+drawn["patients"] = gallery(scans, f"{titles[pair[0]]}, seed {run.seed}", about["simulated"])
 drawn["patients"]
 
 # %% jupyter={"source_hidden": true}
-median = chosen["median"]
+median = extremes(average_seeds(scores, pair[-1]))["median"]
 imaging, truth, affine = read_case(native[median], accept=study.accept)
 for name in dict.fromkeys(pair):
     prediction, _ = read_nifti(prediction_of(name, median))

@@ -1,8 +1,7 @@
 """Figures of runs that need more than scores: training curves, and predictions on slices of CT."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from kitsnb.preprocessing.resampling import reorient
 from kitsnb.study.figures import labelled, legend_below, whole_numbers
 from kitsnb.study.tables import number
 
-#: mm around what is marked on slices.
+#: mm around what ``slices`` shows.
 MARGIN = 25.0
 
 
@@ -55,74 +54,33 @@ def draw_curves(axes: Axes, history: pd.DataFrame, names: list[str], scored: int
     whole_numbers(axes.xaxis)
 
 
-@dataclass(frozen=True)
-class View:
-    """An axial slice, number ``at``, of volumes with axes SPL, and what stands above it."""
-
-    heading: str
-    imaging: ndarray
-    reference: ndarray
-    prediction: ndarray
-    spacing: ndarray
-    at: int
-
-
 def slices(
     imaging: ndarray, reference: ndarray, prediction: ndarray, affine: ndarray, title: str, simulated: bool
 ) -> Figure:
-    """Draw three axial slices through the tumour of a case, above each its mm from the middle one.
+    """Draw three axial slices through the tumour: CT with the reference's contours (top) and the prediction's.
 
-    The arrays share shape and ``affine``, in any orientation.
+    The arrays share shape and ``affine``, in any orientation. Slices are to scale, as a radiologist sees them, and
+    cropped to what either segmentation marks. Above: mm from the middle.
     """
-    *volumes, spacing = upright(imaging, reference, prediction, affine)
-    chosen = choose_slices(volumes[1])
-    views = []
-    for at in chosen:
-        away = round((at - chosen[1]) * spacing[0])
-        views.append(View(f"{number(away, 0, signed=True)} mm", *volumes, spacing, at))
-    return draw_views(views, title, simulated)
-
-
-def patients(cases: Mapping[str, tuple], title: str, simulated: bool) -> Figure:
-    """Draw a slice of each case, where its tumour is largest.
-
-    ``cases`` holds imaging, reference, prediction and affine, in any orientation, by what stands above.
-    """
-    views = []
-    for heading, case in cases.items():
-        *volumes, spacing = upright(*case)
-        areas = (volumes[1] == volumes[1].max()).sum(axis=(1, 2))
-        views.append(View(heading, *volumes, spacing, int(areas.argmax())))
-    return draw_views(views, title, simulated)
-
-
-def upright(*case: ndarray) -> list[ndarray]:
-    """Bring imaging, reference and prediction, which share the affine that ends ``case``, to axes SPL; add spacing."""
-    *volumes, affine = case
-    turned = [reorient(volume, affine, "SPL") for volume in volumes]
-    return [volume for volume, _ in turned] + [spacing_of(turned[0][1])]
-
-
-def draw_views(views: Sequence[View], title: str, simulated: bool) -> Figure:
-    """Draw CT with the reference's contours (top) and the prediction's, to one scale, as a radiologist sees it.
-
-    Views are cropped to what either segmentation marks.
-    """
-    middles = []
-    reach = np.zeros(2)
-    for view in views:
-        marked = np.argwhere((view.reference + view.prediction).any(axis=0)) * view.spacing[1:]
-        middles.append((marked.min(axis=0) + marked.max(axis=0)) / 2)
-        reach = np.maximum(reach, np.ptp(marked, axis=0) / 2 + MARGIN)
-    height = min((PAGE - 0.6) / len(views) * reach[0] / reach[1], 2.6)
-    figure, grid = canvas(title, (PAGE, 2 * height + 0.85), 2, len(views), simulated=simulated)
-    for column, view, (y, x) in zip(grid.T, views, middles):
-        for axes, labels in zip(column, (view.reference, view.prediction)):
-            labelled_section(axes, view.imaging, labels, view.spacing, view.at)
-            axes.set(xlim=(x - reach[1], x + reach[1]), ylim=(y + reach[0], y - reach[0]))
-        column[0].set_title(view.heading, fontsize="medium")
-    for axes, name in zip(grid[:, 0], ("reference", "prediction")):
-        axes.set_ylabel(name)
+    imaging, turned = reorient(imaging, affine, "SPL")
+    reference, _ = reorient(reference, affine, "SPL")
+    prediction, _ = reorient(prediction, affine, "SPL")
+    spacing = spacing_of(turned)
+    shown = choose_slices(reference)
+    marked = np.argwhere((reference + prediction).any(axis=0)) * spacing[1:]
+    top, left = marked.min(axis=0) - MARGIN
+    bottom, right = marked.max(axis=0) + MARGIN
+    width = (PAGE - 0.6) / 3
+    height = min(width * (bottom - top) / (right - left), 2.6)
+    figure, grid = canvas(title, (PAGE, 2 * height + 0.85), 2, 3, simulated=simulated)
+    for row, name, labels in zip(grid, ("reference", "prediction"), (reference, prediction)):
+        row[0].set_ylabel(name)
+        for axes, at in zip(row, shown):
+            labelled_section(axes, imaging, labels, spacing, at)
+            axes.set(xlim=(left, right), ylim=(bottom, top))
+    for axes, at in zip(grid[0], shown):
+        away = round((at - shown[1]) * spacing[0])
+        axes.set_title(f"{number(away, 0, signed=True)} mm", fontsize="medium")
     letters(grid[0, 0], ("A", "P"), ("R", "L"))
     legend_of(figure, ("kidney", "tumour"))
     return figure

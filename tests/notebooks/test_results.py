@@ -7,7 +7,7 @@ import pytest
 from helpers.smoke_at_hand import SMOKE
 from helpers.study_at_hand import HYPOTHESES, ROWS, made_up_about, made_up_scores, write_runs
 from results import tables
-from results.figures import choose_slices, patients, slices, training_panels
+from results.figures import choose_slices, slices, training_panels
 
 from kitsnb.data.settings import Slab
 from kitsnb.files import plain, write_atomic, write_json
@@ -82,20 +82,6 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
     figure = slices(labels() * 100, labels(), labels() * 0, np.diag([2.0, 2, 3, 1]), "missed", True)
     assert len({(*panel.get_xlim(), *panel.get_ylim()) for panel in figure.axes}) == 1
     assert [panel.get_title() for panel in figure.axes[:3]] == ["+3 mm", "0 mm", "−3 mm"]
-
-
-def test_patients_are_to_one_scale_each_about_its_own_middle():
-    moved = np.roll(labels(), 3, axis=1)
-    small = np.where(labels() == 2, labels(), 0)
-    affine = np.diag([2.0, 2, 3, 1])
-    cases = {"worst": (labels() * 100, labels(), labels() * 0, affine), "best": (moved * 100, moved, moved, affine),
-             "small": (small * 100, small, small, affine)}
-    figure = patients(cases, "Dice", False)
-    spans = {tuple(np.round([np.ptp(panel.get_xlim()), np.ptp(panel.get_ylim())], 6)) for panel in figure.axes}
-    middles = [np.mean(panel.get_ylim()) for panel in figure.axes[:3]]
-    assert len(figure.axes) == 6 and len(spans) == 1
-    assert abs(middles[1] - middles[0]) == pytest.approx(6) and middles[2] == pytest.approx(middles[0])
-    assert [panel.get_title() for panel in figure.axes[:3]] == list(cases)
 
 
 def test_slabs_say_whether_they_were_cut_here():
