@@ -76,8 +76,10 @@ def made(tmp_path_factory, whole) -> str:
 def test_title_abstract_and_every_number_of_the_tables_are_those_of_the_results(made, results):
     won = sum(pair["verdict"] is not None for pair in results["pairs"]["composite"])
     assert won > 9, "else the title spells it"
+    tumour = [row["scores"]["tumour"]["mean"] for row in results["table"]]
     wanted = [f"Seven losses for kidney tumour segmentation in simulated CT: {won} of 21 differences stand out from chance",
-              f"We train seven losses with three seeds each and score 12 held-out cases of simulated CT. Of 21 pairs, {won}",
+              "We train seven losses with three seeds each and score 12 held-out cases of simulated CT. Mean Dice is ",
+              f"{min(tumour):.3f} to {max(tumour):.3f} for the tumour alone. Of 21 pairs, {won}",
               f"a difference in tumour Dice of {results['needed']['tumour']:.3f} is needed for a power of 0.8",
               f"of a seed lowers this to {results['takes'][0]['paired']:.3f}"]
     for row in results["table"]:
@@ -103,7 +105,7 @@ def test_the_banner_and_captions_say_what_the_images_are(tmp_path, made, results
     assert all(re.search("imulated CT|no CT is used|Deviations of", caption) for caption in captions), captions
     results["about"] |= {"images": images, "simulated": False}
     text = paper(tmp_path / "build", results)
-    assert (images == "slabs") == ("Real CT around the tumours. Scores" in text)
+    assert (images == "slabs") == ("segmentation in real CT: " in text) == ("Real CT around the tumours. Scores" in text)
     assert said in text and "imulated CT" not in text and "Pictures from KiTS19, CC BY-NC-SA 4.0" in text
 
 
