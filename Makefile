@@ -4,7 +4,7 @@
 #   PROFILE         what runs: a name in notebooks/profiles, as quick, hybrid or kits19, or a file of your own (quick)
 #   PYTHON          the Python, 3.11 or later, that makes .venv (python3)
 #   LAUNCH          command that starts each training elsewhere, as "srun --cpus-per-task 8 --gpus 1" (this machine)
-#   RUNS_AT_A_TIME  trainings at a time (one per GPU, or one per core)
+#   RUNS_AT_A_TIME  trainings at a time (one per GPU, or one per core; behind LAUNCH one)
 #   KITSNB_DATA     the folder with KiTS19's case_XXXXX folders; where set, profile labels runs first
 #   KITSNB_SLABS    the folder that profile slabs reads (KITSNB_DATA)
 

@@ -24,7 +24,8 @@ LOOK = "Look"
 NEW = "New CT"
 ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or a file")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
-AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME", help="else one per GPU, or per core")]
+AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME",
+                                             help="else one per GPU, or per core; one behind LAUNCH")]
 Launch = Annotated[str | None, typer.Option(envvar="LAUNCH", help="starts each training, as 'srun --gpus 1'")]
 LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
@@ -111,7 +112,7 @@ def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
     labels_only: LabelsOnly = False,
     label_map: LabelMap = [],  # noqa: B006
-    accept_affine: Annotated[bool, typer.Option("--accept-affine", help="imaging's counts where they differ")] = False,
+    accept_affine: Annotated[bool, typer.Option("--accept-affine", help="take imaging's where the two differ")] = False,
     as_json: AsJson = False,
 ):
     """Read every case of a folder from end to end, and say which cannot be used and why.
@@ -144,7 +145,7 @@ def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
     output: Annotated[Path, typer.Option(help="file for the labels; a folder for those of a folder")],
-    keep_components: Annotated[int | None, typer.Option(min=1, help="only so many largest pieces (2)")] = None,
+    keep_components: Annotated[int | None, typer.Option(min=1, help="so many largest pieces alone, such as 2")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over what is there")] = False,
     picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):

@@ -1,4 +1,4 @@
-"""To the working grid, and exactly back.
+"""To the working grid, and back to native geometry.
 
 Checked cases come in; clipped, resampled, normalized volumes go out as .npy files, three bytes per voxel. Class
 probabilities of a network come back as labels in native geometry.

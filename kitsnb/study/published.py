@@ -139,7 +139,7 @@ def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
 
 
 def foretell(study: Published, found: Mapping) -> list[dict]:
-    """Compare ``study``, and what was ``found`` in it, with published studies of CT simulated around the same labels."""
+    """Compare ``study``, and what was ``found`` in it, with published ones of CT simulated around the same labels."""
     compared = []
     for other in map(read, names()):
         if other.name != study.name and other.about["settings"]["data"]["source"] == "hybrid":

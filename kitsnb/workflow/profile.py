@@ -68,7 +68,6 @@ class Experiment(Settings):
 class Deviation(Settings):
     """A way in which a profile is not the seed paper's; all are printed in the paper that it makes."""
 
-    setting: str
     paper: str
     here: str
     why: str
@@ -112,7 +111,7 @@ class Profile(Settings):
     prediction: Prediction = Prediction()
     results: Results = Results()
     workers: Positive | None = None  # cases at a time in preprocessing and painting; None: one a core, at most four
-    deviations: list[Deviation] = []
+    deviations: dict[str, Deviation] = {}  # by what is set
     name: str = "profile"  # of its file
     file: str = "profile"  # as it was asked for
     folder: str = "build/profile"  # of all outputs

@@ -22,9 +22,10 @@ def describe_study(study, runs: Sequence[Run]) -> dict:
     images = "slabs" if about["settings"]["data"].get("slab") else "scans"
     if about["simulated"]:
         images = "simulated"
-    about |= profile.model_dump(mode="json", include={"title", "description", "beside", "experiments", "seeds",
-                                                      "deviations"})
+    about |= profile.model_dump(mode="json", include={"title", "description", "beside", "apart_from", "experiments",
+                                                      "seeds"})
     return about | {
+        "deviations": [{"setting": name, **row.as_json()} for name, row in profile.deviations.items()],
         "name": profile.name,
         "images": images,
         "baseline": profile.results.baseline,
@@ -41,10 +42,11 @@ def origin_of_slabs(cases: pd.DataFrame, slab: Slab | None) -> str:
     """Say whether slabs were cut when whole scans were read, or came as slabs; "" where there are none."""
     if not slab:
         return ""
-    smaller = (cases[["height", "width"]].max(axis=1) < slab.in_plane).sum()
+    used = cases[~cases.role.isin(("excluded", "not used"))]
+    smaller = (used[["height", "width"]].max(axis=1) < slab.in_plane).sum()
     if not smaller:
         return "The slabs were cut from whole scans when these were read."
-    return f"Of {len(cases)} cases, {smaller} came as slabs with smaller slices than those cut from whole scans."
+    return f"Of {len(used)} cases, {smaller} came as slabs, cut before and with pooled voxels (see the deviations)."
 
 
 def load_labels(path: str | None) -> dict | None:

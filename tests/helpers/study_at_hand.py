@@ -54,7 +54,7 @@ def made_up_about(rows: Sequence[dict] = ROWS, seeds: int = 3, **changes) -> dic
     run = {"seconds": 61.0, "device": "cpu", "precision": "32-true"}
     return {
         "name": "madeup", "title": "A made-up study", "description": "Invented for a test.", "images": "simulated",
-        "simulated": True, "slabs": "They came as slabs.", "beside": None, "baseline": "log_cosh_dice",
+        "simulated": True, "slabs": "They came as slabs.", "beside": None, "apart_from": [], "baseline": "log_cosh_dice",
         "experiments": list(rows),
         "seeds": list(range(seeds)), "hypotheses": HYPOTHESES if len(rows) > 1 else [], "losses": losses,
         "labels": None, "settings": SETTINGS, "training_cases": 21, "seconds": 500.0,

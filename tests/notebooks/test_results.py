@@ -85,7 +85,7 @@ def test_slices_are_at_the_tumours_quartiles_and_to_scale():
 
 
 def test_slabs_say_whether_they_were_cut_here():
-    cases = pd.DataFrame({"height": [320, 160], "width": [320, 160]})
+    cases = pd.DataFrame({"height": [320, 160, 160], "width": [320, 160, 160], "role": ["training", "validation", "excluded"]})
     assert tables.origin_of_slabs(cases, None) == "" and "cut from whole" in tables.origin_of_slabs(cases[:1], Slab())
     assert tables.origin_of_slabs(cases, Slab()).startswith("Of 2 cases, 1 came as slabs")
 
@@ -114,7 +114,7 @@ def test_a_study_is_described_for_results_json(tmp_path):
     build = write_runs(tmp_path, made_up_scores(ROWS[:2], 2), ROWS[:2])
     data = {"shares_percent": {"tumour": 1.0}, "refused": {"case_1": "cut"}}
     write_json(build.data_analysis / "summary.json", data)
-    write_atomic(build.data_analysis / "cases.csv", "case,height,width\ncase_00000,64,64\n")
+    write_atomic(build.data_analysis / "cases.csv", "case,height,width,role\ncase_00000,64,64,training\n")
     write_json(build.preprocessed / "report.json", {"refused": {"case_2": "thin"}})
     write_json(build.losses / "summary.json", {"hypotheses": HYPOTHESES})
     runs = load_runs(build, ROWS[:2], [0, 1])

@@ -104,6 +104,7 @@ def test_the_banner_and_captions_say_what_the_images_are(tmp_path, made, results
     assert len(captions) > 9
     assert all(re.search("imulated CT|no CT is used|Deviations of", caption) for caption in captions), captions
     results["about"] |= {"images": images, "simulated": False}
+    results["about"]["settings"]["data"]["source"] = "folder"
     text = paper(tmp_path / "build", results)
     assert (images == "slabs") == ("segmentation in real CT: " in text) == ("Real CT around the tumours. Scores" in text)
     assert said in text and "imulated CT" not in text and "Pictures from KiTS19, CC BY-NC-SA 4.0" in text
@@ -133,7 +134,7 @@ def test_what_holds_of_some_studies_only_is_said_of_these(tmp_path, made, result
         assert silent not in made
     about = results["about"]
     about["trainings"][0]["precision"] = "bf16-mixed"
-    about |= {"beside": "hybrid", "provenance": "Made by older code.",
+    about |= {"beside": "hybrid", "apart_from": ["training.network"], "provenance": "Made by older code.",
               "commit": "0123456789ab"}
     about["settings"]["data"]["folds"] = 5
     about["settings"]["training"]["weights"] = "best"

@@ -19,7 +19,7 @@ BAD = [
     ({"training": {"augmentation": {"scalling": [1, 1]}}}, "'scalling'; did you mean 'scaling'"),
     ({"stages": ["trainig"]}, r"stages\[0\] must be .*'training'"),
     ({"experiments": [{"name": "a", "los": "dice"}]}, r"experiments\[0\]: unknown setting 'los'; did you mean 'loss'"),
-    ({"deviations": [{"setting": "a", "paper": "b", "here": "c"}]}, r"deviations\[0\].why Field required"),
+    ({"deviations": {"a": {"paper": "b", "here": "c"}}}, r"deviations.a.why Field required"),
     # types
     ({"title": 3}, "title must be a valid string, not 3"), ({"seeds": 3}, "seeds must be a valid list"),
     ({"training": [1]}, "training must be a valid dict"), ({"data": {"training": 5}}, "data.training must"),
