@@ -42,11 +42,11 @@ def best_row(rows: list[dict]) -> dict:
 
 
 def is_finished(settings: Training, rows: list[dict]) -> bool:
-    """Say whether all epochs are done, or the last ``stop_patience`` of them brought nothing better."""
-    if not rows:
-        return False
+    """Say whether all epochs are done, or, on a plateau, the last ``stop_patience`` of them brought nothing better."""
+    if not rows or len(rows) >= settings.epochs:
+        return bool(rows)
     since_best = len(rows) - best_row(rows)["epoch"]
-    return len(rows) >= settings.epochs or since_best >= settings.stop_patience
+    return settings.schedule == "plateau" and since_best >= settings.stop_patience
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

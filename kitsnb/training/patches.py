@@ -29,7 +29,8 @@ class PatchSampler:
         """Draw imaging [B, 1, *patch] float32 and segmentation [B, *patch] uint8, on the sampler's device."""
         settings = self.settings
         augmentation = settings.augmentation
-        random = Generator().manual_seed((settings.seed * 1_000_003 + step) * 4096 % 2**63)
+        high, low = divmod(settings.seed * 1_000_003 + step, 2**20)
+        random = Generator().manual_seed(low * 2**12 + high % 2**12)  # torch's generator takes 32 bits, and no more
         imaging = []
         segmentation = []
         for _ in range(settings.batch_size):

@@ -52,7 +52,7 @@ class Training(Settings):
     warm_up: Annotated[int, Field(ge=0)] = 0  # steps, only with "poly"
     plateau_patience: Annotated[int, Field(ge=0)] = 5  # epochs, only with "plateau"
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 1e-5  # only with "plateau"
-    stop_patience: Positive = 20
+    stop_patience: Positive = 20  # epochs, only with "plateau": a fixed schedule is not cut short
     selection: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # of training cases, to choose weights; 0: held-out do
     weights: Literal["best", "last"] = "best"  # of the lowest validation loss, or of the end: which ones predict
     foreground: Share = 0.0

@@ -121,6 +121,14 @@ def test_the_same_step_and_seed_give_the_same_patch():
     assert not torch.equal(imaging, PatchSampler(volumes, given.changed(seed=4)).batch(7)[0])
 
 
+def test_no_two_seeds_share_patches_at_any_steps():
+    """torch takes the low 32 bits of a seed: step 48,573 of seed 1 was step 0 of seed 0 once, and 2^20 seeds were 1."""
+    sampler = [PatchSampler([volume()], settings(augmentation=Augmentation(), seed=seed)) for seed in (0, 1, 2**20)]
+    drawn = [sampler[0].batch(0)[0], sampler[1].batch(48_573)[0], sampler[1].batch(0)[0], sampler[2].batch(0)[0]]
+    for place, patch in enumerate(drawn):
+        assert not any(torch.equal(patch, other) for other in drawn[:place])
+
+
 def test_the_device_is_never_asked_for_a_value():
     """On a GPU that would wait for all the work before it; the device "meta" has no values, and raises."""
     on = Augmentation(probability=1.0, noise=0.0)  # "meta" has no generator either

@@ -146,3 +146,5 @@ def test_patience_stops():
     settings = TINY.changed(epochs=9)
     assert is_finished(settings.changed(stop_patience=2), rows)
     assert not is_finished(settings.changed(stop_patience=3), rows) and not is_finished(settings, [])
+    fixed = settings.changed(stop_patience=1, schedule="poly")
+    assert not is_finished(fixed, rows) and is_finished(fixed.changed(epochs=4), rows)
