@@ -27,7 +27,7 @@ Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set on
 AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME",
                                              help="else one per GPU, or per core; one behind LAUNCH")]
 Launch = Annotated[str | None, typer.Option(envvar="LAUNCH", help="starts each training, as 'srun --gpus 1'")]
-LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW, as in 3=1 for cysts; repeatable")]
+LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW in all files, as 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="for programs, with all that was found")]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]

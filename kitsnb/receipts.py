@@ -18,7 +18,7 @@ from kitsnb.files import NOTEBOOKS, ROOT, files_below, plain, read_json, write_j
 #: Name of the receipt in a folder: hidden, so that it is no content itself.
 RECEIPT = ".made_from.json"
 #: Files above this size are known by size and time of change alone; to read them again would take minutes.
-LARGE = 32 << 20
+LARGE = 64 << 20
 
 
 @cache
@@ -49,18 +49,23 @@ def receipt_of(path: Path) -> Path:
     return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
 
 
-def write_receipt(path: Path, made_from: Mapping, inputs: Mapping[str, Path] | None = None,
-                  outputs: Iterable[Path] | None = None, **more: object) -> None:
-    """Say what ``path`` was made from: ``made_from`` (settings and code, as JSON) and the files ``inputs``, by name.
+def states_of(inputs: Mapping[str, Path]) -> dict[str, list]:
+    """Return the state of each of ``inputs``, by name."""
+    return {name: state_of(file) for name, file in inputs.items()}
 
-    ``outputs`` are the files that were made, all below ``path`` where none are given. ``more`` is kept with it.
+
+def write_receipt(path: Path, made_from: Mapping, read: Mapping[str, list] | None = None,
+                  outputs: Iterable[Path] | None = None, **more: object) -> None:
+    """Say what ``path`` was made from: ``made_from`` (settings and code, as JSON) and ``read``, the states of files.
+
+    Both as they were when the work began: what changed since did not count. ``outputs`` are the files that were made,
+    all below ``path`` where none are given. ``more`` is kept with it.
     """
     receipt = receipt_of(path)
     made = {}
     for file in files_below(path) if outputs is None else outputs:
         made[os.path.relpath(file, receipt.parent)] = state_of(file)
-    read = {name: state_of(file) for name, file in (inputs or {}).items()}
-    write_json(receipt, {"made_from": made_from, "inputs": read, "outputs": made, **more})
+    write_json(receipt, {"made_from": made_from, "inputs": read or {}, "outputs": made, **more})
 
 
 def read_receipt(path: Path, made_from: Mapping, inputs: Mapping[str, Path] | None = None) -> dict | None:

@@ -58,7 +58,8 @@ if study.writes:
         from kitsnb.simulation import write_hybrid
 
         labels = resolve(data.folder)
-        _, unpainted = write_hybrid(labels, study.build.data, simulation.spacing, simulation.seed, study.accept,
+        accept = data.accept_labels
+        _, unpainted = write_hybrid(labels, study.build.data, simulation.spacing, simulation.seed, accept,
                                     study.profile.workers)
     imaging = any(case.imaging.is_file() for case in study.cases)
     table, hu, summary = measure.measure_cases(study.cases, imaging, study.profile.workers, study.accept)

@@ -32,7 +32,7 @@ from IPython.display import Markdown, display
 from matplotlib.colors import ListedColormap
 
 from kitsnb.data.cases import discover
-from kitsnb.data.checks import read_case
+from kitsnb.data.checks import read_labels
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
 from kitsnb.files import resolve, write_json
 from kitsnb.study import figures
@@ -69,7 +69,7 @@ if data.source != "phantom":
     chosen = [case for case in discover(resolve(data.folder)) if case.number == number]
     if not chosen:
         raise ValueError(f"losses.case: there is no case_{number:05d} in {data.folder}; name another one")
-    _, labels, affine = read_case(chosen[0], imaging=False, accept=study.accept)
+    labels, affine = read_labels(chosen[0].segmentation, chosen[0].name, data.accept_labels)
     simulated = data.source == "folder" and data.simulated
     real = around_tumour(chosen[0].name, labels, affine, settings.extent, settings.spacing, simulated)
     geometries.insert(0, real)

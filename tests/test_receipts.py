@@ -7,7 +7,7 @@ import pytest
 
 from kitsnb.files import NOTEBOOKS, write_atomic
 from kitsnb.receipts import differences, flat, imported_files, meaning, read_receipt, receipt_of, why_stale
-from kitsnb.receipts import write_receipt
+from kitsnb.receipts import states_of, write_receipt
 
 MADE_FROM = {"settings": {"spacing": [1.0, 2.0]}}
 
@@ -18,7 +18,7 @@ def folder(tmp_path):
     write_atomic(tmp_path / "ct.nii", "a scan")
     write_atomic(tmp_path / "case" / "imaging.npy", b"12345678")
     write_atomic(tmp_path / "case" / "inner" / "labels.npy", b"1234")
-    write_receipt(tmp_path / "case", MADE_FROM, {"ct": tmp_path / "ct.nii"}, row={"voxels": 8})
+    write_receipt(tmp_path / "case", MADE_FROM, states_of({"ct": tmp_path / "ct.nii"}), row={"voxels": 8})
     return tmp_path / "case"
 
 

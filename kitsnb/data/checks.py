@@ -41,7 +41,7 @@ def read_case(case: Case, imaging: bool = True, accept: Accept | None = None, no
         volume, affine = read_nifti(case.imaging, case.name, notes)
         check_hu(case.name, case.imaging, volume, notes)
         grid = volume.shape, affine
-    elif accept.affine and case.imaging.is_file():
+    elif case.imaging.is_file():  # whose grid counts, whether it is wanted or not
         grid = read_header(case.imaging, case.name)[:2]
     labels, affine = read_labels(case.segmentation, case.name, accept, grid, notes=notes)
     if accept.slab:

@@ -48,7 +48,8 @@ def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
     """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are of another."""
     shape, wanted = grid
     matrix = np.rint(np.linalg.solve(wanted, affine))  # from its voxel index to that of the grid
-    if difference((array.shape, affine), (array.shape, wanted @ matrix)):
+    turned = (np.abs(matrix[:3, :3]).sum(0) == 1).all()  # else its voxels are larger
+    if not turned or difference((array.shape, affine), (array.shape, wanted @ matrix)):
         return None
     ends = apply_affine(matrix, [[0, 0, 0], np.array(array.shape) - 1])
     first = ends.min(axis=0)

@@ -68,8 +68,14 @@ class DataSettings(Settings):
 
     @property
     def accept(self) -> Accept:
-        """What ``read_case`` accepts of a case, and takes of it."""
-        return Accept(self.label_map, self.accept_affine, self.slab and self.slab.in_plane)
+        """What ``read_case`` accepts of the study's cases, and takes of them; simulated ones are as they should be."""
+        slab = self.slab and self.slab.in_plane
+        return Accept(self.label_map, self.accept_affine, slab) if self.source == "folder" else Accept(slab=slab)
+
+    @property
+    def accept_labels(self) -> Accept:
+        """What is accepted of real labels that CT is painted around."""
+        return Accept(self.label_map, self.accept_affine)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -24,10 +24,10 @@ from kitsnb.metric.score import case_row
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
 from kitsnb.preprocessing.resampling import to_native
-from kitsnb.receipts import code_of, read_receipt, write_receipt
+from kitsnb.receipts import code_of, read_receipt, states_of, write_receipt
 
-#: The modules that decide what a prediction and its scores are.
-CODE = (sys.modules[__name__], checks, geometry, nifti, resampling, score, sliding_window, unet)
+#: What the modules compute that decide what a prediction and its scores are, as they were imported.
+CODE = code_of(sys.modules[__name__], checks, geometry, nifti, resampling, score, sliding_window, unet)
 
 
 def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, patch_size: Sequence[int],
@@ -44,7 +44,7 @@ def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], fo
         "patch_size": list(patch_size),
         "overlap": list(overlap),
         "accept": asdict(accept),
-        "code": code_of(*CODE),
+        "code": CODE,
     }
     inputs = {}
     for prepared, native in pairs:
@@ -53,6 +53,7 @@ def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], fo
     receipt = read_receipt(folder, made_from, inputs)
     if receipt:
         return pd.DataFrame(receipt["rows"]).fillna(np.nan).infer_objects()  # JSON has null for NaN
+    read = states_of(inputs)
     rows = []
     for prepared, native in progress(pairs, "predicting and scoring"):
         _, reference, affine = read_case(native, imaging=False, accept=accept)
@@ -61,5 +62,5 @@ def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], fo
         prediction = to_native(probabilities, reference.shape, affine)
         write_nifti(folder / f"{native.name}.nii.gz", prediction, affine)
         rows.append({"case": native.name, **case_row(prediction, reference, affine)})
-    write_receipt(folder, made_from, inputs, rows=rows)
+    write_receipt(folder, made_from, read, rows=rows)
     return pd.DataFrame(rows)

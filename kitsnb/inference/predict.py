@@ -100,6 +100,8 @@ def main(imaging: Path, run: Path, output: Path, keep_components: int | None = N
     record = trained.record
     kind = "simulated" if record.simulated else "real"
     screen.print(f"{record.title}: trained on {record.training_cases} cases of {kind} CT")
+    if record.settings.data.slab:
+        screen.print("It has seen slices with tumour alone: what it says of others is a guess.", style="bold yellow")
     screen.print("For research, not for patients.", style="bold yellow")
     if others:
         screen.print(f"skipped, as no CT: {', '.join(others)}", style="yellow")

@@ -93,7 +93,12 @@ def plain_state(loss: nn.Module) -> dict[str, bytes]:
     found = {}
     for place, module in loss.named_modules():
         function = vars(module).get("function")
-        for name, value in {**vars(module), **getattr(function, "__dict__", {})}.items():
+        values = {**vars(module), **getattr(function, "__dict__", {})}
+        for called in (function, getattr(function, "func", None), type(module).forward):
+            if inspect.isfunction(called):
+                around = inspect.getclosurevars(called)
+                values |= around.nonlocals | around.globals | {f"a default of {called.__name__}": called.__defaults__}
+        for name, value in values.items():
             if name in standard:
                 continue
             try:
@@ -121,7 +126,7 @@ def check_loss(loss: nn.Module, name: str) -> None:
                 raise ValueError(f"the loss {name} {problem}, on a patch {where}, logits {tuple(logits.shape)}")
     for key, value in plain_state(loss).items():
         if value != before.get(key):
-            raise ValueError(f"the loss {name} changes its attribute {key!r} when it is called, which a resumed "
+            raise ValueError(f"the loss {name} changes {key!r} when it is called, which a resumed "
                              "training would not know: keep it as a tensor by register_buffer, so that it is saved")
     loss.load_state_dict(kept)
 

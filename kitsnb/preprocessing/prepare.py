@@ -21,14 +21,14 @@ from kitsnb.preprocessing import arrays, resampling
 from kitsnb.preprocessing.arrays import write_array
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resize_labels, resized_affine, to_native
 from kitsnb.preprocessing.settings import Preprocessing
-from kitsnb.receipts import code_of, read_receipt, write_receipt
+from kitsnb.receipts import code_of, read_receipt, states_of, write_receipt
 
 #: Threads that prepare cases; each holds one case.
 WORKERS = min(4, os.cpu_count() or 1)
 #: A volume whose HU have a smaller SD is of one value.
 FLAT = 0.01
-#: The modules that decide what a prepared case is.
-CODE = (sys.modules[__name__], arrays, checks, geometry, nifti, resampling)
+#: What the modules compute that decide what a prepared case is, as they were imported.
+CODE = code_of(sys.modules[__name__], arrays, checks, geometry, nifti, resampling)
 
 
 def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
@@ -78,7 +78,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     A case that cannot be used is refused by name, with the reason, and the others go on. A case that is there, whole,
     from the same files, settings and code, is kept. Raises OSError where ``folder`` cannot be written.
     """
-    made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": code_of(*CODE)}
+    made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": CODE}
     rows = {}
     waiting = []
     for case in cases:
@@ -121,6 +121,7 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
     imaging, segmentation, affine = read_case(case, accept=accept)
+    read = states_of(_inputs(case))
     volume, _ = to_grid(imaging, affine, settings)
     del imaging  # makes room for the workers beside this one
     z_score(volume, settings, case.imaging)
@@ -133,6 +134,6 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     }
     write_array(partial, "imaging", volume.numpy())
     write_array(partial, "segmentation", labels.numpy())
-    write_receipt(partial, made_from, _inputs(case), row=row)
+    write_receipt(partial, made_from, read, row=row)
     partial.rename(folder)
     return row

@@ -9,16 +9,18 @@ from pathlib import Path
 from numpy import ndarray
 
 from kitsnb.data.cases import Case, discover, for_each_case
-from kitsnb.data.checks import Accept, read_case
+from kitsnb.data import checks, geometry, nifti
+from kitsnb.data.checks import Accept, read_labels
 from kitsnb.data.geometry import spacing_of
 from kitsnb.data.nifti import CaseError, write_nifti
 from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.resampling import grid_size, reorient, resize_labels, resized_affine
-from kitsnb.receipts import RECEIPT, code_of, read_receipt, write_receipt
+from kitsnb.receipts import RECEIPT, code_of, read_receipt, states_of, write_receipt
 from kitsnb.simulation import body, numbers, painter, phantom, scene
 from kitsnb.simulation.phantom import Simulated, simulate_case
 
-MODULES = (sys.modules[__name__], body, numbers, painter, phantom, scene, resampling)
+#: What the modules compute that decide what a simulated case is, as they were imported.
+CODE = code_of(sys.modules[__name__], body, numbers, painter, phantom, scene, checks, geometry, nifti, resampling)
 
 
 def write_phantoms(folder: str | Path, cases: int, seed: int) -> list[Case]:
@@ -42,7 +44,7 @@ def write_hybrid(
         raise ValueError(f"{target}: would overwrite the real labels; give another folder")
 
     def simulate(case: Case) -> Simulated:
-        _, labels, affine = read_case(case, imaging=False, accept=accept)
+        labels, affine = read_labels(case.segmentation, case.name, accept)
         try:
             labels, affine = labels_on_grid(labels, affine, spacing)
             imaging = painter.paint(labels, affine, seed, case.number)
@@ -62,7 +64,7 @@ def write_cases(
 
     A case that is up to date is kept; what was written here before and is wanted no more is removed.
     """
-    made_from = {**settings, "code": code_of(*MODULES)}
+    made_from = {**settings, "code": CODE}
 
     def write(source: Case) -> None:
         case = Case(target / source.name)
@@ -70,12 +72,13 @@ def write_cases(
         if read_receipt(case.folder, made_from, inputs) is not None:
             return
         simulated = simulate(source)
+        read = states_of(inputs)
         shutil.rmtree(case.folder, ignore_errors=True)
         case.folder.mkdir(parents=True)
         write_receipt(case.folder, {})  # a killed run's case is known as written here, too
         write_nifti(case.imaging, simulated.imaging, simulated.affine)
         write_nifti(case.segmentation, simulated.segmentation, simulated.affine)
-        write_receipt(case.folder, made_from, inputs)
+        write_receipt(case.folder, made_from, read)
 
     done, refused = for_each_case(write, sources, workers, "simulating CT")
     for receipt in target.glob(f"case_*/{RECEIPT}"):

@@ -133,9 +133,12 @@ def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
     reasons = why_not_paired(study, about["settings"], cases, apart_from)
     if reasons:
         raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(reasons))
-    rows = [*study.about["experiments"], *about["experiments"]]
     theirs = study.scores[study.scores.seed.isin(scores.seed)]
-    return {**about, "experiments": rows}, pd.concat([theirs, scores], ignore_index=True)
+    joined = {**about, "experiments": [*study.about["experiments"], *about["experiments"]]}
+    trained = [run for run in study.about["trainings"] if run["seed"] in set(scores.seed)]
+    joined["trainings"] = [*trained, *about["trainings"]]  # the paper says where they were not made alike
+    joined["seconds"] = sum(run["seconds"] for run in joined["trainings"])
+    return joined, pd.concat([theirs, scores], ignore_index=True)
 
 
 def foretell(study: Published, found: Mapping) -> list[dict]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from kitsnb import messages
-from kitsnb.files import files_below, short
+from kitsnb.files import files_below, locked, short
 from kitsnb.messages import several
 from kitsnb.receipts import state_of
 from kitsnb.workflow.jobs import NEEDS, Job
@@ -99,11 +99,10 @@ class Execution:
         if job.run and job.why_train():
             target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
             target.parent.mkdir(exist_ok=True)
-            shutil.move(job.run, target)
+            with locked(job.run, patience=0):  # a lost process may still write there
+                shutil.move(job.run, target)
             self.console.print(f"  the former run is kept in {short(target)}")
-        if job.run:
-            job.begin_run()
-        job.stamp.unlink(missing_ok=True)
+        job.begin()
 
     def finish(self, job: Job, seconds: float, failure: dict | None, figures: Sequence[Path] = ()) -> None:
         """Stamp a success with ``figures`` among its products; remember a failure; say which of the two it was."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kitsnb.data.settings import numbers_of
 from kitsnb.files import NOTEBOOKS, PAPER, PUBLISHED, ROOT, files_below, resolve, short
-from kitsnb.receipts import imported_files, meaning, why_stale, write_receipt
+from kitsnb.receipts import imported_files, meaning, states_of, why_stale, write_receipt
 from kitsnb.workflow.profile import STAGES, Experiment, Profile
 
 PACKAGE = ROOT / "kitsnb"
@@ -81,6 +81,7 @@ class Job:
         """Return the settings and the code that decide what the training of the job computes."""
         split = self.profile.data.model_dump(mode="json", include={"training", "validation", "excluded", "folds"})
         training = self.profile.training_of(self.experiment, self.seed).as_json()
+        del training["weights"]  # which of those that are kept predict
         code = [PACKAGE / "training" / "run.py"]
         for path in imported_files(code[0]):
             if path.relative_to(PACKAGE).parts[0] not in NO_ARITHMETIC:
@@ -127,15 +128,14 @@ class Job:
         cases = resolve(self.profile.data.folder or self.build.data)
         wanted = set().union(*numbers_of(self.profile.data))
         for path in files_below(*paths):
-            number = re.search(r"case_(\d{5})", str(path))
-            if self.run and (not number or int(number[1]) not in wanted):
-                continue  # of a training only the cases of its split count
+            name = short(path)
             if path.is_relative_to(self.build.folder):
-                found[str(path.relative_to(self.build.folder))] = path
+                name = str(path.relative_to(self.build.folder))
             elif path.is_relative_to(cases):
-                found[f"cases/{path.relative_to(cases)}"] = path
-            else:
-                found[short(path)] = path
+                name = f"cases/{path.relative_to(cases)}"
+            number = re.search(r"case_(\d{5})", name)
+            if not self.run or (number and int(number[1]) in wanted):  # of a training only the cases of its split count
+                found[name] = path
         return found
 
     def why(self) -> str | None:
@@ -148,15 +148,19 @@ class Job:
             return None
         return why_stale(self.run, self.trained_from(), self.inputs([self.build.preprocessed]))
 
-    def write_stamp(self, figures: Iterable[Path], seconds: float) -> None:
-        """Say that the job is done."""
-        outputs = {*files_below(*self.made()), self.output, *figures}
-        write_receipt(self.stamp, self.made_from(), self.inputs(self.read()), outputs, seconds=round(seconds, 1))
+    def begin(self) -> None:
+        """Note what the job is made from, and in a run's folder what its training is: what changes later comes late."""
+        self.begun = self.made_from(), states_of(self.inputs(self.read()))
+        self.stamp.unlink(missing_ok=True)
+        if self.run:
+            self.run.mkdir(parents=True, exist_ok=True)
+            prepared = states_of(self.inputs([self.build.preprocessed]))
+            write_receipt(self.run, self.trained_from(), prepared, outputs=())
 
-    def begin_run(self) -> None:
-        """Say in the run's folder what its training is made from."""
-        self.run.mkdir(parents=True, exist_ok=True)
-        write_receipt(self.run, self.trained_from(), self.inputs([self.build.preprocessed]), outputs=())
+    def write_stamp(self, figures: Iterable[Path], seconds: float) -> None:
+        """Say that the job, which began, is done."""
+        outputs = {*files_below(*self.made()), self.output, *figures}
+        write_receipt(self.stamp, *self.begun, outputs, seconds=round(seconds, 1))
 
 
 def cells(notebook: Path) -> str:

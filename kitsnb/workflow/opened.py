@@ -1,6 +1,7 @@
 """A study, opened: settings, cases and folders of a profile for its notebooks, whoever executes them."""
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -8,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from kitsnb.data.cases import Case, Split, discover, hold_out
-from kitsnb.files import NOTEBOOKS, Build, resolve
+from kitsnb.files import NOTEBOOKS, Build, read_json, resolve
 from kitsnb.messages import nearest
 from kitsnb.preprocessing.arrays import cases_below
-from kitsnb.workflow.profile import Experiment, Profile, load, recorded
+from kitsnb.workflow.jobs import Job
+from kitsnb.workflow.profile import Experiment, Profile, recorded
 from kitsnb.workflow.profile_files import find
 
 #: Names, in the environment of a notebook that the runner executes, the folder of the build.
@@ -73,7 +75,8 @@ class Study:
 class Run:
     """One training of a study: an experiment with a seed.
 
-    By hand, where something was changed, it ``trains`` into a ``folder`` of its own for each choice of settings.
+    By hand, where something was changed, it ``trains`` into a ``folder`` of its own for each choice of settings, code
+    and prepared cases.
     """
 
     def __init__(self, study: Study, experiment: Experiment, seed: int):
@@ -88,8 +91,11 @@ class Run:
         self.trains = study.writes or bool(study.changes)
         self.folder = study.build.run(experiment.name, seed)
         if self.trains and not study.writes:
-            chosen = hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:6]
-            self.folder = study.build.folder / "by_hand" / f"{self.folder.name}-{chosen}"
+            job = Job(profile, "training", {}, experiment, seed)
+            prepared = read_json(study.build.stamps / "preprocessing.json")
+            chosen = json.dumps([profile.as_json(), job.trained_from(), prepared])
+            digest = hashlib.sha256(chosen.encode()).hexdigest()[:6]
+            self.folder = study.build.folder / "by_hand" / f"{self.folder.name}-{digest}"
 
     @cached_property
     def split(self) -> Split:
@@ -120,8 +126,8 @@ def open_study(profile: str | Path = "quick", changes: Mapping[str, object] | No
     if str(NOTEBOOKS) not in sys.path:
         sys.path.append(str(NOTEBOOKS))
     changes = dict(changes or {})
-    if folder := os.environ.get(RUNNER):
-        return Study(load(profile, changes, build=folder), True, changes)
+    if folder := os.environ.get(RUNNER):  # which has written down what it runs: the profile's file may change meanwhile
+        return Study(recorded(Build(folder)), True, changes)
     folder = resolve(profile)
     build = Build(folder if (folder / "profile.json").is_file() else f"build/{find(profile).stem}")
     made = recorded(build, changes)

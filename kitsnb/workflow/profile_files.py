@@ -71,11 +71,11 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
 
 
 def merged(below: Mapping, above: Mapping) -> dict:
-    """Lay ``above`` over ``below``, mapping by mapping; lists are replaced."""
+    """Lay ``above`` over ``below``, mapping by mapping; lists are replaced, and an empty mapping empties."""
     both = dict(below)
     for key, value in above.items():
         inner = below.get(key)
-        both[key] = merged(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+        both[key] = merged(inner, value) if value and isinstance(value, dict) and isinstance(inner, dict) else value
     return both
 
 

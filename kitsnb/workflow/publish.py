@@ -39,4 +39,6 @@ def why_not_beside(profile: Profile) -> list[str]:
     there = [row["name"] for row in study.about["experiments"]]
     twice = [f"{row.name} is a row there already; give it another name"
              for row in profile.experiments if row.name in there]
-    return published.why_not_paired(study, settings, cases, profile.apart_from) + twice
+    lacking = sorted(set(profile.seeds) - set(study.about["seeds"]))
+    unpaired = [f"it has no seed {seed}; give some of {study.about['seeds']}" for seed in lacking]
+    return published.why_not_paired(study, settings, cases, profile.apart_from) + twice + unpaired

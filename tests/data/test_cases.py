@@ -8,7 +8,7 @@ import pytest
 from kitsnb.data import cases, geometry, nifti
 from kitsnb.data.cases import Case, case_name, hold_out
 from kitsnb.data.checks import check_cases
-from kitsnb.data.settings import EXCLUDED, DataSettings
+from kitsnb.data.settings import EXCLUDED, Accept, DataSettings
 
 
 def numbered(*numbers: int) -> list[Case]:
@@ -55,6 +55,13 @@ def test_ranges_exclusions_and_missing():
     assert split.missing == [case.name for case in numbered(*range(2, 15), 17, 31)]
     assert hold_out(found, asked.changed(excluded=[])).training == numbered(0, 1, 15, 16)
     assert hold_out(found, asked.changed(excluded=[0])).training == numbered(1, 15, 16)
+
+
+def test_what_is_accepted_of_real_labels_is_done_when_ct_is_painted_around_them():
+    given = {"folder": "labels", "label_map": {1: 2, 2: 1}, "accept_affine": True, "slab": {"in_plane": 320}}
+    hybrid = DataSettings(source="hybrid", simulated=True, **given)
+    assert hybrid.accept == Accept(slab=320) and hybrid.accept_labels == Accept({1: 2, 2: 1}, True)
+    assert DataSettings(**given).accept == Accept({1: 2, 2: 1}, True, 320)
 
 
 def test_nobody_excluded_is_not_the_papers_six():

@@ -178,6 +178,17 @@ def test_an_affine_difference_can_be_accepted(case):
     assert check_cases([case], accept=Accept(affine=True))[0].status == "refused"  # another shape is no other affine
 
 
+def test_a_label_that_is_a_part_lies_in_the_grid_of_imaging_even_where_that_is_not_read(case):
+    whole = labels()
+    part = whole[1:, 1:, 2:]
+    affine = AFFINE.copy()
+    affine[:3, 3] += AFFINE[:3, :3] @ [1, 1, 2]
+    write(case.segmentation, part, affine)
+    read = [read_case(case, imaging) for imaging in (True, False)]
+    np.testing.assert_array_equal(read[0][1], read[1][1])
+    assert read[1][1].shape == whole.shape and np.allclose(read[0][2], read[1][2])
+
+
 def test_other_labels_by_a_mapping(case):
     write(case.segmentation, labels(3, 3, -1, dtype=np.float32))
     accept = Accept(label_map={3: 1, -1: 0})

@@ -54,6 +54,8 @@ def test_axes_are_turned_and_parts_placed_so_that_each_voxel_keeps_its_place(tur
     expected = np.zeros(SHAPE, np.int32)
     expected[part, part, part] = whole.dataobj[part, part, part]
     placed = geometry.place(np.asarray(other.dataobj), other.affine, (SHAPE, AFFINE))
+    larger = other.affine @ np.diag([1.0, 1.0, 5.0, 1.0])
+    assert geometry.place(np.asarray(other.dataobj)[..., :2], larger, (SHAPE, AFFINE)) is None, "other voxels"
     np.testing.assert_array_equal(placed, expected)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
+from kitsnb.files import read_json, write_json
 from kitsnb.inference import predict as module
 from kitsnb.inference.predict import find, keep_largest, main, predict
 from kitsnb.inference.score import score_folder
@@ -100,6 +101,12 @@ def test_a_folder_with_bad_ones_among_good(run, ct, tmp_path, capsys):
                  "refused: case_00301: imaging.nii.gz: missing", "For research, not for patients.",
                  "Dice loss: trained on 100 cases of simulated CT"):
         assert line in said
+    assert "slices with tumour alone" not in said
+    record = read_json(run / "run.json")
+    record["settings"]["data"]["slab"] = {"in_plane": 320}
+    write_json(run / "run.json", record)
+    main(folder / "anna.nii.gz", run, tmp_path / "slab.nii.gz", picture=False)
+    assert "It has seen slices with tumour alone" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mine", ["ct.nii.gz", "ct.png"])

@@ -77,6 +77,31 @@ def counted(logits, target):
 
 
 counted.calls = []
+steps = 0
+
+
+def of_the_module(logits, target):
+    global steps
+    steps += 1
+    return function(logits, target) * steps
+
+
+def by_default(logits, target, seen=[]):
+    seen.append(1)
+    return function(logits, target) * len(seen)
+
+
+def closing():
+    seen = []
+
+    def loss(logits, target):
+        seen.append(1)
+        return function(logits, target) * len(seen)
+
+    return loss
+
+
+closed = closing()
 demanding = lambda logits, target, weights: function(logits, target) * sum(weights)
 volumes_only = lambda logits, target: torch.einsum("bcxyz->", logits.softmax(1) ** 2)
 large_patches = lambda logits, target: logits[:, :, 20].mean()
@@ -131,8 +156,9 @@ def test_what_it_learns_is_given_to_the_optimizer_and_saved(file, name):
 
 @pytest.mark.parametrize("name, parameters, text", [
     ("careless", {}, "the loss careless learns a tensor that it does not own"),
-    ("in_a_partial", {}, "does not own"), ("counted", {}, "changes its attribute 'calls'"),
-    ("Counting", {"kept": False}, "changes its attribute 'function.step' when it is called.*register_buffer"),
+    ("in_a_partial", {}, "does not own"), ("counted", {}, "changes 'calls'"),
+    ("Counting", {"kept": False}, "changes 'function.step' when it is called.*register_buffer"),
+    ("of_the_module", {}, "changes 'steps'"), ("by_default", {}, "changes 'a default of by_default'"), ("closed", {}, "changes 'seen'"),
     ("large_patches", {}, r"fails with IndexError.* patch of all classes, logits \(1, 3, 16, 16, 16\)"),
     ("of_the_labels", {}, "no gradient"), ("no_scalar", {}, "scalar tensor"),
     ("not_finite", {}, "gradient is not finite, on a patch of background alone"),

@@ -45,6 +45,8 @@ def test_a_new_loss_is_trained_alone_and_paired_and_others_are_refused(study, bu
     done = kitsnb("run", profile, "--build", build)
     assert done.returncode == 1 and "training.learning_rate" in done.stdout and not finished(done.stdout)
     (why,) = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="nowhere"), build=build))
+    seeds = load(write_profile(profile, experiments=[NEW], beside="smoke", seeds=[0, 7]), build=build)
+    assert "it has no seed 7; give some of [0]" in publish.why_not_beside(seeds)
     assert why.startswith("that study is not published yet")
     cases = build / "data_analysis" / "cases.csv"
     table = pd.read_csv(cases)

@@ -63,7 +63,7 @@ def test_a_reader_s_loss_goes_on_as_if_never_interrupted(cases, tmp_path, monkey
 
 
 def test_a_loss_whose_state_a_checkpoint_would_lack_is_refused(cases, tmp_path):
-    with pytest.raises(ValueError, match="changes its attribute 'function.step'.*register_buffer"):
+    with pytest.raises(ValueError, match="changes 'function.step'.*register_buffer"):
         train(own(tmp_path, "Forgetful"), *cases, tmp_path / "run")
 
 

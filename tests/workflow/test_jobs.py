@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.runner_at_hand import make
 
-from kitsnb.files import NOTEBOOKS, ROOT, files_below, write_atomic, write_json
+from kitsnb.files import NOTEBOOKS, ROOT, files_below, locked, write_atomic, write_json
 from kitsnb.workflow import execution, jobs, run, trial
 from kitsnb.workflow.jobs import READS, build_jobs, cells
 from kitsnb.workflow.profile import STAGES, load
@@ -179,6 +179,32 @@ def test_what_a_readers_loss_imports_counts(tmp_path, played, capfd):
     assert played.trained == ["training-mine-seed0"] * 2
 
 
+def test_what_changes_while_a_job_runs_comes_too_late_for_it(tmp_path, played, capfd):
+    own = tmp_path / "my_loss.py"
+    own.write_text("def loss(logits, target):\n    return logits.square().mean()\n")
+    rows = [{"name": "mine", "loss": f"{own}:loss"}]
+    play = played.play
+
+    def edited(job, build):
+        play(job, build)
+        if job.run:
+            own.write_text("def loss(logits, target):\n    return 5 * logits.square().mean()\n")
+
+    played.play = edited
+    execute(tmp_path, played, experiments=rows)
+    assert execute(tmp_path, played, experiments=rows) == ["losses", "training-mine-seed0"]
+    assert "my_loss.py changed" in capfd.readouterr().out and len(played.trained) == 2
+
+
+def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played, capfd):
+    execute(tmp_path, played)
+    folder = tmp_path / "build" / "runs" / "a-seed0"
+    path, _ = make(tmp_path, stages=ALL, training={"epochs": 9})
+    with locked(folder):
+        assert run.run_profile(load(path, build=tmp_path / "build")) == 1
+    assert "is in use" in capfd.readouterr().out and (folder / "run.json").exists()
+
+
 def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
     execute(tmp_path, played)
     drawing = ROOT / "kitsnb" / "inference" / "settings.py"  # imported by the opening of every notebook
@@ -232,6 +258,7 @@ def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(t
     inputs = job.inputs([job.build.preprocessed])
     assert [name.split("/")[1] for name in sorted(inputs)] == ["case_00000", "case_00002", "case_00003", "case_00004"]
     assert made_from["settings"]["training"]["epochs"] == 8 and "prediction" not in made_from["settings"]
+    assert "weights" not in made_from["settings"]["training"], "which of those that are kept predict"
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage]])

@@ -7,7 +7,7 @@ from helpers.smoke_at_hand import SMOKE
 from kitsnb.files import NOTEBOOKS, Build, write_json
 from kitsnb.workflow.opened import RUNNER, NotBuilt, open_study
 from kitsnb.workflow.profile import ProfileError, load
-from kitsnb.workflow.profile_files import parse_changes
+from kitsnb.workflow.profile_files import merged, parse_changes
 from kitsnb.workflow.trial import unusable_losses
 
 #: What is set in the smoke profile, and what the message must say of it: the key, and where there is one the nearest.
@@ -130,9 +130,12 @@ def test_a_change_has_the_same_name_on_the_command_line_and_in_a_notebook(monkey
     assert changes["training.epochs"] == 3 and changes["training.learning_rate"] == 1e-4
     profile = load(SMOKE, changes)
     assert (profile.training.epochs, profile.seeds, profile.stages) == (3, [4, 5], ["losses"])
+    made = load(SMOKE, changes, build=tmp_path)
+    write_json(Build(tmp_path).profile, made.model_dump(mode="json"))
     monkeypatch.setenv(RUNNER, str(tmp_path))
-    study = open_study(str(SMOKE), changes)
-    assert study.profile.training == profile.training and study.writes and study.build.folder == tmp_path
+    study = open_study("a file that was changed or deleted since", changes)
+    assert study.profile == made and study.writes and study.build.folder == tmp_path
+    assert merged({"a": {"b": 1}, "c": {"d": 2}}, {"a": {}, "c": {"e": 3}}) == {"a": {}, "c": {"d": 2, "e": 3}}
     with pytest.raises(ProfileError, match="must read name=value"):
         parse_changes(["training"])
 
@@ -149,6 +152,9 @@ def test_by_hand_a_build_is_opened_as_it_was_made(tmp_path, monkeypatch):
     assert run.folder == Build(tmp_path).run("dice", 0) and not run.trains and run.training.epochs == 7
     tried = open_study(tmp_path, {"training.epochs": 3}).run("dice", 0)
     assert tried.trains and tried.folder.parent.name == "by_hand" and tried.training.epochs == 3
+    (tmp_path / "stamps").mkdir()
+    write_json(tmp_path / "stamps" / "preprocessing.json", {"made_from": "other cases"})
+    assert open_study(tmp_path, {"training.epochs": 3}).run("dice", 0).folder != tried.folder
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         study.run("dyce", 0)
     with pytest.raises(ValueError, match="preprocessing.clip cannot be tried on the cases as they are prepared"):
