@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 
 #: Widths of one and of two columns of the paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
-#: Seaborn's "colorblind"; all other colours are from it, but for greys, of which the darker is fit for text, and the
+#: Seaborn's "colorblind"; all other colours are from it, but for a grey that is fit for text, and the
 #: purple of Okabe and Ito, which looks less like blue without red receptors.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
-GREY, PALE = "#595959", "#d9d9d9"
+GREY = "#595959"
 COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
            "kidney_and_tumour": PALETTE[2], "composite": "#cc79a7"}
 #: Where a prediction is wrong: foreground missed, foreground invented, kidney and tumour mixed up.

@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 
-from kitsnb.drawing import alternative
 from kitsnb.files import Build, read_json, write_atomic
 from kitsnb.metric.score import SCORES
-from kitsnb.study.figures import NAMES, use_style
+from kitsnb.study.figures import NAMES
 from kitsnb.study.statistics import bounds
 from kitsnb.study.tables import extremes, number
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import cases_of, render, write_page
-from kitsnb.viewing.still import gallery
 
 #: Template of notebooks: code is folded, and what says nothing to a reader (parameters, imports) left out.
 FOLDED = """{% extends "basic/index.html.j2" %}
@@ -29,53 +26,52 @@ FOLDED = """{% extends "basic/index.html.j2" %}
 {% endblock %}"""
 
 
-def write_site(build: Build, address: str = "") -> Path:
+def write_site(build: Build) -> Path:
     """Write ``site/`` of ``build`` again and return its first page; nothing else of the build changes.
 
-    ``address`` is where it will lie, for previews of links. Raises FileNotFoundError where the build is not finished.
+    Raises FileNotFoundError where the build is not finished.
     """
-    for wanted in (build.results, build.paper, build.profile):
+    picture = build.figures / "patients.svg"
+    for wanted in (build.results, build.paper, build.profile, picture):
         if not wanted.is_file():
             raise FileNotFoundError(f"{wanted}: missing; the build is not finished: run make first")
     profile = read_json(build.profile)
     results = read_json(build.results)
-    scans, figure, simulated = draw_extremes(build, results["table"])
+    scans, simulated = find_extremes(build, results["table"])
     folder = build.folder / "site"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
-    figure.savefig(folder / "cases.png", dpi=160)
+    shutil.copyfile(picture, folder / "cases.svg")
+    alternative = re.search("<title>(.*?)</title>", picture.read_text(encoding="utf-8"), re.DOTALL)[1]
     notebooks = dict(write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb")))
     write_page(
         folder, scans, title=profile["title"], about=profile["description"], simulated=simulated,
         findings=results.get("findings"), columns=["loss", *(NAMES[score] for score in SCORES)],
         rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]], notebooks=notebooks,
-        alt=alternative(figure), preview=f"{address.rstrip('/')}/cases.png".lstrip("/"))
+        alt=html.unescape(alternative))
     return folder / "index.html"
 
 
-def draw_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, Scan]], Figure, bool]:
-    """Draw the worst, the median and the best case of the row with the highest composite, by its first run.
+def find_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, Scan]], bool]:
+    """Read the worst, the median and the best case of the row with the highest composite, by its first run.
 
-    Returns the scans, each with its title, the figure, and whether the CT is simulated.
+    Returns the scans, each with its title, and whether the CT is simulated.
     """
     best = None
     for row in sorted(table, key=lambda row: row["scores"]["composite"]["mean"] or 0):
         for run in sorted(build.runs.glob(f"{row['experiment']}-seed*"))[:1]:
-            best = run, row["title"]
+            best = run
     if best is None:
         raise FileNotFoundError(f"{build.runs}: holds no run of Table 1; the build is not finished: run make first")
-    run, title = best
     folder, data = cases_of(build)
-    given = find_scans(folder, prediction=run)
-    scores = pd.read_csv(run / "scores.csv", index_col="case")
+    given = find_scans(folder, prediction=best)
+    scores = pd.read_csv(best / "scores.csv", index_col="case")
     scans = []
     for place, name in extremes(scores).items():
-        text = f"{place}, tumour Dice {number(scores.tumour[name], 2)}"
+        text = f"{name}: {place}, tumour Dice {number(scores.tumour[name], 2)}"
         scans.append((text, read_scan(given[name], data.accept)))
-    use_style()
-    figure = gallery(scans, f"{title}, seed {run.name.rpartition('-seed')[2]}", data.simulated)
-    return [(f"{scan.name}: {text}", scan) for text, scan in scans], figure, data.simulated
+    return scans, data.simulated
 
 
 def write_cells(scores: Mapping) -> list[str]:
