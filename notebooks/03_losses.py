@@ -187,7 +187,7 @@ predicted tumours; the row whose gradient falls most between half-trained and tr
     table = pd.DataFrame(expected)
     table["loss"] = table.experiment.map(titles)
     table["against"] = table.reference.map(titles).fillna("all rows")
-    table["score"] = table.score.replace(figures.NAMES | {"predicted_tumour_ml": "predicted tumour"})
+    table["score"] = table.score.replace(figures.NAMES)
     columns = ["loss", "score", "expected", "against", "measure", "ratio"]
     display(shown(table[columns], digits=3))
 

@@ -121,9 +121,11 @@ paper = {"preprocessing": Preprocessing(), "training": Training(), "prediction":
 rows = []
 for section_name, settings in paper.items():
     theirs = flat(settings.as_json())
-    for name, value in flat(run.sections[section_name].as_json()).items():
-        wanted = theirs.get(name)
-        if value != wanted and not name.startswith(("loss", "seed")):
+    ours = flat(run.sections[section_name].as_json())
+    for name in {**theirs, **ours}:
+        wanted = theirs.get(name, "off")
+        value = ours.get(name, "off")
+        if value != wanted and name not in ("loss", "seed") and not name.startswith("loss_parameters"):
             rows.append([f"{section_name}.{name}", str(wanted), str(value)])
 shown(pd.DataFrame(rows, columns=["setting", "paper", "here"]))
 
@@ -136,9 +138,10 @@ for name in ("kidney_and_tumour", "tumour"):
     found = scores[name].dropna()
     spread = f"{found.mean():.3f} ± {found.std():.3f}"
     rows.append((f"{figures.NAMES[name]}, mean ± SD", spread, f"Dice, {len(found)} cases"))
-missed = int((scores.tumour == 0).sum())
+tumours = scores[scores.tumour_ml > 0].tumour
+missed = int((tumours == 0).sum())
 rows += [
-    ("tumours missed entirely", missed, f"of {scores.tumour.count()}"),
+    ("tumours missed entirely", missed, f"of {len(tumours)}"),
     ("epochs", facts["epochs"], f"{facts['steps']} steps"), ("epoch of the weights that are scored", scored, ""),
     ("time", duration(facts["seconds"]), f"{facts['precision']} on {facts['device']}"),
     ("speed", f"{facts['patches_per_second']:.1f}", "patches per second"),

@@ -34,7 +34,7 @@ from kitsnb.study import figures, plots, published
 from kitsnb.study.findings import report
 from kitsnb.study.runs import all_scores, load_runs
 from kitsnb.study.shown import shown, what_we_saw
-from kitsnb.study.tables import average_seeds, extremes, number
+from kitsnb.study.tables import average_seeds, extremes, number, ranked
 from kitsnb.viewing.scan import Given, read_scan
 from kitsnb.viewing.still import gallery
 from kitsnb.workflow.opened import open_study
@@ -153,25 +153,25 @@ drawn["training"]
 # %% [markdown]
 # ## 5.7 Cases on slices
 #
-# Not hand-picked: the worst, the median and the best by tumour Dice of the highest row's first run; then the case of
-# median Dice of the row that others are compared with, as both label it.
+# Not hand-picked: of the rows that were trained here, the worst, the median and the best case by tumour Dice of the
+# highest one's first run; then the case of median Dice of the row that others are compared with, as both label it.
 
 # %% jupyter={"source_hidden": true}
-pair = [name for name in (found["best"], found["reference"]) if name in titles]
-if not pair:
-    pair = list(titles)[:1]
-run = first[pair[0]]
+best = next(name for name in ranked(found["table"]) if name in titles)
+compared = found["reference"] if found["reference"] in titles else best
+about["pictured"] = {"row": best, "median_under": compared, "seed": first[best].seed}
+own = first[best].scores
 scans = []
-for which, name in extremes(run.scores).items():
-    text = f"{which}, tumour Dice {number(run.scores.tumour[name], 2)}"
-    scans.append((text, read_prediction(pair[0], name)))
-drawn["patients"] = gallery(scans, f"{titles[pair[0]]}, seed {run.seed}", about["simulated"])
+for which, name in extremes(own).items():
+    text = f"{which}, tumour Dice {number(own.tumour[name], 2)}"
+    scans.append((text, read_prediction(best, name)))
+drawn["patients"] = gallery(scans, f"{titles[best]}, seed {first[best].seed}", about["simulated"])
 drawn["patients"]
 
 # %% jupyter={"source_hidden": true}
-median = extremes(average_seeds(scores, pair[-1]))["median"]
+median = extremes(average_seeds(scores, compared))["median"]
 imaging, truth, affine = read_case(native[median], accept=study.accept)
-for name in dict.fromkeys(pair):
+for name in dict.fromkeys([best, compared]):
     prediction, _ = read_nifti(prediction_of(name, median))
     heading = f"{titles[name]}, {median.replace('_', ' ')}"
     drawn[f"slices_{name}"] = slices(imaging, truth, prediction, affine, heading, about["simulated"])

@@ -33,7 +33,7 @@ def parse_cases(text: str) -> list[int]:
 def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[str, str]:
     """Bring ``cases`` and ``kits.json`` to the folder ``to``; return what failed, by name, after printing it.
 
-    What is there is not fetched again. Raises OSError or ValueError where ``kits.json`` fails.
+    What is there is not fetched again, but verified. Raises OSError or ValueError where ``kits.json`` fails.
     """
     to.mkdir(parents=True, exist_ok=True)
     published = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
@@ -69,10 +69,11 @@ def _bring_published(published: pooch.Pooch, name: str) -> None:
 
 
 def _bring_imaging(case: Case) -> None:
-    """Fetch imaging that is not there, and read it to its end before it gets its name."""
+    """Fetch imaging that is not there, and read it to its end before it gets its name, or where it lies."""
     from huggingface_hub import hf_hub_download
 
     if case.imaging.exists():
+        read_nifti(case.imaging, case.name)
         return
     name = f"images/{case.name}.nii.gz"
     arriving = case.folder.parent / ".arriving"

@@ -72,7 +72,7 @@ class GeneralizedDiceLoss(RegionLoss):
         tp, fp, fn = statistics
         labelled = (tp + fn).detach()
         smallest = labelled.masked_fill(labelled == 0, torch.inf).amin(1, keepdim=True)
-        weights = torch.where(labelled > 0, labelled, smallest) ** -2
+        weights = (smallest / torch.where(labelled > 0, labelled, smallest)) ** 2  # the largest is 1: beside ``smooth``
         overlap = (weights * tp).sum(1)
         volume = (weights * (2 * tp + fp + fn)).sum(1)
         return 1 - ((2 * overlap + self.smooth) / (volume + self.smooth)).mean()

@@ -66,7 +66,7 @@ def z_score(imaging: Tensor, settings: Preprocessing,
 
 
 def grid_ceiling(native: np.ndarray, affine: np.ndarray, prepared: Tensor) -> dict[str, float]:
-    """Return the score of a perfect network on this grid: its own labels ``prepared`` [D, H, W], brought back."""
+    """Return the score of the grid's own labels ``prepared`` [D, H, W], brought back; soft ones may score more."""
     one_hot = torch.stack([prepared == label for label in range(3)]).float()
     return kits19_score(to_native(one_hot, native.shape, affine), native)
 

@@ -31,13 +31,16 @@ def state_comparisons(seed_paper: Mapping) -> list[dict]:
 def check(claims: Sequence[Mapping], grids: Mapping[str, Mapping]) -> list[dict]:
     """Add to each of ``claims`` the ``difference`` in a study's ``grids`` (``tables.make_grids``) and a ``verdict``.
 
-    The lowest row is compared with all others. Where a row is missing, the verdict is "not run".
+    The lowest row is compared with all others ``among`` which it was expected to be. Where a row is missing, the
+    verdict is "not run".
     """
     checked = []
     for one in claims:
         rows = grids[one["score"]]
         name = one["experiment"]
-        others = [one["reference"]] if one["reference"] else [other for other in rows if other != name]
+        others = [one["reference"]]
+        if not one["reference"]:
+            others = [other for other in one.get("among") or rows if other != name]
         differences = []
         verdict = "not run"
         if others and rows.keys() >= {name, *others}:

@@ -19,7 +19,7 @@ from kitsnb.files import write_atomic
 
 #: What a score or a class is called in text.
 NAMES = {"background": "background", "kidney": "kidney", "tumour": "tumour",
-         "kidney_and_tumour": "kidney and tumour", "composite": "composite"}
+         "kidney_and_tumour": "kidney and tumour", "composite": "composite", "predicted_tumour_ml": "predicted tumour"}
 STYLE = {
     "figure.dpi": 110, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
     "font.family": "DejaVu Sans", "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "kitsnb",

@@ -40,6 +40,8 @@ def show(source: Path, label: Path | None = None, prediction: Path | None = None
     ``source`` is as in ``find_scans``, or a build's folder. Raises OSError and ValueError, CaseError among them, for
     what cannot be shown and for a port that is taken.
     """
+    if output and output.is_dir() and any(output.iterdir()) and not (output / "viewer.js").is_file():
+        raise ValueError(f"{output} holds other files; give a new folder as --output")
     with tempfile.TemporaryDirectory(prefix="kitsnb-") as passing, suppress(KeyboardInterrupt):
         folder = output or Path(passing)
         with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
@@ -66,7 +68,8 @@ def show_page(folder: Path, source: Path, label: Path | None, prediction: Path |
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]
     title = first[0].name if len(found) == 1 else f"{name}: {len(first)} of {len(found)} cases"
-    ours = prediction and (prediction / "run.json").is_file()  # its labels are 0, 1, 2 already
+    ours = prediction and any((folder / "run.json").is_file() for folder in (prediction, *prediction.parents[:2]))
+    # The labels of a run are 0, 1, 2 already.
     scans = ((given.name, read_scan(given, accept, None if ours else accept)) for given in first)
     write_page(folder, scans, title=title, simulated=bool(builds) and data.simulated)
 

@@ -37,14 +37,21 @@ def write_site(build: Build) -> Path:
             raise FileNotFoundError(f"{wanted}: missing; the build is not finished: run make first")
     profile = read_json(build.profile)
     results = read_json(build.results)
-    scans, simulated = find_extremes(build, results["table"])
+    pictured = results["about"]["pictured"]
+    runs = {build.run(row["name"], seed).name for row in profile["experiments"] for seed in profile["seeds"]}
+    scans, simulated = find_extremes(build, build.run(pictured["row"], pictured["seed"]))
     folder = build.folder / "site"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
     shutil.copyfile(picture, folder / "cases.svg")
     alternative = re.search("<title>(.*?)</title>", picture.read_text(encoding="utf-8"), re.DOTALL)[1]
-    notebooks = dict(write_notebook(path, folder) for path in sorted(build.notebooks.glob("*.ipynb")))
+    notebooks = {}
+    for path in sorted(build.notebooks.glob("*.ipynb")):
+        run = path.stem.partition("04_training-")[2]
+        if not run or run in runs:  # what another profile left is not of this study
+            file, name = write_notebook(path, folder)
+            notebooks[file] = name
     write_page(
         folder, scans, title=profile["title"], about=profile["description"], simulated=simulated,
         findings=results.get("findings"), columns=["loss", *(NAMES[score] for score in SCORES)],
@@ -53,20 +60,11 @@ def write_site(build: Build) -> Path:
     return folder / "index.html"
 
 
-def find_extremes(build: Build, table: list[Mapping]) -> tuple[list[tuple[str, Scan]], bool]:
-    """Read the worst, the median and the best case of the row with the highest composite, by its first run.
-
-    Returns the scans, each with its title, and whether the CT is simulated.
-    """
-    best = None
-    for row in sorted(table, key=lambda row: row["scores"]["composite"]["mean"] or 0):
-        for run in sorted(build.runs.glob(f"{row['experiment']}-seed*"))[:1]:
-            best = run
-    if best is None:
-        raise FileNotFoundError(f"{build.runs}: holds no run of Table 1; the build is not finished: run make first")
+def find_extremes(build: Build, run: Path) -> tuple[list[tuple[str, Scan]], bool]:
+    """Read the worst, the median and the best case of a run, each with its title; say whether the CT is simulated."""
     folder, data = cases_of(build)
-    given = find_scans(folder, prediction=best)
-    scores = pd.read_csv(best / "scores.csv", index_col="case")
+    given = find_scans(folder, prediction=run)
+    scores = pd.read_csv(run / "scores.csv", index_col="case")
     scans = []
     for place, name in extremes(scores).items():
         text = f"{name}: {place}, tumour Dice {number(scores.tumour[name], 2)}"

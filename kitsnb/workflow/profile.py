@@ -119,10 +119,11 @@ class Profile(Settings):
     @field_validator("seeds", "experiments")
     @classmethod
     def _different(cls, values):
-        names = [getattr(value, "name", value) for value in values]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"must differ, but {name} is given twice")
+        for field in ("name", "title"):
+            names = [getattr(value, field, value) for value in values]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"must differ, but {name} is given twice")
         return values
 
     @field_validator("stages")

@@ -9,6 +9,7 @@ from IPython.core.pylabtools import print_figure
 from itables.widget import ITable
 
 from kitsnb.data.nifti import CaseError
+from kitsnb.metric import kits19_score
 from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
 
@@ -45,9 +46,14 @@ def case_table(
             return
         case = dice.index[table.selected_rows[0]]
         names = [best.value, worst.value]
-        texts = [f"{titles[name]}, Dice {dice.loc[case, name]:.2f}" for name in names]
+        texts = []
+        scans = []
         try:
-            scans = [(text, read(name, case)) for text, name in zip(texts, names)]
+            for name in names:
+                scan = read(name, case)
+                dice_here = kits19_score(scan.layers["prediction"], scan.layers["label"])["tumour"]  # of one seed
+                texts.append(f"{titles[name]}, Dice {dice_here:.2f} here")
+                scans.append((texts[-1], scan))
         except (CaseError, OSError) as error:
             heading.value = f'<b role="alert">{html.escape(str(error))}</b>'
             picture.value = ""

@@ -51,15 +51,16 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence, shares: Sequence[float]
     """Draw the ``table`` of ``probes.gradient_shares``; dotted lines are the classes' own ``shares`` of the voxels."""
     heading = "Who gets the gradient at KiTS19's imbalance (random logits)"
     figure, panels = canvas(heading, (PAGE, 0.95 + 0.21 * len(rows)), 1, len(STAGES), sharey=True, sharex=True)
-    titles = [row.title[:40] for row in rows]
+    places = range(len(rows))
     names = [row.name for row in rows]
     for axes, (stage, part) in zip(panels, table.groupby("stage", sort=False)):
         part = part.set_index("loss").loc[names]
         for name, marker, share in zip(("kidney", "tumour"), "oD", shares[1:]):
             colour = COLOURS[name]
-            axes.plot(part[name], titles, marker, color=colour, markersize=4, label=f"on {name} voxels")
+            axes.plot(part[name], places, marker, color=colour, markersize=4, label=f"on {name} voxels")
             axes.axvline(share, color=colour, linestyle=":", label=f"{name}'s share of the voxels")
         axes.set(xscale="log", xlabel="share of the gradient", title=stage)
+    panels[0].set_yticks(places, [row.title[:40] for row in rows])
     panels[0].invert_yaxis()
     legend_below(figure, labelled(panels[0]))
     return figure

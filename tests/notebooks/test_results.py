@@ -101,6 +101,8 @@ def test_tables_say_it_in_words(studies):
     assert list(claims.verdict) == ["undecided", "refuted", "held", "held", "held", "held", "held"]
     assert tuple(claims.loc[6, ["row", "against", "difference"]]) == ("Dice", "all rows", "–")
     assert tuple(claims.loc[2, ["row", "against", "difference"]]) == ("Weighted Dice", "Dice", "+0.056")
+    volume = [one | {"score": "predicted_tumour_ml"} for one in found["claims"] if one["kind"] == "tumour"]
+    assert list(tables.claims(found | {"claims": volume}).score) == ["predicted tumour"]
     undecided = [one | {"verdict": "undecided"} for one in found["claims"] if one["verdict"] != "not run"]
     assert set(tables.claims(found | {"claims": undecided})["from"]) == {"seed paper"}, "no undecided hypothesis"
     assert tables.claims(studies["one row"][0]).empty

@@ -58,6 +58,8 @@ def test_the_lowest_row_is_below_all_others():
     rows = study(low=LOW, middle=LOW + 0.4, high=LOW + 0.5)
     checked = claims.check([lowest, lowest | {"experiment": "middle"}], rows)
     assert [one["verdict"] for one in checked] == ["held", "refuted"]
+    among = lowest | {"experiment": "middle", "among": ["middle", "high"]}
+    assert claims.check([among], rows)[0]["verdict"] == "held", "rows of another study were not among those measured"
 
 
 def test_comparisons_are_the_seed_papers():

@@ -95,7 +95,8 @@ def test_the_command_serves_the_page_until_ctrl_c(folder, monkeypatch):
     (["{0}/data/case_00006", "--prediction", "{0}/run"], "no prediction of case_00006"),
     (["{0}/data/case_00006", "--label", "{0}/other.nii.gz"], "case_00006: other.nii.gz"),
     (["{0}/data/case_00006", "--prediction", "{0}/other.nii.gz"], "case_00006: other.nii.gz"),
-], ids=["nothing", "one label of two", "no prediction", "other label", "other prediction"])
+    (["{0}/data/case_00006", "--output", "{0}"], "holds other files; give a new folder"),
+], ids=["nothing", "one label of two", "no prediction", "other label", "other prediction", "others' files"])
 def test_what_cannot_be_shown_is_said_in_one_paragraph(folder, arguments, reason):
     write(folder / "other.nii.gz", np.zeros((5, 5, 5), np.uint8))
     said = CliRunner().invoke(app, ["show", "--no-open", *(text.format(folder) for text in arguments)])

@@ -35,10 +35,12 @@ def site(tmp_path_factory):
     """The site of a build with two losses, of which one is a reader's own."""
     folder = write_cases(tmp_path_factory.mktemp("site"))
     build = Build(folder)
-    (folder / "profile.json").write_text(json.dumps({"title": "My study", "description": "Two losses.", "data": {
+    (folder / "profile.json").write_text(json.dumps({
+        "title": "My study", "description": "Two losses.", "experiments": [{"name": "own"}], "seeds": [0], "data": {
         "source": "phantom", "simulated": True, "training": [0, 5], "validation": [6, 7], "excluded": []}}))
-    build.results.write_text(json.dumps({"table": [row("dice", 0.5), row("own", 0.7)], "findings": [
-        "**The own loss** is <higher> than the dice loss."]}))
+    build.results.write_text(json.dumps({
+        "table": [row("dice", 0.5), row("own", 0.7)], "about": {"pictured": {"row": "own", "seed": 0}},
+        "findings": ["**The own loss** is <higher> than the dice loss."]}))
     build.paper.write_bytes(b"%PDF")
     run = build.run("own", 0)
     shutil.copytree(folder / "run", run)
@@ -46,7 +48,8 @@ def site(tmp_path_factory):
     scores = {"case": ["case_00006", "case_00007"], "tumour": [0.9, 0.4], "kidney": [0.9, 0.9], "tumour_ml": [20, 20]}
     pd.DataFrame(scores).to_csv(run / "scores.csv", index=False)
     build.notebooks.mkdir()
-    nbformat.write(new_notebook(cells=CELLS), build.notebooks / "03_losses.ipynb")
+    for name in ("03_losses", "04_training-dice-seed0"):  # the second is of a row that the profile no longer has
+        nbformat.write(new_notebook(cells=CELLS), build.notebooks / f"{name}.ipynb")
     build.figures.mkdir()
     picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><title>Cases &amp; errors</title></svg>'
     (build.figures / "patients.svg").write_text(picture)

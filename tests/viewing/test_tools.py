@@ -63,7 +63,7 @@ def test_a_row_of_the_table_opens_its_case_for_two_losses(folder):
     box = case_table(scores, {"dice": "Dice loss", "own": "My <own>"}, lambda _, case: read_scan(given[case]))
     table, _, heading, picture = box.children
     table.selected_rows = [0]
-    said = "case_00007: label, prediction and errors of My &lt;own&gt;, Dice 0.40 and of Dice loss, Dice 0.30"
+    said = "case_00007: label, prediction and errors of My &lt;own&gt;, Dice 0.99 here and of Dice loss, Dice 0.99 here"
     assert said in heading.value and f'alt="{said}" src="data:image/png;base64,iVBOR' in picture.value
     given["case_00006"].imaging.write_bytes(b"no CT")
     table.selected_rows = [1]

@@ -19,6 +19,8 @@ BAD = [
     ({"training": {"augmentation": {"scalling": [1, 1]}}}, "'scalling'; did you mean 'scaling'"),
     ({"stages": ["trainig"]}, r"stages\[0\] must be .*'training'"),
     ({"experiments": [{"name": "a", "los": "dice"}]}, r"experiments\[0\]: unknown setting 'los'; did you mean 'loss'"),
+    ({"experiments": [{"name": "a", "title": "T", "loss": "dice"}, {"name": "b", "title": "T", "loss": "dice"}]},
+     "experiments must differ, but T is given twice"),
     ({"deviations": {"a": {"paper": "b", "here": "c"}}}, r"deviations.a.why Field required"),
     # types
     ({"title": 3}, "title must be a valid string, not 3"), ({"seeds": 3}, "seeds must be a valid list"),
