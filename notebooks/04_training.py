@@ -35,14 +35,12 @@ from IPython.display import Markdown, clear_output, display
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import read_nifti
 from kitsnb.files import read_json
-from kitsnb.inference import Prediction, predict_and_score, write_run
+from kitsnb.inference import predict_and_score, write_run
 from kitsnb.messages import duration, threads_of_environment
-from kitsnb.preprocessing import Preprocessing
-from kitsnb.receipts import flat
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.study.tables import extremes
-from kitsnb.training import Training, load_network, train
+from kitsnb.training import load_network, train
 from kitsnb.workflow.opened import open_study
 
 study = open_study(profile, changes)
@@ -52,6 +50,7 @@ simulated = study.profile.simulated
 if not run.trains:
     study.made(run.folder / "run.json")
 
+from results import tables
 from results.figures import slices, training_panels
 
 figures.use_style()
@@ -117,17 +116,7 @@ for place, name in extremes(by_case).items():
 # ## Settings that are not the seed paper's
 
 # %% jupyter={"source_hidden": true}
-paper = {"preprocessing": Preprocessing(), "training": Training(), "prediction": Prediction()}
-rows = []
-for section_name, settings in paper.items():
-    theirs = flat(settings.as_json())
-    ours = flat(run.sections[section_name].as_json())
-    for name in {**theirs, **ours}:
-        wanted = theirs.get(name, "off")
-        value = ours.get(name, "off")
-        if value != wanted and name not in ("loss", "seed") and not name.startswith("loss_parameters"):
-            rows.append([f"{section_name}.{name}", str(wanted), str(value)])
-shown(pd.DataFrame(rows, columns=["setting", "paper", "here"]))
+shown(tables.own_settings(run.sections))
 
 # %% [markdown]
 # ## What we saw

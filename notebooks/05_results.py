@@ -86,8 +86,7 @@ display(shown(apart) if len(apart) else Markdown("None can."))
 # %% jupyter={"source_hidden": true}
 components = pd.DataFrame(found["components"]["tumour"]).T
 if len(components):
-    components = components.rename_axis("source")
-    display(shown(components.reset_index(), digits=4))
+    display(shown(components.rename_axis("source").reset_index(), digits=4))
 if "takes" in drawn:
     display(drawn["takes"])
 
@@ -99,8 +98,7 @@ if "takes" in drawn:
 
 # %% jupyter={"source_hidden": true}
 checked = tables.claims(found)
-nothing = Markdown("No claim is about rows of this study, or none is settled.")
-display(shown(checked) if len(checked) else nothing)
+display(shown(checked) if len(checked) else Markdown("No claim is about rows of this study, or none is settled."))
 
 # %% [markdown]
 # ## 5.5 Every case
@@ -191,5 +189,5 @@ if study.writes:
     for name in ("data01_imbalance", "fig01_clipping", "losses01_error_paths", "losses02_gradient_shares"):
         if (study.build.figures / f"{name}.svg").is_file():
             made.append(name)
-    boxes = published.summarise_findings()
-    write_json(study.build.results, {**found, "figures": sorted(made), "published": boxes})
+    found |= {"figures": sorted(made), "published": published.summarise_findings()}
+    write_json(study.build.results, found)

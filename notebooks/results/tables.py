@@ -6,6 +6,8 @@ import pandas as pd
 
 from kitsnb.data.settings import Slab
 from kitsnb.files import read_json, resolve
+from kitsnb.receipts import flat
+from kitsnb.settings import Settings
 from kitsnb.study import published
 from kitsnb.study.figures import NAMES
 from kitsnb.study.runs import Run, describe_runs, read_stage
@@ -47,6 +49,22 @@ def origin_of_slabs(cases: pd.DataFrame, slab: Slab | None) -> str:
     if not smaller:
         return "The slabs were cut from whole scans when these were read."
     return f"Of {len(used)} cases, {smaller} came as slabs, cut before and with pooled voxels (see the deviations)."
+
+
+def own_settings(sections: Mapping[str, Settings]) -> pd.DataFrame:
+    """List what a run's settings, by section, have otherwise than the seed paper's, which are the defaults."""
+    rows = []
+    for section, settings in sections.items():
+        if section == "data":
+            continue
+        theirs = flat(type(settings)().as_json())
+        ours = flat(settings.as_json())
+        for name in {**theirs, **ours}:
+            wanted = theirs.get(name, "off")
+            value = ours.get(name, "off")
+            if value != wanted and name not in ("loss", "seed") and not name.startswith("loss_parameters"):
+                rows.append([f"{section}.{name}", str(wanted), str(value)])
+    return pd.DataFrame(rows, columns=["setting", "paper", "here"])
 
 
 def load_labels(path: str | None) -> dict | None:

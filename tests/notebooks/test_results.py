@@ -14,6 +14,7 @@ from kitsnb.files import plain, write_atomic, write_json
 from kitsnb.study import figures, plots, statistics
 from kitsnb.study.findings import report
 from kitsnb.study.runs import load_runs
+from kitsnb.training.settings import Training
 from kitsnb.workflow.opened import Study
 from kitsnb.workflow.profile import load
 
@@ -88,6 +89,14 @@ def test_slabs_say_whether_they_were_cut_here():
     cases = pd.DataFrame({"height": [320, 160, 160], "width": [320, 160, 160], "role": ["training", "validation", "excluded"]})
     assert tables.origin_of_slabs(cases, None) == "" and "cut from whole" in tables.origin_of_slabs(cases[:1], Slab())
     assert tables.origin_of_slabs(cases, Slab()).startswith("Of 2 cases, 1 came as slabs")
+
+
+def test_all_settings_that_are_not_the_seed_papers_are_listed():
+    own = Training(augmentation=None, loss="tversky", loss_parameters={"alpha": 0.5}, loss_defaults={"batch": True})
+    listed = tables.own_settings({"data": None, "training": own}).set_index("setting")
+    assert {"training.augmentation", "training.loss_defaults.batch"} <= set(listed.index)
+    assert listed.here["training.augmentation.mirror"] == "off" and not any("alpha" in name for name in listed.index)
+    assert tables.own_settings({"training": Training()}).empty
 
 
 def test_tables_say_it_in_words(studies):
