@@ -152,7 +152,7 @@ drawn["training"]
 # ## 5.7 Cases on slices
 #
 # Not hand-picked: of the rows that were trained here, the worst, the median and the best case by tumour Dice of the
-# highest one's first run; then the case of median Dice of the row that others are compared with, as both label it.
+# highest one's first run. The paper has the case of median Dice of the row that others are compared with, too.
 
 # %% jupyter={"source_hidden": true}
 best = next(name for name in ranked(found["table"]) if name in titles)
@@ -173,7 +173,6 @@ for name in dict.fromkeys([best, compared]):
     prediction, _ = read_nifti(prediction_of(name, median))
     heading = f"{titles[name]}, {median.replace('_', ' ')}"
     drawn[f"slices_{name}"] = slices(imaging, truth, prediction, affine, heading, about["simulated"])
-    display(drawn[f"slices_{name}"])
 
 # %% [markdown]
 # ## 5.8 What we saw
