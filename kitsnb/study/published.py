@@ -86,6 +86,7 @@ def publish(name: str, build: Build) -> Path:
     if changed:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     about["commit"] = git("rev-parse", "HEAD").strip()
+    about["settings"]["data"].pop("folder", None)  # says where on this machine, not what
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
     folder = write(name, about, scores, read_cases(build.data_analysis))
     for pattern in KEPT:

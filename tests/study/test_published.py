@@ -76,6 +76,7 @@ def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, sc
     monkeypatch.setattr(published, "git", lambda *arguments: answers[arguments[0]])
     published.publish("again", build)
     again = published.read("again")
+    assert "folder" not in again.about["settings"]["data"], "no path of a machine"
     assert again.about["commit"] == "0123456789" and again.about["experiments"] == ABOUT["experiments"]
     pd.testing.assert_frame_equal(again.scores, scores, rtol=1e-4, check_dtype=False)
     assert [path.name for path in (again.folder / "figures").iterdir()] == ["slices_dice.svg"]
