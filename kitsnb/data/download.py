@@ -69,11 +69,14 @@ def _bring_published(published: pooch.Pooch, name: str) -> None:
 
 
 def _bring_imaging(case: Case) -> None:
-    """Fetch imaging that is not there, and read it to its end before it gets its name, or where it lies."""
+    """Fetch imaging that is not there, and read it to its end before it gets its name; verify what is there."""
     from huggingface_hub import hf_hub_download
 
     if case.imaging.exists():
-        read_nifti(case.imaging, case.name)
+        try:
+            read_nifti(case.imaging, case.name)
+        except CaseError as error:
+            raise ValueError(f"{case.imaging} is damaged ({error.reason}); move it away") from None
         return
     name = f"images/{case.name}.nii.gz"
     arriving = case.folder.parent / ".arriving"
