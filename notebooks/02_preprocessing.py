@@ -61,7 +61,8 @@ def sides(values):
 
 # %% jupyter={"source_hidden": true}
 if study.writes:
-    report = preprocess_cases(study.cases, study.build.preprocessed, settings, study.profile.workers, study.accept)
+    cases = [*study.cases, *study.further]
+    report = preprocess_cases(cases, study.build.preprocessed, settings, study.profile.workers, study.accept)
 else:
     report = read_json(study.made(study.build.preprocessed / "report.json"))
 made = Preprocessing(**report["settings"])

@@ -12,6 +12,7 @@ import numpy as np
 
 from kitsnb.data.nifti import CaseError
 from kitsnb.data.settings import DataSettings, numbers_of
+from kitsnb.files import resolve
 from kitsnb.messages import progress
 
 _SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
@@ -22,14 +23,15 @@ class Case:
     """One folder ``case_XXXXX`` with ``imaging`` and ``segmentation``, as .nii.gz or .nii; neither need exist yet."""
 
     folder: Path
+    mark: str = ""  # behind the name of a case from a further folder, "-2": both may hold the same number
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.name + self.mark
 
     @property
     def number(self) -> int:
-        return int(self.name[-5:])
+        return int(self.name[5:10])
 
     @property
     def imaging(self) -> Path:
@@ -88,14 +90,25 @@ def discover(folder: str | Path) -> list[Case]:
     return found
 
 
+def further_cases(settings: DataSettings) -> list[Case]:
+    """Find the cases of ``more_training``, marked "-2" in the first of its folders. Raises as ``discover``."""
+    found = []
+    for position, folder in enumerate(settings.more_training, start=2):
+        found += [Case(case.folder, f"-{position}") for case in discover(resolve(folder))]
+    return found
+
+
 def skipped(folder: Path) -> list[str]:
     """List what ``discover`` passes over in ``folder``, but for hidden names and KiTS19's clinical table."""
     names = {path.name for path in folder.glob("[!.]*")}
     return sorted(names - {case.name for case in discover(folder)} - {"kits.json"})
 
 
-def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Split:
-    """Split ``cases`` by ranges, or hold out fold ``seed`` modulo ``folds``. ValueError where a part is empty."""
+def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0, further: Iterable[Case] = ()) -> Split:
+    """Split ``cases`` by ranges, or hold out fold ``seed`` modulo ``folds``. ValueError where a part is empty.
+
+    Of ``further_cases`` all train whose number is neither held out nor excluded.
+    """
     there = {case.number: case for case in cases}
     training, validation = numbers_of(settings)
     asked = training | validation
@@ -107,6 +120,7 @@ def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0) -> Sp
         [there[number] for number in sorted(validation & there.keys())],
         [f"case_{number:05d}" for number in sorted(asked - there.keys())],
     )
+    split.training.extend(case for case in further if case.number not in validation.union(settings.excluded))
     if not split.training or not split.validation:
         raise ValueError("no case is left to train on, or to hold out; widen training and validation, or get the cases")
     return split

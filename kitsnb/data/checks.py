@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 from scipy import ndimage
 
-from kitsnb.data.cases import Case, discover, for_each_case, hold_out
+from kitsnb.data.cases import Case, discover, for_each_case, further_cases, hold_out
 from kitsnb.data.geometry import Arrays, Grid, cut_slab, difference, is_slab, place
 from kitsnb.data.nifti import CaseError, read_header, read_nifti
 from kitsnb.data.settings import Accept, DataSettings
@@ -145,7 +145,7 @@ def missing_cases(settings: DataSettings) -> list[str]:
     """Say, all at once, what ``settings`` ask for and their folder lacks; imaging only where any case has it."""
     try:
         cases = discover(resolve(settings.folder))
-        split = hold_out(cases, settings)
+        split = hold_out(cases, settings, further=further_cases(settings))
     except (FileNotFoundError, ValueError) as error:
         return [str(error)]
     wanted = [*split.training, *split.validation]

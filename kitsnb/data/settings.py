@@ -61,8 +61,10 @@ class DataSettings(Settings):
     label_map: dict[Annotated[int, Field(strict=False)], Literal[0, 1, 2]] = {}
     accept_affine: bool = False  # take imaging's affine where the segmentation's differs, instead of refusing the case
     slab: Slab | None = None
-    training: Range = (0, 165)
+    training: Range | None = (0, 165)  # null: those of more_training alone
     validation: Range = (166, 209)  # held out
+    #: Further folders, such as the simulated cases of another build: all train but numbers held out or excluded.
+    more_training: Annotated[tuple[str, ...], Field(strict=False)] = ()
     excluded: Annotated[tuple[Number, ...], Field(strict=False), _SIX] = tuple(EXCLUDED)  # of both
     folds: Annotated[int, Field(ge=2)] | None = None  # cut the cases of both ranges; seed k holds out fold k
 
@@ -85,7 +87,7 @@ class DataSettings(Settings):
         if self.source != "phantom" and not self.folder:
             problems.append("folder: none; give the folder that holds case_00000, case_00001, ...")
         training, validation = numbers_of(self)
-        if not training or not validation:
+        if not (training or self.more_training) or not validation:
             problems.append("training or validation: every case is excluded; widen it, or exclude fewer")
         if training & validation:
             problems.append("training and validation share cases; give disjoint ranges")
@@ -97,6 +99,6 @@ class DataSettings(Settings):
 def numbers_of(settings: DataSettings) -> tuple[set[int], set[int]]:
     """Return the numbers of the cases to train on, and of those to hold out, before any folds."""
     parts = []
-    for first, last in (settings.training, settings.validation):
+    for first, last in (settings.training or (0, -1), settings.validation):
         parts.append(set(range(first, last + 1)).difference(settings.excluded))
     return parts[0], parts[1]

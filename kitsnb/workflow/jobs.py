@@ -36,7 +36,7 @@ READS = {
     "paper": (),
 }
 #: What says where and not what: a moved folder changes no result.
-PLACES = {"data": {"folder"}, "results": {"labels_summary"}}
+PLACES = {"data": {"folder", "more_training"}, "results": {"labels_summary"}}
 #: Rooms that say and keep, and compute nothing; and how cases are read, which shows in the arrays trained on.
 NO_ARITHMETIC = ("files.py", "receipts.py", "messages.py", "settings.py", "data")
 
@@ -114,6 +114,8 @@ class Job:
                 paths += job.made()
         if data.folder and self.stage in ("data_analysis", "preprocessing", "training"):
             paths.append(resolve(data.folder))
+        if self.stage == "preprocessing":
+            paths += map(resolve, data.more_training)
         if self.stage == "results":
             paths += [PUBLISHED, *PAPER.glob("*.yml")]
             if self.profile.results.labels_summary:
@@ -133,8 +135,9 @@ class Job:
                 name = str(path.relative_to(self.build.folder))
             elif path.is_relative_to(cases):
                 name = f"cases/{path.relative_to(cases)}"
-            number = re.search(r"case_(\d{5})", name)
-            if not self.run or (number and int(number[1]) in wanted):  # of a training only the cases of its split count
+            number = re.search(r"case_(\d{5})(-\d)?", name)
+            # Of a training only the cases of its split count, and those of further folders.
+            if not self.run or (number and (number[2] or int(number[1]) in wanted)):
                 found[name] = path
         return found
 

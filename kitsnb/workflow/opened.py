@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from kitsnb.data.cases import Case, Split, discover, hold_out
+from kitsnb.data.cases import Case, Split, discover, further_cases, hold_out
 from kitsnb.files import NOTEBOOKS, Build, read_json, resolve
 from kitsnb.messages import nearest
 from kitsnb.preprocessing.arrays import cases_below
@@ -46,9 +46,14 @@ class Study:
         """List the cases as they come. Raises FileNotFoundError where there are none."""
         return discover(self.source)
 
+    @cached_property
+    def further(self) -> list[Case]:
+        """List the cases of further folders, which only train."""
+        return further_cases(self.profile.data)
+
     def split(self, seed: int = 0) -> Split:
         """Return which cases train and which are held out; ``seed`` counts where the profile has folds."""
-        return hold_out(self.cases, self.profile.data, seed)
+        return hold_out(self.cases, self.profile.data, seed, self.further)
 
     def run(self, experiment: str, seed: int) -> "Run":
         """Open one training.

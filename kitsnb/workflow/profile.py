@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from kitsnb.data.settings import DataSettings, Number
+from kitsnb.data.settings import DataSettings, Number, numbers_of
 from kitsnb.files import NOTEBOOKS, PAPER, Build, read_json, resolve
 from kitsnb.inference.settings import Prediction
 from kitsnb.messages import nearest
@@ -203,7 +203,7 @@ def unfitting(profile: Profile) -> list[str]:
         profile.prediction.check(profile.training.patch_size)
     except ValueError as error:
         found.append(str(error))
-    last = max(profile.data.training[1], profile.data.validation[1])
+    last = max(set().union(*numbers_of(profile.data)))
     if profile.data.source == "phantom" and last >= profile.simulation.cases:
         found.append(f"simulation.cases {profile.simulation.cases} end before case {last} of data.training or "
                      "data.validation")

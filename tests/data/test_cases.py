@@ -57,6 +57,21 @@ def test_ranges_exclusions_and_missing():
     assert hold_out(found, asked.changed(excluded=[0])).training == numbered(1, 15, 16)
 
 
+def test_further_folders_train_but_for_numbers_that_are_held_out_or_excluded(tmp_path):
+    for number in (1, 15, 30, 40):
+        (tmp_path / f"case_{number:05d}").mkdir()
+    asked = settings(training=[0, 17], validation=[30, 31], more_training=[str(tmp_path), str(tmp_path)])
+    further = cases.further_cases(asked)
+    found = numbered(0, 1, 30)
+    split = hold_out(found, asked, further=further)
+    marked = ["case_00001-2", "case_00040-2", "case_00001-3", "case_00040-3"]
+    assert [case.name for case in split.training] == ["case_00000", "case_00001", *marked]
+    assert {case.number for case in further} == {1, 15, 30, 40} and further[0].folder == tmp_path / "case_00001"
+    assert split.validation == numbered(30)
+    alone = hold_out(found, asked.changed(training=None), further=further)
+    assert [case.name for case in alone.training] == marked and alone.validation == numbered(30)
+
+
 def test_what_is_accepted_of_real_labels_is_done_when_ct_is_painted_around_them():
     given = {"folder": "labels", "label_map": {1: 2, 2: 1}, "accept_affine": True, "slab": {"in_plane": 320}}
     hybrid = DataSettings(source="hybrid", simulated=True, **given)

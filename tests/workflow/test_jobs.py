@@ -158,6 +158,19 @@ def test_cases_in_the_split_decide_a_training_and_others_do_not(tmp_path, played
     assert len(played.trained) == 6
 
 
+def test_cases_of_further_folders_decide_a_training(tmp_path, played):
+    further = tmp_path / "further"
+    write_atomic(further / "case_00003" / "imaging.nii.gz", "one")
+    data = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4], "more_training": [str(further)]}
+    execute(tmp_path, played, data=data)
+    assert execute(tmp_path, played, data=data) == []
+    write_atomic(further / "case_00003" / "imaging.nii.gz", "another")
+    assert "preprocessing" in execute(tmp_path, played, data=data)
+    write_atomic(tmp_path / "build" / "preprocessed" / "case_00003-2" / "imaging.npy", "another")
+    execute(tmp_path, played, data=data)
+    assert len(played.trained) == 4
+
+
 def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, played, capfd):
     execute(tmp_path, played)
     shutil.rmtree(tmp_path / "build" / "runs" / "a-seed0" / "checkpoints")
