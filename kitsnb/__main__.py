@@ -71,10 +71,10 @@ def article(name: Annotated[str | None, typer.Argument(help="a published study; 
     Example: `kitsnb article hybrid`
     """
     from kitsnb.study.paper import write_article
-    from kitsnb.study.published import names
+    from kitsnb.study.published import papers
 
     with plainly():
-        for one in [name] if name else names():
+        for one in [name] if name else papers():
             print(write_article(one))
 
 

@@ -50,17 +50,19 @@ def write_article(name: str) -> Path:
     from kitsnb.study.findings import report
 
     study = published.read(name)
-    results = report(study.about, study.scores)
+    about, scores = published.whole(study)
+    results = report(about, scores)
+    further = published.further(study)
     figures.use_style()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path in (study.folder / "figures").glob("*.svg"):
             shutil.copy(path, folder)
-        for file, figure in plots.draw(results, study.scores).items():
+        for file, figure in (plots.draw(results, scores) | plots.draw_tuning(further)).items():
             figures.save(figure, folder / f"{file}.svg")
         shutil.copy(folder / "rows.svg", study.folder)
         made = sorted(path.stem for path in folder.glob("*.svg"))
         results |= {"figures": made, "published": [], "search": published.read_search(study.folder),
-                    "foretold": published.foretell(study, results)}
+                    "foretold": published.foretell(study, results), "further": further}
         write_json(folder / "results.json", results)
         return compile_paper(folder / "results.json", folder, study.folder / "paper.pdf")

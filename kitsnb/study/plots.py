@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kitsnb.drawing import COLOURS, COLUMN, GREY, PAGE, canvas
 from kitsnb.study.figures import NAMES, labelled, legend_below, plain_log
 from kitsnb.study.findings import describe_cases
+from kitsnb.study.further import TOLD
 from kitsnb.study.tables import average_seeds, plural, ranked
 from kitsnb.study.variance import smallest_difference
 
@@ -71,6 +72,14 @@ def _draw_intervals(axes: Axes, found: Sequence[Mapping], colour: str) -> None:
         axes.hlines(rows.index, rows.crossed_low, rows.crossed_high, color=colour, linewidth=0.9, label=label)
 
 
+def _draw_bars(axes: Axes, places: Sequence[int], rows: pd.DataFrame, colour: str, label: str) -> None:
+    """Draw means over ``places``, with the intervals that claims rest on."""
+    low = rows.crossed_low.fillna(rows.low)
+    high = rows.crossed_high.fillna(rows.high)
+    axes.vlines(places, low, high, color=colour, linewidth=0.9)
+    axes.plot(places, rows["mean"], color=colour, linewidth=0.9, marker="o", markersize=4, label=label)
+
+
 def what_it_takes(found: Mapping) -> Figure:
     """Draw the smallest difference in tumour Dice that cases and seeds show with power .8, seeds shared or not.
 
@@ -89,6 +98,26 @@ def what_it_takes(found: Mapping) -> Figure:
     plain_log(axes.xaxis, 10, 500)
     legend_below(figure, labelled(axes), columns=1)
     return figure
+
+
+def draw_tuning(further: Sequence[Mapping]) -> dict[str, Figure]:
+    """Draw Dice over the parameter that each of the ``further`` studies varies, if one does; by name."""
+    tuned = [study for study in further if study["varied"]]
+    if not tuned:
+        return {}
+    figure, panels = canvas("Dice by a parameter of the loss", (PAGE, 2.8), 1, len(tuned), sharey=True, squeeze=False)
+    for axes, study in zip(panels.flat, tuned):
+        values = [row["parameters"][study["varied"]] for row in study["rows"]]
+        places = range(len(values))
+        for name in TOLD:
+            shown = pd.DataFrame([row[name] for row in study["rows"]], dtype=float)
+            _draw_bars(axes, places, shown, COLOURS[name], NAMES[name])
+        texts = [", ".join(f"{part:.3g}" for part in np.atleast_1d(value)) for value in values]
+        axes.set_xticks(places, texts, rotation=30 if len(max(texts, key=len)) > 5 else 0)
+        axes.set(xlabel=study["varied"], ylabel="Dice")
+        axes.set_title(study["title"], fontsize="medium")
+    legend_below(figure, labelled(panels[0, 0]))
+    return {"tuning": figure}
 
 
 def dice_by_size(found: Mapping, cases: pd.DataFrame) -> Figure:

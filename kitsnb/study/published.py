@@ -15,7 +15,9 @@ import pandas as pd
 from kitsnb.files import PUBLISHED, ROOT, Build, read_json, write_atomic, write_json
 from kitsnb.messages import nearest, several
 from kitsnb.study.agreement import agreement
+from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import report
+from kitsnb.study.further import describe
 from kitsnb.study.runs import PER_RUN, all_scores, compare_settings, load_runs, read_stage
 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
@@ -40,6 +42,17 @@ class Published:
 def names() -> list[str]:
     """List the published studies."""
     return sorted(path.parent.name for path in PUBLISHED.glob("*/study.json"))
+
+
+def papers() -> list[str]:
+    """List the published studies with all rows of the seed paper: each has a paper, which tells the others, too."""
+    rows = {row["experiment"] for row in load_seed_paper()["table"]}
+    found = []
+    for name in names():
+        experiments = read_json(PUBLISHED / name / "study.json")["experiments"]
+        if rows.issubset(row["name"] for row in experiments):
+            found.append(name)
+    return found
 
 
 def read(name: str) -> Published:
@@ -75,21 +88,25 @@ def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame) 
 def publish(name: str, build: Build) -> Path:
     """Publish the finished study of ``build`` at the present commit. That it is up to date is the caller's to check.
 
-    Raises ValueError where it holds another study's rows, or where files differ from the commit, those of published
-    studies apart.
+    Of rows beside another study only its own are kept. Raises ValueError where files differ from the commit, those of
+    published studies apart.
     """
     about = read_stage(build.results, "05_results")["about"]
     if about["beside"]:
-        raise ValueError(f"{name} has rows beside {about['beside']}, so its study is not its own; publish one without")
+        theirs = [row["name"] for row in read(about["beside"]).about["experiments"]]
+        about["experiments"] = [row for row in about["experiments"] if row["name"] not in theirs]
+        about["trainings"] = [run for run in about["trainings"] if run["experiment"] not in theirs]
+        about["seconds"] = sum(run["seconds"] for run in about["trainings"])
     changed = [line[3:] for line in git("status", "--porcelain", "--untracked-files=all").splitlines()]
     changed = [file for file in changed if not (ROOT / file).is_relative_to(PUBLISHED)]
     if changed:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     about["commit"] = git("rev-parse", "HEAD").strip()
-    about["settings"]["data"].pop("folder", None)  # says where on this machine, not what
+    for place in PLACES:  # say where on this machine, not what
+        about["settings"]["data"].pop(place.removeprefix("data."), None)
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
     folder = write(name, about, scores, read_cases(build.data_analysis))
-    for pattern in KEPT:
+    for pattern in KEPT if name in papers() else ():
         for path in build.figures.glob(f"{pattern}.svg"):
             write_atomic(folder / "figures" / path.name, path.read_bytes())
     return folder
@@ -145,6 +162,23 @@ def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
     return joined, pd.concat([theirs, scores], ignore_index=True)
 
 
+def further(study: Published) -> list[dict]:
+    """Describe the published studies without a paper that scored the cases of ``study``."""
+    told = []
+    for other in map(read, sorted(set(names()) - set(papers()))):
+        if set(other.scores.case) == set(study.scores.case):
+            own = [row["name"] for row in other.about["experiments"]]
+            told.append(describe(*whole(other), own))
+    return told
+
+
+def whole(study: Published) -> tuple[dict, pd.DataFrame]:
+    """Return what is known about a study and its scores, with the rows of the one that it stands beside."""
+    if not study.about["beside"]:
+        return study.about, study.scores
+    return join(study.about, study.scores, study.cases, study.about["apart_from"])
+
+
 def foretell(study: Published, found: Mapping) -> list[dict]:
     """Compare ``study``, and what was ``found`` in it, with published ones of CT simulated around the same labels."""
     compared = []
@@ -156,9 +190,9 @@ def foretell(study: Published, found: Mapping) -> list[dict]:
 
 
 def summarise_findings() -> list[dict]:
-    """Name each published study, the data that it stands on, and what it found: the box in a build's paper."""
+    """Name each published study with a paper, the data that it stands on, and what it found: the box in a build's paper."""
     boxes = []
-    for study in map(read, names()):
+    for study in map(read, papers()):
         found = report(study.about, study.scores)
         boxes.append({"name": study.name, "title": study.about["title"], "images": study.about["images"],
                       "cases": found["cases"], "text": found["findings"][0]})

@@ -58,6 +58,7 @@ class Experiment(Settings):
     title: Title
     loss: Annotated[str, Field(min_length=1)]  # a name in kitsnb.losses.LOSSES, or "file.py:function"
     parameters: Annotated[dict[str, Any], AfterValidator(finite)] = {}
+    compared_with: str | None = None  # a row, to which the paper tells the difference if this is a further study
 
     @model_validator(mode="before")
     @classmethod

@@ -64,9 +64,11 @@ def test_an_article_is_made_from_the_data_alone(study, tmp_path):
     assert "intensities are clipped" in text and "Training of each loss" not in text, "what is kept is shown"
 
 
-def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, scores, cases, tmp_path, monkeypatch):
-    build = write_runs(tmp_path / "build", scores, ROWS[:3])
-    write_json(build.results, {"about": ABOUT})
+def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, cases, tmp_path, monkeypatch):
+    scores = made_up_scores()
+    build = write_runs(tmp_path / "build", scores, ROWS)
+    about = made_up_about()
+    write_json(build.results, {"about": about})
     build.data_analysis.mkdir()
     cases.to_csv(build.data_analysis / "cases.csv")
     build.figures.mkdir()
@@ -77,15 +79,43 @@ def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(study, sc
     published.publish("again", build)
     again = published.read("again")
     assert "folder" not in again.about["settings"]["data"], "no path of a machine"
-    assert again.about["commit"] == "0123456789" and again.about["experiments"] == ABOUT["experiments"]
-    pd.testing.assert_frame_equal(again.scores, scores, rtol=1e-4, check_dtype=False)
+    assert again.about["commit"] == "0123456789" and again.about["experiments"] == about["experiments"]
+    key = ["experiment", "seed", "case"]
+    pd.testing.assert_frame_equal(again.scores.set_index(key).loc[:], scores.set_index(key), rtol=1e-4, check_dtype=False)
+    assert published.papers() == ["again"], "made_up lacks rows of the seed paper"
     assert [path.name for path in (again.folder / "figures").iterdir()] == ["slices_dice.svg"]
     answers["status"] = " M kitsnb/unet.py\n?? my_loss.py\n"
     with pytest.raises(ValueError, match="again is not published, as .*kitsnb/unet.py"):
         published.publish("again", build)
-    write_json(build.results, {"about": ABOUT | {"beside": "made_up"}})
-    with pytest.raises(ValueError, match="rows beside made_up"):
-        published.publish("again", build)
+
+
+def test_of_rows_beside_another_study_only_its_own_are_published_and_its_paper_tells_them(study, cases, tmp_path, monkeypatch):
+    own = {"name": "mine", "title": "My loss", "loss": "mine", "parameters": {}, "compared_with": "dice"}
+    scores = made_up_scores([own], seeds=2).assign(composite=lambda table: table.composite - 0.2)
+    build = write_runs(tmp_path / "build", scores, [own])
+    about, _ = published.join(made_up_about([own], seeds=2, beside="made_up", name="beside"), scores, cases)
+    write_json(build.results, {"about": about})
+    build.data_analysis.mkdir()
+    cases.to_csv(build.data_analysis / "cases.csv")
+    monkeypatch.setattr(published, "git", lambda *arguments: "")
+    published.publish("beside", build)
+    there = published.read("beside")
+    assert there.about["experiments"] == [own] and set(there.scores.experiment) == {"mine"}
+    assert [run["experiment"] for run in there.about["trainings"]] == ["mine"] and there.about["seconds"] == 61
+    exponents = [{"name": f"e{power}", "title": f"Exponent {power}", "loss": "focal_tversky", "compared_with": None,
+                  "parameters": {"exponent": power, "alpha": 0.7}} for power in (0.5, 1, 2)]
+    published.write("exponents", made_up_about(exponents, name="exponents", title="Exponents"), made_up_scores(exponents), cases)
+    monkeypatch.setattr(published, "papers", lambda: ["made_up"])
+    first, second = published.further(study)
+    assert (first["name"], first["seeds"], first["varied"]) == ("beside", 2, None)
+    (row,) = first["rows"]
+    assert row["against"] == "Dice" and row["direction"] == "lower" and row["difference"]["mean"] == pytest.approx(-0.2, abs=0.02)
+    assert second["varied"] == "exponent" and [row["difference"] for row in second["rows"]] == [None] * 3
+    text = words(paper.write_article("made_up"))
+    assert "My loss is lower than Dice by 0.2" in text and "Mean Dice over a parameter of a loss" in text
+    elsewhere = made_up_scores(exponents, cases=5)
+    published.write("elsewhere", made_up_about(exponents, name="elsewhere"), elsewhere, cases[:5])
+    assert [one["name"] for one in published.further(study)] == ["beside", "exponents"], "those of the same cases"
 
 
 def test_gits_own_advice_reaches_the_reader(tmp_path, monkeypatch):
@@ -150,7 +180,7 @@ def test_how_far_another_study_foretells_this_one(study, scores, cases):
     assert "rank correlation of −1.00 (Kendall)" in text and "study “bodies” trained three of these losses" in text
 
 
-@pytest.mark.parametrize("name", published.names())
+@pytest.mark.parametrize("name", published.papers())
 def test_every_published_study_is_whole_and_said_in_box_and_readme(name, monkeypatch):
     study = published.read(name)
     with pytest.raises(ValueError, match=f"no published study 'x{name}'.*{name}"):
