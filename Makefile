@@ -18,7 +18,7 @@ KITSNB := .venv/bin/python -m kitsnb
 VIEWER := .venv/etc/jupyter/labconfig/default_setting_overrides.json
 
 .DEFAULT_GOAL := paper
-.PHONY: all paper why article test bench lab site lock clean help
+.PHONY: all paper why article test bench lab site lock help
 
 all: paper  ## the same as paper
 
@@ -54,9 +54,6 @@ lock:  ## write requirements.lock again, from pyproject.toml and today's version
 	$(PYTHON) -m venv --clear build/lock && build/lock/bin/pip install -e '.[paper,test]'
 	build/lock/bin/pip freeze --all --exclude-editable | sed -E '/^(pip|nvidia|cuda|triton)[=-]/d; s/\+.*//' > $@.new
 	mv $@.new requirements.lock
-
-clean: .venv/.installed  ## delete build/PROFILE
-	@$(KITSNB) clean "$$PROFILE"
 
 help:  ## this menu
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 15

@@ -78,18 +78,6 @@ def article(name: Annotated[str | None, typer.Argument(help="a published study; 
             print(write_article(one))
 
 
-@app.command(rich_help_panel=PAPER)
-def clean(profile: ProfileName):
-    """Delete build/PROFILE, the outputs of a profile.
-
-    Example: `kitsnb clean quick`
-    """
-    from kitsnb.workflow.run import delete_build
-
-    with plainly():
-        print(f"deleted {delete_build(profile)}")
-
-
 @app.command(rich_help_panel=DATA)
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],

@@ -5,7 +5,6 @@ are relative, so a build that was moved or renamed is still up to date.
 """
 
 import ast
-import builtins
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -124,7 +123,7 @@ def code_of(*modules: ModuleType) -> dict[str, str]:
 
 
 def meaning(path: Path) -> str:
-    """Digest what a module computes: no comments, docstrings, formatting, prints, or names of local variables."""
+    """Digest what a module computes: no comments, docstrings or formatting."""
     return _meaning(path, path.stat().st_mtime_ns)
 
 
@@ -143,39 +142,13 @@ def _meaning(path: Path, _changed: int) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [one for one in body if not _is_said(one)]
-    for node in tree.body:
-        _rename_locals(node)
+            node.body = [one for one in body if not _is_docstring(one)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
-def _is_said(node: ast.stmt) -> bool:
-    """Tell whether a statement is a docstring or a print: it computes nothing."""
-    value = getattr(node, "value", None)
-    prints = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "print"
-    return isinstance(node, ast.Expr) and (prints or isinstance(value, ast.Constant))
-
-
-def _rename_locals(node: ast.stmt) -> None:
-    """Number the local variables of a function, or of a class's methods, in the order in which they appear."""
-    if isinstance(node, ast.ClassDef):
-        for inner in node.body:
-            _rename_locals(inner)
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return
-    kept = set(dir(builtins))
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.arg):
-            kept.add(inner.arg)
-        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
-            kept.update(inner.names)
-    numbers: dict[str, str] = {}
-    names = [inner for inner in ast.walk(node) if isinstance(inner, ast.Name)]
-    for name in names:
-        if isinstance(name.ctx, ast.Store) and name.id not in kept:
-            numbers.setdefault(name.id, f"local {len(numbers)}")
-    for name in names:
-        name.id = numbers.get(name.id, name.id)
+def _is_docstring(node: ast.stmt) -> bool:
+    """Tell whether a statement is a text alone, which computes nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def imported_files(source: Path) -> list[Path]:

@@ -42,7 +42,6 @@ def test_help_has_an_example_that_is_valid(name):
     ("run quik", "did you mean 'quick'?"),
     ("run quick --why --launch nosuch", "there is no command nosuch"),
     ("run quick -p training.epoch=3", "did you mean 'epochs'?"),
-    ("clean nosuch", "nothing is deleted"),
     ("article nosuch", "there is no published study 'nosuch'"),
     ("download --to {folder} --cases x", "give numbers and ranges such as 0-9,15"),
     ("download --to {file} --cases 1", "{file}: File exists"),

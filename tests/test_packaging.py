@@ -19,7 +19,6 @@ from packaging.version import Version
 
 import kitsnb
 from kitsnb.files import ROOT
-from kitsnb.workflow import run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
@@ -151,20 +150,8 @@ def test_nothing_that_a_person_sets_goes_through_a_shell(recorded):
     (call,) = recorded("paper", PROFILE=name, LAUNCH=launch)
     assert call[3:5] == [NASTY, launch]
     assert recorded("paper", KITSNB_DATA="/with blanks/kits 19")[0][5] == "/with blanks/kits 19"
-    (call,) = recorded("clean", PROFILE="")
-    assert call[:4] == ["-m", "kitsnb", "clean", ""]
-
-
-@pytest.mark.parametrize("profile", ["", "folder/", "../..", ".", "no such", "build"])
-def test_clean_deletes_only_a_profiles_build(profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "ROOT", tmp_path)
-    (tmp_path / "build" / "folder").mkdir(parents=True)
-    (tmp_path / "build" / "mine").mkdir()
-    (tmp_path / "build" / "mine" / "profile.json").write_text("{}")
-    with pytest.raises(ValueError, match="nothing is deleted"):
-        run.delete_build(profile)
-    run.delete_build("my folder/mine.yml")
-    assert (tmp_path / "build" / "folder").is_dir() and not (tmp_path / "build" / "mine").exists()
+    (call,) = recorded("site", PROFILE="")
+    assert call[:4] == ["-m", "kitsnb", "site", ""]
 
 
 def test_readme_names_what_exists():

@@ -1,6 +1,5 @@
 """Runs a profile: one job after the other, training runs beside each other, and only what is out of date."""
 
-import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,26 +8,16 @@ from rich.table import Table
 
 from kitsnb import messages
 from kitsnb.data.checks import missing_cases
-from kitsnb.files import ROOT, InUse, locked, read_json, short, write_json
+from kitsnb.files import InUse, locked, read_json, short, write_json
 from kitsnb.workflow.execution import CURRENT, DONE, Execution, refuse, why_not_beside
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.launch import LaunchError, interruptible, read_launch
 from kitsnb.workflow.profile import Profile
-from kitsnb.workflow.profile_files import find
 
 #: Exit statuses: all well (also where cases were refused, which is said); a job failed; Ctrl-C.
 OK = 0
 BAD = 1
 INTERRUPTED = 130
-
-
-def delete_build(profile: str) -> Path:
-    """Delete ``build/PROFILE`` and return it. Raises ValueError where that is no profile's build."""
-    folder = ROOT / "build" / find(profile).stem
-    if folder == ROOT / "build" or not (folder / "profile.json").is_file():
-        raise ValueError(f"nothing is deleted: {profile!r} has no build ({folder} holds no profile.json)")
-    shutil.rmtree(folder)
-    return folder
 
 
 def run_profile(profile: Profile, changes: dict | None = None, *, runs_at_a_time: int | None = None,

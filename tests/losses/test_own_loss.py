@@ -188,18 +188,18 @@ def test_what_is_wrong_is_named(file, name, parameters, text):
 
 
 USES = "def mine(logits, target):\n    return 0 * logits.mean() + other.value\n"
-LAZILY = "def mine(logits, target):\n    import helper\n    return 0 * logits.mean() + helper.value\n"
 
 
 @pytest.mark.parametrize("text, helper", [
-    ("import helper as other\n" + USES, "helper.py"), ("from . import helper as other\n" + USES, "helper.py"),
-    ("import parts.helper\nother = parts.helper\n" + USES, "parts/helper.py"), (LAZILY, "helper.py"),
+    ("import helper as other\n" + USES, "helper.py"),
+    ("import parts.helper\nother = parts.helper\n" + USES, "parts/helper.py"),
     ("from parts import helper as other\n" + USES, "parts/helper.py"), ("from between import other\n" + USES, "helper.py"),
 ])  # fmt: skip
 def test_an_edited_helper_counts_and_folders_do_not_share_theirs(tmp_path, text, helper):
     losses = []
     for folder in (tmp_path / "first", tmp_path / "second"):
         (folder / "parts").mkdir(parents=True)
+        (folder / "parts" / "__init__.py").touch()
         (folder / "between.py").write_text("import helper as other\n")
         (folder / "own.py").write_text(text)
         for value in (len(losses) + 5, len(losses) + 1):  # edited within the second, to the same length
