@@ -162,16 +162,16 @@ list_reasons("Excluded", reasons)
 # %% jupyter={"source_hidden": true}
 slabs = os.environ.get("KITSNB_SLABS")
 if study.writes and data.source == "hybrid" and slabs:
-    from fingerprint.calibration import calibration_figure, measure_slabs
+    from fingerprint import calibration
 
     display(Markdown("""
 ## Beside real CT
 
-The same slabs of the first held-out patients, real and simulated. The simulation's numbers were set on the others.
+The same slabs of held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    held_out = [case.number for case in split.validation[:12]]
-    measured = measure_slabs(resolve(slabs), resolve(data.folder), held_out, simulation.seed)
-    display(calibration_figure(measured))
+    drawn, table_of_both, pictures = calibration.compare(
+        resolve(slabs), resolve(data.folder), [case.number for case in split.validation], simulation.seed)
+    display(drawn, shown(table_of_both), pictures)
 
 # %% [markdown]
 # ## What we saw

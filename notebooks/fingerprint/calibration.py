@@ -1,6 +1,6 @@
 """Real CT beside simulated, patient by patient: the same slab of the same label map, measured alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from numpy import ndarray
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import read_case
 from kitsnb.data.geometry import spacing_of
-from kitsnb.drawing import GREY, PAGE, PALETTE, canvas
+from kitsnb.drawing import GREY, PAGE, PALETTE, canvas, centre_of, labelled_section, legend_of
+from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation.cases import labels_on_grid
 from kitsnb.simulation.painter import KIDNEY, TUMOUR, paint
 
@@ -20,13 +22,27 @@ COLOURS = {"real": GREY, "simulated": PALETTE[1]}
 LABELS = {"kidney": KIDNEY, "tumour": TUMOUR}
 
 
-def measure(hu: ndarray, labels: ndarray) -> dict[str, float]:
-    """Return mean and SD of kidney and tumour, in HU; NaN where there are no such voxels."""
+def measure(hu: ndarray, labels: ndarray, spacing: ndarray) -> dict[str, float]:
+    """Measure kidney, tumour and what is around them in HU; NaN where there are no such voxels.
+
+    Texture is the median SD over 5 x 5 voxels of a slice. The border's step is the mean within 2 mm less that of 2 to
+    4 mm outside. Fat is what has -150 to -30 HU.
+    """
     row = {}
     for name, label in LABELS.items():
         values = pd.Series(hu[labels == label])
         row[f"{name}, mean (HU)"] = values.mean()
         row[f"{name}, SD (HU)"] = values.std(ddof=0)
+    row["tumour less kidney (HU)"] = row["tumour, mean (HU)"] - row["kidney, mean (HU)"]
+    organ = labels > 0
+    depth = distance_transform_edt(organ, spacing)
+    outside = distance_transform_edt(~organ, spacing)
+    mean = uniform_filter(hu.astype(float), (1, 5, 5))
+    variance = uniform_filter(hu.astype(float) ** 2, (1, 5, 5)) - mean**2
+    row["texture (HU)"] = np.sqrt(pd.Series(variance[depth > 5]).median())
+    around = pd.Series(hu[(outside > 2) & (outside <= 4)])
+    row["step at the border (HU)"] = pd.Series(hu[organ & (depth <= 2)]).mean() - around.mean()
+    row["fat within 10 mm (%)"] = 100 * pd.Series(hu[(outside > 0) & (outside <= 10)]).between(-150, -30).mean()
     return row
 
 
@@ -57,17 +73,58 @@ def measure_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int =
         slab = Case(slabs / f"case_{number:05d}")
         whole = Case(labels / slab.name)
         if slab.imaging.is_file() and whole.segmentation.is_file():
-            real = measure(*read_case(slab)[:2])
-            simulated = measure(*paint_slab(slab, whole, seed))
-            rows.append({"source": "real", **real})
-            rows.append({"source": "simulated", **simulated})
+            imaging, own, affine = read_case(slab)
+            painted, theirs = paint_slab(slab, whole, seed)
+            rows.append({"source": "real", **measure(imaging, own, spacing_of(affine))})
+            rows.append({"source": "simulated", **measure(painted, theirs, spacing_of(affine))})
     return pd.DataFrame(rows)
+
+
+def calibration_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Say median and quartiles over patients of each of ``measure_slabs``, and how kidney and tumour go together."""
+    rows = []
+    for name in table.columns[1:]:
+        row = {"measure": name}
+        for source, values in table.groupby("source")[name]:
+            low, median, high = values.quantile([0.25, 0.5, 0.75])
+            row[source] = f"{median:.0f} ({low:.0f} to {high:.0f})"
+        rows.append(row)
+    means = ["kidney, mean (HU)", "tumour, mean (HU)"]
+    together = {source: f"{own[means].corr().iloc[0, 1]:.2f}" for source, own in table.groupby("source")}
+    return pd.DataFrame([*rows, {"measure": "correlation of the two means", **together}])
 
 
 def calibration_figure(table: pd.DataFrame) -> Figure:
     """Draw the distributions over patients of ``measure_slabs``, real beside simulated."""
-    figure, panels = canvas("Real slabs, and the same slabs simulated", (PAGE, 3.2), 2, 2)
-    for axes, name in zip(panels.flat, table.columns[1:]):
+    figure, panels = canvas("Real slabs, and the same slabs simulated", (PAGE, 5.6), 4, 2)
+    for axes, name in zip(panels.flat, table.dropna(axis=1, how="all").columns[1:]):
         sns.boxplot(table, x=name, y="source", hue="source", palette=COLOURS, ax=axes)
         axes.set_ylabel("")
     return figure
+
+
+def picture_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int = 0) -> Figure:
+    """Draw the slice with most tumour of each patient's slab, real above painted, with both labels' borders."""
+    numbers = list(numbers)
+    size = PAGE, 2 * PAGE / len(numbers) + 0.9
+    figure, panels = canvas("Real slabs above the same slabs simulated", size, 2, len(numbers), squeeze=False)
+    for number, (above, below) in zip(numbers, panels.T):
+        slab = Case(slabs / f"case_{number:05d}")
+        imaging, own, affine = read_case(slab)
+        painted, _ = paint_slab(slab, Case(labels / slab.name), seed)
+        own, turned = reorient(own, affine)
+        for axes, volume in ((above, imaging), (below, painted)):
+            upright, _ = reorient(volume, affine)
+            labelled_section(axes, upright, own, spacing_of(turned), centre_of(own)[0])
+        above.set_title(f"case {number:05d}", fontsize="small")
+    legend_of(figure, LABELS)
+    return figure
+
+
+def compare(
+    slabs: Path, labels: Path, numbers: Sequence[int], seed: int = 0
+) -> tuple[Figure, pd.DataFrame, Figure]:
+    """Measure the slabs of ``numbers`` and the same slabs painted: distributions, a table, six patients as pictures."""
+    table = measure_slabs(slabs, labels, numbers, seed)
+    pictured = numbers[:: -(-len(numbers) // 6)]
+    return calibration_figure(table), calibration_table(table), picture_slabs(slabs, labels, pictured, seed)

@@ -109,8 +109,26 @@ def test_a_slab_is_measured_beside_the_same_slab_painted(tmp_path):
     painted, found = calibration.paint_slab(slab, Case(tmp_path / "labels" / "case_00000"), seed=0)
     assert painted.shape == part.shape and (found == part).mean() > 0.97
     table = calibration.measure_slabs(tmp_path / "slabs", tmp_path / "labels", range(2))
-    assert table.iloc[0].tolist() == ["real", 50, 0, 150, 0] and table.source[1] == "simulated"
-    calibration.calibration_figure(table).canvas.draw()
+    assert table.iloc[0, :6].tolist() == ["real", 50, 0, 150, 0, 100] and table.source[1] == "simulated"
+    said = calibration.calibration_table(table).set_index("measure")
+    assert said.real["tumour less kidney (HU)"] == "100 (100 to 100)" and said.index[-1] == "correlation of the two means"
+    drawn, _, pictures = calibration.compare(tmp_path / "slabs", tmp_path / "labels", [0])
+    assert [axes.get_title() for axes in pictures.axes] == ["case 00000", ""] and drawn.axes[0].get_xlabel() == "kidney, mean (HU)"
+    drawn.canvas.draw()
+    pictures.canvas.draw()
+
+
+def test_texture_border_and_fat_are_measured_in_mm():
+    hu = np.full((9, 40, 40), -100.0)
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[:, 12:28, 12:28] = 1
+    hu[labels == 1] = 80
+    hu[:, :, :12] = 50  # half of a shell's left side is muscle
+    row = calibration.measure(hu, labels, np.array([3.0, 1.0, 1.0]))
+    assert row["texture (HU)"] == 0 and row["step at the border (HU)"] == pytest.approx(142, abs=8)
+    assert 60 < row["fat within 10 mm (%)"] < 80 and np.isnan(row["tumour less kidney (HU)"])
+    noisy = hu + np.random.default_rng(0).normal(0, 10, hu.shape)
+    assert calibration.measure(noisy, labels, np.array([3.0, 1.0, 1.0]))["texture (HU)"] == pytest.approx(9.8, abs=0.4)
 
 
 def test_the_real_labels_have_the_known_fingerprint(kits19_labels):
