@@ -98,9 +98,12 @@ def main(imaging: Path, run: Path, output: Path, keep_components: int | None = N
     found, others = find(imaging, output)
     trained = load_run(run)
     record = trained.record
-    kind = "simulated" if record.simulated else "real"
-    screen.print(f"{record.title}: trained on {record.training_cases} cases of {kind} CT")
-    if record.settings.data.slab:
+    data = record.settings.data
+    sources = list(data.more_training)
+    if data.training:
+        sources.insert(0, "simulated CT" if record.simulated else "real CT")
+    screen.print(f"{record.title}: trained on {record.training_cases} cases of {' and '.join(sources)}")
+    if data.slab:
         screen.print("It has seen slices with tumour alone: what it says of others is a guess.", style="bold yellow")
     screen.print("For research, not for patients.", style="bold yellow")
     if others:

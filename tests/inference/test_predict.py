@@ -103,10 +103,15 @@ def test_a_folder_with_bad_ones_among_good(run, ct, tmp_path, capsys):
         assert line in said
     assert "slices with tumour alone" not in said
     record = read_json(run / "run.json")
-    record["settings"]["data"]["slab"] = {"in_plane": 320}
+    record["settings"]["data"] |= {"slab": {"in_plane": 320}, "more_training": ["build/hybrid/data"]}
     write_json(run / "run.json", record)
     main(folder / "anna.nii.gz", run, tmp_path / "slab.nii.gz", picture=False)
-    assert "It has seen slices with tumour alone" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "It has seen slices with tumour alone" in said and "100 cases of simulated CT and build/hybrid/data" in said
+    record["settings"]["data"]["training"] = None
+    write_json(run / "run.json", record)
+    main(folder / "anna.nii.gz", run, tmp_path / "alone.nii.gz", picture=False)
+    assert "trained on 100 cases of build/hybrid/data" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mine", ["ct.nii.gz", "ct.png"])
