@@ -31,8 +31,13 @@ def agreement(here: Mapping, scores: pd.DataFrame, there: Mapping, their_scores:
     ours, theirs = apart
     cases = pd.concat([describe_cases(scores).tumour, describe_cases(their_scores).tumour], axis=1).dropna()
     return {
-        "name": there["about"]["name"], "provenance": there["about"].get("provenance", ""), "rows": len(both),
-        "order": float(both.corr("kendall").iloc[0, 1]), "apart": len(theirs), "same": len(ours & theirs),
+        "name": there["about"]["name"],
+        "provenance": there["about"].get("provenance", ""),
+        "rows": len(both),
+        "order": float(both.corr("kendall").iloc[0, 1]),
+        "apart": len(theirs),
+        "same": len(ours & theirs),
         "opposite": len(ours & {(second, first) for first, second in theirs}),
-        "cases": len(cases), "case_order": float(cases.corr("spearman").iloc[0, 1]),
+        "cases": len(cases),
+        "case_order": float(cases.corr("spearman").iloc[0, 1]),
     }

@@ -31,22 +31,38 @@ def report(about: Mapping, scores: pd.DataFrame) -> dict:
     for row in table:
         row["to_reference"] = estimate(grids["tumour"][row["experiment"]], grids["tumour"][reference])
     seeds = table[0]["seeds"]
-    takes = []
-    if seeds > 1 and not math.isnan(needed["tumour"]):
-        for n in (1, 3, 5, 10):
-            shared = smallest_difference(components["tumour"], design, n)
-            apart = smallest_difference(components["tumour"], design, n, paired=False)
-            takes.append({"seeds": n, "paired": shared, "unpaired": apart})
+    known = seeds > 1 and not math.isnan(needed["tumour"])
     pairs = {score: compare_all(grids[score]) for score in ("composite", "tumour")}
     return {
-        "about": about, "seeds": seeds, "cases": int(scores.case.nunique()), "design": design,
-        "runs": seeds * len(table), "best": order[0], "worst": order[-1], "reference": reference,
-        "table": table, "pairs": pairs, "components": components, "needed": needed, "takes": takes,
+        "about": about,
+        "seeds": seeds,
+        "cases": int(scores.case.nunique()),
+        "design": design,
+        "runs": seeds * len(table),
+        "best": order[0],
+        "worst": order[-1],
+        "reference": reference,
+        "table": table,
+        "pairs": pairs,
+        "components": components,
+        "needed": needed,
+        "takes": what_seeds_show(components["tumour"], design) if known else [],
         "claims": check([*state_comparisons(seed_paper), *about["hypotheses"]], grids),
         "size_correlation": float(describe_cases(scores).corr("spearman", min_periods=3).iloc[0, 1]),
-        "audit": audit(seed_paper, about["labels"]), "findings": [finding(table, pairs["composite"])],
+        "audit": audit(seed_paper, about["labels"]),
+        "findings": [finding(table, pairs["composite"])],
         "network": count_network(about["settings"]["training"]["network"]),
     }
+
+
+def what_seeds_show(components: Mapping, cases: int) -> list[dict]:
+    """Return the smallest difference that numbers of seeds show on so many cases, shared by the losses or not."""
+    designs = []
+    for seeds in (1, 3, 5, 10):
+        shared = smallest_difference(components, cases, seeds)
+        apart = smallest_difference(components, cases, seeds, paired=False)
+        designs.append({"seeds": seeds, "paired": shared, "unpaired": apart})
+    return designs
 
 
 def describe_cases(scores: pd.DataFrame) -> pd.DataFrame:
