@@ -114,8 +114,9 @@ def draw_tuning(further: Sequence[Mapping]) -> dict[str, Figure]:
             _draw_bars(axes, places, shown, COLOURS[name], NAMES[name])
         texts = [", ".join(f"{part:.3g}" for part in np.atleast_1d(value)) for value in values]
         axes.set_xticks(places, texts, rotation=30 if len(max(texts, key=len)) > 5 else 0)
-        axes.set(xlabel=study["varied"], ylabel="Dice")
+        axes.set_xlabel(study["varied"])
         axes.set_title(study["title"], fontsize="medium")
+    panels[0, 0].set_ylabel("Dice")
     legend_below(figure, labelled(panels[0, 0]))
     return {"tuning": figure}
 
