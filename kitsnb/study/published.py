@@ -23,7 +23,7 @@ from kitsnb.study.runs import PER_RUN, all_scores, compare_settings, load_runs, 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
 CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
 #: Settings that say where, not what.
-PLACES = ("data.folder", "data.more_training")
+PLACES = ("data.folder",)
 #: Figures that need more than scores: these are published as they are.
 KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "patients", "slices_*")
 
@@ -102,8 +102,7 @@ def publish(name: str, build: Build) -> Path:
     if changed:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     about["commit"] = git("rev-parse", "HEAD").strip()
-    for place in PLACES:  # say where on this machine, not what
-        about["settings"]["data"].pop(place.removeprefix("data."), None)
+    about["settings"]["data"].pop("folder", None)  # says where on this machine, not what
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
     folder = write(name, about, scores, read_cases(build.data_analysis))
     for pattern in KEPT if name in papers() else ():

@@ -20,7 +20,7 @@ HYPOTHESES = [{"kind": "tumour", "experiment": "weighted_dice", "reference": "di
               {"kind": "lowest", "experiment": "dice", "reference": None, "score": "composite", "expected": "lowest",
                "measure": "fall", "ratio": 0.0004}]
 SETTINGS = {
-    "data": {"source": "phantom", "excluded": None, "folds": None, "folder": None},
+    "data": {"source": "phantom", "excluded": None, "folds": None, "folder": None, "more_training": []},
     "preprocessing": {"spacing": [6.0, 5.0, 5.0]},
     "training": {"network": {"base_filters": 4, "depth": 2}, "patch_size": [32, 48, 48], "batch_size": 2,
                  "learning_rate": 0.01, "epochs": 14, "stop_patience": 20, "steps_per_epoch": 50, "weights": "last",

@@ -136,6 +136,9 @@ def test_what_differs_is_named(study):
     assert published.why_not_paired(study, other) == [
         "data.excluded changed: None -> []", "training.learning_rate changed: 0.01 -> 0.02"]
     assert len(published.why_not_paired(study, other, apart_from=["data"])) == 1
+    more = {"data": SETTINGS["data"] | {"more_training": ["build/hybrid/data"]}}
+    assert published.why_not_paired(study, SETTINGS | more) == [
+        "data.more_training changed: [] -> ['build/hybrid/data']"], "what trains is no place"
     cases = study.cases
     changed = cases.tumour_hu.where(cases.index != "case_00002", 90.0)
     for table, said in ((cases.drop("case_00003"), "cases are not those of made_up: DataFrame are different.*12"),
