@@ -15,8 +15,9 @@ import torch
 from playwright.sync_api import sync_playwright
 
 matplotlib.use("agg")
-# Who is started in the background by a shell ignores Ctrl-C, and so do the processes that tests start and interrupt.
+# Who is started in the background by a shell ignores Ctrl-C, or by nohup SIGHUP, and so would what tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)
 # A loaded machine is no failure, and what fails once fails again.
 hypothesis.settings.register_profile("kitsnb", deadline=None, derandomize=True)

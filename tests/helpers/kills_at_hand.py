@@ -2,6 +2,7 @@
 
 Trains a tiny run once without and once with kills in FOLDER, four of them while it saves, and fails where the two
 differ in a bit of weights or history. Each process is a copy of this one, so that nothing has to be imported again.
+Started with OMP_NUM_THREADS=1, this one has no second thread, not even one of BLAS: a copy lacks those, and may hang.
 """
 
 import os
@@ -22,6 +23,9 @@ SETTINGS = TINY.changed(epochs=16, learning_rate=1e-4, plateau_patience=0, minim
 #: Where in saving a process dies: in which call of what. The first epoch saves both checkpoints.
 SAVING = {"best saved, last not": (run, "save_checkpoint", 2), "half written": (torch, "save", 4),
           "not renamed": (os, "fsync", 3), "renamed, not in the history": (run, "write_history", 3)}
+
+#: No copy works as long as this; one that hangs is ended, and seen in its status.
+SECONDS = 120
 
 
 def die_in_call(module, name: str, number: int) -> None:
@@ -45,6 +49,7 @@ def run_in_child(task: tuple, folder: Path, place: tuple = (), seconds: float = 
     """Train in a copy of this process, killed at ``place`` or when it has computed for ``seconds``; None if it was."""
     child = os.fork()
     if not child:
+        signal.alarm(SECONDS)
         sys.stdout = open(folder.with_suffix(".log"), "a")
         if place:
             die_in_call(*place)
@@ -61,7 +66,8 @@ def run_in_child(task: tuple, folder: Path, place: tuple = (), seconds: float = 
 
 
 def main(folder: Path, kills: int) -> None:
-    torch.set_num_threads(1)  # a process with threads cannot be copied
+    torch.set_num_threads(1)
+    assert len(os.listdir("/proc/self/task")) == 1, "set OMP_NUM_THREADS=1: a process with threads cannot be copied"
     cases = write_simulated_cases(folder / "preprocessed", [(20, 24, 22), (24, 20, 26), (22, 22, 22)])
     task = (SETTINGS, cases[:2], cases[2:])
     seconds = run_in_child(task, folder / "whole")
