@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
-from kitsnb.data.cases import Case
+from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import read_case
 from kitsnb.data.geometry import spacing_of
 from kitsnb.drawing import GREY, PAGE, PALETTE, canvas, centre_of, labelled_section, legend_of
@@ -67,16 +67,14 @@ def paint_slab(slab: Case, whole: Case, seed: int) -> tuple[ndarray, ndarray]:
 
 
 def measure_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int = 0) -> pd.DataFrame:
-    """Measure the slab of each patient, real and painted: two rows per patient that both folders hold."""
+    """Measure the slab of each patient, real and painted: two rows per patient."""
     rows = []
     for number in numbers:
         slab = Case(slabs / f"case_{number:05d}")
-        whole = Case(labels / slab.name)
-        if slab.imaging.is_file() and whole.segmentation.is_file():
-            imaging, own, affine = read_case(slab)
-            painted, theirs = paint_slab(slab, whole, seed)
-            rows.append({"source": "real", **measure(imaging, own, spacing_of(affine))})
-            rows.append({"source": "simulated", **measure(painted, theirs, spacing_of(affine))})
+        imaging, own, affine = read_case(slab)
+        painted, theirs = paint_slab(slab, Case(labels / slab.name), seed)
+        rows.append({"source": "real", **measure(imaging, own, spacing_of(affine))})
+        rows.append({"source": "simulated", **measure(painted, theirs, spacing_of(affine))})
     return pd.DataFrame(rows)
 
 
@@ -124,7 +122,12 @@ def picture_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int =
 def compare(
     slabs: Path, labels: Path, numbers: Sequence[int], seed: int = 0
 ) -> tuple[Figure, pd.DataFrame, Figure]:
-    """Measure the slabs of ``numbers`` and the same slabs painted: distributions, a table, six patients as pictures."""
+    """Measure the slabs of ``numbers`` and the same slabs painted: distributions, a table, six patients as pictures.
+
+    Patients that one of the folders lacks are passed over.
+    """
+    there = {case.number for case in discover(slabs)} & {case.number for case in discover(labels)}
+    numbers = [number for number in numbers if number in there]
     table = measure_slabs(slabs, labels, numbers, seed)
     pictured = numbers[:: -(-len(numbers) // 6)]
     return calibration_figure(table), calibration_table(table), picture_slabs(slabs, labels, pictured, seed)
