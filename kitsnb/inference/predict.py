@@ -104,7 +104,7 @@ def main(imaging: Path, run: Path, output: Path, keep_components: int | None = N
         sources.insert(0, "simulated CT" if record.simulated else "real CT")
     screen.print(f"{record.title}: trained on {record.training_cases} cases of {' and '.join(sources)}")
     if data.slab:
-        screen.print("It has seen slices with tumour alone: what it says of others is a guess.", style="bold yellow")
+        screen.print("It has seen no real slice without tumour: what it says of such is a guess.", style="bold yellow")
     screen.print("For research, not for patients.", style="bold yellow")
     if others:
         screen.print(f"skipped, as no CT: {', '.join(others)}", style="yellow")

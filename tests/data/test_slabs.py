@@ -83,6 +83,14 @@ def test_slabs_for_whole_scans_and_the_reverse_are_named_before_work_starts(tmp_
     assert (said in found[0] and len(found) == 1) if said else found == []
 
 
+def test_further_folders_may_hold_whole_cases_beside_slabs(tmp_path):
+    for number in range(4):
+        make_case(tmp_path / "slabs", number, tumour=range(40))
+        make_case(tmp_path / "bodies", number, tumour=(5,))
+    more = {"folder": str(tmp_path / "slabs"), "more_training": [str(tmp_path / "bodies")] * 3, "slab": {"in_plane": 320}}
+    assert missing_cases(DataSettings(training=[0, 2], validation=[3, 3], **more)) == []
+
+
 def test_the_shared_slabs_are_unchanged():
     folder = os.environ.get("KITSNB_SLABS")
     if not folder:

@@ -101,13 +101,13 @@ def test_a_folder_with_bad_ones_among_good(run, ct, tmp_path, capsys):
                  "refused: case_00301: imaging.nii.gz: missing", "For research, not for patients.",
                  "Dice loss: trained on 100 cases of simulated CT"):
         assert line in said
-    assert "slices with tumour alone" not in said
+    assert "no real slice without tumour" not in said
     record = read_json(run / "run.json")
     record["settings"]["data"] |= {"slab": {"in_plane": 320}, "more_training": ["build/hybrid/data"]}
     write_json(run / "run.json", record)
     main(folder / "anna.nii.gz", run, tmp_path / "slab.nii.gz", picture=False)
     said = capsys.readouterr().out
-    assert "It has seen slices with tumour alone" in said and "100 cases of simulated CT and build/hybrid/data" in said
+    assert "It has seen no real slice without tumour" in said and "100 cases of simulated CT and build/hybrid/data" in said
     record["settings"]["data"]["training"] = None
     write_json(run / "run.json", record)
     main(folder / "anna.nii.gz", run, tmp_path / "alone.nii.gz", picture=False)
