@@ -135,7 +135,6 @@ def predict(
     output: Annotated[Path, typer.Option(help="file for the labels; a folder for those of a folder")],
     keep_components: Annotated[int | None, typer.Option(min=1, help="so many largest pieces alone, such as 2")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over what is there")] = False,
-    picture: Annotated[bool, typer.Option(help="draw three planes of each prediction, as PNG beside it")] = True,
 ):
     """Label kidneys and tumours in new CT with the network of a run. For research, not for patients.
 
@@ -144,7 +143,7 @@ def predict(
     from kitsnb.inference.predict import main
 
     with plainly():
-        sys.exit(main(imaging, run, output, keep_components, force, picture))
+        sys.exit(main(imaging, run, output, keep_components, force))
 
 
 @app.command(rich_help_panel=NEW)

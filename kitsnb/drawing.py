@@ -24,8 +24,6 @@ ERRORS = {"missed": PALETTE[8], "invented": PALETTE[4], "wrong class": PALETTE[2
 WINDOW = (-160.0, 240.0)
 #: The two ends of each array axis of a volume in KiTS19's orientation, IPL: first index and last.
 ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
-#: The section across each array axis.
-PLANES = ("axial", "coronal", "sagittal")
 
 
 def canvas(
@@ -83,23 +81,6 @@ def labelled_section(axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacin
     section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
     for number, name in enumerate(("kidney", "tumour"), 1):
         outline(axes, labels == number, spacing, at, COLOURS[name], across)
-
-
-def three_views(
-    imaging: np.ndarray, labels: np.ndarray, spacing: np.ndarray, title: str, simulated: bool = False
-) -> Figure:
-    """Draw HU and labels, oriented IPL [D, H, W], in three planes at ``centre_of`` the labels, to scale, lettered."""
-    depth, height, width = spacing * labels.shape
-    ratios = [width / height, width / depth, height / depth]  # all views are equally high
-    size = PAGE, (PAGE - 0.3) / sum(ratios) + 0.8
-    figure, row = canvas(title, size, 1, 3, simulated=simulated, width_ratios=ratios)
-    centre = centre_of(labels)
-    for across, axes in enumerate(row):
-        labelled_section(axes, imaging, labels, spacing, centre[across], across)
-        letters(axes, *np.delete(ENDS, across, axis=0))
-        axes.set_title(PLANES[across], fontsize="medium")
-    legend_of(figure, ("kidney", "tumour"))
-    return figure
 
 
 def legend_of(figure: Figure, names: Sequence[str]) -> None:

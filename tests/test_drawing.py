@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import COLOURS, alternative, canvas, labelled_section, outline, section, three_views
+from kitsnb.drawing import COLOURS, alternative, canvas, labelled_section, outline, section
 
 SPACING = np.array([5.0, 0.8, 1.6])
 
@@ -38,13 +38,6 @@ def test_a_sphere_on_an_anisotropic_grid_is_round_in_every_plane(across, drawn):
         outline(axes, volume, SPACING, at, "red", across)
     height, width = extent_on_paper(figure)
     assert abs(height / width - 1) < 0.07, (height, width)  # a voxel is up to 5 of 80 mm
-
-
-def test_three_views_name_their_planes_and_sides_and_need_no_label():
-    figure = three_views(np.zeros((4, 5, 6)), np.zeros((4, 5, 6), np.uint8), SPACING, "case", simulated=True)
-    assert figure.get_suptitle() == "case (simulated CT)"
-    assert [axes.get_title() for axes in figure.axes] == ["axial", "coronal", "sagittal"]
-    assert ["".join(text.get_text() for text in axes.texts) for axes in figure.axes] == ["APRL", "SIRL", "SIAP"]
 
 
 def test_kidney_and_tumour_are_outlined_in_their_colours_where_they_are():

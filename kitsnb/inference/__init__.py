@@ -10,6 +10,6 @@ _HOMES = {
     "held_out": ["predict_and_score"],
     "settings": ["Prediction"],
     "sliding_window": ["predict_probabilities"],
-    "trained": ["Trained", "load_run", "write_run"],
+    "trained": ["load_run", "write_run"],
 }
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_HOMES)

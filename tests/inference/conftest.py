@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from helpers.ct_at_hand import CT, Kidneys, small_ct
+from helpers.ct_at_hand import CT, small_ct
 
 from kitsnb.data.settings import DataSettings
 from kitsnb.files import write_json
-from kitsnb.inference import Prediction, Trained, load_run, write_run
+from kitsnb.inference import Prediction, write_run
 from kitsnb.preprocessing import Preprocessing
 from kitsnb.training import Network, Training
 from kitsnb.training.checkpoints import save_checkpoint
@@ -29,12 +29,6 @@ def run(tmp_path) -> Path:
     write_json(folder / "settings.json", sections["training"].as_json())
     write_run(folder, {"title": "Dice loss", "simulated": True, "training_cases": 100}, sections)
     return folder
-
-
-@pytest.fixture
-def trained(run) -> Trained:
-    """The run with a network that finds the kidneys of ``small_ct``."""
-    return Trained(run, Kidneys(), load_run(run).record)
 
 
 @pytest.fixture

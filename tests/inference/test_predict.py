@@ -1,23 +1,28 @@
 """Prediction of new CT: geometry, names that ``score`` finds, what is refused, and what is said."""
 
-import gzip
-
-import matplotlib
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.ct_at_hand import Kidneys
+from helpers.files_at_hand import rewrite
 
 from kitsnb.data.cases import Case
 from kitsnb.data.nifti import CaseError, read_nifti, write_nifti
-from kitsnb.files import read_json, write_json
-from kitsnb.inference import predict as module
+from kitsnb.inference import load_run
 from kitsnb.inference.predict import find, keep_largest, main, predict
 from kitsnb.inference.score import score_folder
 from kitsnb.preprocessing import reorient
 
 
+@pytest.fixture
+def predicted(run):
+    """Predict with the settings of the run, and a network that finds the kidneys of ``small_ct``."""
+    _, record = load_run(run)
+    return lambda *given, **options: predict(Kidneys(), record.settings, *given, **options)
+
+
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "oblique"])
-def test_labels_lie_where_the_ct_lies(trained, ct, tmp_path, orientation):
+def test_labels_lie_where_the_ct_lies(predicted, ct, tmp_path, orientation):
     """In every orientation the same labels at the same place of the world, in the geometry of the file."""
     turned = ct.turned("LPS" if orientation == "oblique" else orientation)
     affine = turned.affine
@@ -30,7 +35,7 @@ def test_labels_lie_where_the_ct_lies(trained, ct, tmp_path, orientation):
         image.set_sform(where, code=4)
         image.to_filename(tmp_path / f"{name}.nii.gz")
         output = tmp_path / "labels" / f"{name}.nii.gz"
-        said, *_ = predict(trained, tmp_path / f"{name}.nii.gz", output, picture=False)
+        said, *_ = predicted(tmp_path / f"{name}.nii.gz", output)
         labels, _ = read_nifti(output)
         header = nib.load(output).header
         assert labels.shape == imaging.shape and np.array_equal(header.get_sform(), image.get_sform())
@@ -42,98 +47,74 @@ def test_labels_lie_where_the_ct_lies(trained, ct, tmp_path, orientation):
     assert (found["straight"] != found["turned"]).mean() < 1e-4
 
 
-def test_score_finds_what_predict_writes(run, ct, tmp_path):
-    """As a case in KiTS19's format, or a CT with its reference of the same name in another folder."""
-    packed = write_nifti(tmp_path / "packed.nii.gz", ct.imaging, ct.affine).read_bytes()
+@pytest.fixture
+def folder(tmp_path, ct):
+    """A case, CT as peers name them, a folder without CT, and what is none."""
     ct.write(Case(tmp_path / "ct" / "case_00210"))
-    files = {"anna.nii.gz": "anna", "BERTA.NII.GZ": "BERTA", "case_00300_0000.nii.gz": "case_00300",
-             "scan_20240115.nii": "scan_20240115"}
-    for name in files:
-        content = packed if name.lower().endswith(".gz") else gzip.decompress(packed)
-        (tmp_path / "ct" / name).write_bytes(content)
-    for name in ("case_00210", *files.values()):
-        write_nifti(tmp_path / "references" / f"{name}.nii.gz", ct.labels, ct.affine)
-    assert main(tmp_path / "ct", run, tmp_path / "out", picture=False) == 0
-    found = score_folder(tmp_path / "out", tmp_path / "references")
-    assert len(found["cases"]) == 5 and not found["refused"]
+    (tmp_path / "ct" / "case_00301").mkdir()
+    (tmp_path / "ct" / "kits.json").touch()
+    for name in ("anna.nii.gz", "BERTA.NII.GZ", "case_00300_0000.nii.gz", ".hidden.nii.gz"):
+        (tmp_path / "ct" / name).write_bytes(Case(tmp_path / "ct" / "case_00210").imaging.read_bytes())
+    return tmp_path / "ct"
 
 
-@pytest.mark.parametrize(("imaging", "output", "found", "others"), [
-    ("", "out", ["case_00007", "case_00300", "case_00301", "x", "scan"], ["empty", "twins"]),
-    ("case_00300", "out", ["case_00300"], []),
-    ("scan.nii.gz", "out", ["scan"], []),
-    ("scan.nii.gz", "a.nii.gz", [""], []),
-    ("", "a.nii.gz", "a folder for many, as --output", []),
-    ("scan.nii.gz", "a.nii", "a file that ends in .nii.gz", []),
-    ("nothing", "out", "holds no CT", []),
-    ("empty", "out", "holds no CT", []),
-    ("twins", "out", "holds two CT of scan", []),
-])
-def test_names_in_a_folder_and_places_that_cannot_be(tmp_path, ct, imaging, output, found, others):
-    folder = tmp_path / "files"
-    for name in ("case_00007", "scan", "prediction_x", ".hidden", "twins/scan", "twins/scan_0000"):
-        write_nifti(folder / f"{name}.nii.gz", ct.imaging, ct.affine)
-    ct.write(Case(folder / "case_00300"))
-    for name in ("case_00301", "empty"):
-        (folder / name).mkdir()
-    if isinstance(found, str):
-        with pytest.raises((ValueError, FileNotFoundError), match=found):
-            find(folder / imaging, tmp_path / output)
-    else:
-        places = [tmp_path / output / f"{name}.nii.gz" if name else tmp_path / output for name in found]
-        labels, skipped = find(folder / imaging, tmp_path / output)
-        assert list(labels.values()) == places and skipped == others
-
-
-def test_a_folder_with_bad_ones_among_good(run, ct, tmp_path, capsys):
-    """A cut file, a CT that holds only air, a case without CT: named, and the others go on."""
-    folder = tmp_path / "ct"
-    (folder / "case_00301").mkdir(parents=True)
-    for name in ("anna", "berta"):
-        write_nifti(folder / f"{name}.nii.gz", ct.imaging, ct.affine)
+def test_score_finds_what_predict_writes_and_bad_ones_among_good_are_named(run, ct, folder, tmp_path, capsys):
+    """A cut file, a CT that holds only air, a case without CT: the others go on."""
     write_nifti(folder / "air.nii.gz", np.full_like(ct.imaging, -1000), ct.affine)
-    bad = folder / "berta.nii.gz"
-    bad.write_bytes(bad.read_bytes()[:-1000])
-    assert main(folder, run, tmp_path / "out", picture=False) == 1
+    (folder / "cut.nii.gz").write_bytes((folder / "anna.nii.gz").read_bytes()[:-1000])
+    for name in ("case_00210", "anna", "BERTA", "case_00300"):
+        write_nifti(tmp_path / "references" / f"{name}.nii.gz", ct.labels, ct.affine)
+    assert main(folder, run, tmp_path / "out") == 1
+    found = score_folder(tmp_path / "out", tmp_path / "references")
+    assert len(found["cases"]) == 4 and not found["refused"]
     said = capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "out").glob("*")] == ["anna.nii.gz"]
-    for line in ("refused: berta: berta.nii.gz:", "refused: air: air.nii.gz:", "anna: kidney ",
+    for line in ("refused: cut: cut.nii.gz:", "refused: air: air.nii.gz:", "anna: kidney ",
                  "refused: case_00301: imaging.nii.gz: missing", "For research, not for patients.",
                  "Dice loss: trained on 100 cases of simulated CT"):
         assert line in said
     assert "no real slice without tumour" not in said
-    record = read_json(run / "run.json")
-    record["settings"]["data"] |= {"slab": {"in_plane": 320}, "more_training": ["build/hybrid/data"]}
-    write_json(run / "run.json", record)
-    main(folder / "anna.nii.gz", run, tmp_path / "slab.nii.gz", picture=False)
+
+
+def test_what_the_network_was_trained_on_is_said_and_a_ct_that_is_not_there(run, folder, tmp_path, capsys):
+    more = {"slab": {"in_plane": 320}, "more_training": ["build/hybrid/data"]}
+    rewrite(run / "run.json", lambda record: record["settings"]["data"].update(more))
+    assert main(folder / "anna.nii.gz", run, tmp_path / "slab.nii.gz") == 0
     said = capsys.readouterr().out
     assert "It has seen no real slice without tumour" in said and "100 cases of simulated CT and build/hybrid/data" in said
-    record["settings"]["data"]["training"] = None
-    write_json(run / "run.json", record)
-    main(folder / "anna.nii.gz", run, tmp_path / "alone.nii.gz", picture=False)
+    rewrite(run / "run.json", lambda record: record["settings"]["data"].update(training=None))
+    main(folder / "anna.nii.gz", run, tmp_path / "alone.nii.gz")
     assert "trained on 100 cases of build/hybrid/data" in capsys.readouterr().out
+    assert main(folder / "typo.nii.gz", run, tmp_path / "typo.nii.gz") == 1
+    assert "typo.nii.gz: missing" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("mine", ["ct.nii.gz", "ct.png"])
-def test_nothing_is_replaced_without_force_and_the_ct_itself_never(trained, ct, tmp_path, mine):
+@pytest.mark.parametrize(("imaging", "output", "said"), [
+    ("", "a.nii.gz", "a folder for many, as --output"), ("anna.nii.gz", "a.nii", "a file that ends in .nii.gz"),
+    ("nothing", "out", "holds no CT"), ("case_00301", "out", "holds no CT"), ("case_00210", "out", "holds two CT of case_00210"),
+])
+def test_places_that_cannot_be_are_named(folder, imaging, output, said):
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        find(folder / imaging, folder / output)
+
+
+def test_nothing_is_replaced_without_force_and_the_ct_itself_never(predicted, ct, tmp_path):
     source = write_nifti(tmp_path / "ct.nii.gz", ct.imaging, ct.affine)
-    output = tmp_path / "out" / "ct.nii.gz"
-    output.parent.mkdir()
-    (output.parent / mine).write_bytes(b"mine")
-    with pytest.raises(CaseError, match=f"ct: {mine}: .*is there already; replace it with --force"):
-        predict(trained, source, output)
-    assert (output.parent / mine).read_bytes() == b"mine"
-    predict(trained, source, output, force=True)
-    assert (output.parent / mine).read_bytes() != b"mine"
+    output = tmp_path / "labels.nii.gz"
+    output.write_bytes(b"mine")
+    with pytest.raises(CaseError, match="ct: labels.nii.gz: .*is there already; replace it with --force"):
+        predicted(source, output)
+    assert output.read_bytes() == b"mine"
+    predicted(source, output, force=True)
+    assert output.read_bytes() != b"mine"
     before = source.read_bytes()
     (tmp_path / "link.nii.gz").symlink_to(source)
     for itself in (source, tmp_path / "link.nii.gz"):
         with pytest.raises(CaseError, match="is the CT itself"):
-            predict(trained, source, itself, force=True)
+            predicted(source, itself, force=True)
     assert source.read_bytes() == before
 
 
-def test_the_largest_pieces_are_kept(trained, ct, tmp_path):
+def test_the_largest_pieces_are_kept(predicted, ct, tmp_path):
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[2:8, 2:8, 2:8] = 1
     labels[8, 8, 8] = 2  # touches by a corner
@@ -145,19 +126,6 @@ def test_the_largest_pieces_are_kept(trained, ct, tmp_path):
     source = write_nifti(tmp_path / "ct.nii.gz", ct.imaging, ct.affine)
     found = []
     for count in (None, 1):
-        predict(trained, source, tmp_path / f"{count}.nii.gz", keep_components=count, picture=False)
+        predicted(source, tmp_path / f"{count}.nii.gz", keep_components=count)
         found.append(read_nifti(tmp_path / f"{count}.nii.gz")[0])
     assert np.array_equal(found[1], keep_largest(found[0], 1)) and found[1].any()
-
-
-@pytest.mark.parametrize(("folder", "simulated"), [("build/data/case_00000", True), ("mine/case_00000", False)])
-def test_the_picture_names_the_case_and_says_what_is_simulated(trained, ct, tmp_path, monkeypatch, folder, simulated):
-    """Simulated are the cases that the run's own build made. A reader's matplotlibrc with LaTeX does no harm."""
-    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
-    figures, real = [], module.three_views
-    monkeypatch.setattr(module, "three_views", lambda *given: figures.append(real(*given)) or figures[0])
-    case = ct.write(Case(tmp_path / folder))
-    predict(trained, case.imaging, tmp_path / "labels.nii.gz")
-    assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
-    title = figures[0].get_suptitle()
-    assert "case_00000" in title and ("simulated" in title) == simulated
