@@ -1,4 +1,4 @@
-"""A reader's own loss: a function, an ``nn.Module`` or a ``partial`` in a file, imported as the file is now.
+"""A reader's own loss: a function or an ``nn.Module`` in a file, imported as the file is now.
 
 What the file imports from beside itself is imported again with it, and kept from others. So an edited helper counts in
 the same kernel, and two losses with a ``utils.py`` each keep their own.
@@ -7,9 +7,7 @@ the same kernel, and two losses with a ``utils.py`` each keep their own.
 import importlib
 import itertools
 import sys
-import traceback
 from collections.abc import Callable
-from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -25,14 +23,12 @@ _numbers = itertools.count()
 
 
 class FunctionLoss(nn.Module):
-    """A reader's function or module of (logits, target, **parameters), or a partial of one, as a loss."""
+    """A reader's function or module of (logits, target, **parameters) as a loss."""
 
     def __init__(self, function: Callable[..., Tensor], /, **parameters):
         super().__init__()
         self.function = function
         self.given = parameters
-        if isinstance(function, partial):
-            self.inner = function.func  # what a module learns is the loss's
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         target = check_target(logits, target)
@@ -41,20 +37,14 @@ class FunctionLoss(nn.Module):
 
 
 def load(name: str) -> Callable:
-    """Import what ``"file.py:name"`` names; raise ``ValueError``, with file and line, where that fails."""
+    """Import what ``"file.py:name"`` names; raise ``ValueError`` where that fails."""
     file, _, wanted = name.rpartition(":")
     path = resolve(file).resolve()
-    if not path.is_file():
-        raise ValueError(f"loss {name!r}: there is no file {path}")
     try:
         module = import_file(path)
     except (Exception, SystemExit) as error:
-        where = path.name
-        for frame, line in traceback.walk_tb(error.__traceback__):
-            file = Path(frame.f_code.co_filename)
-            if file.parent == path.parent:  # the last line of the reader's
-                where = f"line {line} of {file.name}"
-        raise ValueError(f"loss {name!r}: {where} fails with {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"loss {name!r}: {path} fails with {reason}; run it by python to see where") from error
     found = getattr(module, wanted, None)
     if not callable(found):
         known = [key for key, value in vars(module).items() if callable(value)]
@@ -64,7 +54,8 @@ def load(name: str) -> Callable:
 
 def import_file(path: Path) -> ModuleType:
     """Import a reader's file and, again, what it imports from beside itself; whatever they raise is raised."""
-    beside = {file.stem for file in path.parent.glob("*.py")} | {file.parent.name for file in path.parent.glob("*/__init__.py")}
+    beside = {file.stem for file in path.parent.glob("*.py")}
+    beside |= {file.parent.name for file in path.parent.glob("*/__init__.py")}
     beside.discard("kitsnb")
     hidden = _take_out(beside)  # modules of these names from elsewhere
     sys.path.insert(0, str(path.parent))

@@ -4,7 +4,7 @@ import inspect
 import math
 import pickle
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,8 @@ LOSSES |= {LOG_COSH + name: _log_cosh_of(loss) for name, loss in LOSSES.items()}
 def build_loss(name: str, defaults: dict | None = None, /, **parameters) -> nn.Module:
     """Build the loss called ``name`` in ``LOSSES``, or a reader's, ``"file.py:name"`` from the repository's root.
 
-    A reader's is a function of (logits, target, **parameters), a module or partial that is called like one, or a class
-    that ``parameters`` make one of. Of ``defaults``, a loss of the library takes those that it has. Raises
+    A reader's is a function of (logits, target, **parameters), a module that is called like one, or a class that
+    ``parameters`` make one of. Of ``defaults``, a loss of the library takes those that it has. Raises
     ``ValueError`` for an unknown name, file or parameter, a missing one, and a file that fails.
     """
     if ":" in name:
@@ -55,7 +55,7 @@ def build_loss(name: str, defaults: dict | None = None, /, **parameters) -> nn.M
     for key, value in (defaults or {}).items():
         if key in taken:
             parameters.setdefault(key, value)
-    _check_parameters(name, loss, (), parameters)
+    _check_parameters(name, loss, parameters)
     for key, value in parameters.items():
         if key != "weights" and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
             raise ValueError(f"loss {name!r}: {key} must be finite and not negative, got {value}")
@@ -64,27 +64,21 @@ def build_loss(name: str, defaults: dict | None = None, /, **parameters) -> nn.M
 
 def _build_own(name: str, parameters: dict) -> FunctionLoss:
     found = load(name)
-    inner = found.func if isinstance(found, partial) else found
-    if isinstance(inner, type):
-        _check_parameters(name, found, (), parameters)
+    if isinstance(found, type):
+        _check_parameters(name, found, parameters)
         return FunctionLoss(found(**parameters))
     called = found.forward if isinstance(found, nn.Module) else found
-    _check_parameters(name, called, ("logits", "target"), parameters)
+    _check_parameters(name, called, parameters, "logits", "target")
     return FunctionLoss(found, **parameters)
 
 
-def _check_parameters(name: str, function: Callable, arguments: tuple, parameters: dict) -> None:
+def _check_parameters(name: str, function: Callable, parameters: dict, *arguments: str) -> None:
     """Raise ``ValueError`` unless ``function`` takes ``arguments`` and ``parameters``."""
+    signature = inspect.signature(function)
     try:
-        signature = inspect.signature(function)
         signature.bind(*arguments, **parameters)
-    except ValueError:  # a scripted one has no signature
-        return
     except TypeError as error:
-        valid = list(signature.parameters)[len(arguments) :]
-        wrong = [key for key in parameters if key not in valid]
-        advice = f"; {nearest(wrong[0], valid)}" if wrong else ""
-        raise ValueError(f"loss {name!r}: {error}{advice}") from error
+        raise ValueError(f"loss {name!r}: {error}; it takes {signature}") from error
 
 
 def plain_state(loss: nn.Module) -> dict[str, bytes]:

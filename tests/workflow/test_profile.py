@@ -97,7 +97,7 @@ def leaves(logits, target):
 
 @pytest.mark.parametrize(("row", "message"), [
     ({"loss": "dyce"}, "did you mean 'dice'"),
-    ({"loss": "dice", "parameters": {"smoth": 1}}, "did you mean 'smooth'"),
+    ({"loss": "dice", "parameters": {"smoth": 1}}, "'smoth'; it takes ("),
     ({"loss": "weighted_dice", "parameters": {"weights": [1, 2]}}, "weights"),
     ({"loss": "no.py:loss"}, "no.py"), ({"loss": "OWN:constan"}, "did you mean 'constant'"),
     ({"loss": "OWN:constant"}, "gradient"), ({"loss": "OWN:leaves"}, "SystemExit"),
