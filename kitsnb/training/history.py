@@ -1,4 +1,4 @@
-"""What a run says of itself: the measures of each epoch, in history.csv and in TensorBoard."""
+"""What a run says of itself: the measures of each epoch, rows of history.csv."""
 
 from pathlib import Path
 
@@ -12,8 +12,6 @@ from kitsnb.training.settings import Training
 
 #: What history.csv holds for training and validation each; the paper monitors ``dice_cross_entropy``.
 MEASURES = ("loss", "soft_dice", "dice_cross_entropy", "background", "kidney", "tumour")
-#: Columns of history.csv that two equal runs do not share.
-TIMING = ("seconds", "patches_per_second")
 
 
 @torch.no_grad()
@@ -52,12 +50,3 @@ def is_finished(settings: Training, rows: list[dict]) -> bool:
 def write_history(path: Path, rows: list[dict]) -> None:
     if rows:
         write_atomic(path, pd.DataFrame(rows).to_csv(index=False))
-
-
-def log_epoch(writer, row: dict) -> None:
-    """Hand an epoch to TensorBoard's ``writer``, which shows groups in alphabetical order: losses first."""
-    for stage in ("training", "validation"):
-        writer.add_scalar(f"loss/{stage}", row[f"{stage}_loss"], row["step"])
-        for name in ("kidney", "tumour"):
-            writer.add_scalar(f"soft_dice/{stage}_{name}", row[f"{stage}_{name}"], row["step"])
-    writer.flush()

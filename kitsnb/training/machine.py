@@ -12,20 +12,17 @@ from kitsnb.training.settings import Training
 def choose_precision(settings: Training) -> str:
     """Return the precision of a run: the one that ``settings`` name; for "auto" 16 bits on a GPU, else float32.
 
-    Raises ValueError for float16 on a CPU, and for bfloat16 on a CPU where a level of the network is two slices deep:
-    there torch 2.13 returns wrong gradients of a convolution's weights, in silence.
+    Raises ValueError for 16 bits on a CPU: where a level of the network is two slices deep, torch 2.13 returns wrong
+    gradients of a convolution's weights there, in silence.
     """
     named = settings.precision
-    gpu = torch.cuda.is_available()
-    if gpu and named == "auto":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    if named == "16-mixed" and not gpu:
-        raise ValueError('precision "16-mixed" needs a GPU; on a CPU take "auto", "bf16-mixed" or "32-true"')
-    slices = settings.patch_size[0]
-    if named == "bf16-mixed" and not gpu and slices in [2 * 2**level for level in range(settings.network.depth + 1)]:
-        raise ValueError('precision "bf16-mixed" on a CPU: a level of the network is 2 slices deep, where torch '
-                         f'computes wrong gradients; take "32-true", or a patch_size[0] other than {slices}')
-    return "32-true" if named == "auto" else named
+    if not torch.cuda.is_available():
+        if named not in ("auto", "32-true"):
+            raise ValueError(f'precision "{named}" needs a GPU; on a CPU take "auto" or "32-true"')
+        return "32-true"
+    if named != "auto":
+        return named
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def describe_machine(settings: Training) -> dict[str, Any]:

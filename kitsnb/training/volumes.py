@@ -17,7 +17,6 @@ AIR = 0.05  # share of the window, from its lower end, that holds air and fat
 class Volume:
     """One case: imaging [D, H, W] float16, segmentation [D, H, W] uint8, and voxels [n, 3] int16 per label."""
 
-    name: str
     imaging: Tensor
     segmentation: Tensor
     centres: dict[int, Tensor]  # on the CPU, which draws without waiting for the device
@@ -45,7 +44,7 @@ def load_volumes(cases: Iterable[Case], device: str = "cpu", *, body: bool = Fal
 def load_volume(case: Case, body: bool) -> Volume:
     arrays = read_arrays(case)
     segmentation = torch.from_numpy(arrays["segmentation"])
-    volume = Volume(case.name, torch.from_numpy(arrays["imaging"]), segmentation, {})
+    volume = Volume(torch.from_numpy(arrays["imaging"]), segmentation, {})
     masks = {1: segmentation == 1, 2: segmentation == 2}
     if body:
         window = float(volume.imaging.max()) - volume.lowest

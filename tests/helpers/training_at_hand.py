@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from kitsnb.training import run
-from kitsnb.training.history import TIMING
 from kitsnb.training.settings import Training
 
 TINY = Training(network={"base_filters": 2, "depth": 1}, patch_size=(8, 8, 8), batch_size=2, steps_per_epoch=3,
                 epochs=4, learning_rate=1e-2, foreground=1.0, loss_parameters={"batch": True})
 
 
+#: Columns of history.csv that two equal runs do not share.
+TIMING = ("seconds", "patches_per_second")
+
+
 def table(folder: Path) -> pd.DataFrame:
-    """Read history.csv without the columns that two equal runs do not share."""
+    """Read history.csv without ``TIMING``."""
     return pd.read_csv(folder / "history.csv").drop(columns=list(TIMING))
 
 

@@ -17,12 +17,9 @@ OFF = {"probability": 1.0, "scaling": (1, 1), "rotation": 0.0, "elastic": 0.0, "
 
 
 def volume(size=(12, 14, 16), seed=0) -> Volume:
-    generator = torch.Generator().manual_seed(seed)
-    segmentation = torch.zeros(size, dtype=torch.uint8)
-    segmentation[3:6, 4:8, 5:9] = 1
-    segmentation[5, 6, 7] = 2
-    centres = {label: torch.nonzero(segmentation == label) for label in (1, 2)}
-    return Volume("case_00000", torch.randn(size, generator=generator), segmentation, centres)
+    v = simulated_volume(size, seed)
+    v.imaging = v.imaging.float()
+    return v
 
 
 def settings(size=(8, 8, 8), **values) -> Training:
@@ -108,23 +105,16 @@ def test_intensity_changes_as_said():
     assert 0 < float((changed(noise=0.5) - image).std()) < 1
 
 
-def test_the_same_step_and_seed_give_the_same_patch():
-    given = settings(batch_size=2, augmentation=Augmentation(), seed=3)
-    volumes = [volume(), volume(seed=1)]
-    sampler = PatchSampler(volumes, given)
-    imaging, labels = sampler.batch(7)
-    assert imaging.shape == (2, 1, 8, 8, 8) and imaging.dtype == torch.float32
-    assert labels.shape == (2, 8, 8, 8) and labels.dtype == torch.uint8
-    again = PatchSampler(volumes, given).batch(7)
-    assert torch.equal(imaging, again[0]) and torch.equal(labels, again[1])
-    assert not torch.equal(imaging, sampler.batch(8)[0])
-    assert not torch.equal(imaging, PatchSampler(volumes, given.changed(seed=4)).batch(7)[0])
-
-
-def test_no_two_seeds_share_patches_at_any_steps():
+def test_patches_follow_from_step_and_seed_and_no_two_share_them():
     """torch takes the low 32 bits of a seed: step 48,573 of seed 1 was step 0 of seed 0 once, and 2^20 seeds were 1."""
-    sampler = [PatchSampler([volume()], settings(augmentation=Augmentation(), seed=seed)) for seed in (0, 1, 2**20)]
-    drawn = [sampler[0].batch(0)[0], sampler[1].batch(48_573)[0], sampler[1].batch(0)[0], sampler[2].batch(0)[0]]
+    drawn = []
+    for seed, step in ((0, 0), (0, 1), (1, 48_573), (1, 0), (2**20, 0)):
+        given = settings(batch_size=2, augmentation=Augmentation(), seed=seed)
+        batch, again = (PatchSampler([volume(), volume(seed=1)], given).batch(step) for _ in range(2))
+        assert all(torch.equal(*pair) for pair in zip(batch, again))
+        drawn.append(batch[0])
+    assert batch[0].shape == (2, 1, 8, 8, 8) and batch[0].dtype == torch.float32
+    assert batch[1].shape == (2, 8, 8, 8) and batch[1].dtype == torch.uint8
     for place, patch in enumerate(drawn):
         assert not any(torch.equal(patch, other) for other in drawn[:place])
 
@@ -134,33 +124,26 @@ def test_the_device_is_never_asked_for_a_value():
     on = Augmentation(probability=1.0, noise=0.0)  # "meta" has no generator either
     given = settings((16, 16, 16), batch_size=2, foreground=1.0, augmentation=on)
     imaging, segmentation = PatchSampler([simulated_volume((40, 40, 40))], given, "meta").batch(0)
-    assert imaging.shape == (2, 1, 16, 16, 16) and segmentation.shape == (2, 16, 16, 16)
     assert imaging.device.type == segmentation.device.type == "meta"
     with pytest.raises((RuntimeError, NotImplementedError)):
         imaging.sum().item()
 
 
-def test_foreground_patches_hold_tumour_and_fall_back():
-    given = settings(foreground=1.0, tumour=1.0)
-    sampler = PatchSampler([volume((40, 40, 40))], given)
-    share = sum(bool((sampler.batch(step)[1] == 2).any()) for step in range(50)) / 50
-    assert share > 0.8
-    without = volume((40, 40, 40))
-    del without.centres[2]
-    assert (PatchSampler([without], given).batch(0)[1] > 0).any()
-    without.centres.clear()
-    assert PatchSampler([without], given).batch(0)[0].shape == (1, 1, 8, 8, 8)
-
-
-@pytest.mark.parametrize(("foreground", "tumour"), [(0.5, 0.5), (1.0, 0.2), (0.0, 1.0)])
-def test_the_shares_of_the_classes_are_those_asked_for(foreground, tumour):
-    """Kidney and tumour lie in two corners of a volume, so that a centre tells what it was drawn for."""
+@pytest.mark.parametrize(("foreground", "tumour", "lacking"), [
+    (0.5, 0.5, 0), (1.0, 0.2, 0), (0.0, 1.0, 0), (1.0, 1.0, 2), (1.0, 0.0, 1),
+])
+def test_the_shares_of_the_classes_are_those_asked_for(foreground, tumour, lacking):
+    """Kidney and tumour lie in two corners of a volume, so that a centre tells what it was drawn for; one may lack."""
     centres = {1: torch.tensor([[10, 10, 10]]), 2: torch.tensor([[90, 90, 90]])}
-    v = Volume("case_00000", torch.zeros(100, 100, 100), torch.zeros(100, 100, 100, dtype=torch.uint8), centres)
+    shares = {1: foreground * (1 - tumour), 2: foreground * tumour}
+    if lacking:
+        shares = {3 - lacking: foreground}
+        del centres[lacking]
+    v = Volume(torch.zeros(100, 100, 100), torch.zeros(100, 100, 100, dtype=torch.uint8), centres)
     sampler = PatchSampler([v], settings(foreground=foreground, tumour=tumour))
     random = torch.Generator().manual_seed(0)
     drawn = torch.stack([sampler.centre(v, random) for _ in range(1000)])
-    for label, share in ((1, foreground * (1 - tumour)), (2, foreground * tumour)):
+    for label, share in shares.items():
         near = ((drawn - centres[label][0]).abs() <= 4).all(1).float().mean()
         assert float(near) == pytest.approx(share, abs=0.05)
 
@@ -171,7 +154,7 @@ def test_patches_of_background_lie_in_the_body(tmp_path):
     imaging = np.full((60, 60, 60), -2, np.float16)
     imaging[:30, :30, :30] = 1
     write_array(case.folder, "imaging", imaging)
-    write_array(case.folder, "segmentation", np.zeros((60, 60, 60), np.uint8))
+    write_array(case.folder, "segmentation", np.zeros_like(imaging, np.uint8))
     shares = []
     for body in (0.0, 1.0):
         (v,) = load_volumes([case], body=body > 0)
@@ -181,20 +164,15 @@ def test_patches_of_background_lie_in_the_body(tmp_path):
     assert shares[0] < 0.3 and shares[1] == 1
 
 
-def all_cuts(padded, side=8):
-    """Cut all patches of ``side`` from a volume."""
-    cuts = padded.unfold(0, side, 1).unfold(1, side, 1).unfold(2, side, 1)
-    return cuts.reshape(-1, side, side, side)
-
-
 @pytest.mark.parametrize("shape", [(4, 14, 16), (5, 12, 9), (7, 7, 7), (8, 3, 20)])
 def test_a_thin_volume_is_padded_in_training_as_pad_to_pads_it(shape):
     """All of it is foreground up to its border, and bright: outside there is the lowest value, and background."""
-    v = Volume("case_00000", torch.rand(shape).half() + 1, torch.ones(shape, dtype=torch.uint8), {})
+    v = Volume(torch.rand(shape).half() + 1, torch.ones(shape, dtype=torch.uint8), {})
     padded = pad_to(v.imaging.float(), (8, 8, 8))
+    cuts = padded.unfold(0, 8, 1).unfold(1, 8, 1).unfold(2, 8, 1).reshape(-1, 8, 8, 8)
     for batch in ([PatchSampler([v], settings()).batch(0)], fixed_patches([v], settings())):
         imaging, labels = (part.reshape(8, 8, 8) for part in batch[0])
-        assert any(torch.allclose(cut, imaging, atol=1e-5) for cut in all_cuts(padded))
+        assert any(torch.allclose(cut, imaging, atol=1e-5) for cut in cuts)
         outside = labels == 0
         assert torch.allclose(imaging[outside], torch.tensor(v.lowest), atol=1e-6)
         assert (~outside).sum() == np.prod([min(8, side) for side in shape])

@@ -7,27 +7,21 @@ from pydantic import ValidationError
 
 from kitsnb.training.settings import Augmentation, Network, Training
 
-NAN, INF = math.nan, math.inf
 #: Settings, and what the message must say of them.
 BAD = [
-    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"),
-    (Training, {"epochs": True}, "epochs"), (Training, {"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
-    (Training, {"learning_rate": 0}, "learning_rate must be greater than 0"), (Training, {"learning_rate": NAN}, "finite"),
+    (Training, {"epochs": 0}, "epochs must be greater than or equal to 1, not 0"), (Training, {"epochs": True}, "epochs"),
+    (Training, {"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
+    (Training, {"learning_rate": math.nan}, "finite"), (Training, {"learning_rate": 1e-6}, "minimum_learning_rate must not"),
     (Training, {"schedule": "cosine"}, "schedule must be 'plateau' or 'poly', not 'cosine'"),
-    (Training, {"tumour": -0.1}, "tumour"), (Training, {"selection": 0.6}, "selection"),
-    (Training, {"seed": 2**40}, "seed must be less than 4294967296"),
-    (Training, {"weights": "first"}, "weights must be 'best' or 'last', not 'first'"),
-    (Training, {"precision": "bf16"}, "'32-true', 'bf16-mixed' or '16-mixed', not 'bf16'"), (Training, {"loss": ""}, "loss"),
-    (Training, {"loss_parameters": {"weights": [1.0, NAN]}}, "loss_parameters must hold finite numbers"),
+    (Training, {"seed": 2**40}, "seed must be less than 4294967296"), (Training, {"loss": ""}, "loss"),
+    (Training, {"selection": 0.6}, "selection"), (Training, {"weights": "first"}, "'best' or 'last', not 'first'"),
+    (Training, {"loss_parameters": {"weights": [1.0, math.nan]}}, "loss_parameters must hold finite numbers"),
     (Training, {"patch_size": [80, 80]}, "patch_size"), (Training, {"patch_size": [0, 80, 80]}, r"patch_size\[0\]"),
     (Training, {"patch_size": [80, 80, 72]}, r"multiples of 16 \(network.depth 4\), not \[80, 80, 72\]"),
     (Training, {"network": {"depht": 3}}, "network: unknown setting 'depht'; did you mean 'depth'?"),
-    (Training, {"network": {"depth": 0}}, "network.depth"), (Training, {"network": None}, "network"),
     (Training, {"augmentation": {"scaling": [1.2, 0.8]}}, r"scaling must be \[low, high\]"),
-    (Training, {"augmentation": {"noise": INF}}, "augmentation.noise"), (Training, {"augmentation": []}, "augmentation"),
     (Network, {"normalization": "layer"}, "'batch' or 'instance', not 'layer'"),
     (Augmentation, {"probability": 2.0}, "probability"), (Augmentation, {"gamma": [0.0, 1.0]}, "gamma"),
-    (Augmentation, {"elastic_spacing": 0}, "elastic_spacing"), (Augmentation, {"mirror": "yes"}, "mirror"),
 ]  # fmt: skip
 
 
@@ -36,8 +30,6 @@ def test_a_bad_value_is_refused_in_plain_words(model, values, message):
     with pytest.raises(ValueError, match=message) as raised:
         model.checked(values)
     assert not isinstance(raised.value, ValidationError) and "pydantic" not in str(raised.value)
-    with pytest.raises(ValidationError):
-        model(**values)
 
 
 def test_all_problems_are_said_at_once():

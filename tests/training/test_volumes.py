@@ -3,26 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from helpers.volumes_at_hand import write_simulated_cases
 
-from kitsnb.data.cases import Case
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.settings import Augmentation, Training
 from kitsnb.training.volumes import MAX_CENTRES, load_volumes
 
-SHAPES = ((20, 24, 28), (18, 30, 22), (21, 25, 27))
-
-
-@pytest.fixture
-def cases(tmp_path) -> list[Case]:
-    return write_simulated_cases(tmp_path / "preprocessed", SHAPES)
-
 
 def test_a_volume_is_what_the_files_hold(cases):
-    loaded = load_volumes(cases)
-    assert [v.name for v in loaded] == [case.name for case in cases] and load_volumes([]) == []
-    for v, case, shape in zip(loaded, cases, SHAPES):
-        assert v.imaging.shape == v.segmentation.shape == shape and v.imaging.is_contiguous()
+    for v, case in zip(load_volumes(cases[0]), cases[0], strict=True):
+        assert v.imaging.is_contiguous()
         assert v.imaging.dtype == torch.float16 and v.segmentation.dtype == torch.uint8
         assert np.array_equal(v.imaging, np.load(case.folder / "imaging.npy"))
         assert v.lowest == float(v.imaging.min())
@@ -34,9 +23,9 @@ def test_a_volume_is_what_the_files_hold(cases):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_same_patch_from_a_gpu_and_from_a_mapped_file(cases, monkeypatch):
-    kept = [load_volumes(cases, "cuda")]
+    kept = [load_volumes(cases[0], "cuda")]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
-    kept.append(load_volumes(cases, "cuda"))
+    kept.append(load_volumes(cases[0], "cuda"))
     assert kept[0][0].imaging.device.type == "cuda" and kept[1][0].imaging.device.type == "cpu"
     given = Training(network={"depth": 2}, patch_size=(12, 12, 12), batch_size=2, augmentation=Augmentation(probability=1.0))
     batches = [PatchSampler(v, given, "cuda").batch(4) for v in kept]
