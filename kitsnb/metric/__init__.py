@@ -4,14 +4,6 @@
 distances between surfaces, all in native geometry.
 """
 
-from kitsnb.metric.score import (
-    SCORES,
-    SIZES,
-    case_row,
-    kits19_score,
-    lesion_size,
-    summarise,
-    surface_scores,
-)
+from kitsnb.metric.score import SCORES, SIZES, case_row, kits19_score, lesion_size, summarise, surface_scores
 
 __all__ = ["SCORES", "SIZES", "case_row", "kits19_score", "lesion_size", "summarise", "surface_scores"]

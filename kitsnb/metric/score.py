@@ -122,11 +122,6 @@ def surface_scores(prediction: ArrayLike, reference: ArrayLike, spacing: Sequenc
     return scores
 
 
-def equivalent_diameter(volume_ml: float) -> float:
-    """Compute the diameter in mm of the ball of this volume: (6 V / pi)^(1/3), where 1 ml is 1000 mm^3."""
-    return (6000 * volume_ml / math.pi) ** (1 / 3)
-
-
 def lesion_size(tumour_ml: float) -> str:
     """Name the size class of a lesion, one of ``SIZES``, or ``none`` for 0 ml; raise ``ValueError`` below 0 or for NaN.
 
@@ -137,7 +132,8 @@ def lesion_size(tumour_ml: float) -> str:
         raise ValueError(f"a volume is at least 0 ml, not {tumour_ml}")
     if tumour_ml == 0:
         return "none"
-    return next(name for name, largest in SIZES.items() if equivalent_diameter(tumour_ml) <= largest)
+    diameter = (6 * 1000 * tumour_ml / math.pi) ** (1 / 3)
+    return next(name for name, largest in SIZES.items() if diameter <= largest)
 
 
 def case_row(prediction: ArrayLike, reference: ArrayLike, affine: ArrayLike) -> dict[str, float | str]:

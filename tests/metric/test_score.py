@@ -8,10 +8,8 @@ import torch
 from monai.metrics import compute_surface_dice
 from scipy import ndimage
 
-from kitsnb.data.cases import discover
-from kitsnb.data.nifti import read_nifti
 from kitsnb.metric import SCORES, SIZES, case_row, kits19_score, lesion_size, summarise, surface_scores
-from kitsnb.metric.score import REGIONS, TOLERANCES_MM, confusion, equivalent_diameter
+from kitsnb.metric.score import REGIONS, TOLERANCES_MM, confusion
 
 RIGHT = np.ones((3, 3, 3), np.uint8)
 
@@ -92,7 +90,6 @@ def test_undefined_is_nan_and_a_missed_tumour_is_zero():
 
 
 def test_lesion_sizes_by_the_ball_of_the_same_volume():
-    assert equivalent_diameter(4 / 3 * math.pi * 3**3) == pytest.approx(60)
     cut_offs = [math.pi / 6 * diameter**3 for diameter in (4, 7)]
     found = [lesion_size(factor * volume) for volume in cut_offs for factor in (0.999, 1.001)]
     assert found == ["up to 4 cm", "4-7 cm", "4-7 cm", "over 7 cm"]
@@ -126,16 +123,6 @@ def test_a_sheared_grid_has_its_determinant_s_volume_and_no_distances():
     assert row["tumour_ml"] == pytest.approx(upright["tumour_ml"] * np.cos(tilt))
     assert all(math.isnan(row[name]) for name in row if name.startswith(("hd95", "nsd")))
     assert list(row) == list(upright) and upright["hd95_tumour"] == 0 and row["composite"] == 1
-
-
-def test_real_labels_against_changed_copies(kits19_labels):
-    """A validation case in two memory orders: not one bit off."""
-    for case in discover(kits19_labels)[170:171]:
-        reference = read_nifti(case.segmentation)[0]
-        prediction = np.roll(reference, (1, -2, 3), (0, 1, 2))
-        expected = plain_score(prediction, reference)
-        assert kits19_score(prediction, reference) == expected
-        assert kits19_score(np.ascontiguousarray(prediction), reference) == expected
 
 
 @pytest.mark.parametrize(("first", "second", "slice_mm", "hd95", "nsd"), [
@@ -176,8 +163,9 @@ def test_monai_says_the_same_of_surfaces():
         assert found[f"nsd_{region}"] == pytest.approx(monai.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, math.nan)])
-def test_bad_spacing_and_dimensions_are_refused(spacing):
-    for labels in (RIGHT, RIGHT[0]):
-        with pytest.raises(ValueError, match="must be 3D, and spacing three positive"):
-            surface_scores(labels, labels, spacing)
+@pytest.mark.parametrize(("labels", "spacing"), [
+    (RIGHT, (1, 1)), (RIGHT, (1, 1, 0)), (RIGHT, (1, 1, math.nan)), (RIGHT[0], (1, 1, 1)),
+])
+def test_bad_spacing_and_dimensions_are_refused(labels, spacing):
+    with pytest.raises(ValueError, match="must be 3D, and spacing three positive"):
+        surface_scores(labels, labels, spacing)
