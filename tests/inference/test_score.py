@@ -19,7 +19,8 @@ AFFINE = np.array([[0, 0, -4.0, 100], [0, -4.0, 0, 80], [-6.0, 0, 0, 50], [0, 0,
 
 def labels(*, shift: int = 0) -> np.ndarray:
     array = np.zeros((20, 30, 40), np.uint8)
-    array[5:12, 8:20, 6 + shift : 16 + shift], array[7:9, 10:14, 8 + shift : 11 + shift] = 1, 2
+    array[5:12, 8:20, 6 + shift : 16 + shift] = 1
+    array[7:9, 10:14, 8 + shift : 11 + shift] = 2
     return array
 
 
@@ -60,11 +61,14 @@ def test_bad_and_missing_cases_are_named_and_the_others_scored(folders):
     write_nifti(Case(references / "case_00301").segmentation, labels(), AFFINE)
     found = score_folder(predictions, references)
     assert [row["case"] for row in found["cases"]] == ["case_00212"]
-    reasons = ("corrupt", "not the geometry of the reference: its corners lie up to 5 mm away", "has no reference", "has no prediction")
-    for (name, said), (wanted, reason) in zip(
-        found["refused"].items(), zip(("case_00210", "case_00211", "case_00300", "case_00301"), reasons), strict=True
-    ):
-        assert name == wanted and reason in said and not said.startswith(name)
+    reasons = {
+        "case_00210": "corrupt",
+        "case_00211": "not the geometry of the reference: its corners lie up to 5 mm away",
+        "case_00300": "has no reference",
+        "case_00301": "has no prediction",
+    }
+    assert list(found["refused"]) == list(reasons)
+    assert all(reason in found["refused"][name] for name, reason in reasons.items())
     status, output = command(predictions, references)
     assert status == 1 and "case_00301: segmentation.nii.gz: has no prediction" in output
 
@@ -80,14 +84,9 @@ def test_other_labels_are_mapped_on_both_sides(folders):
     assert status == 0 and [row["composite"] for row in json.loads(output)["cases"][:2]] == [1, 1]
 
 
-def test_axes_as_itk_writes_them_and_axes_in_another_order_are_scored(folders):
-    predictions, references = folders
-    itk = AFFINE.copy()
-    itk[0, 1] = itk[1, 0] = 4e-5
-    write_nifti(predictions / "prediction_00210.nii.gz", labels(), itk)
-    write_nifti(predictions / "prediction_00211.nii.gz", labels().transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]])
-    found = score_folder(predictions, references)
-    assert not found["refused"] and [row["composite"] for row in found["cases"][:2]] == [1, 1]
+def test_axes_in_another_order_are_scored(folders):
+    write_nifti(folders[0] / "prediction_00211.nii.gz", labels().transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]])
+    assert score_folder(*folders)["cases"][1]["composite"] == 1
 
 
 #: File among predictions, file among references, and the case they are of.
@@ -101,16 +100,14 @@ PAIRS = [
 ]
 
 
-def test_what_peers_write_for_a_case_is_found(tmp_path):
-    image = nib.Nifti1Image(labels(), AFFINE)
-    for number, (prediction, reference, name) in enumerate(PAIRS):
-        folders = [tmp_path / f"{number}{kind}" for kind in "pr"]
-        for folder, file in zip(folders, (prediction, reference)):
-            (folder / file).parent.mkdir(parents=True)
-            data = image.to_bytes()
-            (folder / file).write_bytes(data if file.endswith(".nii") else gzip.compress(data))
-        found = score_folder(*folders)
-        assert [row["case"] for row in found["cases"]] == [name] and not found["refused"], (prediction, reference)
+@pytest.mark.parametrize(("prediction", "reference", "name"), PAIRS)
+def test_what_peers_write_for_a_case_is_found(tmp_path, prediction, reference, name):
+    packed = gzip.compress(nib.Nifti1Image(labels(), AFFINE).to_bytes())
+    for file in (tmp_path / "p" / prediction, tmp_path / "r" / reference):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(packed if file.name.lower().endswith(".gz") else gzip.decompress(packed))
+    found = score_folder(tmp_path / "p", tmp_path / "r")
+    assert [row["case"] for row in found["cases"]] == [name] and not found["refused"]
 
 
 @pytest.mark.parametrize(("prediction", "reference"), [("scan_20240115", "scan_20240116"), ("anna_0001", "anna")])
@@ -131,8 +128,6 @@ def test_two_files_of_one_case_are_named(tmp_path, other):
 
 
 def test_folders_without_labels_are_said(folders, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for folder, reason in ((tmp_path / "empty", "holds no labels"), (tmp_path / "none", "holds no labels")):
-        with pytest.raises(FileNotFoundError, match=reason):
-            score_folder(folder, folders[1])
-        assert command(folders[0], folder)[0] == 2
+    with pytest.raises(FileNotFoundError, match="holds no labels"):
+        score_folder(tmp_path / "none", folders[1])
+    assert command(folders[0], tmp_path / "none")[0] == 2
