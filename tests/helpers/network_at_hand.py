@@ -12,10 +12,3 @@ class Constant(torch.nn.Module):
 
     def forward(self, x):
         return torch.cat([x, -x, 0 * x], 1)
-
-
-class Bright(Constant):
-    """Background below the mean, kidney above, tumour where it is brightest."""
-
-    def forward(self, x):
-        return torch.cat([-4 * x, 4 * x, 8 * x - 8], 1)

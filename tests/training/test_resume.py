@@ -1,6 +1,5 @@
 """A run that is interrupted, killed, moved or damaged ends like one that was not, and refuses what does not belong."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import torch
 from helpers.training_at_hand import TINY, assert_same_run, cut, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kitsnb.files import ROOT
+from kitsnb.files import ROOT, write_json
 from kitsnb.training import machine
 from kitsnb.training import run as training
 from kitsnb.training.run import train
@@ -90,13 +89,10 @@ def test_a_finished_run_is_found_done_without_loading_anything(cases, tmp_path, 
 def test_another_run_s_checkpoint_is_refused(cases, tmp_path):
     settings = TINY.changed(epochs=1)
     train(settings, *cases, tmp_path)
-    for change, message in [({"loss": "tversky"}, "loss is dice there, tversky here"),
-                            ({"network": {"base_filters": 4, "depth": 1}}, "base_filters': 2.* there, .*base_filters': 4"),
-                            ({"learning_rate": 1e-3}, "learning_rate is 0.01 there, 0.001 here")]:
-        other = settings.changed(**change)
-        (tmp_path / "settings.json").write_text(json.dumps(other.as_json()))  # the checkpoint itself is asked
-        with pytest.raises(ValueError, match=message):
-            train(other, *cases, tmp_path)
+    other = settings.changed(loss="tversky")
+    write_json(tmp_path / "settings.json", other.as_json())  # the checkpoint itself is asked
+    with pytest.raises(ValueError, match="loss is dice there, tversky here"):
+        train(other, *cases, tmp_path)
     with pytest.raises(ValueError, match="training_cases is .* there"):
         train(settings, cases[0][:1], cases[1], tmp_path)
 
