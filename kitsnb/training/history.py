@@ -1,10 +1,11 @@
-"""What a run says of itself: the measures of each epoch, rows of history.csv."""
+"""What a run says of itself: the measures of each epoch, in history.csv and in TensorBoard."""
 
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from kitsnb.files import write_atomic
 from kitsnb.losses import RegionStatistics, cross_entropy, dice_index, region_statistics
@@ -50,3 +51,10 @@ def is_finished(settings: Training, rows: list[dict]) -> bool:
 def write_history(path: Path, rows: list[dict]) -> None:
     if rows:
         write_atomic(path, pd.DataFrame(rows).to_csv(index=False))
+
+
+def log_epoch(writer: SummaryWriter, row: dict) -> None:
+    """Hand an epoch to TensorBoard's ``writer``, a curve per column."""
+    for name, value in row.items():
+        writer.add_scalar(name, value, row["step"])
+    writer.flush()

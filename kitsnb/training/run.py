@@ -16,7 +16,7 @@ from kitsnb.files import locked, write_json
 from kitsnb.losses import build_loss, check_loss
 from kitsnb.messages import duration
 from kitsnb.training.checkpoints import checkpoint_to_resume, save_checkpoint
-from kitsnb.training.history import batch_sums, best_row, is_finished, measures, write_history
+from kitsnb.training.history import batch_sums, best_row, is_finished, log_epoch, measures, write_history
 from kitsnb.training.machine import choose_precision, describe_machine, peak_memory
 from kitsnb.training.patches import Batch, PatchSampler, fixed_patches
 from kitsnb.training.settings import Training
@@ -108,14 +108,15 @@ def train_epochs(settings: Training, learned: list[Case], judged: list[Case], fo
     batches = fixed_patches(load_volumes(judged), settings, device)
     volumes = load_volumes(learned, device, body=settings.body > 0)
     sampler = PatchSampler(volumes, settings, device)
-    # TensorBoard forgets what a killed process logged and did not save.
-    with SummaryWriter(folder, purge_step=len(rows) * settings.steps_per_epoch + 1) as writer:
+    for logged in folder.glob("events.out.tfevents.*"):  # what a killed process logged is written again
+        logged.unlink()
+    with SummaryWriter(folder) as writer:
+        for row in rows:
+            log_epoch(writer, row)
         while not is_finished(settings, rows):
             row = train_epoch(parts, sampler, batches, len(rows))
             rows.append(row)
-            for name, value in row.items():
-                writer.add_scalar(name, value, row["step"])
-            writer.flush()  # before it is saved, so that no last epoch can lack
+            log_epoch(writer, row)  # before it is saved, so that no last epoch can lack
             facts["peak_memory_mb"] = max(facts["peak_memory_mb"], peak_memory())
             for name, part in parts.items():
                 run[name] = part.state_dict()

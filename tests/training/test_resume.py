@@ -46,12 +46,15 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(cases, tmp_path, monk
 
 
 def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_path):
-    """Real processes and SIGKILL: while checkpoints are written, and in a step."""
+    """Real processes and SIGKILL: four times while checkpoints are written, twice at random moments."""
     script = ROOT / "tests" / "helpers" / "kills_at_hand.py"
-    with (tmp_path / "log").open("w") as file:  # no pipe, which a copy that hangs would keep open
-        status = subprocess.call([sys.executable, script, tmp_path], stdout=file, stderr=file, timeout=300,
+    log = tmp_path / "log"
+    with log.open("w") as file:  # no pipe, which a copy that hangs would keep open
+        status = subprocess.call([sys.executable, script, tmp_path, "6"], stdout=file, stderr=file, timeout=300,
                                  env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert status == 0, (tmp_path / "log").read_text()
+    said = log.read_text()
+    assert status == 0 and said.endswith("equal to the last bit\n"), said
+    assert said.count("kill ") == 6
 
 
 def test_a_run_goes_on_with_as_many_threads_and_the_precision_that_it_began_with(cases, tmp_path, monkeypatch):
