@@ -17,14 +17,6 @@ from kitsnb.study.tables import extremes, number
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import cases_of, render, write_page
 
-#: Template of notebooks: code is folded, and what says nothing to a reader (parameters, imports) left out.
-FOLDED = """{% extends "basic/index.html.j2" %}
-{% block input_group %}
-{% if not cell.source.startswith(("import ", "from ")) and "parameters" not in cell.metadata.tags | join %}
-<details><summary>code</summary>{{ super() }}</details>
-{% endif %}
-{% endblock %}"""
-
 
 def write_site(build: Build) -> Path:
     """Write ``site/`` of ``build`` again and return its first page; nothing else of the build changes.
@@ -82,12 +74,9 @@ def write_cells(scores: Mapping) -> list[str]:
 
 
 def write_notebook(path: Path, folder: Path) -> tuple[str, str]:
-    """Write an executed notebook as a page with a list of contents; return its address and name."""
-    body, _ = HTMLExporter(raw_template=FOLDED).from_filename(path)
+    """Write an executed notebook, without its code, as a page; return its address and name."""
+    body, _ = HTMLExporter(template_name="basic", exclude_input=True).from_filename(path)
     body = re.sub("<(pre|table)", r'<\1 tabindex="0"', body)  # so that a key can scroll it
-    links = {"../index.html": "Back"}
-    for key, text in re.findall(r'<h[12] id="([^"]+)">(.*?)<a class="anchor-link"', body, re.DOTALL):
-        links[f"#{key}"] = html.unescape(re.sub("<.*?>", "", text))
     file = f"notebooks/{path.stem}.html"
-    write_atomic(folder / file, render(title=path.stem, links=links, body=body, root="../"))
+    write_atomic(folder / file, render(title=path.stem, body=body, root="../"))
     return file, path.stem
