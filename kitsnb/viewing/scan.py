@@ -35,11 +35,9 @@ class Scan:
 
     @property
     def centre(self) -> tuple[int, int, int]:
-        """Return the voxel to look at first (``drawing.centre_of``)."""
-        for labels in self.layers.values():
-            if labels.any():
-                return centre_of(labels)
-        return centre_of(np.zeros(self.imaging.shape, np.uint8))
+        """Return the voxel to look at first, by the label, else by the prediction."""
+        nothing = np.zeros(self.imaging.shape, np.uint8)
+        return centre_of(next(iter(self.layers.values()), nothing))
 
     @property
     def facts(self) -> str:
@@ -76,8 +74,6 @@ def find_scans(source: Path, prediction: Path | None = None) -> dict[str, Given]
     ``prediction`` is a run's folder, a folder of labels, or a file. Raises FileNotFoundError where there is nothing,
     ValueError for one file of many CTs.
     """
-    if not source.exists():
-        raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
     if source.is_file():
         found = [Given(case_name(source), source)]
     else:

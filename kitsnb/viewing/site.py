@@ -1,6 +1,5 @@
-"""A page to share: findings and table of a build, its worst and best cases, notebooks and paper, as static files."""
+"""A page to share: findings and table of a build, its worst, median and best case, notebooks and paper."""
 
-import html
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,32 +22,25 @@ def write_site(build: Build) -> Path:
 
     Raises FileNotFoundError where the build is not finished.
     """
-    picture = build.figures / "patients.svg"
-    for wanted in (build.results, build.paper, build.profile, picture):
+    for wanted in (build.results, build.paper, build.profile):
         if not wanted.is_file():
             raise FileNotFoundError(f"{wanted}: missing; the build is not finished: run make first")
     profile = read_json(build.profile)
     results = read_json(build.results)
     pictured = results["about"]["pictured"]
-    runs = {build.run(row["name"], seed).name for row in profile["experiments"] for seed in profile["seeds"]}
     scans, simulated = find_extremes(build, build.run(pictured["row"], pictured["seed"]))
     folder = build.folder / "site"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
-    shutil.copyfile(picture, folder / "cases.svg")
-    alternative = re.search("<title>(.*?)</title>", picture.read_text(encoding="utf-8"), re.DOTALL)[1]
-    notebooks = {}
-    for path in sorted(build.notebooks.glob("*.ipynb")):
-        run = path.stem.partition("04_training-")[2]
-        if not run or run in runs:  # what another profile left is not of this study
-            file, name = write_notebook(path, folder)
-            notebooks[file] = name
+    notebooks = sorted(build.notebooks.glob("0[!4]*.ipynb"))  # without those of single trainings
+    for path in notebooks:
+        write_notebook(path, folder / "notebooks" / f"{path.stem}.html")
     write_page(
         folder, scans, title=profile["title"], about=profile["description"], simulated=simulated,
         findings=results.get("findings"), columns=["loss", *(NAMES[score] for score in SCORES)],
-        rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]], notebooks=notebooks,
-        alt=html.unescape(alternative))
+        rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]],
+        notebooks=[path.stem for path in notebooks])
     return folder / "index.html"
 
 
@@ -73,10 +65,8 @@ def write_cells(scores: Mapping) -> list[str]:
     return cells
 
 
-def write_notebook(path: Path, folder: Path) -> tuple[str, str]:
-    """Write an executed notebook, without its code, as a page; return its address and name."""
+def write_notebook(path: Path, page: Path) -> None:
+    """Write an executed notebook, without its code, as a page."""
     body, _ = HTMLExporter(template_name="basic", exclude_input=True).from_filename(path)
     body = re.sub("<(pre|table)", r'<\1 tabindex="0"', body)  # so that a key can scroll it
-    file = f"notebooks/{path.stem}.html"
-    write_atomic(folder / file, render(title=path.stem, body=body, root="../"))
-    return file, path.stem
+    write_atomic(page, render(title=path.stem, body=body, root="../"))

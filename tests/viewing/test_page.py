@@ -90,7 +90,7 @@ def test_the_command_serves_the_page_until_ctrl_c(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, reason", [
-    (["nowhere.nii.gz"], "no such file or folder; give"),
+    (["nowhere.nii.gz"], "no such folder; give"),
     (["{0}/data", "--prediction", "{0}/other.nii.gz"], "belongs to one CT"),
     (["{0}/data/case_00006", "--prediction", "{0}/run"], "no prediction of case_00006"),
     (["{0}/data/case_00006", "--prediction", "{0}/other.nii.gz"], "case_00006: other.nii.gz"),
