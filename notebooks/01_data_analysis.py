@@ -197,4 +197,5 @@ if not study.writes and hu is not None:
     from interactive.browse import browse
 
     display(Markdown("## Any case, to look at"))
-    display(browse(study.source, table.set_index("case"), accept=study.accept))
+    facts = table.set_index("case").apply("· {0.role} · tumour {0.tumour_ml:.1f} ml".format, axis=1)
+    display(browse(study.source, facts, accept=study.accept))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from probing import figures, probes
-from probing.errors import PATHS, Geometry, around_tumour, soft_logits
+from probing.errors import PATHS, Geometry, around_tumour, predict_errors, soft_logits
 
 from kitsnb.losses import DiceLoss, LogCosh, WeightedCrossEntropyLoss, WeightedDiceLoss
 from kitsnb.metric import kits19_score
@@ -76,7 +76,7 @@ def test_who_gets_the_gradient():
 
 
 def test_along_paths_has_every_step_and_is_relative_to_finding_nothing(box):
-    table = probes.along_paths({"dice": DiceLoss()}, box, steps=3)
+    table = probes.along_paths({"dice": DiceLoss()}, box, predict_errors(box, 3))
     assert len(table) == len(PATHS) * 3 and not table.isna().any(axis=None)
     start = table[table.amount == 0]
     assert table.relative[table.path == "erosion"].iloc[-1] == pytest.approx(1), "16 mm of erosion leave nothing"
@@ -140,5 +140,5 @@ def test_losses_keep_their_colour_and_rows_their_order(box):
     panels = figures.gradient_shares(probes.gradient_shares(losses, SHARES), ROWS, SHARES).axes
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["Dice loss", "Log-cosh", "My loss"]
     assert panels[0].get_ylim()[0] > panels[0].get_ylim()[1], "the first row is on top"
-    figure = figures.error_paths(probes.along_paths(losses, box, steps=2), ROWS, box)
+    figure = figures.error_paths(probes.along_paths(losses, box, predict_errors(box, 2)), ROWS, box)
     assert all(len(axes.lines) == 3 for axes in figure.axes) and "simulated anatomy" in figure.get_suptitle()
