@@ -169,9 +169,11 @@ if study.writes and data.source == "hybrid" and slabs:
 
 The same slabs of held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    drawn, table_of_both, pictures = calibration.compare(
-        resolve(slabs), resolve(data.folder), [case.number for case in split.validation], simulation.seed)
-    display(drawn, shown(table_of_both), pictures)
+    numbers = [case.number for case in split.validation]
+    folders = resolve(slabs), resolve(data.folder)
+    measured = calibration.measure_pairs(calibration.read_pairs(*folders, numbers, simulation.seed))
+    pictured = list(calibration.read_pairs(*folders, numbers[:6], simulation.seed))
+    display(calibration.calibration_figure(measured), calibration.picture_pairs(pictured))
 
 # %% [markdown]
 # ## What we saw
