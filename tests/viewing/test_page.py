@@ -50,9 +50,10 @@ def nearest_letters(page, plane: str) -> str:
     away = {}
     for letter in canvas.locator("xpath=..").locator("b").all():
         box = letter.bounding_box()
-        down, right = int(box["y"] - frame["y"]), int(box["x"] - frame["x"])
-        assert pixels[down:down + int(box["height"]), right:right + int(box["width"])].std() > 0.1, "not to be seen"
-        away[letter.inner_text()] = np.hypot(*(bright - (down + box["height"] / 2, right + box["width"] / 2)))
+        place = np.array([box["y"] - frame["y"], box["x"] - frame["x"]])
+        size = np.array([box["height"], box["width"]])
+        assert pixels[tuple(map(slice, place.astype(int), (place + size).astype(int)))].std() > 0.1, "not to be seen"
+        away[letter.inner_text()] = np.hypot(*(bright - place - size / 2))
     vertical, horizontal = list(away)[:2], list(away)[2:]
     return min(vertical, key=away.get) + min(horizontal, key=away.get)
 
