@@ -199,5 +199,5 @@ if not study.writes and hu is not None:
     from interactive.browse import browse
 
     display(Markdown("## Any case, to look at"))
-    facts = table.set_index("case").apply("· {0.role} · tumour {0.tumour_ml:.1f} ml".format, axis=1)
+    facts = table.set_index("case").apply("· {0.role} · tumour {0.tumour_ml:.1f} ml".format, axis=1).to_dict()
     display(browse(study.source, facts, accept=study.accept))

@@ -117,7 +117,9 @@ def expect(names: Sequence[str], gradient: pd.DataFrame, price: pd.Series, refer
         table["ratio"] = ratio.to_numpy()
         made += table.to_dict("records")
     fall = (trained.gradient / half.gradient)[list(names)]
-    made.append({"kind": "lowest", "experiment": fall.idxmin(), "reference": None, "among": list(names),
-                 "score": "composite", "expected": "lowest", "measure": "gradient, trained over half-trained",
-                 "ratio": float(fall.min())})
+    made.append({
+        "kind": "lowest", "experiment": fall.idxmin(), "reference": None, "among": list(names),
+        "score": "composite", "expected": "lowest", "measure": "gradient, trained over half-trained",
+        "ratio": float(fall.min()),
+    })
     return made
