@@ -197,7 +197,7 @@ def site(
     profile: ProfileName,
     build: BuildFolder = None,
 ):
-    """Write a finished build as a page to share, build/PROFILE/site: table, figures, notebooks, paper, viewer.
+    """Write a finished build as a page to share, build/PROFILE/site: findings, table, cases, notebooks, paper.
 
     These are static files for any web server, which ask no other address for anything. Example: `kitsnb site quick`
     """
