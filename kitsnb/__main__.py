@@ -176,14 +176,11 @@ def score(
 @app.command(rich_help_panel=LOOK)
 def show(
     ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT, a case, a folder of cases, or a build")],
-    label: Annotated[Path | None, typer.Option(help="labels of that CT; a case brings its own")] = None,
     prediction: Annotated[Path | None, typer.Option(help="labels by a network: a file, a folder, or a run")] = None,
     label_map: LabelMap = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option(help="keep the page in this folder")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of this machine; 0: any that is free")] = 0,
-    opened: Annotated[bool, typer.Option("--open/--no-open", help="open a browser on it")] = True,
 ):
-    """Look at CT in the browser, with the labels over it, until Ctrl-C; --output keeps the page.
+    """Look at CT in the browser, with the labels over it, until Ctrl-C.
 
     Example: `kitsnb show build/quick --prediction build/quick/runs/dice-seed0`
     """
@@ -191,7 +188,7 @@ def show(
     from kitsnb.viewing.show import show as serve
 
     with plainly():
-        serve(ct, label, prediction, Accept.parse(label_map), output=output, port=port, opened=opened)
+        serve(ct, prediction, Accept.parse(label_map), port)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -199,7 +196,7 @@ def site(
     profile: ProfileName,
     build: BuildFolder = None,
 ):
-    """Write a finished build as a page to share, build/PROFILE/site: table, figures, notebooks, paper, viewer.
+    """Write a finished build as a page to share, build/PROFILE/site: findings, table, cases, notebooks, paper.
 
     These are static files for any web server, which ask no other address for anything. Example: `kitsnb site quick`
     """

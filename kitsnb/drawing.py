@@ -12,8 +12,7 @@ from matplotlib.patches import Patch
 
 #: Widths of one and of two columns of the paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
-#: Seaborn's "colorblind"; all other colours are from it, but for a grey that is fit for text, and the
-#: purple of Okabe and Ito, which looks less like blue without red receptors.
+#: Seaborn's "colorblind"; other colours are from it, but for a grey fit for text and the purple of Okabe and Ito.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
 GREY = "#595959"
 COLOURS = {"background": GREY, "kidney": PALETTE[0], "tumour": PALETTE[3],
@@ -37,22 +36,22 @@ def canvas(
 
 def alternative(figure: Figure) -> str:
     """Describe ``figure`` for readers who cannot see it: heading, what panels draw against what, legend, rows."""
-    panels = []
-    rows = []
+    told = {"Panels": [], "Legend": [], "Rows": []}
     legends = list(figure.legends)
     for axes in filter(Axes.get_visible, figure.axes):
         against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
-        panels.append(", ".join(filter(None, (axes.get_title(), against))))
+        told["Panels"].append(", ".join(filter(None, (axes.get_title(), against))))
         ticks = [tick.get_text() for tick in (*axes.get_xticklabels(), *axes.get_yticklabels())]
-        rows += [text for text in ticks if re.search("[A-Za-z]", re.sub(r"\\\w+", "", text))]  # no number, nor in TeX
+        told["Rows"] += [text for text in ticks if re.search("[A-Za-z]", re.sub(r"\\\w+", "", text))]  # no TeX
         if axes.get_legend():
             legends.append(axes.get_legend())
-    named = [text.get_text() for legend in legends for text in legend.get_texts()]
+    for legend in legends:
+        told["Legend"] += [text.get_text() for text in legend.get_texts()]
     parts = [figure.get_suptitle()]
-    for name, texts in (("Panels", panels), ("Legend", named), ("Rows", rows)):
+    for name, texts in told.items():
         unique = list(filter(None, dict.fromkeys(texts)))
+        more = f"; and {len(unique) - 12} more" if len(unique) > 12 else ""
         if unique:
-            more = f"; and {len(unique) - 12} more" if len(unique) > 12 else ""
             parts.append(f"{name}: {'; '.join(unique[:12])}{more}")
     return ". ".join(parts).replace("\n", " ")
 
@@ -75,12 +74,15 @@ def outline(axes: Axes, mask: np.ndarray, spacing: Sequence[float], at: int, col
         axes.set(xlim=limits[0], ylim=limits[1])  # the padding widened them
 
 
-def labelled_section(axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacing: Sequence[float], at: int,
-                     across: int = 0) -> None:
-    """Draw a section of CT [D, H, W] in HU, with the borders of kidney and tumour in their colours."""
-    section(axes, imaging, spacing, at, across, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
+def labelled_section(
+    axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacing: Sequence[float], at: int, across: int = 0,
+    window: tuple[float, float] = WINDOW,
+) -> AxesImage:
+    """Draw a section of CT [D, H, W] in grey over ``window``, with the borders of kidney and tumour in their colours."""
+    image = section(axes, imaging, spacing, at, across, cmap="gray", vmin=window[0], vmax=window[1])
     for number, name in enumerate(("kidney", "tumour"), 1):
         outline(axes, labels == number, spacing, at, COLOURS[name], across)
+    return image
 
 
 def legend_of(figure: Figure, names: Sequence[str]) -> None:
@@ -91,11 +93,11 @@ def legend_of(figure: Figure, names: Sequence[str]) -> None:
 
 def centre_of(labels: np.ndarray) -> tuple[int, int, int]:
     """Find the voxel to look at: on each axis the section with most tumour, else most kidney, else the middle one."""
-    wanted = labels == (2 if (labels == 2).any() else 1)
-    if not wanted.any():
-        return tuple(n // 2 for n in labels.shape)
-    places = np.nonzero(wanted.T)[::-1]  # volumes from files have their first axis fastest
-    return tuple(int(np.bincount(found).argmax()) for found in places)
+    for label in (2, 1):
+        places = np.nonzero(labels == label)
+        if len(places[0]):
+            return tuple(int(np.bincount(found).argmax()) for found in places)
+    return tuple(n // 2 for n in labels.shape)
 
 
 def letters(axes: Axes, vertical: tuple[str, str], horizontal: tuple[str, str]) -> None:

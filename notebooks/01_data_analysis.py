@@ -169,9 +169,11 @@ if study.writes and data.source == "hybrid" and slabs:
 
 The same slabs of held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    drawn, table_of_both, pictures = calibration.compare(
-        resolve(slabs), resolve(data.folder), [case.number for case in split.validation], simulation.seed)
-    display(drawn, shown(table_of_both), pictures)
+    numbers = [case.number for case in split.validation]
+    pairs = list(calibration.read_pairs(resolve(slabs), resolve(data.folder), numbers, simulation.seed))
+    measured = calibration.measure_pairs(pairs)
+    display(calibration.calibration_figure(measured), shown(calibration.calibration_table(measured)))
+    display(calibration.picture_pairs(pairs[::8]))
 
 # %% [markdown]
 # ## What we saw
@@ -197,4 +199,5 @@ if not study.writes and hu is not None:
     from interactive.browse import browse
 
     display(Markdown("## Any case, to look at"))
-    display(browse(study.source, table.set_index("case"), accept=study.accept))
+    facts = table.set_index("case").apply("· {0.role} · tumour {0.tumour_ml:.1f} ml".format, axis=1).to_dict()
+    display(browse(study.source, facts, accept=study.accept))

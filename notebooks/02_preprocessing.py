@@ -33,7 +33,7 @@ from IPython.display import Markdown, display
 
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import spacing_of
-from kitsnb.drawing import COLOURS, PAGE, canvas, outline, section
+from kitsnb.drawing import PAGE, canvas, labelled_section
 from kitsnb.files import read_json
 from kitsnb.metric import SCORES
 from kitsnb.preprocessing import (
@@ -112,9 +112,7 @@ mask, _ = to_grid(labels, affine, settings, labels=True)
 spacing = spacing_of(grid_affine)
 at = int((middle + 0.5) * len(mask) / len(upright))
 figure, axes = canvas(f"{used[0].name.replace('_', ' ')} on the working grid", (PAGE / 2, 2.6), simulated=simulated)
-image = section(axes, volume.numpy(), spacing, at, cmap="gray")
-for label, name in ((1, "kidney"), (2, "tumour")):
-    outline(axes, mask.numpy() == label, spacing, at, COLOURS[name])
+image = labelled_section(axes, volume.numpy(), mask.numpy(), spacing, at, window=(None, None))
 bar = figure.colorbar(image, ax=axes, label="after the z-score", shrink=0.9)
 bar.outline.set_visible(False)
 figure
@@ -172,9 +170,7 @@ this profile's augmentation leaves them: each kind but the mirror comes with a p
         for step, axes in enumerate(row):
             patch, classes = [part.reshape(training.patch_size).numpy() for part in sampler.batch(step)]
             at = int((classes > 0).sum((1, 2)).argmax())
-            section(axes, patch, made.spacing, at, cmap="gray", vmin=low, vmax=high)
-            outline(axes, classes == 1, made.spacing, at, COLOURS["kidney"])
-            outline(axes, classes == 2, made.spacing, at, COLOURS["tumour"])
+            labelled_section(axes, patch, classes, made.spacing, at, window=(low, high))
     grid[0, 0].set_ylabel("before")
     grid[1, 0].set_ylabel("after")
     display(figure)

@@ -46,7 +46,7 @@ data = study.profile.data
 
 from probing import figures as draw
 from probing import probes
-from probing.errors import CLASSES, PATHS, around_tumour, phantom_geometry
+from probing.errors import CLASSES, PATHS, around_tumour, phantom_geometry, predict_errors
 
 figures.use_style()
 
@@ -118,7 +118,8 @@ titles = {row.name: row.title for row in rows}
 # shrinks it.
 
 # %%
-along = [probes.along_paths(losses, geometry, settings.steps) for geometry in geometries]
+predictions = [predict_errors(geometry, settings.steps) for geometry in geometries]
+along = [probes.along_paths(losses, *pair) for pair in zip(geometries, predictions)]
 made = {"losses01_error_paths": draw.error_paths(along[0], ours or rows, geometries[0])}
 made["losses01_error_paths"]
 
@@ -193,10 +194,10 @@ predicted tumours; the row whose gradient falls most between half-trained and tr
 
 # %% jupyter={"source_hidden": true}
 if not study.writes:
-    from interactive.playground import Playground
+    from interactive.playground import playground
 
-    display(Markdown("## Playground\n\nMove a loss's parameters: the curves are those of above, on a coarser grid."))
-    Playground(geometries[0]).show()
+    display(Markdown("## Playground\n\nMove a loss's parameters: the curves are those of above."))
+    playground(geometries[0], predictions[0])
 
 # %% [markdown]
 # ## What we saw

@@ -103,8 +103,7 @@ display(shown(checked) if len(checked) else Markdown("No claim is about rows of 
 # %% [markdown]
 # ## 5.5 Every case
 #
-# Is it the small tumours that are hard? By hand, a table of cases and losses follows: a click on a row shows the
-# case.
+# Is it the small tumours that are hard? By hand, a list follows, from which any case is shown as two losses see it.
 
 # %% jupyter={"source_hidden": true}
 for name in ("size", "scores"):
@@ -131,10 +130,10 @@ def read_prediction(experiment, case):
 
 
 if not study.writes:
-    from interactive.case_table import case_table
+    from interactive.compare import compare
 
     own = scores[scores.experiment.isin(titles)]
-    display(case_table(own, titles, read_prediction, about["simulated"]))
+    display(compare(own, titles, read_prediction, about["simulated"]))
 
 # %% [markdown]
 # ## 5.6 Training curves

@@ -11,12 +11,6 @@ from kitsnb.drawing import COLOURS, alternative, canvas, labelled_section, outli
 SPACING = np.array([5.0, 0.8, 1.6])
 
 
-def ball(radius: float = 40.0) -> np.ndarray:
-    """Ones inside a ball of ``radius`` mm, on a grid with voxels of ``SPACING``."""
-    axes = [np.arange(-50, 50, step) for step in SPACING]
-    return sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")) <= radius**2
-
-
 def extent_on_paper(figure: Figure) -> tuple[int, int]:
     """Height and width in pixels of all that is red in ``figure``."""
     canvas = FigureCanvasAgg(figure)
@@ -30,7 +24,9 @@ def extent_on_paper(figure: Figure) -> tuple[int, int]:
 @pytest.mark.parametrize("drawn", ["section", "outline"])
 def test_a_sphere_on_an_anisotropic_grid_is_round_in_every_plane(across, drawn):
     figure = Figure(figsize=(5, 3), dpi=150)  # a panel that is no square
-    axes, volume = figure.subplots(), ball()
+    axes = figure.subplots()
+    places = np.meshgrid(*[np.arange(-50, 50, step) for step in SPACING], indexing="ij")
+    volume = sum(place**2 for place in places) <= 40**2
     at = volume.shape[across] // 2
     colours = ListedColormap(["white", "red" if drawn == "section" else "white"])
     section(axes, volume, SPACING, at, across, cmap=colours)

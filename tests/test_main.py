@@ -49,7 +49,7 @@ def test_help_has_an_example_that_is_valid(name):
     ("check {folder} --label-map 3", "must read OLD=NEW"),
     ("predict {file} --run {folder} --output {folder}/o.nii.gz", "run.json"),
     ("score {folder} {folder}", "holds no labels"),
-    ("show {file} --no-open", "neither a gzip nor a NIfTI file"),
+    ("show {file}", "neither a gzip nor a NIfTI file"),
 ])
 def test_an_error_is_said_in_few_words(words, said, tmp_path):
     file, folder = tmp_path / "file.nii.gz", tmp_path / "folder"

@@ -35,11 +35,9 @@ class Scan:
 
     @property
     def centre(self) -> tuple[int, int, int]:
-        """Return the voxel to look at first (``drawing.centre_of``)."""
-        for labels in self.layers.values():
-            if labels.any():
-                return centre_of(labels)
-        return centre_of(np.zeros(self.imaging.shape, np.uint8))
+        """Return the voxel to look at first, by the label, else by the prediction."""
+        nothing = np.zeros(self.imaging.shape, np.uint8)
+        return centre_of(next(iter(self.layers.values()), nothing))
 
     @property
     def facts(self) -> str:
@@ -70,30 +68,25 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
     return Scan(given.name, imaging, spacing_of(affine), turned)
 
 
-def find_scans(source: Path, label: Path | None = None, prediction: Path | None = None) -> dict[str, Given]:
+def find_scans(source: Path, prediction: Path | None = None) -> dict[str, Given]:
     """Find the CTs of ``source``, a folder of cases, a case or a NIfTI file, by name, with their labels.
 
-    ``label`` is a file; ``prediction`` a run's folder, a folder of labels, or a file. Raises FileNotFoundError where
-    there is nothing, ValueError for one file of many CTs.
+    ``prediction`` is a run's folder, a folder of labels, or a file. Raises FileNotFoundError where there is nothing,
+    ValueError for one file of many CTs.
     """
-    if not source.exists():
-        raise FileNotFoundError(f"{source}: no such file or folder; give a CT as .nii.gz, or a folder of cases")
     if source.is_file():
         found = [Given(case_name(source), source)]
     else:
-        cases = [Case(source)] if Case(source).imaging.is_file() else discover(source)
-        found = [Given(case.name, case.imaging, case.segmentation) for case in cases]
-    for file in (label, prediction):
-        if file and file.is_file() and len(found) > 1:
-            raise ValueError(f"{file} belongs to one CT, and {source} holds {len(found)}; give one of them")
+        found = []
+        for case in [Case(source)] if Case(source).imaging.is_file() else discover(source):
+            own = case.segmentation
+            found.append(Given(case.name, case.imaging, own if own.is_file() else None))
     predictions = {}
     if prediction and prediction.is_file():
-        predictions = {found[0].name: prediction}
+        if len(found) > 1:
+            raise ValueError(f"{prediction} belongs to one CT, and {source} holds {len(found)}; give one of them")
+        predictions[found[0].name] = prediction
     elif prediction:
         inner = prediction / "predictions"
         predictions = find_labels(inner if inner.is_dir() else prediction)
-    scans = {}
-    for name, imaging, own, _ in found:
-        own = own if own and own.is_file() else None
-        scans[name] = Given(name, imaging, label or own, predictions.get(name))
-    return scans
+    return {given.name: given._replace(prediction=predictions.get(given.name)) for given in found}

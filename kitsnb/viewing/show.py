@@ -28,33 +28,23 @@ LOOK = {"ends": ENDS, "names": CLASSES, "colours": [COLOURS[name] for name in CL
 MOST_CASES = 8
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_) -> None:
-        """Print no line per request: the terminal is the reader's."""
-
-
-def show(source: Path, label: Path | None = None, prediction: Path | None = None, accept: Accept | None = None, *,
-         output: Path | None = None, port: int = 0, opened: bool = True) -> None:
-    """Write the page of ``source``, in ``output`` or for a while; open a browser on it; serve it until Ctrl-C.
+def show(source: Path, prediction: Path | None = None, accept: Accept | None = None, port: int = 0) -> None:
+    """Write the page of ``source`` for a while; open a browser on it; serve it until Ctrl-C.
 
     ``source`` is as in ``find_scans``, or a build's folder. Raises OSError and ValueError, CaseError among them, for
     what cannot be shown and for a port that is taken.
     """
-    if output and output.is_dir() and any(output.iterdir()) and not (output / "viewer.js").is_file():
-        raise ValueError(f"{output} holds other files; give a new folder as --output")
-    with tempfile.TemporaryDirectory(prefix="kitsnb-") as passing, suppress(KeyboardInterrupt):
-        folder = output or Path(passing)
-        with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="kitsnb-") as folder, suppress(KeyboardInterrupt):
+        with ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
             with console().status(f"reading {source}"):
-                show_page(folder, source.expanduser().resolve(), label, prediction, accept)
+                show_page(Path(folder), source.expanduser().resolve(), prediction, accept)
             address = f"http://127.0.0.1:{server.server_port}/"
             console().print(f"{address} shows {source} until Ctrl-C")
-            if opened:
-                webbrowser.open(address)
+            webbrowser.open(address)
             server.serve_forever()
 
 
-def show_page(folder: Path, source: Path, label: Path | None, prediction: Path | None, accept: Accept | None) -> None:
+def show_page(folder: Path, source: Path, prediction: Path | None, accept: Accept | None) -> None:
     """Write the page of the first cases of ``source`` to ``folder``; its title says how many there are."""
     name = source.name
     builds = [Build(folder) for folder in (source, *source.parents) if Build(folder).profile.is_file()]
@@ -63,7 +53,7 @@ def show_page(folder: Path, source: Path, label: Path | None, prediction: Path |
         if source == builds[0].folder:
             source = cases
             accept = accept if accept and accept.label_map else data.accept
-    found = find_scans(source, label, prediction)
+    found = find_scans(source, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")
     first = sorted(found.values(), key=lambda given: given.prediction is None)[:MOST_CASES]

@@ -1,6 +1,5 @@
-"""A page to share: findings and table of a build, its worst and best cases, notebooks and paper, as static files."""
+"""A page to share: findings and table of a build, its worst, median and best case, notebooks and paper."""
 
-import html
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,46 +16,31 @@ from kitsnb.study.tables import extremes, number
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import cases_of, render, write_page
 
-#: Template of notebooks: code is folded, and what says nothing to a reader (parameters, imports) left out.
-FOLDED = """{% extends "basic/index.html.j2" %}
-{% block input_group %}
-{% if not cell.source.startswith(("import ", "from ")) and "parameters" not in cell.metadata.tags | join %}
-<details><summary>code</summary>{{ super() }}</details>
-{% endif %}
-{% endblock %}"""
-
 
 def write_site(build: Build) -> Path:
     """Write ``site/`` of ``build`` again and return its first page; nothing else of the build changes.
 
     Raises FileNotFoundError where the build is not finished.
     """
-    picture = build.figures / "patients.svg"
-    for wanted in (build.results, build.paper, build.profile, picture):
+    for wanted in (build.results, build.paper, build.profile):
         if not wanted.is_file():
             raise FileNotFoundError(f"{wanted}: missing; the build is not finished: run make first")
     profile = read_json(build.profile)
     results = read_json(build.results)
     pictured = results["about"]["pictured"]
-    runs = {build.run(row["name"], seed).name for row in profile["experiments"] for seed in profile["seeds"]}
     scans, simulated = find_extremes(build, build.run(pictured["row"], pictured["seed"]))
     folder = build.folder / "site"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(build.paper, folder / "paper.pdf")
-    shutil.copyfile(picture, folder / "cases.svg")
-    alternative = re.search("<title>(.*?)</title>", picture.read_text(encoding="utf-8"), re.DOTALL)[1]
-    notebooks = {}
-    for path in sorted(build.notebooks.glob("*.ipynb")):
-        run = path.stem.partition("04_training-")[2]
-        if not run or run in runs:  # what another profile left is not of this study
-            file, name = write_notebook(path, folder)
-            notebooks[file] = name
+    notebooks = sorted(build.notebooks.glob("0[!4]*.ipynb"))  # without those of single trainings
+    for path in notebooks:
+        write_notebook(path, folder / "notebooks" / f"{path.stem}.html")
     write_page(
         folder, scans, title=profile["title"], about=profile["description"], simulated=simulated,
         findings=results.get("findings"), columns=["loss", *(NAMES[score] for score in SCORES)],
-        rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]], notebooks=notebooks,
-        alt=html.unescape(alternative))
+        rows=[(row["title"], write_cells(row["scores"])) for row in results["table"]],
+        notebooks=[path.stem for path in notebooks])
     return folder / "index.html"
 
 
@@ -81,13 +65,8 @@ def write_cells(scores: Mapping) -> list[str]:
     return cells
 
 
-def write_notebook(path: Path, folder: Path) -> tuple[str, str]:
-    """Write an executed notebook as a page with a list of contents; return its address and name."""
-    body, _ = HTMLExporter(raw_template=FOLDED).from_filename(path)
+def write_notebook(path: Path, page: Path) -> None:
+    """Write an executed notebook, without its code, as a page."""
+    body, _ = HTMLExporter(template_name="basic", exclude_input=True).from_filename(path)
     body = re.sub("<(pre|table)", r'<\1 tabindex="0"', body)  # so that a key can scroll it
-    links = {"../index.html": "Back"}
-    for key, text in re.findall(r'<h[12] id="([^"]+)">(.*?)<a class="anchor-link"', body, re.DOTALL):
-        links[f"#{key}"] = html.unescape(re.sub("<.*?>", "", text))
-    file = f"notebooks/{path.stem}.html"
-    write_atomic(folder / file, render(title=path.stem, links=links, body=body, root="../"))
-    return file, path.stem
+    write_atomic(page, render(title=path.stem, body=body, root="../"))

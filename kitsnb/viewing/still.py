@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from kitsnb.drawing import ENDS, ERRORS, PAGE, WINDOW, canvas, labelled_section, legend_of, letters, section
 from kitsnb.viewing.scan import Scan
 
-#: Side of each picture of a gallery, in mm: a kidney with what is around it.
-VIEW = 180.0
+#: Half a side of each picture of a gallery, in mm: a kidney with what is around it.
+AROUND = 90.0
 #: Nothing where there is no error, else the colours of ERRORS, which let the CT through.
 ON_ERRORS = ListedColormap(["#ffffff00", *(f"{colour}c0" for colour in ERRORS.values())])
 
@@ -28,9 +28,9 @@ def gallery(scans: Sequence[tuple[str, Scan]], title: str, simulated: bool = Fal
         section(row[2], imaging, scan.spacing, 0, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1])
         section(row[2], find_errors(**layers), scan.spacing, 0, cmap=ON_ERRORS, vmin=0, vmax=len(ERRORS))
         sizes = scan.spacing[1:] * imaging.shape[1:]
-        down, right = np.clip(middle * scan.spacing[1:], VIEW / 2, sizes - VIEW / 2)
+        down, right = np.clip(middle * scan.spacing[1:], AROUND, sizes - AROUND)
         for axes in row:
-            axes.set(xlim=(right - VIEW / 2, right + VIEW / 2), ylim=(down + VIEW / 2, down - VIEW / 2))
+            axes.set(xlim=(right - AROUND, right + AROUND), ylim=(down + AROUND, down - AROUND))
         letters(row[0], *ENDS[1:])
         row[0].set_ylabel(f"{scan.name}\n{text}", fontsize="small")
     for axes, kind in zip(grid[0], ("label", "prediction", "errors")):

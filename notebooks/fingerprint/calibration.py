@@ -1,7 +1,8 @@
 """Real CT beside simulated, patient by patient: the same slab of the same label map, measured alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
-from kitsnb.data.cases import Case, discover
+from kitsnb.data.cases import Case
 from kitsnb.data.checks import read_case
 from kitsnb.data.geometry import spacing_of
 from kitsnb.drawing import GREY, PAGE, PALETTE, canvas, centre_of, labelled_section, legend_of
@@ -39,10 +40,12 @@ def measure(hu: ndarray, labels: ndarray, spacing: ndarray) -> dict[str, float]:
     outside = distance_transform_edt(~organ, spacing)
     mean = uniform_filter(hu.astype(float), (1, 5, 5))
     variance = uniform_filter(hu.astype(float) ** 2, (1, 5, 5)) - mean**2
+    inner = pd.Series(hu[organ & (depth <= 2)])
+    outer = pd.Series(hu[(outside > 2) & (outside <= 4)])
+    near = pd.Series(hu[(outside > 0) & (outside <= 10)])
     row["texture (HU)"] = np.sqrt(pd.Series(variance[depth > 5]).median())
-    around = pd.Series(hu[(outside > 2) & (outside <= 4)])
-    row["step at the border (HU)"] = pd.Series(hu[organ & (depth <= 2)]).mean() - around.mean()
-    row["fat within 10 mm (%)"] = 100 * pd.Series(hu[(outside > 0) & (outside <= 10)]).between(-150, -30).mean()
+    row["step at the border (HU)"] = inner.mean() - outer.mean()
+    row["fat within 10 mm (%)"] = 100 * near.between(-150, -30).mean()
     return row
 
 
@@ -66,20 +69,37 @@ def paint_slab(slab: Case, whole: Case, seed: int) -> tuple[ndarray, ndarray]:
     return hu[shown], labels[shown]
 
 
-def measure_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int = 0) -> pd.DataFrame:
-    """Measure the slab of each patient, real and painted: two rows per patient."""
-    rows = []
+class Pair(NamedTuple):
+    """A patient's real slab, and the same slab painted: HU and labels of both."""
+
+    name: str
+    affine: ndarray
+    real: tuple[ndarray, ndarray]
+    painted: tuple[ndarray, ndarray]
+
+
+def read_pairs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int = 0) -> Iterator[Pair]:
+    """Read, and paint, the slab of each patient that both folders hold."""
     for number in numbers:
         slab = Case(slabs / f"case_{number:05d}")
-        imaging, own, affine = read_case(slab)
-        painted, theirs = paint_slab(slab, Case(labels / slab.name), seed)
-        rows.append({"source": "real", **measure(imaging, own, spacing_of(affine))})
-        rows.append({"source": "simulated", **measure(painted, theirs, spacing_of(affine))})
+        whole = Case(labels / slab.name)
+        if slab.imaging.is_file() and whole.segmentation.is_file():
+            imaging, own, affine = read_case(slab)
+            yield Pair(slab.name, affine, (imaging, own), paint_slab(slab, whole, seed))
+
+
+def measure_pairs(pairs: Iterable[Pair]) -> pd.DataFrame:
+    """Measure the slab of each patient, real and painted: two rows per patient."""
+    rows = []
+    for pair in pairs:
+        spacing = spacing_of(pair.affine)
+        rows.append({"source": "real", **measure(*pair.real, spacing)})
+        rows.append({"source": "simulated", **measure(*pair.painted, spacing)})
     return pd.DataFrame(rows)
 
 
 def calibration_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Say median and quartiles over patients of each of ``measure_slabs``, and how kidney and tumour go together."""
+    """Say median and quartiles over patients of each of ``measure_pairs``, and how kidney and tumour go together."""
     rows = []
     for name in table.columns[1:]:
         row = {"measure": name}
@@ -87,47 +107,31 @@ def calibration_table(table: pd.DataFrame) -> pd.DataFrame:
             low, median, high = values.quantile([0.25, 0.5, 0.75])
             row[source] = f"{median:.0f} ({low:.0f} to {high:.0f})"
         rows.append(row)
-    means = ["kidney, mean (HU)", "tumour, mean (HU)"]
-    together = {source: f"{own[means].corr().iloc[0, 1]:.2f}" for source, own in table.groupby("source")}
-    return pd.DataFrame([*rows, {"measure": "correlation of the two means", **together}])
+    together = {"measure": "correlation of the two means"}
+    for source, own in table.groupby("source"):
+        correlation = own["kidney, mean (HU)"].corr(own["tumour, mean (HU)"])
+        together[source] = f"{correlation:.2f}"
+    return pd.DataFrame([*rows, together])
 
 
 def calibration_figure(table: pd.DataFrame) -> Figure:
-    """Draw the distributions over patients of ``measure_slabs``, real beside simulated."""
+    """Draw the distributions over patients of ``measure_pairs``, real beside simulated."""
     figure, panels = canvas("Real slabs, and the same slabs simulated", (PAGE, 5.6), 4, 2)
     for axes, name in zip(panels.flat, table.dropna(axis=1, how="all").columns[1:]):
-        sns.boxplot(table, x=name, y="source", hue="source", palette=COLOURS, ax=axes)
+        sns.boxenplot(table, x=name, y="source", hue="source", palette=COLOURS, ax=axes)
         axes.set_ylabel("")
     return figure
 
 
-def picture_slabs(slabs: Path, labels: Path, numbers: Iterable[int], seed: int = 0) -> Figure:
-    """Draw the slice with most tumour of each patient's slab, real above painted, with both labels' borders."""
-    numbers = list(numbers)
-    size = PAGE, 2 * PAGE / len(numbers) + 0.9
-    figure, panels = canvas("Real slabs above the same slabs simulated", size, 2, len(numbers), squeeze=False)
-    for number, (above, below) in zip(numbers, panels.T):
-        slab = Case(slabs / f"case_{number:05d}")
-        imaging, own, affine = read_case(slab)
-        painted, _ = paint_slab(slab, Case(labels / slab.name), seed)
-        own, turned = reorient(own, affine)
-        for axes, volume in ((above, imaging), (below, painted)):
-            upright, _ = reorient(volume, affine)
+def picture_pairs(pairs: Sequence[Pair]) -> Figure:
+    """Draw the slice with most tumour of each patient's slab, real above painted, with the borders of its labels."""
+    size = PAGE, 2 * PAGE / len(pairs) + 0.9
+    figure, panels = canvas("Real slabs above the same slabs simulated", size, 2, len(pairs), squeeze=False)
+    for pair, column in zip(pairs, panels.T):
+        own, turned = reorient(pair.real[1], pair.affine)
+        for axes, (hu, _) in zip(column, (pair.real, pair.painted)):
+            upright, _ = reorient(hu, pair.affine)
             labelled_section(axes, upright, own, spacing_of(turned), centre_of(own)[0])
-        above.set_title(f"case {number:05d}", fontsize="small")
+        column[0].set_title(pair.name.replace("_", " "), fontsize="small")
     legend_of(figure, LABELS)
     return figure
-
-
-def compare(
-    slabs: Path, labels: Path, numbers: Sequence[int], seed: int = 0
-) -> tuple[Figure, pd.DataFrame, Figure]:
-    """Measure the slabs of ``numbers`` and the same slabs painted: distributions, a table, six patients as pictures.
-
-    Patients that one of the folders lacks are passed over.
-    """
-    there = {case.number for case in discover(slabs)} & {case.number for case in discover(labels)}
-    numbers = [number for number in numbers if number in there]
-    table = measure_slabs(slabs, labels, numbers, seed)
-    pictured = numbers[:: -(-len(numbers) // 6)]
-    return calibration_figure(table), calibration_table(table), picture_slabs(slabs, labels, pictured, seed)

@@ -39,7 +39,7 @@ def imbalance(table: pd.DataFrame, simulated: bool) -> Figure:
     shares = shares[shares > 0]
     pooled = 100 * voxels.sum() / voxels.to_numpy().sum()
     figure, axes = canvas("Class imbalance", WIDE, simulated=simulated)
-    sns.boxplot(shares, palette=COLOURS, width=0.4, ax=axes)
+    sns.boxenplot(shares, palette=COLOURS, width=0.4, ax=axes)
     names = [f"{name}\n{share:.3f} % of all voxels" for name, share in pooled.items()]
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("share of a case's voxels (%)")

@@ -1,1 +1,1 @@
-"""Three small tools: look at any case (notebook 01), play with a loss (03), open any case of two losses (05)."""
+"""Three small tools: any case (notebook 01), a loss to play with (03), any case as two losses see it (05)."""

@@ -45,12 +45,13 @@ class Geometry:
 
 
 def around_tumour(
-    name: str, labels: ndarray, affine: ndarray, extent: Sequence[float], spacing: Sequence[float], simulated: bool
+    name: str, labels: ndarray, affine: ndarray, extent: Sequence[float], spacing: Sequence[float] | None,
+    simulated: bool,
 ) -> Geometry:
-    """Bring ``labels`` to ``spacing`` and cut ``extent`` mm around the tumour; without one, raise ValueError."""
+    """Bring ``labels`` to ``spacing``, if any, and cut ``extent`` mm around the tumour; without one, raise ValueError."""
     labels, affine = reorient(labels, affine)
     native = spacing_of(affine)
-    size = grid_size(labels.shape, native, spacing)
+    size = grid_size(labels.shape, native, native if spacing is None else spacing)
     used = native * labels.shape / size
     labels = resize_labels(labels, size).numpy()
     half = extent / used / 2
@@ -66,9 +67,7 @@ def around_tumour(
 def phantom_geometry(seed: int, number: int, extent: Sequence[float]) -> Geometry:
     """Cut ``extent`` mm around the tumour of phantom ``number`` of ``seed``, on its own grid."""
     phantom = simulate_case(seed, number)
-    labels, affine = reorient(phantom.segmentation, phantom.affine)
-    spacing = spacing_of(affine)
-    return around_tumour(f"phantom {number}", labels, affine, extent, spacing, simulated=True)
+    return around_tumour(f"phantom {number}", phantom.segmentation, phantom.affine, extent, None, simulated=True)
 
 
 def erode(geometry: Geometry, distance: float) -> ndarray:
@@ -137,3 +136,14 @@ def soft_logits(labels: ndarray, spacing: Sequence[float]) -> Tensor:
             signed = distance_transform_edt(inside, spacing) - distance_transform_edt(~inside, spacing)
             logits[label][near] = np.clip(signed / SOFTNESS, -MOST, MOST)
     return torch.from_numpy(logits)[None]
+
+
+def predict_errors(geometry: Geometry, steps: int) -> dict[str, dict[float, Tensor]]:
+    """Return ``soft_logits`` of every path, by amount, in so many ``steps``."""
+    logits = {}
+    for name, path in PATHS.items():
+        logits[name] = {}
+        for amount in path.amounts(geometry, steps):
+            labels = path.make(geometry, amount)
+            logits[name][amount] = soft_logits(labels, geometry.spacing)
+    return logits

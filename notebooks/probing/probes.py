@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kitsnb.losses import build_loss
 
-from probing.errors import CLASSES, PATHS, Geometry, soft_logits
+from probing.errors import CLASSES, Geometry, soft_logits
 
 Losses = Mapping[str, nn.Module]
 #: Margin of the true class's logit over the others, by stage of an imagined training.
@@ -49,15 +49,13 @@ def measure(loss: nn.Module, logits: Tensor, target: Tensor) -> dict[str, float]
     return found
 
 
-def along_paths(losses: Losses, geometry: Geometry, steps: int = 7) -> pd.DataFrame:
-    """Measure every loss along every error path; ``relative`` is the value over that of finding nothing."""
+def along_paths(losses: Losses, geometry: Geometry, predictions: Mapping[str, Mapping[float, Tensor]]) -> pd.DataFrame:
+    """Measure losses on ``errors.predict_errors``; ``relative`` is the value over that of finding nothing."""
     nothing = soft_logits(np.zeros_like(geometry.segmentation), geometry.spacing)
     lost = {name: float(loss(nothing, geometry.target)) for name, loss in losses.items()}
     rows = []
-    for path, error in PATHS.items():
-        for amount in error.amounts(geometry, steps):
-            labels = error.make(geometry, amount)
-            logits = soft_logits(labels, geometry.spacing)
+    for path, by_amount in predictions.items():
+        for amount, logits in by_amount.items():
             for name, loss in losses.items():
                 found = measure(loss, logits, geometry.target)
                 rows.append({"path": path, "amount": amount, "loss": name, **found})
@@ -119,7 +117,9 @@ def expect(names: Sequence[str], gradient: pd.DataFrame, price: pd.Series, refer
         table["ratio"] = ratio.to_numpy()
         made += table.to_dict("records")
     fall = (trained.gradient / half.gradient)[list(names)]
-    made.append({"kind": "lowest", "experiment": fall.idxmin(), "reference": None, "among": list(names),
-                 "score": "composite", "expected": "lowest", "measure": "gradient, trained over half-trained",
-                 "ratio": float(fall.min())})
+    made.append({
+        "kind": "lowest", "experiment": fall.idxmin(), "reference": None, "among": list(names),
+        "score": "composite", "expected": "lowest", "measure": "gradient, trained over half-trained",
+        "ratio": float(fall.min()),
+    })
     return made

@@ -1,6 +1,5 @@
 """What a reader does in JupyterLab, on a page of a browser: open a notebook, run all its cells, shut it down."""
 
-import json
 import os
 import shutil
 import socket
@@ -9,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -96,9 +95,7 @@ def start_lab(folder: Path, home: Path) -> Iterator[str]:
 def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return json.load(answer)
-        except OSError:
-            time.sleep(0.3)
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.3)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")

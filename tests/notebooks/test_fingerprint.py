@@ -27,11 +27,8 @@ def labels():
 
 def hu():
     """-1000 in the background, 100 and 101 in the kidney (10 voxels each), 40 in the tumour."""
-    array = np.full(SHAPE, -1000, np.int16)
-    kidney = np.flatnonzero(labels() == 1)
-    array.flat[kidney[::2]] = 100
-    array.flat[kidney[1::2]] = 101
-    array[labels() == 2] = 40
+    array = np.choose(labels(), [-1000, 100, 40]).astype(np.int16)
+    array.flat[np.flatnonzero(labels() == 1)[1::2]] = 101
     return array
 
 
@@ -108,12 +105,15 @@ def test_a_slab_is_measured_beside_the_same_slab_painted(tmp_path):
     write_nifti(slab.imaging, 100 * part.astype(np.int16) - 50, affine @ steps)
     painted, found = calibration.paint_slab(slab, Case(tmp_path / "labels" / "case_00000"), seed=0)
     assert painted.shape == part.shape and (found == part).mean() > 0.97
-    table = calibration.measure_slabs(tmp_path / "slabs", tmp_path / "labels", [0])
+    pairs = list(calibration.read_pairs(tmp_path / "slabs", tmp_path / "labels", range(2)))
+    table = calibration.measure_pairs(pairs)
     assert table.iloc[0, :6].tolist() == ["real", 50, 0, 150, 0, 100] and table.source[1] == "simulated"
     said = calibration.calibration_table(table).set_index("measure")
     assert said.real["tumour less kidney (HU)"] == "100 (100 to 100)" and said.index[-1] == "correlation of the two means"
-    drawn, _, pictures = calibration.compare(tmp_path / "slabs", tmp_path / "labels", [0, 1])
-    assert [axes.get_title() for axes in pictures.axes] == ["case 00000", ""] and drawn.axes[0].get_xlabel() == "kidney, mean (HU)"
+    drawn = calibration.calibration_figure(table)
+    pictures = calibration.picture_pairs(pairs)
+    assert [axes.get_title() for axes in pictures.axes] == ["case 00000", ""]
+    assert drawn.axes[0].get_xlabel() == "kidney, mean (HU)"
     drawn.canvas.draw()
     pictures.canvas.draw()
 

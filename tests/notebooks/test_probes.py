@@ -1,11 +1,10 @@
 """Losses probed: controlled errors on a box whose volumes are known by hand, and what must hold whatever the loss."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from probing import figures, probes
-from probing.errors import PATHS, Geometry, around_tumour, soft_logits
+from probing.errors import PATHS, Geometry, around_tumour, predict_errors, soft_logits
 
 from kitsnb.losses import DiceLoss, LogCosh, WeightedCrossEntropyLoss, WeightedDiceLoss
 from kitsnb.metric import kits19_score
@@ -75,18 +74,14 @@ def test_who_gets_the_gradient():
     assert table.loc[("half-trained", "tumour_alone")].tumour > table.loc[("half-trained", "dice")].tumour
 
 
-def test_along_paths_has_every_step_and_is_relative_to_finding_nothing(box):
-    table = probes.along_paths({"dice": DiceLoss()}, box, steps=3)
+def test_along_paths_has_every_step_relative_to_finding_nothing_and_gives_the_price_of_missing(box):
+    table = probes.along_paths({"dice": DiceLoss()}, box, predict_errors(box, 3))
     assert len(table) == len(PATHS) * 3 and not table.isna().any(axis=None)
     start = table[table.amount == 0]
     assert table.relative[table.path == "erosion"].iloc[-1] == pytest.approx(1), "16 mm of erosion leave nothing"
     assert (table[table.amount > 0].value > start.value.iloc[0]).all()
-
-
-def test_price_of_missing_by_hand():
-    by_hand = pd.DataFrame({"path": ["missed tumour"] * 2 + ["false tumour"] * 2, "amount": [0, 1, 0, 1],
-                            "loss": "x", "value": [0.1, 0.4, 0.1, 0.2]})
-    assert probes.price_of_missing(by_hand)["x"] == pytest.approx(3.0)
+    by_hand = table.assign(value=[1, 4, 9, 1, 4, 9, 1, 4, 9, 1, 3, 9])
+    assert probes.price_of_missing(by_hand)["dice"] == pytest.approx(3 / 2)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
@@ -140,5 +135,5 @@ def test_losses_keep_their_colour_and_rows_their_order(box):
     panels = figures.gradient_shares(probes.gradient_shares(losses, SHARES), ROWS, SHARES).axes
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["Dice loss", "Log-cosh", "My loss"]
     assert panels[0].get_ylim()[0] > panels[0].get_ylim()[1], "the first row is on top"
-    figure = figures.error_paths(probes.along_paths(losses, box, steps=2), ROWS, box)
+    figure = figures.error_paths(probes.along_paths(losses, box, predict_errors(box, 2)), ROWS, box)
     assert all(len(axes.lines) == 3 for axes in figure.axes) and "simulated anatomy" in figure.get_suptitle()

@@ -8,7 +8,7 @@ import pytest
 from helpers.lab_at_hand import STATE, shut_down
 from helpers.smoke_at_hand import SMOKE
 
-from kitsnb.files import NOTEBOOKS, ROOT, Build, write_atomic, write_json
+from kitsnb.files import NOTEBOOKS, ROOT, write_atomic, write_json
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import load
 
@@ -31,24 +31,18 @@ def test_without_a_build_it_says_what_to_do_and_shows_a_picture(tmp_path, monkey
     assert "Nothing yet: type `make`" in text and "data:image/svg+xml" in text and "looks like" in text
 
 
-@pytest.fixture
-def jobs(tmp_path):
-    """The jobs of a build all of which but the last training is stamped, beside a stamp of a run that it lacks."""
+def test_a_build_is_a_line_that_counts_its_own_jobs_alone_and_one_of_another_version_stops_no_other(
+    tmp_path, monkeypatch
+):
+    """All but the last training is stamped, and a run that the build lacks."""
     profile = load(SMOKE, build=tmp_path / "smoke")
-    build = Build(tmp_path / "smoke")
-    write_json(build.profile, profile.model_dump(mode="json"))
+    write_json(profile.build.profile, profile.model_dump(mode="json"))
     jobs = build_jobs(profile)
     for job in jobs:
         write_json(job.stamp, {})
         write_atomic(job.output, "executed")
     [job for job in jobs if job.run][-1].stamp.unlink()
-    write_json(build.stamps / "training-old_row-seed0.json", {})
-    return jobs
-
-
-def test_a_build_is_a_line_that_counts_its_own_jobs_alone_and_one_of_another_version_stops_no_other(
-    jobs, tmp_path, monkeypatch
-):
+    write_json(profile.build.stamps / "training-old_row-seed0.json", {})
     write_json(tmp_path / "older" / "profile.json", {"title": "Older", "epochs": 3})
     text = said(tmp_path, monkeypatch)
     line = next(line for line in text.splitlines() if "**smoke**" in line)

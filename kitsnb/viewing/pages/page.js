@@ -1,17 +1,7 @@
-// The page: its table sorts by any heading, and the viewer shows the case that is chosen.
+// The page: the viewer shows the case that is chosen.
 import { createViewer } from "./viewer.js";
 
-const element = (id) => document.getElementById(id), all = (selector) => [...document.querySelectorAll(selector)];
-const { compare } = new Intl.Collator("en", { numeric: true });
-for (const [column, heading] of all("thead th").entries()) {
-  heading.firstChild.onclick = () => {
-    const way = heading.ariaSort === "descending" ? 1 : -1, text = (row) => row.children[column].textContent;
-    for (const other of all("thead th")) other.ariaSort = null;
-    heading.ariaSort = way === 1 ? "ascending" : "descending";
-    document.querySelector("tbody").append(...all("tbody tr").sort((a, b) => way * compare(text(a), text(b))));
-  };
-}
-
+const element = (id) => document.getElementById(id);
 const { cases, look } = JSON.parse(element("given").textContent), viewer = createViewer(element("stage"), look);
 async function open() {
   const { facts, files, shape, ...about } = cases[element("case").selectedIndex], arrays = {};
