@@ -47,11 +47,8 @@ from results.figures import slices, training_panels
 figures.use_style()
 experiments = [row.model_dump() for row in study.profile.experiments]
 runs = load_runs(study.build, experiments, study.profile.seeds)
-scores = all_scores(runs)
-about = tables.describe_study(study, runs)
-if about["beside"]:  # rows of a published study stand with these in one table
-    cases = published.read_cases(study.build.data_analysis)
-    about, scores = published.join(about, scores, cases, study.profile.apart_from)
+cases = published.read_cases(study.build.data_analysis)
+about, scores = published.join(tables.describe_study(study, runs), all_scores(runs), cases)
 found = report(about, scores)
 drawn = plots.draw(found, scores)
 

@@ -1,6 +1,6 @@
 """Further studies: without all of the seed paper's rows, told in the paper of the study whose cases they scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from kitsnb.study.tables import make_grids
 TOLD = ("kidney_and_tumour", "tumour")
 
 
-def describe(about: Mapping, scores: pd.DataFrame, own: Sequence[str]) -> dict:
+def describe(about: Mapping, scores: pd.DataFrame, own: Collection[str]) -> dict:
     """Describe the rows ``own`` of a study: means, and the difference to the row that each is ``compared_with``."""
     titles = {row["name"]: row["title"] for row in about["experiments"]}
     grids = make_grids(scores, titles)

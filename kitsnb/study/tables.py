@@ -66,8 +66,12 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapp
 
 def ranked(table: Sequence[Mapping]) -> list[str]:
     """Order experiments by the mean composite, highest first; one without any defined score comes last."""
-    means = pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
-    return list(means.sort_values(ascending=False, kind="stable").index)
+    return list(composites(table).sort_values(ascending=False, kind="stable").index)
+
+def composites(table: Sequence[Mapping]) -> pd.Series:
+    """Return the mean composite of each experiment of Table 1."""
+    return pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
+
 
 
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
