@@ -27,13 +27,14 @@ def average_seeds(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
 def make_grids(scores: pd.DataFrame, experiments: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
     """Arrange what claims are about as grids [seeds, cases] (``kitsnb.study.statistics``), by score and experiment.
 
-    Raises ValueError that names the rows whose seeds are not those of the first.
+    Raises ValueError where a seed or a case of some rows lacks in another.
     """
-    seeds = scores.groupby("experiment").seed.agg(lambda own: sorted(set(own.tolist())))
-    odd = [f"{name} has {own}" for name, own in seeds.items() if own != seeds.iloc[0]]
-    if odd:
-        raise ValueError(f"rows are paired by seed: {seeds.index[0]} has {seeds.iloc[0]}, but {', '.join(odd)}; "
-                         "train the same seeds for all")
+    everyone = set(scores.experiment)
+    for (seed, case), own in scores.groupby(["seed", "case"]).experiment:
+        lacking = everyone.difference(own)
+        if lacking:
+            raise ValueError(f"{', '.join(sorted(lacking))}: no score of {case} with seed {seed}, which other rows "
+                             "have; rows are paired, so train the same seeds on the same cases for all")
     grids = {}
     for score in (*SCORES, "predicted_tumour_ml"):
         wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)

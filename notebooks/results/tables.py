@@ -10,16 +10,16 @@ from kitsnb.receipts import flat
 from kitsnb.settings import Settings
 from kitsnb.study import published
 from kitsnb.study.figures import NAMES
-from kitsnb.study.runs import Run, describe_runs, read_stage
+from kitsnb.study.runs import Run, describe_runs
 from kitsnb.study.tables import interval, number, software
 
 
 def describe_study(study, runs: Sequence[Run]) -> dict:
     """Describe the opened study with its ``runs``: ``about`` of results.json."""
     profile = study.profile
-    probed = read_stage(study.build.losses / "summary.json", "03_losses")
-    data = read_stage(study.build.data_analysis / "summary.json", "01_data_analysis")
-    prepared = read_stage(study.build.preprocessed / "report.json", "02_preprocessing")
+    probed = read_json(study.made(study.build.losses / "summary.json"))
+    data = read_json(study.made(study.build.data_analysis / "summary.json"))
+    prepared = read_json(study.made(study.build.preprocessed / "report.json"))
     about = describe_runs(runs)
     images = "slabs" if about["settings"]["data"].get("slab") else "scans"
     if about["simulated"]:

@@ -67,10 +67,14 @@ def test_a_study_is_described_from_its_scores_alone(scores):
     assert found["network"]["paper_trainable"] == 22_581_283
 
 
-def test_rows_with_other_seeds_are_refused_by_name(scores):
+def test_rows_with_other_seeds_or_cases_are_refused_by_name(scores):
     apart = scores.assign(seed=scores.seed + 10 * (scores.experiment == "mine"))
-    with pytest.raises(ValueError, match=r"dice has \[0, 1\], but mine has \[10, 11\]; train the same seeds"):
+    with pytest.raises(ValueError, match="mine: no score of case_00000 with seed 0, .* train the same seeds"):
         findings.report(ABOUT, apart)
+    with pytest.raises(ValueError, match="dice: no score of case_00000 with seed 0"):
+        findings.report(ABOUT, scores[1:])
+    folds = scores.replace({"case": {"case_00001": "case_00009"}}).where(scores.seed == 1, scores)
+    assert findings.report(ABOUT, folds)["cases"] == 4, "each seed may hold out other cases, but the same for all rows"
 
 
 def test_numbers_are_written_for_people():
