@@ -48,7 +48,7 @@ def test_table_1_by_hand(scores):
     sizes = table[0]["sizes"]  # 10 and 40 ml; the case without tumour has no class
     assert {name: size["mean"] for name, size in sizes.items()} == pytest.approx({"up to 4 cm": 0.7, "4-7 cm": 0.3})
     assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
-    difference = statistics.estimate(grids["tumour"]["dice"], grids["tumour"]["log_cosh_dice"])
+    difference = statistics.estimate(grids["tumour"]["dice"] - grids["tumour"]["log_cosh_dice"])
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == difference["high"] == pytest.approx(0.2), "the same in both cases"
     assert difference["crossed_low"] < 0.1, "0.1 of the second seed"
