@@ -73,8 +73,7 @@ else:
 
 # %%
 history = pd.read_csv(run.folder / "history.csv")
-scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
-training_panels({run.title: (history, scored)}, run.title, simulated)
+training_panels({run.title: history}, run.title, simulated)
 
 # %% [markdown]
 # ## Held-out cases, in native geometry
@@ -115,6 +114,7 @@ for place, name in extremes(by_case).items():
 # %% [markdown]
 # ## Settings that are not the seed paper's
 
+scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
 # %% jupyter={"source_hidden": true}
 shown(tables.own_settings(run.sections))
 

@@ -104,9 +104,7 @@ display(shown(checked) if len(checked) else Markdown("No claim is about rows of 
 # case.
 
 # %% jupyter={"source_hidden": true}
-for name in ("size", "scores"):
-    if name in drawn:
-        display(drawn[name])
+drawn["scores"]
 
 # %% jupyter={"source_hidden": true}
 first = {run.experiment: run for run in reversed(runs)}
@@ -137,11 +135,7 @@ if not study.writes:
 # ## 5.6 Training curves
 
 # %% jupyter={"source_hidden": true}
-scored = "epochs" if study.profile.training.weights == "last" else "best_epoch"
-curves = {}
-for name, title in titles.items():
-    run = first[name]
-    curves[title] = (run.history, run.info.get(scored))
+curves = {title: first[name].history for name, title in titles.items()}
 drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 

@@ -52,7 +52,7 @@ class Playground:
             right.plot(share, table.gradient, **style)
         left.set(xlabel="share of the error's way", ylabel="value of the loss")
         right.set(xlabel="share of the error's way", ylabel="size of the gradient", yscale="log")
-        legend_below(figure, left.get_lines())
+        legend_below(figure, left)
         return figure
 
     def show(self) -> None:
