@@ -50,7 +50,6 @@ simulated = study.profile.simulated
 if not run.trains:
     study.made(run.folder / "run.json")
 
-from results import tables
 from results.figures import slices, training_panels
 
 figures.use_style()
@@ -112,16 +111,10 @@ for place, name in extremes(by_case).items():
     display(slices(imaging, reference, prediction, affine, heading, simulated))
 
 # %% [markdown]
-# ## Settings that are not the seed paper's
-
-scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
-# %% jupyter={"source_hidden": true}
-shown(tables.own_settings(run.sections))
-
-# %% [markdown]
 # ## What we saw
 
 # %% jupyter={"source_hidden": true}
+scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
 rows = []
 for name in ("kidney_and_tumour", "tumour"):
     found = scores[name].dropna()

@@ -39,7 +39,6 @@ def report(about: Mapping, scores: pd.DataFrame) -> dict:
         "seeds": seeds,
         "cases": int(scores.case.nunique()),
         "design": design,
-        "runs": seeds * len(table),
         "best": order[0],
         "worst": order[-1],
         "reference": reference,

@@ -56,8 +56,12 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapp
         cases = average_seeds(scores, name)
         by_size = dict(list(cases.tumour.groupby(cases.tumour_ml.map(lesion_size))))
         table.append({
-            "experiment": name, "title": row["title"], "loss": row["loss"], "seeds": len(grids["tumour"][name]),
-            "loss_parameters": row.get("parameters") or {}, "paper": published.get(name),
+            "experiment": name,
+            "title": row["title"],
+            "loss": row["loss"],
+            "seeds": len(grids["tumour"][name]),
+            "loss_parameters": row["parameters"],
+            "paper": published.get(name),
             "scores": {score: estimate(grids[score][name]) | summarise(cases[score]) for score in SCORES},
             "distances": {surface: summarise(cases[surface]) for surface in SURFACES},
             "sizes": {size: summarise(by_size[size]) for size in SIZES if size in by_size},
@@ -65,14 +69,14 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapp
     return table
 
 
-def ranked(table: Sequence[Mapping]) -> list[str]:
-    """Order experiments by the mean composite, highest first; one without any defined score comes last."""
-    return list(composites(table).sort_values(ascending=False, kind="stable").index)
-
 def composites(table: Sequence[Mapping]) -> pd.Series:
     """Return the mean composite of each experiment of Table 1."""
     return pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
 
+
+def ranked(table: Sequence[Mapping]) -> list[str]:
+    """Order experiments by the mean composite, highest first; one without any defined score comes last."""
+    return list(composites(table).sort_values(ascending=False, kind="stable").index)
 
 
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
@@ -80,11 +84,12 @@ def extremes(scores: pd.DataFrame) -> dict[str, str]:
 
     By tumour Dice of those with a tumour, by kidney Dice where there is none. Each case is named once.
     """
-    used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
+    used = scores[scores.tumour_ml > 0]
     if used.empty:
-        used = scores.sort_values("kidney", kind="stable")
-    places = {0: "worst", len(used) - 1: "best", (len(used) - 1) // 2: "median"}
-    return {places[at]: str(used.index[at]) for at in sorted(places)}
+        used = scores
+    names = used.sort_values(["tumour", "kidney"], kind="stable").index
+    places = {0: "worst", len(names) - 1: "best", (len(names) - 1) // 2: "median"}
+    return {places[at]: str(names[at]) for at in sorted(places)}
 
 
 def software() -> dict[str, str]:
