@@ -175,10 +175,15 @@ def foretell(study: Published, found: Mapping) -> list[dict]:
 
 
 def summarise_findings() -> list[dict]:
-    """Name each published study with a paper, the data that it stands on, and what it found: the box in a build's paper."""
+    """Name each published study with a paper, its data, and what it found, for the box in a build's paper."""
     boxes = []
     for study in map(read, papers()):
         found = report(study.about, study.scores)
-        boxes.append({"name": study.name, "title": study.about["title"], "images": study.about["images"],
-                      "cases": found["cases"], "text": found["findings"][0]})
+        boxes.append({
+            "name": study.name,
+            "title": study.about["title"],
+            "images": study.about["images"],
+            "cases": found["cases"],
+            "text": found["findings"][0],
+        })
     return boxes
