@@ -50,7 +50,6 @@ simulated = study.profile.simulated
 if not run.trains:
     study.made(run.folder / "run.json")
 
-from results import tables
 from results.figures import slices, training_panels
 
 figures.use_style()
@@ -73,8 +72,7 @@ else:
 
 # %%
 history = pd.read_csv(run.folder / "history.csv")
-scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
-training_panels({run.title: (history, scored)}, run.title, simulated)
+training_panels({run.title: history}, run.title, simulated)
 
 # %% [markdown]
 # ## Held-out cases, in native geometry
@@ -113,15 +111,10 @@ for place, name in extremes(by_case).items():
     display(slices(imaging, reference, prediction, affine, heading, simulated))
 
 # %% [markdown]
-# ## Settings that are not the seed paper's
-
-# %% jupyter={"source_hidden": true}
-shown(tables.own_settings(run.sections))
-
-# %% [markdown]
 # ## What we saw
 
 # %% jupyter={"source_hidden": true}
+scored = facts["best_epoch"] if training.weights == "best" else facts["epochs"]
 rows = []
 for name in ("kidney_and_tumour", "tumour"):
     found = scores[name].dropna()

@@ -47,11 +47,8 @@ from results.figures import slices, training_panels
 figures.use_style()
 experiments = [row.model_dump() for row in study.profile.experiments]
 runs = load_runs(study.build, experiments, study.profile.seeds)
-scores = all_scores(runs)
-about = tables.describe_study(study, runs)
-if about["beside"]:  # rows of a published study stand with these in one table
-    cases = published.read_cases(study.build.data_analysis)
-    about, scores = published.join(about, scores, cases, study.profile.apart_from)
+cases = published.read_cases(study.build.data_analysis)
+about, scores = published.join(tables.describe_study(study, runs), all_scores(runs), cases)
 found = report(about, scores)
 drawn = plots.draw(found, scores)
 
@@ -106,9 +103,7 @@ display(shown(checked) if len(checked) else Markdown("No claim is about rows of 
 # Is it the small tumours that are hard? By hand, a list follows, from which any case is shown as two losses see it.
 
 # %% jupyter={"source_hidden": true}
-for name in ("size", "scores"):
-    if name in drawn:
-        display(drawn[name])
+drawn["scores"]
 
 # %% jupyter={"source_hidden": true}
 first = {run.experiment: run for run in reversed(runs)}
@@ -139,11 +134,7 @@ if not study.writes:
 # ## 5.6 Training curves
 
 # %% jupyter={"source_hidden": true}
-scored = "epochs" if study.profile.training.weights == "last" else "best_epoch"
-curves = {}
-for name, title in titles.items():
-    run = first[name]
-    curves[title] = (run.history, run.info.get(scored))
+curves = {title: first[name].history for name, title in titles.items()}
 drawn["training"] = training_panels(curves, "Training", about["simulated"])
 drawn["training"]
 

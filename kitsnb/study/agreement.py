@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from kitsnb.study.findings import describe_cases
+from kitsnb.study.tables import composites
 
 
 def agreement(here: Mapping, scores: pd.DataFrame, there: Mapping, their_scores: pd.DataFrame) -> dict | None:
@@ -14,21 +15,11 @@ def agreement(here: Mapping, scores: pd.DataFrame, there: Mapping, their_scores:
     are told apart here in the ``same`` direction, or in the ``opposite`` one. ``cases``: how many both scored, and
     ``case_order``: Spearman's rank correlation of their tumour Dice, the mean over all rows and seeds.
     """
-    means = []
-    for found in (here, there):
-        means.append({row["experiment"]: row["scores"]["composite"]["mean"] for row in found["table"]})
-    both = pd.DataFrame(means).dropna(axis=1).T
+    both = pd.concat([composites(here["table"]), composites(there["table"])], axis=1).dropna()
     if len(both) < 3:
         return None
-    apart = []
-    for found in (here, there):
-        directed = set()
-        for pair in found["pairs"]["composite"]:
-            names = pair["first"], pair["second"]
-            if pair["verdict"] and both.index.isin(names).sum() == 2:
-                directed.add(names)
-        apart.append(directed)
-    ours, theirs = apart
+    ours = told_apart(here)
+    theirs = {pair for pair in told_apart(there) if both.index.isin(pair).sum() == 2}
     cases = pd.concat([describe_cases(scores).tumour, describe_cases(their_scores).tumour], axis=1).dropna()
     return {
         "name": there["about"]["name"],
@@ -37,7 +28,12 @@ def agreement(here: Mapping, scores: pd.DataFrame, there: Mapping, their_scores:
         "order": float(both.corr("kendall").iloc[0, 1]),
         "apart": len(theirs),
         "same": len(ours & theirs),
-        "opposite": len(ours & {(second, first) for first, second in theirs}),
+        "opposite": len(ours & {pair[::-1] for pair in theirs}),
         "cases": len(cases),
         "case_order": float(cases.corr("spearman").iloc[0, 1]),
     }
+
+
+def told_apart(found: Mapping) -> set[tuple[str, str]]:
+    """List the pairs that a study tells apart by the composite, the higher row first."""
+    return {(pair["first"], pair["second"]) for pair in found["pairs"]["composite"] if pair["verdict"]}

@@ -21,11 +21,12 @@ def audit(seed_paper: Mapping, labels: Mapping | None) -> list[dict]:
     A claim with a ``measure`` holds where its values lie ``within`` bounds. ``labels`` is notebook 01's summary of the
     real labels; without it, claims that need it are left out.
     """
-    measured = {"network": count_network({})}
+    measured = dict(labels or {})
+    measured["network"] = count_network({})
     if labels:
-        odd = ", ".join(labels["not_512"]).replace("_", " ")
-        measured["in_plane"] = {"cases": labels["cases"], "odd": odd, "number": len(labels["not_512"])}
-        measured |= {name: labels[name] for name in ("slice_spacing_mm", "slices", "shares_percent")}
+        odd = labels["not_512"]
+        names = ", ".join(odd).replace("_", " ")
+        measured["in_plane"] = {"cases": labels["cases"], "odd": names, "number": len(odd)}
     rows = []
     for row in seed_paper["audit"]:
         if "measure" not in row:

@@ -23,8 +23,14 @@ def state_comparisons(seed_paper: Mapping) -> list[dict]:
     for one in seed_paper["comparisons"]:
         score = one["score"]
         stated = table[one["higher"]][score] - table[one["lower"]][score]
-        claims.append({"kind": "seed paper", "experiment": one["higher"], "reference": one["lower"], "score": score,
-                       "expected": "higher", "stated": round(stated, 3)})  # its table has three decimals
+        claims.append({
+            "kind": "seed paper",
+            "experiment": one["higher"],
+            "reference": one["lower"],
+            "score": score,
+            "expected": "higher",
+            "stated": round(stated, 3),  # its table has three decimals
+        })
     return claims
 
 
@@ -38,13 +44,13 @@ def check(claims: Sequence[Mapping], grids: Mapping[str, Mapping]) -> list[dict]
     for one in claims:
         rows = grids[one["score"]]
         name = one["experiment"]
-        others = [one["reference"]]
+        others = {one["reference"]}
         if not one["reference"]:
-            others = [other for other in one.get("among") or rows if other != name]
+            others = set(one.get("among") or rows) - {name}
         differences = []
         verdict = "not run"
         if others and rows.keys() >= {name, *others}:
-            differences = [estimate(rows[name], rows[other]) for other in others]
+            differences = [estimate(rows[name] - rows[other]) for other in others]
             verdict = decide(one["expected"], {direction(difference) for difference in differences})
         difference = differences[0] if differences and one["reference"] else None
         checked.append({**one, "difference": difference, "verdict": verdict})

@@ -1,21 +1,18 @@
 """One theme for all figures, and how they are shown and saved."""
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import seaborn as sns
 from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from kitsnb.drawing import alternative
-from kitsnb.files import write_atomic
+from kitsnb.files import replaced
 
 #: What a score or a class is called in text.
 NAMES = {"background": "background", "kidney": "kidney", "tumour": "tumour",
@@ -43,26 +40,16 @@ def _show(figure: Figure) -> tuple[str, dict[str, str]]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write ``figure`` as SVG, its alternative text as title, without a date: equal figures are equal files."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Title": alternative(figure)}, dpi=200)
-    write_atomic(Path(path), stream.getvalue())
-    return Path(path)
+    with replaced(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Title": alternative(figure)}, dpi=200)
+    return path
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
-    """Draw one legend for all axes, below them, in a row or in ``columns``."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles))
-
-
-def labelled(axes: Axes) -> list[Artist]:
-    """List what has a label in ``axes``, each label once."""
+def legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
+    """Draw one legend for all axes, below them, in a row or in ``columns``: what ``axes`` label, each label once."""
     handles, labels = axes.get_legend_handles_labels()
-    return list(dict(zip(labels, handles)).values())
-
-
-def whole_numbers(axis: Axis) -> None:
-    """Set few ticks, for what can only be counted."""
-    axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    unique = dict(zip(labels, handles))
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=columns or len(unique))
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:

@@ -28,8 +28,9 @@ def report(about: Mapping, scores: pd.DataFrame) -> dict:
     table = make_table(scores, about["experiments"], grids, seed_paper["table"])
     order = ranked(table)
     reference = about["baseline"] if about["baseline"] in order else order[-1]
+    tumour = grids["tumour"]
     for row in table:
-        row["to_reference"] = estimate(grids["tumour"][row["experiment"]], grids["tumour"][reference])
+        row["to_reference"] = estimate(tumour[row["experiment"]] - tumour[reference])
     seeds = table[0]["seeds"]
     known = seeds > 1 and not math.isnan(needed["tumour"])
     pairs = {score: compare_all(grids[score]) for score in ("composite", "tumour")}
@@ -38,7 +39,6 @@ def report(about: Mapping, scores: pd.DataFrame) -> dict:
         "seeds": seeds,
         "cases": int(scores.case.nunique()),
         "design": design,
-        "runs": seeds * len(table),
         "best": order[0],
         "worst": order[-1],
         "reference": reference,

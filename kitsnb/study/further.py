@@ -1,6 +1,6 @@
 """Further studies: without all of the seed paper's rows, told in the paper of the study whose cases they scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from kitsnb.study.tables import make_grids
 TOLD = ("kidney_and_tumour", "tumour")
 
 
-def describe(about: Mapping, scores: pd.DataFrame, own: Sequence[str]) -> dict:
+def describe(about: Mapping, scores: pd.DataFrame, own: Collection[str]) -> dict:
     """Describe the rows ``own`` of a study: means, and the difference to the row that each is ``compared_with``."""
     titles = {row["name"]: row["title"] for row in about["experiments"]}
     grids = make_grids(scores, titles)
@@ -21,16 +21,14 @@ def describe(about: Mapping, scores: pd.DataFrame, own: Sequence[str]) -> dict:
         name = row["name"]
         if name not in own:
             continue
-        other = row.get("compared_with")
         told = {key: row[key] for key in ("title", "loss", "parameters")}
         for score in TOLD:
             told[score] = estimate(grids[score][name])
+        other = row.get("compared_with")
+        difference = estimate(composite[name] - composite[other]) if other else None
         told["against"] = titles.get(other)
-        told["difference"] = None
-        told["direction"] = None
-        if other:
-            told["difference"] = estimate(composite[name], composite[other])
-            told["direction"] = direction(told["difference"])
+        told["difference"] = difference
+        told["direction"] = direction(difference) if difference else None
         rows.append(told)
     training = about["settings"]["training"]
     return {
@@ -45,10 +43,7 @@ def describe(about: Mapping, scores: pd.DataFrame, own: Sequence[str]) -> dict:
 
 def varied(rows: Sequence[Mapping]) -> str | None:
     """Name the one parameter in which ``rows`` of one loss differ, such as "exponent"; None where there is no such."""
-    if len(rows) < 3 or any(row["loss"] != rows[0]["loss"] for row in rows):
-        return None
-    differing = []
-    for name, value in rows[0]["parameters"].items():
-        if any(row["parameters"].get(name) != value for row in rows):
-            differing.append(name)
-    return differing[0] if len(differing) == 1 else None
+    losses = {row["loss"] for row in rows}
+    values = pd.DataFrame([row["parameters"] for row in rows]).astype(str)
+    differing = values.columns[values.nunique() > 1]
+    return differing[0] if len(rows) > 2 and len(losses) == len(differing) == 1 else None

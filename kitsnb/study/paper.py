@@ -12,33 +12,21 @@ import typst
 from kitsnb.files import PAPER, Build, write_atomic, write_json
 
 
-class PaperError(RuntimeError):
-    """The paper could not be made; the text says why and what to do."""
-
-
 def build(build: Build) -> Path:
-    """Compile the paper of a build's own study, and return its path."""
-    return compile_paper(build.results, build.figures, build.paper)
+    """Compile the paper of a build, whole or not at all, and return its path.
 
-
-def compile_paper(results: Path, figures: Path, output: Path) -> Path:
-    """Compile the paper with a results.json and a folder of SVG; write ``output`` whole or not at all.
-
-    Raises ``PaperError`` where ``results`` is missing, or where typst refuses it, a figure or the document.
+    Raises ValueError with typst's own words where it refuses the results, a figure or the document.
     """
-    if not results.is_file():
-        raise PaperError(f"{results} is missing: run the results notebook first (05_results), which writes it")
-    source = PAPER / "paper.typ"
-    inputs = {"results": str(results.resolve()), "figures": str(figures.resolve())}
+    inputs = {"results": str(build.results), "figures": str(build.figures)}
     try:
         # The root is that of the file system: a build may lie outside the repository.
-        compiler = typst.Compiler(source, root="/", ignore_system_fonts=True, sys_inputs=inputs)
+        compiler = typst.Compiler(PAPER / "paper.typ", root="/", ignore_system_fonts=True, sys_inputs=inputs)
         pdf = compiler.compile(format="pdf", timestamp=0)
     except typst.TypstError as error:
         why = error.diagnostic or error.message
-        raise PaperError(f"{source} could not be compiled with {results}: {why}") from error
-    write_atomic(output, pdf)
-    return output
+        raise ValueError(f"no paper could be made of {build.results}: {why}") from error
+    write_atomic(build.paper, pdf)
+    return build.paper
 
 
 def write_article(name: str) -> Path:
@@ -46,23 +34,32 @@ def write_article(name: str) -> Path:
 
     Nothing is trained and no CT is read: figures are drawn from its scores, but for those that its folder holds.
     """
+    import pandas as pd
+
     from kitsnb.study import figures, plots, published
     from kitsnb.study.findings import report
 
     study = published.read(name)
-    about, scores = published.whole(study)
+    about, scores = published.join(study.about, study.scores, study.cases)
     results = report(about, scores)
     further = published.further(study)
     figures.use_style()
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with TemporaryDirectory() as folder:
+        made = Build(folder)
+        made.figures.mkdir()
         for path in (study.folder / "figures").glob("*.svg"):
-            shutil.copy(path, folder)
+            shutil.copy(path, made.figures)
         for file, figure in (plots.draw(results, scores) | plots.draw_tuning(further)).items():
-            figures.save(figure, folder / f"{file}.svg")
-        shutil.copy(folder / "rows.svg", study.folder)
-        made = sorted(path.stem for path in folder.glob("*.svg"))
-        results |= {"figures": made, "published": [], "search": published.read_search(study.folder),
-                    "foretold": published.foretell(study, results), "further": further}
-        write_json(folder / "results.json", results)
-        return compile_paper(folder / "results.json", folder, study.folder / "paper.pdf")
+            figures.save(figure, made.figures / f"{file}.svg")
+        results["figures"] = sorted(path.stem for path in made.figures.iterdir())
+        results["published"] = []
+        results["search"] = []
+        if (study.folder / "search.csv").is_file():
+            results["search"] = pd.read_csv(study.folder / "search.csv").to_dict("records")
+        results["foretold"] = published.foretell(study, results)
+        results["further"] = further
+        write_json(made.results, results)
+        article = study.folder / "paper.pdf"
+        write_atomic(article, build(made).read_bytes())
+        shutil.copy(made.figures / "rows.svg", study.folder)
+    return article

@@ -18,12 +18,10 @@ from kitsnb.study.agreement import agreement
 from kitsnb.study.claims import load_seed_paper
 from kitsnb.study.findings import report
 from kitsnb.study.further import describe
-from kitsnb.study.runs import PER_RUN, all_scores, compare_settings, load_runs, read_stage
+from kitsnb.study.runs import PER_RUN, all_scores, compare_settings, load_runs
 
 #: What is published of a case, by which another simulator or other labels are noticed: columns of notebook 01's table.
 CASE_COLUMNS = ("kidney_ml", "tumour_ml", "kidney_hu", "tumour_hu", "role")
-#: Settings that say where, not what.
-PLACES = ("data.folder",)
 #: Figures that need more than scores: these are published as they are.
 KEPT = ("losses01_error_paths", "losses02_gradient_shares", "fig01_clipping", "training", "patients", "slices_*")
 
@@ -69,12 +67,6 @@ def read_cases(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "cases.csv", index_col="case")
 
 
-def read_search(folder: Path) -> list[dict]:
-    """Read the trials by which a study's settings were chosen, where search.csv lies in its ``folder``."""
-    path = folder / "search.csv"
-    return pd.read_csv(path).to_dict("records") if path.is_file() else []
-
-
 def write(name: str, about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame) -> Path:
     """Write a study; ``cases`` is notebook 01's table. Numbers keep six digits."""
     folder = PUBLISHED / name
@@ -91,16 +83,15 @@ def publish(name: str, build: Build) -> Path:
     Of rows beside another study only its own are kept. Raises ValueError where files differ from the commit, those of
     published studies apart.
     """
-    about = read_stage(build.results, "05_results")["about"]
+    changed = git("status", "--porcelain", "--untracked-files=all", "--", ".", ":!paper/published").splitlines()
+    if changed:
+        raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
+    about = read_json(build.results)["about"]
     if about["beside"]:
         theirs = [row["name"] for row in read(about["beside"]).about["experiments"]]
         about["experiments"] = [row for row in about["experiments"] if row["name"] not in theirs]
         about["trainings"] = [run for run in about["trainings"] if run["experiment"] not in theirs]
         about["seconds"] = sum(run["seconds"] for run in about["trainings"])
-    changed = [line[3:] for line in git("status", "--porcelain", "--untracked-files=all").splitlines()]
-    changed = [file for file in changed if not (ROOT / file).is_relative_to(PUBLISHED)]
-    if changed:
-        raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
     about["commit"] = git("rev-parse", "HEAD").strip()
     about["settings"]["data"].pop("folder", None)  # says where on this machine, not what
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
@@ -113,12 +104,10 @@ def publish(name: str, build: Build) -> Path:
 
 def git(*arguments: str) -> str:
     """Return what git says of the repository. Raises ValueError with git's own words where it refuses."""
-    try:
-        return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        why = getattr(error, "stderr", None) or str(error)
-        reason = f"a published study names its commit, but git refuses {ROOT} and says:\n{why.strip()}"
-        raise ValueError(reason) from error
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"a published study names its commit, but git refuses {ROOT} and says:\n{done.stderr}")
+    return done.stdout
 
 
 def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | None = None,
@@ -127,38 +116,41 @@ def why_not_paired(study: Published, settings: Mapping, cases: pd.DataFrame | No
 
     ``apart_from`` names settings that may differ by design, such as training.network.normalization.
     """
-    reasons = compare_settings(study.about["settings"], settings, (*PER_RUN, *PLACES, *apart_from))
+    allowed = (*PER_RUN, "data.folder", *apart_from)  # a folder says where, not what
+    reasons = compare_settings(study.about["settings"], settings, allowed)
     if cases is None:
         return reasons
+    columns = study.cases.columns
+    if "data.training" in apart_from:
+        columns = columns.drop("role")
     try:
-        columns = study.cases.columns
-        if "data.training" in apart_from:
-            columns = columns.drop("role")
         pd.testing.assert_frame_equal(cases.filter(columns), study.cases[columns], check_dtype=False, check_like=True,
                                       rtol=1e-3)
     except AssertionError as error:
-        said = [line for line in str(error).splitlines() if line]
-        reasons.append(f"cases are not those of {study.name}: {said[0]}; {said[-1]}")
+        said = " ".join(str(error).split())
+        reasons.append(f"cases are not those of {study.name}: {said}")
     return reasons
 
 
-def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame,
-         apart_from: Sequence[str] = ()) -> tuple[dict, pd.DataFrame]:
-    """Put the rows of the published study that ``about`` names in ``beside`` before a build's own, in one table.
+def join(about: Mapping, scores: pd.DataFrame, cases: pd.DataFrame) -> tuple[Mapping, pd.DataFrame]:
+    """Put the rows of the published study that ``about`` names in ``beside`` before a study's own, if it names one.
 
     Of its seeds, those that were trained here, too. Raises ValueError that names what differs, where the two cannot be
     paired (``why_not_paired``).
     """
+    if not about["beside"]:
+        return about, scores
     study = read(about["beside"])
-    reasons = why_not_paired(study, about["settings"], cases, apart_from)
+    reasons = why_not_paired(study, about["settings"], cases, about["apart_from"])
     if reasons:
         raise ValueError(f"cannot be paired with the published study {study.name}: " + "; ".join(reasons))
-    theirs = study.scores[study.scores.seed.isin(scores.seed)]
-    joined = {**about, "experiments": [*study.about["experiments"], *about["experiments"]]}
-    trained = [run for run in study.about["trainings"] if run["seed"] in set(scores.seed)]
-    joined["trainings"] = [*trained, *about["trainings"]]  # the paper says where they were not made alike
+    seeds = set(scores.seed)
+    trained = [run for run in study.about["trainings"] if run["seed"] in seeds]
+    joined = dict(about)
+    joined["experiments"] = study.about["experiments"] + about["experiments"]
+    joined["trainings"] = trained + about["trainings"]  # the paper says where they were not made alike
     joined["seconds"] = sum(run["seconds"] for run in joined["trainings"])
-    return joined, pd.concat([theirs, scores], ignore_index=True)
+    return joined, pd.concat([study.scores[study.scores.seed.isin(seeds)], scores], ignore_index=True)
 
 
 def further(study: Published) -> list[dict]:
@@ -166,16 +158,9 @@ def further(study: Published) -> list[dict]:
     told = []
     for other in map(read, sorted(set(names()) - set(papers()))):
         if set(other.scores.case) == set(study.scores.case):
-            own = [row["name"] for row in other.about["experiments"]]
-            told.append(describe(*whole(other), own))
+            about, scores = join(other.about, other.scores, other.cases)
+            told.append(describe(about, scores, own=set(other.scores.experiment)))
     return told
-
-
-def whole(study: Published) -> tuple[dict, pd.DataFrame]:
-    """Return what is known about a study and its scores, with the rows of the one that it stands beside."""
-    if not study.about["beside"]:
-        return study.about, study.scores
-    return join(study.about, study.scores, study.cases, study.about["apart_from"])
 
 
 def foretell(study: Published, found: Mapping) -> list[dict]:
@@ -183,16 +168,22 @@ def foretell(study: Published, found: Mapping) -> list[dict]:
     compared = []
     for other in map(read, names()):
         if other.name != study.name and other.about["settings"]["data"]["source"] == "hybrid":
-            their_report = report(other.about, other.scores)
-            compared.append(agreement(found, study.scores, their_report, other.scores))
-    return [one for one in compared if one]
+            told = agreement(found, study.scores, report(other.about, other.scores), other.scores)
+            if told:
+                compared.append(told)
+    return compared
 
 
 def summarise_findings() -> list[dict]:
-    """Name each published study with a paper, the data that it stands on, and what it found: the box in a build's paper."""
+    """Name each published study with a paper, its data, and what it found, for the box in a build's paper."""
     boxes = []
     for study in map(read, papers()):
         found = report(study.about, study.scores)
-        boxes.append({"name": study.name, "title": study.about["title"], "images": study.about["images"],
-                      "cases": found["cases"], "text": found["findings"][0]})
+        boxes.append({
+            "name": study.name,
+            "title": study.about["title"],
+            "images": study.about["images"],
+            "cases": found["cases"],
+            "text": found["findings"][0],
+        })
     return boxes

@@ -7,7 +7,7 @@ What cannot be estimated, such as seeds from one seed, is NaN. An interval with 
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -40,16 +40,14 @@ def resample(grid: np.ndarray, stream: int) -> np.ndarray:
         return (weights * by_case).sum(1) / weights.sum(1)
 
 
-def estimate(first: np.ndarray, second: np.ndarray | None = None, paired: bool = True) -> dict[str, float]:
-    """Estimate the mean of a grid, or of the difference ``first`` - ``second`` over the cases that both define.
+def estimate(*grids: np.ndarray) -> dict[str, float]:
+    """Estimate the mean of a grid, such as a paired difference, or the difference of two grids that share no seeds.
 
-    ``low`` and ``high`` are 95 % intervals over cases alone, seeds averaged; ``crossed_low`` and ``crossed_high`` over
-    cases and seeds, NaN with one seed. ``n`` cases; ``seeds`` of the grid that has fewest.
+    Of the cases that all ``grids`` define. ``low`` and ``high`` are 95 % intervals over cases alone, seeds averaged;
+    ``crossed_low`` and ``crossed_high`` over cases and seeds, NaN with one seed. ``n`` cases; ``seeds`` of the grid
+    that has fewest.
     """
-    grids = [first] if second is None else [first, second]
-    if paired:
-        grids = [np.subtract.reduce(grids)]
-    defined = _defined(grids)
+    defined = np.all([~np.isnan(grid).all(0) for grid in grids], axis=0)
     grids = [grid[:, defined] for grid in grids]
     found = dict.fromkeys(("mean", "low", "high", "crossed_low", "crossed_high"), math.nan)
     found["n"] = int(defined.sum())
@@ -63,11 +61,6 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None, paired: bool =
         if found["seeds"] > 1:
             found["crossed_low"], found["crossed_high"] = _interval(grids)
     return found
-
-
-def _defined(grids: Iterable[np.ndarray]) -> np.ndarray:
-    """Tell which cases all ``grids`` define."""
-    return np.all([~np.isnan(grid).all(0) for grid in grids], axis=0)
 
 
 def _interval(grids: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -116,13 +109,15 @@ def compare_all(grids: Mapping[str, np.ndarray]) -> list[dict]:
     """
     pairs = []
     for first, second in itertools.combinations(grids, 2):
-        found = estimate(grids[first], grids[second])
+        difference = grids[first] - grids[second]
+        found = estimate(difference)
         if found["mean"] < 0:
             first, second = second, first
-            found = estimate(grids[first], grids[second])
-        difference = np.ma.masked_invalid(grids[first] - grids[second]).mean(axis=0).compressed()
-        p = wilcoxon(difference).pvalue if difference.any() else 1.0
-        unpaired = direction(estimate(grids[first], grids[second], paired=False))
+            difference = grids[first] - grids[second]
+            found = estimate(difference)
+        by_case = np.ma.masked_invalid(difference).mean(axis=0).compressed()
+        p = wilcoxon(by_case).pvalue if by_case.any() else 1.0
+        unpaired = direction(estimate(grids[first], grids[second]))
         pairs.append({"first": first, "second": second, **found, "p": float(p), "unpaired": unpaired})
     for pair, p in zip(pairs, correct([pair["p"] for pair in pairs])):
         pair["p_holm"] = float(p)

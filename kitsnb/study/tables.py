@@ -27,13 +27,14 @@ def average_seeds(scores: pd.DataFrame, experiment: str) -> pd.DataFrame:
 def make_grids(scores: pd.DataFrame, experiments: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
     """Arrange what claims are about as grids [seeds, cases] (``kitsnb.study.statistics``), by score and experiment.
 
-    Raises ValueError that names the rows whose seeds are not those of the first.
+    Raises ValueError where a seed or a case of some rows lacks in another.
     """
-    seeds = scores.groupby("experiment").seed.agg(lambda own: sorted(set(own.tolist())))
-    odd = [f"{name} has {own}" for name, own in seeds.items() if own != seeds.iloc[0]]
-    if odd:
-        raise ValueError(f"rows are paired by seed: {seeds.index[0]} has {seeds.iloc[0]}, but {', '.join(odd)}; "
-                         "train the same seeds for all")
+    everyone = set(scores.experiment)
+    for (seed, case), own in scores.groupby(["seed", "case"]).experiment:
+        lacking = everyone.difference(own)
+        if lacking:
+            raise ValueError(f"{', '.join(sorted(lacking))}: no score of {case} with seed {seed}, which other rows "
+                             "have; rows are paired, so train the same seeds on the same cases for all")
     grids = {}
     for score in (*SCORES, "predicted_tumour_ml"):
         wide = scores.pivot(index=["experiment", "seed"], columns="case", values=score)
@@ -55,8 +56,12 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapp
         cases = average_seeds(scores, name)
         by_size = dict(list(cases.tumour.groupby(cases.tumour_ml.map(lesion_size))))
         table.append({
-            "experiment": name, "title": row["title"], "loss": row["loss"], "seeds": len(grids["tumour"][name]),
-            "loss_parameters": row.get("parameters") or {}, "paper": published.get(name),
+            "experiment": name,
+            "title": row["title"],
+            "loss": row["loss"],
+            "seeds": len(grids["tumour"][name]),
+            "loss_parameters": row["parameters"],
+            "paper": published.get(name),
             "scores": {score: estimate(grids[score][name]) | summarise(cases[score]) for score in SCORES},
             "distances": {surface: summarise(cases[surface]) for surface in SURFACES},
             "sizes": {size: summarise(by_size[size]) for size in SIZES if size in by_size},
@@ -64,10 +69,14 @@ def make_table(scores: pd.DataFrame, experiments: Sequence[Mapping], grids: Mapp
     return table
 
 
+def composites(table: Sequence[Mapping]) -> pd.Series:
+    """Return the mean composite of each experiment of Table 1."""
+    return pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
+
+
 def ranked(table: Sequence[Mapping]) -> list[str]:
     """Order experiments by the mean composite, highest first; one without any defined score comes last."""
-    means = pd.Series({row["experiment"]: row["scores"]["composite"]["mean"] for row in table}, dtype=float)
-    return list(means.sort_values(ascending=False, kind="stable").index)
+    return list(composites(table).sort_values(ascending=False, kind="stable").index)
 
 
 def extremes(scores: pd.DataFrame) -> dict[str, str]:
@@ -75,11 +84,12 @@ def extremes(scores: pd.DataFrame) -> dict[str, str]:
 
     By tumour Dice of those with a tumour, by kidney Dice where there is none. Each case is named once.
     """
-    used = scores[(scores.tumour_ml > 0) & scores.tumour.notna()].sort_values(["tumour", "kidney"], kind="stable")
+    used = scores[scores.tumour_ml > 0]
     if used.empty:
-        used = scores.sort_values("kidney", kind="stable")
-    places = {0: "worst", len(used) - 1: "best", (len(used) - 1) // 2: "median"}
-    return {places[at]: str(used.index[at]) for at in sorted(places)}
+        used = scores
+    names = used.sort_values(["tumour", "kidney"], kind="stable").index
+    places = {0: "worst", len(names) - 1: "best", (len(names) - 1) // 2: "median"}
+    return {places[at]: str(names[at]) for at in sorted(places)}
 
 
 def software() -> dict[str, str]:

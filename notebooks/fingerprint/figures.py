@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, section
-from kitsnb.study.figures import plain_log, whole_numbers
+from kitsnb.study.figures import plain_log
 
 from fingerprint.measure import CLASSES, HU, VOXELS
 
@@ -55,7 +55,7 @@ def volumes(table: pd.DataFrame, simulated: bool) -> Figure:
     sns.histplot(ml, bins=36, log_scale=True, palette=COLOURS, ax=axes)
     axes.set(xlabel="volume (ml)", ylabel="cases")
     log_scale(axes.xaxis, ml.stack())
-    whole_numbers(axes.yaxis)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from kitsnb.drawing import COLOURS, PAGE, PALETTE, canvas
 from kitsnb.losses.registry import LOG_COSH
-from kitsnb.study.figures import labelled, legend_below
+from kitsnb.study.figures import legend_below
 
 from probing.errors import PATHS, Geometry
 from probing.probes import STAGES
@@ -43,7 +43,7 @@ def error_paths(table: pd.DataFrame, rows: Sequence, geometry: Geometry) -> Figu
         bottom.set(xlabel=f"error ({PATHS[name].unit})", yscale="log")
     grid[0, 0].set_ylabel("loss over that of\nfinding nothing")
     grid[1, 0].set_ylabel("size of the gradient")
-    legend_below(figure, grid[0, 0].get_lines(), columns=2)
+    legend_below(figure, grid[0, 0], columns=2)
     return figure
 
 
@@ -62,5 +62,5 @@ def gradient_shares(table: pd.DataFrame, rows: Sequence, shares: Sequence[float]
         axes.set(xscale="log", xlabel="share of the gradient", title=stage)
     panels[0].set_yticks(places, [row.title[:40] for row in rows])
     panels[0].invert_yaxis()
-    legend_below(figure, labelled(panels[0]))
+    legend_below(figure, panels[0])
     return figure

@@ -10,53 +10,48 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from kitsnb.data.geometry import spacing_of
-from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, labelled_section, legend_of, letters
+from kitsnb.drawing import COLOURS, PAGE, canvas, labelled_section, legend_of, letters
 from kitsnb.preprocessing.resampling import reorient
-from kitsnb.study.figures import labelled, legend_below, whole_numbers
+from kitsnb.study.figures import legend_below
 from kitsnb.study.tables import number
 
 #: mm around what ``slices`` shows.
 MARGIN = 25.0
 
 
-def training_panels(runs: Mapping[str, tuple[pd.DataFrame, int | None]], title: str, simulated: bool) -> Figure:
-    """Draw loss and soft Dice against the epoch, training dashed, validation solid: two runs per row.
+def training_panels(histories: Mapping[str, pd.DataFrame], title: str, simulated: bool) -> Figure:
+    """Draw loss and soft Dice of each history.csv against the epoch, by title: two runs per row.
 
-    ``runs`` holds, by title, ``history.csv`` and the epoch whose weights are scored (None draws none). Epochs without
-    validation are bridged.
+    Training is dashed, validation solid; epochs without validation are bridged.
     """
-    rows = -(-len(runs) // 2)
-    columns = 2 * min(2, len(runs))
+    rows = -(-len(histories) // 2)
+    columns = 2 * min(2, len(histories))
     figure, grid = canvas(title, (PAGE, 0.95 + 1.4 * rows), rows, columns, simulated=simulated, squeeze=False)
     places = grid.reshape(-1, 2)
-    for axes in places[len(runs) :].flat:
+    for axes in places[len(histories):].flat:
         axes.set_axis_off()
-    for (name, (history, scored)), (loss, dice) in zip(runs.items(), places):
-        draw_curves(loss, history, ["loss"], scored)
-        draw_curves(dice, history, ["background", "kidney", "tumour"], scored)
+    for (name, history), (loss, dice) in zip(histories.items(), places):
+        draw_curves(loss, history, ["loss"])
+        draw_curves(dice, history, ["background", "kidney", "tumour"])
         loss.set_ylabel("loss")
         dice.set(ylabel="soft Dice", ylim=(-0.02, 1.02))
-        if len(runs) > 1:
+        if len(histories) > 1:
             loss.set_title(textwrap.fill(name, 34, break_on_hyphens=False), loc="left", fontsize="medium")
-    legend_below(figure, labelled(places[0, 1]), columns=4)
+    legend_below(figure, places[0, 1], columns=3)
     return figure
 
 
-def draw_curves(axes: Axes, history: pd.DataFrame, names: list[str], scored: int | None) -> None:
-    marker = "." if len(history) < 8 else None
+def draw_curves(axes: Axes, history: pd.DataFrame, names: list[str]) -> None:
     for part, dashes in (("training", "--"), ("validation", "-")):
         for name in names:
             points = history.set_index("epoch")[f"{part}_{name}"].dropna()
             colour = COLOURS.get(name, COLOURS["composite"])
-            axes.plot(points, color=colour, linestyle=dashes, marker=marker, label=f"{part}, {name}")
-    if scored is not None:
-        axes.axvline(scored, color=GREY, linestyle=":", label="weights that are scored")
-    whole_numbers(axes.xaxis)
+            axes.plot(points, color=colour, linestyle=dashes, marker=".", label=f"{part}, {name}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def slices(
-    imaging: ndarray, reference: ndarray, prediction: ndarray, affine: ndarray, title: str, simulated: bool
-) -> Figure:
+def slices(imaging: ndarray, reference: ndarray, prediction: ndarray, affine: ndarray, title: str,
+           simulated: bool) -> Figure:
     """Draw three axial slices through the tumour: CT with the reference's contours (top) and the prediction's.
 
     The arrays share shape and ``affine``, in any orientation. Slices are to scale, as a radiologist sees them, and

@@ -6,20 +6,18 @@ import pandas as pd
 
 from kitsnb.data.settings import Slab
 from kitsnb.files import read_json, resolve
-from kitsnb.receipts import flat
-from kitsnb.settings import Settings
 from kitsnb.study import published
 from kitsnb.study.figures import NAMES
-from kitsnb.study.runs import Run, describe_runs, read_stage
+from kitsnb.study.runs import Run, describe_runs
 from kitsnb.study.tables import interval, number, software
 
 
 def describe_study(study, runs: Sequence[Run]) -> dict:
     """Describe the opened study with its ``runs``: ``about`` of results.json."""
     profile = study.profile
-    probed = read_stage(study.build.losses / "summary.json", "03_losses")
-    data = read_stage(study.build.data_analysis / "summary.json", "01_data_analysis")
-    prepared = read_stage(study.build.preprocessed / "report.json", "02_preprocessing")
+    probed = read_json(study.made(study.build.losses / "summary.json"))
+    data = read_json(study.made(study.build.data_analysis / "summary.json"))
+    prepared = read_json(study.made(study.build.preprocessed / "report.json"))
     about = describe_runs(runs)
     images = "slabs" if about["settings"]["data"].get("slab") else "scans"
     if about["simulated"]:
@@ -51,22 +49,6 @@ def origin_of_slabs(cases: pd.DataFrame, slab: Slab | None) -> str:
     return f"Of {len(used)} cases, {smaller} came as slabs, cut before and with pooled voxels (see the deviations)."
 
 
-def own_settings(sections: Mapping[str, Settings]) -> pd.DataFrame:
-    """List what a run's settings, by section, have otherwise than the seed paper's, which are the defaults."""
-    rows = []
-    for section, settings in sections.items():
-        if section == "data":
-            continue
-        theirs = flat(type(settings)().as_json())
-        ours = flat(settings.as_json())
-        for name in {**theirs, **ours}:
-            wanted = theirs.get(name, "off")
-            value = ours.get(name, "off")
-            if value != wanted and name not in ("loss", "seed") and not name.startswith("loss_parameters"):
-                rows.append([f"{section}.{name}", str(wanted), str(value)])
-    return pd.DataFrame(rows, columns=["setting", "paper", "here"])
-
-
 def load_labels(path: str | None) -> dict | None:
     """Read notebook 01's summary of the real labels, None where there is none. Of simulated cases: ValueError."""
     summary = read_json(resolve(path)) if path else {}
@@ -88,30 +70,33 @@ def table_1(found: Mapping) -> pd.DataFrame:
 
 def apart(found: Mapping) -> pd.DataFrame:
     """List the pairs that can be told apart, by composite and by tumour Dice."""
-    rows = []
     titles = _titles(found)
+    rows = []
     for score in ("composite", "tumour"):
         for pair in found["pairs"][score]:
             if pair["verdict"]:
-                rows.append({"score": score, "higher": titles[pair["first"]], "than": titles[pair["second"]],
-                             "difference (95 % interval)": interval(pair), "p, Holm": number(pair["p_holm"])})
-    return pd.DataFrame(rows)
+                names = [titles[pair["first"]], titles[pair["second"]]]
+                rows.append([score, *names, interval(pair), number(pair["p_holm"])])
+    return pd.DataFrame(rows, columns=["score", "higher", "than", "difference (95 % interval)", "p, Holm"])
 
 
 def claims(found: Mapping) -> pd.DataFrame:
     """List the seed paper's claims on rows that were run, and the hypotheses that were held or refuted."""
+    table = pd.DataFrame(found["claims"])
+    settled = table.verdict.isin(["held", "refuted"])
+    undecided = (table.kind == "seed paper") & (table.verdict == "undecided")
+    table = table[settled | undecided].reset_index(drop=True)
+    difference = [number(one["mean"], signed=True) if one else "–" for one in table.difference]
     titles = _titles(found)
-    rows = []
-    for one in found["claims"]:
-        settled = one["verdict"] in ("held", "refuted")
-        if one["verdict"] == "not run" or not (settled or one["kind"] == "seed paper"):
-            continue
-        source = "seed paper" if one["kind"] == "seed paper" else "hypothesis"
-        rows.append({"from": source, "row": titles[one["experiment"]],
-                     "against": titles.get(one["reference"], "all rows"), "score": NAMES[one["score"]],
-                     "expected": one["expected"], "verdict": one["verdict"],
-                     "difference": number(one["difference"]["mean"], signed=True) if one["difference"] else "–"})
-    return pd.DataFrame(rows)
+    return pd.DataFrame({
+        "from": table.kind.where(table.kind == "seed paper", "hypothesis"),
+        "row": table.experiment.map(titles),
+        "against": table.reference.map(titles).fillna("all rows"),
+        "score": table.score.map(NAMES),
+        "expected": table.expected,
+        "verdict": table.verdict,
+        "difference": difference,
+    })
 
 
 def _titles(found: Mapping) -> dict[str, str]:
@@ -125,7 +110,6 @@ def measures(found: Mapping) -> list[tuple]:
     pairs = found["pairs"]["composite"]
     told = [pair for pair in pairs if pair["verdict"]]
     return [
-        ("runs", found["runs"], "of a loss with a seed"),
         ("held-out cases", found["cases"], ""),
         (f"tumour Dice, {best['title']}", number(best["scores"]["tumour"]["mean"]), "mean over cases"),
         ("pairs told apart by the composite", len(told), f"of {len(pairs)}"),

@@ -36,7 +36,7 @@ def test_intervals_hold_the_truth_in_nine_of_ten(own_seeds, seeds):
     both, alone = 0, 0
     for draw in range(100):
         pair = simulated(draw, losses=2, seeds=seeds, own_seeds=own_seeds, loss=0.0, loss_seed=0.03)
-        found = estimate(*pair.values(), paired=not own_seeds)
+        found = estimate(*pair.values()) if own_seeds else estimate(pair["loss0"] - pair["loss1"])
         both += found["crossed_low"] <= 0 <= found["crossed_high"]
         alone += found["low"] <= 0 <= found["high"]
     assert both >= 90 and alone <= 92, (both, alone)
@@ -52,8 +52,9 @@ def test_components_hold_the_truth_in_nine_of_ten(seeds):
 
 
 def test_pairing_uses_what_the_seeds_share():
-    shared = simulated(0, seed=0.2, loss_seed=0.0, losses=2).values()
-    paired, unpaired = (estimate(*shared, paired=paired) for paired in (True, False))
+    first, second = simulated(0, seed=0.2, loss_seed=0.0, losses=2).values()
+    paired = estimate(first - second)
+    unpaired = estimate(first, second)
     width = paired["crossed_high"] - paired["crossed_low"]
     assert paired["mean"] == pytest.approx(unpaired["mean"])
     assert 5 * width < unpaired["crossed_high"] - unpaired["crossed_low"]
@@ -70,7 +71,7 @@ def test_folds_leave_other_cases_to_each_seed():
     grids = simulated(0, seeds=4)
     held_out = np.arange(44) % 4 == np.arange(4)[:, None]
     folds = {name: np.where(held_out, grid, np.nan) for name, grid in grids.items()}
-    found = estimate(folds["loss0"], folds["loss1"])
+    found = estimate(folds["loss0"] - folds["loss1"])
     by_hand = (grids["loss0"] - grids["loss1"])[held_out].mean()
     assert found["mean"] == pytest.approx(by_hand) and found["n"] == 44
     assert found["crossed_low"] < by_hand < found["crossed_high"]
@@ -78,16 +79,15 @@ def test_folds_leave_other_cases_to_each_seed():
 
 
 def test_differences_by_hand():
-    first = np.array([[0.5, 0.7, np.nan, 0.9]])
-    found = estimate(first, np.full((1, 4), 0.4))
+    found = estimate(np.array([[0.5, 0.7, np.nan, 0.9]]) - 0.4)
     assert found["mean"] == pytest.approx(0.3) and (found["n"], found["seeds"]) == (3, 1)
     assert math.isnan(found["crossed_low"]), "one seed says nothing of seeds"
     assert found["low"] < 0.1 and found["high"] > 0.5 and direction(found) is None, "three cases are few"
-    one = estimate(np.array([[0.5]]), np.array([[0.4]]))
-    assert one["mean"] == pytest.approx(0.1) and math.isnan(one["low"]) and direction(one) is None
+    one = estimate(np.array([[0.1]]))
+    assert one["mean"] == 0.1 and math.isnan(one["low"]) and direction(one) is None
     same = estimate(np.full((2, 5), 0.5), np.full((2, 5), 0.4))
     assert same["low"] == same["crossed_high"] == pytest.approx(0.1) and direction(same) == "higher"
-    seeds_disagree = estimate(np.array([[0.1, 0.1], [0.9, 0.9]]), np.full((2, 2), 0.4))
+    seeds_disagree = estimate(np.array([[-0.3, -0.3], [0.5, 0.5]]))
     assert seeds_disagree["low"] > 0 and direction(seeds_disagree) is None
     assert estimate(np.full((1, 2), np.nan))["n"] == 0
 

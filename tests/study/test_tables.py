@@ -48,7 +48,7 @@ def test_table_1_by_hand(scores):
     sizes = table[0]["sizes"]  # 10 and 40 ml; the case without tumour has no class
     assert {name: size["mean"] for name, size in sizes.items()} == pytest.approx({"up to 4 cm": 0.7, "4-7 cm": 0.3})
     assert tables.ranked(table) == ["dice", "log_cosh_dice", "mine"]
-    difference = statistics.estimate(grids["tumour"]["dice"], grids["tumour"]["log_cosh_dice"])
+    difference = statistics.estimate(grids["tumour"]["dice"] - grids["tumour"]["log_cosh_dice"])
     assert difference["mean"] == pytest.approx(0.2) and difference["n"] == 2
     assert difference["low"] == difference["high"] == pytest.approx(0.2), "the same in both cases"
     assert difference["crossed_low"] < 0.1, "0.1 of the second seed"
@@ -56,7 +56,7 @@ def test_table_1_by_hand(scores):
 
 def test_a_study_is_described_from_its_scores_alone(scores):
     found = findings.report(ABOUT, scores)
-    assert (found["seeds"], found["cases"], found["runs"], found["best"], found["worst"]) == (2, 3, 6, "dice", "mine")
+    assert (found["seeds"], found["cases"], found["best"], found["worst"]) == (2, 3, "dice", "mine")
     assert found["reference"] == "log_cosh_dice" and found["table"][1]["to_reference"]["mean"] == 0
     assert findings.report(ABOUT | {"baseline": "gone"}, scores)["reference"] == "mine", "the last row"
     assert [one["verdict"] for one in found["claims"]] == ["undecided", "undecided", *["not run"] * 5]
@@ -67,10 +67,14 @@ def test_a_study_is_described_from_its_scores_alone(scores):
     assert found["network"]["paper_trainable"] == 22_581_283
 
 
-def test_rows_with_other_seeds_are_refused_by_name(scores):
+def test_rows_with_other_seeds_or_cases_are_refused_by_name(scores):
     apart = scores.assign(seed=scores.seed + 10 * (scores.experiment == "mine"))
-    with pytest.raises(ValueError, match=r"dice has \[0, 1\], but mine has \[10, 11\]; train the same seeds"):
+    with pytest.raises(ValueError, match="mine: no score of case_00000 with seed 0, .* train the same seeds"):
         findings.report(ABOUT, apart)
+    with pytest.raises(ValueError, match="dice: no score of case_00000 with seed 0"):
+        findings.report(ABOUT, scores[1:])
+    folds = scores.replace({"case": {"case_00001": "case_00009"}}).where(scores.seed == 1, scores)
+    assert findings.report(ABOUT, folds)["cases"] == 4, "each seed may hold out other cases, but the same for all rows"
 
 
 def test_numbers_are_written_for_people():
@@ -108,18 +112,17 @@ def test_the_audit_decides_what_is_counted():
 
 
 def test_the_audits_words_follow_from_the_seed_papers_own_numbers():
-    rows = {row["experiment"]: row for row in SEED_PAPER["table"]}
+    table = pd.DataFrame(SEED_PAPER["table"]).set_index("experiment")[["kidney_and_tumour", "kidney", "tumour"]]
     said = " ".join(row["evidence"] for row in SEED_PAPER["audit"])
-    above = sum(row["kidney_and_tumour"] > max(row["kidney"], row["tumour"]) for row in rows.values())
-    composite = {name: (row["kidney_and_tumour"] + row["tumour"]) / 2 for name, row in rows.items()}
-    gain = rows["weighted_dice"]["tumour"] - rows["log_cosh_dice"]["tumour"]
+    above = (table.idxmax(axis=1) == "kidney_and_tumour").sum()
+    composite = (table.kidney_and_tumour + table.tumour) / 2
+    gain = table.tumour["weighted_dice"] - table.tumour["log_cosh_dice"]
     claims = SEED_PAPER["claims"]
     held_out = claims["validation_last"] - claims["validation_first"] + 1
     trained = claims["training_last"] - claims["training_first"] + 1 - len(claims["excluded"])
-    columns = ("kidney_and_tumour", "kidney", "tumour")
-    up = sum(rows["log_cosh_focal_tversky"][name] > rows["focal_tversky"][name] for name in columns)
-    assert max(composite, key=composite.get) == "weighted_dice" == max(rows, key=lambda name: rows[name]["kidney_and_tumour"])
-    for text in (f"in {above} of {len(rows)} rows", f"from the columns ({composite['weighted_dice']:.3f})",
+    up = (table.loc["log_cosh_focal_tversky"] > table.loc["focal_tversky"]).sum()
+    assert composite.idxmax() == table.kidney_and_tumour.idxmax() == "weighted_dice"
+    for text in (f"in {above} of {len(table)} rows", f"from the columns ({composite.max():.3f})",
                  f"are {held_out}, and", f"{trained} to {held_out} after", f"{100 * trained / (trained + held_out):.1f} to",
                  f"{up} of 3 scores rise", f"+{gain:.3f}, without spread"):
         assert text in said, text
