@@ -5,14 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.runner_at_hand import make
+from helpers.runner_at_hand import SECTIONS, make
 
-from kitsnb.files import NOTEBOOKS, ROOT, files_below, locked, write_atomic, write_json
+from kitsnb.files import NOTEBOOKS, ROOT, InUse, files_below, locked, write_atomic, write_json
 from kitsnb.workflow import execution, jobs, run, trial
 from kitsnb.workflow.jobs import READS, build_jobs, cells
 from kitsnb.workflow.profile import STAGES, load
 
 ALL = list(STAGES)
+HISTORY = "epoch,seconds,training_loss,validation_loss,validation_tumour\n1,0.5,1,1,1\n"
+LOSS = "def loss(logits, target):\n    return logits.square().mean()\n"
 
 
 class Played:
@@ -22,14 +24,13 @@ class Played:
         self.executed = []
         self.trained = []
         self.fails = None
-        self.tries = False  # to build the losses, which takes a while
 
     def __call__(self, todo, places, tick):
         for job in todo:
             self.executed.append(job.name)
             self.play(job, job.build)
             write_atomic(job.output, "executed")
-            yield job, {"notebook": "n", "cell": "c", "message": "no luck"} if job.name == self.fails else None, 0.0
+            yield job, "no luck" if job.name == self.fails else "", 0.0
 
     def play(self, job, build):
         if job.stage == "data_analysis":
@@ -48,7 +49,7 @@ class Played:
             if not (job.run / "checkpoints" / "last.ckpt").exists():
                 self.trained.append(job.name)
                 write_atomic(job.run / "checkpoints" / "last.ckpt", "weights")
-            write_atomic(job.run / "history.csv", "epoch,seconds\n1,0.5\n")
+            write_atomic(job.run / "history.csv", HISTORY)
             for name in ("scores.csv", "run.json", "predictions/prediction_00003.nii.gz"):
                 write_atomic(job.run / name, f"{name} {job.profile.prediction.overlap}")
         else:
@@ -60,19 +61,22 @@ class Played:
 @pytest.fixture
 def played(monkeypatch, tmp_path):
     one = Played()
-    real = trial.unusable_losses
     monkeypatch.setattr(execution, "run_beside", one)
     monkeypatch.setattr(execution, "compile_paper", lambda job: write_atomic(job.output, "a paper"))
-    monkeypatch.setattr(trial, "unusable_losses", lambda profile: real(profile) if one.tries else [])
+    monkeypatch.setattr(trial, "unusable_losses", lambda profile: [])  # trying them takes a while
     monkeypatch.setattr(jobs, "NOTEBOOKS", tmp_path / "notebooks")
     return one
 
 
+def made(folder: Path, build: str = "build", **content):
+    path, _ = make(folder, **{"stages": ALL} | content)
+    return load(path, build=folder / build)
+
+
 def execute(folder: Path, played: Played, build: str = "build", **content) -> list[str]:
     """Return the names of the jobs that were executed."""
-    path, _ = make(folder, **{"stages": ALL} | content)
     played.executed.clear()
-    assert run.run_profile(load(path, build=folder / build)) == 0
+    assert run.run_profile(made(folder, build, **content))
     return list(played.executed)
 
 
@@ -111,8 +115,7 @@ def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
     assert execute(tmp_path, played, "renamed") == []
     cases = tmp_path / "cases"
     shutil.copytree(tmp_path / "renamed" / "data", cases)
-    real = {"data": {"source": "folder", "folder": str(cases), "simulated": True, "training": [0, 2],
-                     "validation": [3, 4], "excluded": [1]}}
+    real = {"data": SECTIONS["data"] | {"source": "folder", "folder": str(cases)}}
     for case in cases.iterdir():
         write_atomic(case / "segmentation.nii.gz", "a label")
     execute(tmp_path, played, "real", **real)
@@ -121,7 +124,7 @@ def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
     assert execute(tmp_path, played, "real", **real) == []
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\xfe\x00", b"[]", b'{"made_from": 3}'])
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe\x00", b'{"made_from": 3}'])
 def test_garbage_among_the_stamps_is_no_traceback(tmp_path, played, garbage):
     execute(tmp_path, played)
     build = tmp_path / "build"
@@ -145,23 +148,19 @@ def test_a_setting_of_scoring_trains_nothing_and_one_of_training_only_its_run(tm
 
 
 def test_cases_in_the_split_decide_a_training_and_others_do_not(tmp_path, played):
-    content = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4]}
-    execute(tmp_path, played, data=content | {"excluded": [1]})
+    execute(tmp_path, played)
     for number in (1, 77):
         write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
         write_atomic(tmp_path / "build" / "preprocessed" / f"case_{number:05d}" / "imaging.npy", "another")
-    execute(tmp_path, played, data=content | {"excluded": [1]})
-    assert len(played.trained) == 2
-    execute(tmp_path, played, data=content | {"excluded": None})  # the six
-    assert len(played.trained) == 4
-    execute(tmp_path, played, data=content | {"excluded": []})  # nobody
-    assert len(played.trained) == 6
+    for excluded, trained in (([1], 2), (None, 4), ([], 6)):  # None: the paper's six
+        execute(tmp_path, played, data=SECTIONS["data"] | {"excluded": excluded})
+        assert len(played.trained) == trained
 
 
 def test_cases_of_further_folders_decide_a_training(tmp_path, played):
     further = tmp_path / "further"
     write_atomic(further / "case_00003" / "imaging.nii.gz", "one")
-    data = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4], "more_training": [str(further)]}
+    data = SECTIONS["data"] | {"more_training": [str(further)]}
     execute(tmp_path, played, data=data)
     assert execute(tmp_path, played, data=data) == []
     write_atomic(further / "case_00003" / "imaging.nii.gz", "another")
@@ -177,45 +176,43 @@ def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, p
     assert execute(tmp_path, played) == []  # nothing asks for them
     (tmp_path / "build" / "runs" / "a-seed0" / "scores.csv").unlink()
     execute(tmp_path, played)
-    assert "is gone; trained again, as its checkpoints are gone" in capfd.readouterr().out
+    assert "is gone; trained from the start" in capfd.readouterr().out
     assert len(played.trained) == 3
 
 
 def test_what_a_readers_loss_imports_counts(tmp_path, played, capfd):
-    (tmp_path / "my_loss.py").write_text("import helper\n\ndef loss(logits, target):\n    return helper.f(logits)\n")
-    (tmp_path / "helper.py").write_text("def f(logits):\n    return logits.square().mean()\n")
+    (tmp_path / "my_loss.py").write_text("from helper import loss\n")
+    (tmp_path / "helper.py").write_text(LOSS)
     rows = [{"name": "mine", "loss": f"{tmp_path / 'my_loss.py'}:loss"}]
     execute(tmp_path, played, experiments=rows)
-    (tmp_path / "helper.py").write_text("def f(logits):\n    return 2 * logits.square().mean()\n")
-    executed = execute(tmp_path, played, experiments=rows)
-    assert "helper.py changed" in capfd.readouterr().out and executed == ["losses", "training-mine-seed0"]
-    assert played.trained == ["training-mine-seed0"] * 2
+    (tmp_path / "helper.py").write_text(LOSS.replace("return", "return 2 *"))
+    assert execute(tmp_path, played, experiments=rows) == ["losses", "training-mine-seed0"]
+    assert "helper.py changed" in capfd.readouterr().out and played.trained == ["training-mine-seed0"] * 2
 
 
-def test_what_changes_while_a_job_runs_comes_too_late_for_it(tmp_path, played, capfd):
+def test_what_changes_while_a_job_runs_comes_too_late_for_it(tmp_path, played):
     own = tmp_path / "my_loss.py"
-    own.write_text("def loss(logits, target):\n    return logits.square().mean()\n")
+    own.write_text(LOSS)
     rows = [{"name": "mine", "loss": f"{own}:loss"}]
     play = played.play
 
     def edited(job, build):
         play(job, build)
         if job.run:
-            own.write_text("def loss(logits, target):\n    return 5 * logits.square().mean()\n")
+            own.write_text(LOSS.replace("return", "return 5 *"))
 
     played.play = edited
     execute(tmp_path, played, experiments=rows)
     assert execute(tmp_path, played, experiments=rows) == ["losses", "training-mine-seed0"]
-    assert "my_loss.py changed" in capfd.readouterr().out and len(played.trained) == 2
+    assert len(played.trained) == 2
 
 
-def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played, capfd):
+def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played):
     execute(tmp_path, played)
     folder = tmp_path / "build" / "runs" / "a-seed0"
-    path, _ = make(tmp_path, stages=ALL, training={"epochs": 9})
-    with locked(folder):
-        assert run.run_profile(load(path, build=tmp_path / "build")) == 1
-    assert "is in use" in capfd.readouterr().out and (folder / "run.json").exists()
+    with locked(folder), pytest.raises(InUse):
+        run.run_profile(made(tmp_path, training={"epochs": 9}))
+    assert (folder / "run.json").exists()
 
 
 def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
@@ -224,30 +221,27 @@ def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, 
     before = jobs.meaning
     monkeypatch.setattr(jobs, "meaning", lambda path: "another" if path == drawing else before(path))
     work = dict.fromkeys(("04_training.py", "05_results.py"), "from kitsnb.workflow.opened import open_study")
-    path, _ = make(tmp_path, work, stages=ALL)
-    profile = load(path, build=tmp_path / "build")
-    assert run.run_profile(profile, dry=True) == 0
+    profile = made(tmp_path, work=work)
+    assert run.run_profile(profile, dry=True)
     why = capfd.readouterr().out
     assert "training a seed 0: " in why and "trained already, so only executed again" in why
     assert "paper: only if results will have changed" in why and "data analysis: up to date" in why
-    assert run.run_profile(profile) == 0 and len(played.trained) == 2
+    assert run.run_profile(profile) and len(played.trained) == 2
 
 
 def test_a_failure_of_what_results_need_comes_before_the_trainings(tmp_path, played, capfd):
-    path, _ = make(tmp_path, stages=ALL)
     played.fails = "losses"
-    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
+    assert not run.run_profile(made(tmp_path))
     assert not any(name.startswith("training") for name in played.executed)
-    assert "needs losses" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "skipped, needs losses" in said and "03_losses.ipynb: no luck" in said
 
 
-def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, capfd):
-    played.tries = True
-    path, _ = make(tmp_path, stages=ALL, experiments=[{"name": "a", "loss": "dyce"}])
-    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
-    assert "did you mean 'dice'" in capfd.readouterr().out
-    assert run.run_profile(load(path, build=path / "build")) == 1
-    assert "build: Not a directory" in capfd.readouterr().out and played.executed == []
+def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, monkeypatch):
+    monkeypatch.setattr(trial, "unusable_losses", lambda profile: ["no such loss"])
+    with pytest.raises(ValueError, match="no such loss"):
+        run.run_profile(made(tmp_path))
+    assert played.executed == []
 
 
 def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
