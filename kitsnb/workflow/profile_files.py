@@ -70,11 +70,10 @@ def read(path: Path) -> dict:
 def _read_one(path: Path) -> dict:
     try:
         content = parse(path.read_text("utf-8-sig"), path)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", error)
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
-        raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(path, [f"is no text in UTF-8: {error}"]) from error
+        raise ProfileError(path, [f"cannot be read ({why}); {nearest(path.stem, known)}"]) from error
     if not isinstance(content, dict):
         raise ProfileError(path, ["holds no keys; a profile is a YAML mapping"])
     return content

@@ -6,9 +6,6 @@ from kitsnb.study import published
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import Profile
 
-#: Sections of a profile that decide what its runs compute; the painter shows in the cases themselves.
-SECTIONS = ("data", "preprocessing", "training", "prediction")
-
 
 def publish(profile: Profile) -> Path:
     """Write ``paper/published/NAME/`` from the build of ``profile``; return the folder.
@@ -38,7 +35,8 @@ def why_not_beside(profile: Profile) -> list[str]:
     cases = None
     if (profile.build.data_analysis / "cases.csv").is_file():
         cases = published.read_cases(profile.build.data_analysis)
-    settings = profile.model_dump(mode="json", include=set(SECTIONS))
+    # Sections that decide what runs compute; the painter shows in the cases themselves.
+    settings = profile.model_dump(mode="json", include={"data", "preprocessing", "training", "prediction"})
     found = published.why_not_paired(study, settings, cases, profile.apart_from)
     there = [row["name"] for row in study.about["experiments"]]
     for row in profile.experiments:

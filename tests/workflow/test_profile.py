@@ -109,7 +109,7 @@ def test_defaults_of_losses_are_checked_too(tmp_path):
 
 @pytest.mark.parametrize(("content", "message"), [
     (b"title: [a, b", "no valid YAML"), (b"title: a\ntitle: b\n", "key 'title' is given twice"), (b"", "holds no keys"),
-    ("title: Nierenst\u00fcck\n".encode("latin-1"), "no text in UTF-8"), (b"- a\n- b\n", "holds no keys"),
+    ("title: Nierenst\u00fcck\n".encode("latin-1"), "can't decode byte"), (b"- a\n- b\n", "holds no keys"),
     (b"extends: changed.yml\n", "extends itself"), (b"extends: nowhere.yml\n", "cannot be read"),
 ])
 def test_a_file_that_is_no_profile_is_refused(tmp_path, content, message):
