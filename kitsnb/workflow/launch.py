@@ -23,7 +23,7 @@ from kitsnb.messages import threads_of_environment
 from kitsnb.workflow.jobs import Job
 
 #: Seconds between looks at processes, and that each has to end by itself.
-PULSE = 0.05
+PULSE = 0.2
 GRACE = 10.0
 _libc = ctypes.CDLL(None)
 
@@ -117,12 +117,11 @@ class Started:
 def run_beside(jobs: Sequence[Job], places: Places, tick: Callable[[], object]) -> Iterator[tuple[Job, str, float]]:
     """Run ``jobs``, so many at a time; yield each as it ends, with its failure ("" for none) and its seconds.
 
-    ``tick`` is called every second. All processes are ended when the caller stops, or is stopped.
+    ``tick`` is called again and again meanwhile. All processes are ended when the caller stops, or is stopped.
     """
     waiting = deque(jobs)
     free = list(places.gpus) or [None] * places.at_a_time
     going: list[Started] = []
-    ticked = 0.0
     try:
         while waiting or going:
             while waiting and free:
@@ -132,9 +131,7 @@ def run_beside(jobs: Sequence[Job], places: Places, tick: Callable[[], object]) 
                     going.remove(one)
                     free.append(one.gpu)
                     yield one.job, one.failure(), time.monotonic() - one.began
-            if time.monotonic() - ticked > 1:
-                ticked = time.monotonic()
-                tick()
+            tick()
             time.sleep(PULSE)
     finally:
         stop(going)

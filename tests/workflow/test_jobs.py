@@ -185,10 +185,9 @@ def test_what_a_readers_loss_imports_counts_and_a_change_while_it_trains_comes_t
 
 def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played):
     execute(tmp_path, played)
-    folder = tmp_path / "build" / "runs" / "a-seed0"
-    with locked(folder), pytest.raises(InUse):
+    with locked(tmp_path / "build" / "runs" / "a-seed0"), pytest.raises(InUse):
         run.run_profile(made(tmp_path, training={"epochs": 9}))
-    assert (folder / "run.json").exists()
+    assert (tmp_path / "build" / "runs" / "a-seed0" / "run.json").exists()
 
 
 def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):

@@ -150,7 +150,7 @@ def test_by_hand_a_build_is_opened_as_it_was_made(tmp_path, monkeypatch):
     assert open_study(tmp_path, {"training.epochs": 3}).run("dice", 0).folder != tried.folder
     with pytest.raises(ValueError, match="did you mean 'dice'"):
         study.run("dyce", 0)
-    with pytest.raises(ValueError, match="preprocessing.clip cannot be tried on the cases as they are prepared"):
+    with pytest.raises(ValueError, match="preprocessing.clip cannot be tried on prepared cases"):
         open_study(tmp_path, {"preprocessing.clip": [0.0, 300.0]}).run("dice", 0)
     with pytest.raises(ProfileError, match="did you mean 'epochs'"):
         open_study(tmp_path, {"training.epoch": 3})
