@@ -5,6 +5,7 @@ cases. With KiTS19's data: `download`, `check`, `run kits19`. Each command expla
 """
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,11 @@ from typing import Annotated
 
 import typer
 
-from kitsnb.files import plain
+from kitsnb.files import InUse, plain
 from kitsnb.messages import console
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown")
-PAPER = "Make the paper"
-DATA = "Data"
-LOOK = "Look"
-NEW = "New CT"
 ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="quick, hybrid, kits19, labels, or a file")]
 Parameters = Annotated[list[str], typer.Option("--parameter", "-p", help="set one, as training.epochs=30; repeatable")]
 AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME",
@@ -29,11 +26,10 @@ AtATime = Annotated[int | None, typer.Option(min=1, envvar="RUNS_AT_A_TIME",
 Launch = Annotated[str | None, typer.Option(envvar="LAUNCH", help="starts each training, as 'srun --gpus 1'")]
 LabelMap = Annotated[list[str], typer.Option(help="take label OLD as NEW in all files, as 3=1 for cysts; repeatable")]
 BuildFolder = Annotated[str | None, typer.Option("--build", help="folder of all outputs, instead of build/PROFILE")]
-AsJson = Annotated[bool, typer.Option("--json", help="for programs, with all that was found")]
 LabelsOnly = Annotated[bool, typer.Option("--labels-only", help="do without the imaging, some 28 GB")]
 
 
-@app.command(rich_help_panel=PAPER)
+@app.command()
 def run(
     profile: ProfileName,
     parameter: Parameters = [],  # noqa: B006
@@ -48,11 +44,16 @@ def run(
     """
     from kitsnb.workflow.run import run_profile
 
-    checked, changes = _load(profile, parameter, build)
-    sys.exit(run_profile(checked, changes, runs_at_a_time=runs_at_a_time, launch=launch, dry=why))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as on Ctrl-C, but for SIGHUP under nohup
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    with plainly():
+        checked, changes = _load(profile, parameter, build)
+        done = run_profile(checked, changes, runs_at_a_time=runs_at_a_time, launch=launch, dry=why)
+    sys.exit(0 if done else 1)
 
 
-@app.command(rich_help_panel=PAPER)
+@app.command()
 def publish(profile: ProfileName, parameter: Parameters = [], build: BuildFolder = None):  # noqa: B006
     """Keep the finished runs of a profile in the repository, as data: paper/published/PROFILE.
 
@@ -61,10 +62,11 @@ def publish(profile: ProfileName, parameter: Parameters = [], build: BuildFolder
     from kitsnb.workflow.publish import publish as write
 
     with plainly():
-        print(write(_load(profile, parameter, build)[0]))
+        checked, _ = _load(profile, parameter, build)
+        print(write(checked))
 
 
-@app.command(rich_help_panel=PAPER)
+@app.command()
 def article(name: Annotated[str | None, typer.Argument(help="a published study; without it all of them")] = None):
     """Make paper/published/NAME/paper.pdf of a published study from its data in the repository; nothing is trained.
 
@@ -78,7 +80,7 @@ def article(name: Annotated[str | None, typer.Argument(help="a published study; 
             print(write_article(one))
 
 
-@app.command(rich_help_panel=DATA)
+@app.command()
 def download(
     to: Annotated[Path, typer.Option(help="folder for case_00000, case_00001, ... and kits.json")],
     cases: Annotated[str, typer.Option(help="numbers and ranges, as in 0-9,15")] = "0-209",
@@ -95,40 +97,31 @@ def download(
     sys.exit(1 if failures else 0)
 
 
-@app.command(rich_help_panel=DATA)
+@app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="folder that holds case_00000, case_00001, ...")],
     labels_only: LabelsOnly = False,
     label_map: LabelMap = [],  # noqa: B006
     accept_affine: Annotated[bool, typer.Option("--accept-affine", help="take imaging's where the two differ")] = False,
-    as_json: AsJson = False,
 ):
     """Read every case of a folder from end to end, and say which cannot be used and why.
 
     Exit status 1 when one cannot be used, 2 when none is there. Example: `kitsnb check kits19`
     """
-    from dataclasses import asdict
-
-    from rich.table import Table
-
     from kitsnb.data.cases import discover, skipped
     from kitsnb.data.checks import Accept, check_cases
 
     with plainly(status=2):
         accept = Accept.parse(label_map, accept_affine)
         reports = check_cases(discover(folder), not labels_only, accept)
-    table = Table("case", "status", "reasons")
     for report in reports:
-        table.add_row(report.case, report.status, "\n".join(report.reasons))
-    if as_json:
-        print(json.dumps([asdict(report) for report in reports], indent=1))
-    else:
-        console().print(table)
-        console().print(*[f"{name}: skipped, as no case" for name in skipped(folder)], sep="\n")
+        console().print(report.case, report.status, "; ".join(report.reasons))
+    for name in skipped(folder):
+        console().print(f"{name}: skipped, as no case")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 
-@app.command(rich_help_panel=NEW)
+@app.command()
 def predict(
     imaging: Annotated[Path, typer.Argument(help="a CT (.nii.gz, .nii), or a folder of case_XXXXX or of such files")],
     run: Annotated[Path, typer.Option(help="folder of a training run, such as build/quick/runs/dice-seed0")],
@@ -146,12 +139,12 @@ def predict(
         sys.exit(main(imaging, run, output, keep_components, force))
 
 
-@app.command(rich_help_panel=NEW)
+@app.command()
 def score(
     predictions: Annotated[Path, typer.Argument(help="folder of label files, such as prediction_00210.nii.gz")],
     references: Annotated[Path, typer.Argument(help="folder of case_XXXXX, or of label files named alike")],
     label_map: LabelMap = [],  # noqa: B006
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs, with all that was found")] = False,
 ):
     """Score a folder of label files against another, as the challenge does.
 
@@ -173,7 +166,7 @@ def score(
     sys.exit(1 if found["refused"] else 0)
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command()
 def show(
     ct: Annotated[Path, typer.Argument(metavar="CASE", help="a CT, a case, a folder of cases, or a build")],
     prediction: Annotated[Path | None, typer.Option(help="labels by a network: a file, a folder, or a run")] = None,
@@ -191,11 +184,8 @@ def show(
         serve(ct, prediction, Accept.parse(label_map), port)
 
 
-@app.command(rich_help_panel=LOOK)
-def site(
-    profile: ProfileName,
-    build: BuildFolder = None,
-):
+@app.command()
+def site(profile: ProfileName, build: BuildFolder = None):
     """Write a finished build as a page to share, build/PROFILE/site: findings, table, cases, notebooks, paper.
 
     These are static files for any web server, which ask no other address for anything. Example: `kitsnb site quick`
@@ -203,20 +193,18 @@ def site(
     from kitsnb.viewing.site import write_site
 
     with plainly():
-        page = write_site(_load(profile, [], build, data_free=True)[0].build)
-        size = sum(file.stat().st_size for file in page.parent.rglob("*") if file.is_file()) / 1e6
-        console().print(f"{page} ({size:.0f} MB). To look at it: "
-                        f"python -m http.server --bind 127.0.0.1 -d {page.parent}")
+        checked, _ = _load(profile, [], build, data_free=True)
+        page = write_site(checked.build)
+    print(f"{page}. To look at it: python -m http.server --bind 127.0.0.1 -d {page.parent}")
 
 
 def _load(profile: str, parameters: list[str], build: str | None, data_free: bool = False):
-    """Return the checked profile and the changes; else end the process with everything that is wrong."""
+    """Return the checked profile and the changes."""
     from kitsnb.workflow.profile import load
     from kitsnb.workflow.profile_files import parse_changes
 
-    with plainly():
-        changes = parse_changes(parameters)
-        return load(profile, changes, build=build, data_free=data_free), changes
+    changes = parse_changes(parameters)
+    return load(profile, changes, build=build, data_free=data_free), changes
 
 
 @contextmanager
@@ -224,10 +212,13 @@ def plainly(status: int = 1) -> Iterator[None]:
     """End the process in plain words, with ``status``, for what is wrong with what was given, or with its files."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InUse) as error:
         file = getattr(error, "filename", None)
         print(f"{file}: {error.strerror}" if file and error.strerror else error, file=sys.stderr)
         sys.exit(status)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

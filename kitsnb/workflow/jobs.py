@@ -44,7 +44,8 @@ NO_ARITHMETIC = ("files.py", "receipts.py", "messages.py", "settings.py", "data"
 class Job:
     """One notebook with one set of parameters, or the paper; ``run`` is the folder of a training, else None."""
 
-    def __init__(self, profile: Profile, stage: str, changes: dict, experiment: Experiment | None = None, seed=0):
+    def __init__(self, profile: Profile, stage: str, changes: dict | None = None, experiment: Experiment | None = None,
+                 seed: int = 0):
         self.profile = profile
         self.build = profile.build
         self.stage = stage
@@ -55,7 +56,7 @@ class Job:
         self.title = stage.replace("_", " ")
         self.notebook = None
         self.output = self.build.paper
-        self.parameters = {"profile": profile.file, "changes": changes}
+        self.parameters = {"profile": profile.file, "changes": changes or {}}
         if STAGES[stage]:
             self.notebook = NOTEBOOKS / STAGES[stage]
             self.output = self.build.notebooks / f"{self.notebook.stem}.ipynb"
@@ -110,7 +111,7 @@ class Job:
         data = self.profile.data
         paths = []
         for stage in NEEDS[self.stage]:
-            for job in jobs_of(self.profile, stage, {}):
+            for job in jobs_of(self.profile, stage):
                 paths += job.made()
         if data.folder and self.stage in ("data_analysis", "preprocessing", "training"):
             paths.append(resolve(data.folder))
@@ -173,16 +174,16 @@ def cells(notebook: Path) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()
 
 
-def jobs_of(profile: Profile, stage: str, changes: dict) -> list[Job]:
+def jobs_of(profile: Profile, stage: str, changes: dict | None = None) -> list[Job]:
     """List the jobs of a stage; ``changes`` are handed to their notebooks."""
     if stage == "training":
         return [Job(profile, stage, changes, experiment, seed) for experiment, seed in profile.runs]
     return [Job(profile, stage, changes)]
 
 
-def build_jobs(profile: Profile, changes: dict | None = None) -> list[Job]:
-    """List all jobs of ``profile``, each after those that it needs; ``changes`` are handed to its notebooks."""
+def build_jobs(profile: Profile) -> list[Job]:
+    """List all jobs of ``profile``, each after those that it needs."""
     jobs = []
     for stage in profile.stages:
-        jobs += jobs_of(profile, stage, changes or {})
+        jobs += jobs_of(profile, stage)
     return jobs

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,24 +22,20 @@ from kitsnb.files import ROOT, read_json, write_json
 from kitsnb.messages import threads_of_environment
 from kitsnb.workflow.jobs import Job
 
-#: Seconds between looks at processes, and that processes have to end by themselves.
-PULSE = 0.05
+#: Seconds between looks at processes, and that each has to end by itself.
+PULSE = 0.2
 GRACE = 10.0
 _libc = ctypes.CDLL(None)
 
 
-class LaunchError(ValueError):
-    """Runs cannot be started in the way that was asked for; the message says why."""
-
-
 def read_launch(text: str | None) -> tuple[str, ...]:
-    """Return the words of a launch command. Raises LaunchError where it is no command of this machine."""
+    """Return the words of a launch command. Raises ValueError where it is no command of this machine."""
     try:
         words = tuple(shlex.split(text or ""))
     except ValueError as error:
-        raise LaunchError(f"LAUNCH {text}: {error}") from None
+        raise ValueError(f"LAUNCH {text}: {error}") from None
     if words and not shutil.which(words[0]):
-        raise LaunchError(f"LAUNCH {text}: there is no command {words[0]} on this machine")
+        raise ValueError(f"LAUNCH {text}: there is no command {words[0]} on this machine")
     return words
 
 
@@ -107,25 +103,25 @@ class Started:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True, preexec_fn=_end_with_parent)
 
-    def failure(self) -> dict | None:
-        """Return what the job's result file says, or how its process was lost."""
+    def failure(self) -> str:
+        """Return what the job's result file says, "" where all went well, or how its process was lost."""
         result = read_json(self.result)
         if result:
             return result["failure"]
-        reason = how_ended(self.process.returncode, self.log)
-        return {"notebook": str(self.job.output), "cell": "", "message": f"{reason}; the same command goes on with it"}
+        status = self.process.returncode
+        ended = f"status {status}" if status >= 0 else str(signal.strsignal(-status))
+        said = self.log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        return f"its process ended ({ended}); the same command goes on with it. Its last words: {said or 'none'}"
 
 
-def run_beside(jobs: Sequence[Job], places: Places,
-               tick: Callable[[], object]) -> Iterator[tuple[Job, dict | None, float]]:
-    """Run ``jobs``, so many at a time; yield each as it ends, with its failure (or None) and its seconds.
+def run_beside(jobs: Sequence[Job], places: Places, tick: Callable[[], object]) -> Iterator[tuple[Job, str, float]]:
+    """Run ``jobs``, so many at a time; yield each as it ends, with its failure ("" for none) and its seconds.
 
-    ``tick`` is called every second. All processes are ended when the caller stops, or is stopped.
+    ``tick`` is called again and again meanwhile. All processes are ended when the caller stops, or is stopped.
     """
     waiting = deque(jobs)
     free = list(places.gpus) or [None] * places.at_a_time
     going: list[Started] = []
-    ticked = 0.0
     try:
         while waiting or going:
             while waiting and free:
@@ -135,9 +131,7 @@ def run_beside(jobs: Sequence[Job], places: Places,
                     going.remove(one)
                     free.append(one.gpu)
                     yield one.job, one.failure(), time.monotonic() - one.began
-            if time.monotonic() - ticked > 1:
-                ticked = time.monotonic()
-                tick()
+            tick()
             time.sleep(PULSE)
     finally:
         stop(going)
@@ -147,35 +141,10 @@ def stop(going: list[Started]) -> None:
     """End all processes and wait for them."""
     for one in going:
         one.process.terminate()
-    ends = time.monotonic() + GRACE
     for one in going:
         try:
-            one.process.wait(max(0.0, ends - time.monotonic()))
+            one.process.wait(GRACE)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(one.process.pid, signal.SIGKILL)
             one.process.wait()
-
-
-def how_ended(status: int, log: Path) -> str:
-    """Say how a process ended, with its last line, or that of the command that started it elsewhere."""
-    number = -status if status < 0 else status - 128
-    how = f"its process ended with status {status}"
-    if number in set(signal.Signals):
-        how = f"its process was ended by {signal.Signals(number).name}"
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return how + (f" ({said[-1].strip()})" if status > 0 and said else "")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP as Ctrl-C inside; SIGHUP stays ignored where it was, as under nohup."""
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            before[number] = signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,19 +1,17 @@
 """One notebook in a process of its own: ``python -m kitsnb.workflow.notebook TASK.json``, which ``launch`` starts.
 
-Its result file says how the notebook ended. Without one, the process or its machine was lost.
+Its result file says how the notebook ended. Without one, the process or its machine was lost. A kernel ends by itself
+within a second or two when this process is gone.
 """
 
 import json
 import logging
 import os
-import re
-import signal
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-from kitsnb.files import ROOT, replaced, write_json
+from kitsnb.files import ROOT, write_json
 from kitsnb.messages import threads_of_environment
 from kitsnb.workflow.opened import RUNNER
 
@@ -29,85 +27,42 @@ ENVIRONMENT = {
 }
 
 
-def kernel_manager(sockets: str, groups: list[int]):
-    """Return a kernel manager that starts this very interpreter and adds its process group to ``groups``.
-
-    Parallel kernels race for TCP ports, and IPC sockets without a folder (``sockets``) would share one name.
-    """
-    from jupyter_client import AsyncKernelManager
-
-    class OwnKernel(AsyncKernelManager):
-        def __init__(self, **settings):
-            files = {"ip": f"{sockets}/kernel", "connection_file": f"{sockets}/kernel.json"}
-            super().__init__(**settings | files | {"transport": "ipc"})
-
-        def format_kernel_cmd(self, extra_arguments=()):
-            return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *extra_arguments]
-
-        async def start_kernel(self, **settings):
-            await super().start_kernel(**settings)
-            groups.append(self.provisioner.pgid)
-
-    return OwnKernel
-
-
-def execute(notebook: Path, output: Path, parameters: dict, groups: list[int]) -> dict | None:
+def execute(notebook: Path, output: Path, parameters: dict) -> str:
     """Execute a text ``notebook`` in the repository's root and write it to ``output`` (.ipynb), also when it fails.
 
-    Returns None, or of a failure the ``notebook``, the ``cell``, the ``message``.
+    Returns how it failed, "" where it did not.
     """
     import jupytext
     import papermill
-    from nbformat import write
+    from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     node = jupytext.read(notebook)
     node.metadata.pop("jupytext", None)
-    failure = None
-    with replaced(output) as partial:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kitsnb-") as sockets:
+        # Kernels that start at the same moment would race for TCP ports.
+        config = Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"})
         try:
-            with tempfile.TemporaryDirectory(prefix="kitsnb-") as sockets:
-                os.environ["JUPYTER_RUNTIME_DIR"] = sockets
-                papermill.execute_notebook(
-                    node, str(partial), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
-                    report_mode=True, kernel_manager_class=kernel_manager(sockets, groups))
+            papermill.execute_notebook(
+                node, str(output), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
+                report_mode=True, config=config, store_widget_state=False)
         except papermill.PapermillExecutionError as error:
-            head = "\n".join(error.source.strip().splitlines()[:3])
-            failure = {"cell": f"In [{error.exec_count}]: {head}", "message": f"{error.ename}: {error.evalue}"}
-        except Exception as error:  # a full disk: whatever it is, the job has failed
-            message = f"{type(error).__name__}: {error}"
-            if message.startswith("DeadKernelError"):
-                message = "its kernel was killed (out of memory?)"
-            failure = {"cell": "", "message": message}
-        done = papermill.iorw.load_notebook_node(str(partial)) if partial.exists() else node
-        done.metadata.pop("widgets", None)
-        write(done, partial)
-    if failure:
-        failure["message"] = re.sub(r"\x1b\[[0-9;]*m", "", failure["message"])
-        failure["notebook"] = str(output)
-    return failure
+            return f"In [{error.exec_count}]: {error.ename}: {error.evalue}"
+        except Exception as error:  # a lost kernel, a full disk: whatever it is, the job has failed
+            return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def main(path: Path) -> None:
-    """Do the task in ``path`` and write its result; end together with all kernels when told to end."""
+    """Do the task in ``path``, and write its result."""
     task = json.loads(path.read_text(encoding="utf-8"))
-    groups: list[int] = []
-
-    def end(number, _) -> None:
-        for group in groups:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, end)
     threads = task["threads"] or threads_of_environment() or os.environ.get("SLURM_CPUS_PER_TASK")
     os.environ.update(ENVIRONMENT)
     os.environ[RUNNER] = task["build"]
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    failure = execute(Path(task["notebook"]), Path(task["output"]), task["parameters"], groups)
+    failure = execute(Path(task["notebook"]), Path(task["output"]), task["parameters"])
     write_json(Path(task["result"]), {"failure": failure})
 
 

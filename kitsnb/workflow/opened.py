@@ -56,18 +56,13 @@ class Study:
         return hold_out(self.cases, self.profile.data, seed, self.further)
 
     def run(self, experiment: str, seed: int) -> "Run":
-        """Open one training.
-
-        Raises ValueError for an experiment that the profile does not have, and by hand for changes that would need
-        cases prepared in another way.
-        """
+        """Open one training; ValueError for an unknown experiment, and by hand for changes that need other cases."""
         rows = {row.name: row for row in self.profile.experiments}
         if experiment not in rows:
             raise ValueError(f"{self.profile.name} has no experiment {experiment!r}; {nearest(experiment, rows)}")
         others = [name for name in self.changes if not name.startswith(OF_A_RUN)]
         if others and not self.writes:
-            raise ValueError(f"changes: {', '.join(others)} cannot be tried on the cases as they are prepared; write a "
-                             "profile with that, and make it")
+            raise ValueError(f"changes: {', '.join(others)} cannot be tried on prepared cases; write a profile")
         return Run(self, rows[experiment], seed)
 
     def made(self, path: Path) -> Path:
@@ -78,11 +73,7 @@ class Study:
 
 
 class Run:
-    """One training of a study: an experiment with a seed.
-
-    By hand, where something was changed, it ``trains`` into a ``folder`` of its own for each choice of settings, code
-    and prepared cases.
-    """
+    """One training of a study. By hand, it ``trains`` where something was changed, into a ``folder`` of its own."""
 
     def __init__(self, study: Study, experiment: Experiment, seed: int):
         profile = study.profile

@@ -4,6 +4,7 @@ The same names serve everywhere: ``training: {epochs: 3}`` in a file (see ``note
 training.epochs=3`` on the command line, ``{"training.epochs": 3}`` in a notebook.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -164,17 +165,16 @@ def load(profile: str | Path, changes: Mapping[str, object] | None = None, build
     """
     path = find(profile)
     content = {"title": path.stem} | with_changes(read(path), changes or {})
-    unset: set[str] = set()
-    for key in ("data", "results", "experiments"):
-        if key in content:
-            content[key] = expand(content[key], unset)
-    missing = []
-    if not data_free:
-        missing = [f"environment variable {name} is not set; set it, or write the value" for name in sorted(unset)]
+    found = []
+    for section in ("data", "results"):
+        if section in content:
+            content[section] = expand(content[section])
+            unset = re.findall(r"\$\{?(\w+)", str(content[section]))
+            found += [f"environment variable {name} is not set; set it, or write the value" for name in unset]
     content["name"] = path.stem
     content["file"] = path.stem if path.parent == NOTEBOOKS / "profiles" else str(path.resolve())
     content["folder"] = str(build or f"build/{path.stem}")
-    return check(content, path, missing)
+    return check(content, path, [] if data_free else found)
 
 
 def recorded(build: Build, changes: Mapping[str, object] | None = None) -> Profile | None:

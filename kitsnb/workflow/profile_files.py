@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,7 +16,6 @@ class ProfileError(ValueError):
     """Everything that is wrong with a profile: ``problems`` holds one line each."""
 
     def __init__(self, path: Path | str, problems: list[str]):
-        self.path = path
         self.problems = list(dict.fromkeys(problems))
         super().__init__("\n  - ".join([f"{path} cannot be used:", *self.problems]))
 
@@ -35,12 +35,10 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML that refuses a key given twice (PyYAML keeps the last) and reads 1e-4 as the number it is."""
 
     def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                fault = f"key {key.value!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
-            seen.add(str(key.value))
+        keys = [str(key.value) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -48,26 +46,37 @@ _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def read(path: Path, children: tuple[Path, ...] = ()) -> dict:
-    """Return what a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
+def parse(text: str, source: Path | str) -> Any:
+    """Return what YAML ``text`` from ``source`` says. Raises ``ProfileError``."""
     try:
-        content = yaml.load(path.read_text("utf-8-sig"), _StrictLoader)
-    except OSError as error:
-        if not NOTEBOOKS.is_dir():
-            raise ProfileError(path, [f"{NOTEBOOKS} is not there: profiles and notebooks are in kitsnb's repository; "
-                                      "work in a checkout of it"]) from error
-        known = sorted(file.stem for file in path.parent.glob("*.yml"))
-        raise ProfileError(path, [f"cannot be read ({error.strerror}); {nearest(path.stem, known)}"]) from error
+        return yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(path, [f"is no valid YAML in UTF-8: {error}"]) from error
+        raise ProfileError(source, [f"is no valid YAML: {error}"]) from error
+
+
+def read(path: Path) -> dict:
+    """Return what a profile's file says, over what those say that it ``extends``. Raises ``ProfileError``."""
+    content = _read_one(path)
+    files = [path]
+    while "extends" in content:
+        path = path.parent / str(content.pop("extends"))
+        if path in files:
+            raise ProfileError(path, ["extends itself"])
+        files.append(path)
+        content = merged(_read_one(path), content)
+    return content
+
+
+def _read_one(path: Path) -> dict:
+    try:
+        content = parse(path.read_text("utf-8-sig"), path)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", error)
+        known = sorted(file.stem for file in path.parent.glob("*.yml"))
+        raise ProfileError(path, [f"cannot be read ({why}); {nearest(path.stem, known)}"]) from error
     if not isinstance(content, dict):
         raise ProfileError(path, ["holds no keys; a profile is a YAML mapping"])
-    parent = content.pop("extends", None)
-    if parent is None:
-        return content
-    if not isinstance(parent, str) or path.parent / parent in (*children, path):
-        raise ProfileError(path, [f"extends: must name another profile's file beside this one, not {parent!r}"])
-    return merged(read(path.parent / parent, (*children, path)), content)
+    return content
 
 
 def merged(below: Mapping, above: Mapping) -> dict:
@@ -86,10 +95,7 @@ def parse_changes(texts: list[str]) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ProfileError(f"-p {text}", ["must read name=value, as in training.epochs=3"])
-        try:
-            changes[name] = yaml.load(value, _StrictLoader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ProfileError(f"-p {text}", [str(error)]) from error
+        changes[name] = parse(value, f"-p {text}")
     return changes
 
 
@@ -103,16 +109,12 @@ def with_changes(content: Mapping, changes: Mapping[str, object]) -> dict:
     return changed
 
 
-def expand(value: object, unset: set[str]) -> object:
-    """Replace "$NAME" and "${NAME}" in the texts of ``value`` from the environment; missing names go to ``unset``."""
+def expand(value: object) -> object:
+    """Replace "$NAME" and "${NAME}" in the texts of ``value`` from the environment; a name that is not set stays."""
     if isinstance(value, dict):
-        return {key: expand(item, unset) for key, item in value.items()}
+        return {key: expand(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [expand(item, unset) for item in value]
+        return [expand(item) for item in value]
     if not isinstance(value, str):
         return value
-    for name in re.findall(r"\$\{?(\w+)", value):
-        if not os.environ.get(name):
-            unset.add(name)
-            return value
-    return os.path.expandvars(value)
+    return re.sub(r"\$\{?(\w+)\}?", lambda name: os.environ.get(name[1]) or name[0], value)

@@ -6,9 +6,6 @@ from kitsnb.study import published
 from kitsnb.workflow.jobs import build_jobs
 from kitsnb.workflow.profile import Profile
 
-#: Sections of a profile that decide what its runs compute; the painter shows in the cases themselves.
-SECTIONS = ("data", "preprocessing", "training", "prediction")
-
 
 def publish(profile: Profile) -> Path:
     """Write ``paper/published/NAME/`` from the build of ``profile``; return the folder.
@@ -26,19 +23,26 @@ def publish(profile: Profile) -> Path:
 
 
 def why_not_beside(profile: Profile) -> list[str]:
-    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``.
+    """List why rows of ``profile`` cannot be paired with the study that it names in ``beside``, if it names one.
 
     Settings are known at once, cases once notebook 01 has written their table.
     """
+    if not profile.beside:
+        return []
     if profile.beside not in published.names():
         return [f"that study is not published yet: run {profile.beside}, then publish it"]
     study = published.read(profile.beside)
-    built = (profile.build.data_analysis / "cases.csv").is_file()
-    cases = published.read_cases(profile.build.data_analysis) if built else None
-    settings = profile.model_dump(mode="json", include=set(SECTIONS))
+    cases = None
+    if (profile.build.data_analysis / "cases.csv").is_file():
+        cases = published.read_cases(profile.build.data_analysis)
+    # Sections that decide what runs compute; the painter shows in the cases themselves.
+    settings = profile.model_dump(mode="json", include={"data", "preprocessing", "training", "prediction"})
+    found = published.why_not_paired(study, settings, cases, profile.apart_from)
     there = [row["name"] for row in study.about["experiments"]]
-    twice = [f"{row.name} is a row there already; give it another name"
-             for row in profile.experiments if row.name in there]
-    lacking = sorted(set(profile.seeds) - set(study.about["seeds"]))
-    unpaired = [f"it has no seed {seed}; give some of {study.about['seeds']}" for seed in lacking]
-    return published.why_not_paired(study, settings, cases, profile.apart_from) + twice + unpaired
+    for row in profile.experiments:
+        if row.name in there:
+            found.append(f"{row.name} is a row there already; give it another name")
+    for seed in profile.seeds:
+        if seed not in study.about["seeds"]:
+            found.append(f"it has no seed {seed}; give some of {study.about['seeds']}")
+    return found

@@ -14,8 +14,7 @@ def unusable_losses(profile: Profile) -> list[str]:
     taken = sorted({name for loss in LOSSES.values() for name in inspect.signature(loss).parameters})
     for name in defaults:
         if name not in taken:
-            found.append(f"training.loss_defaults: no loss of the library has a parameter {name!r}; "
-                         f"{nearest(name, taken)}")
+            found.append(f"training.loss_defaults: no loss has a parameter {name!r}; {nearest(name, taken)}")
     for name in profile.losses.others:
         if ":" not in name and name not in LOSSES:
             found.append(f"losses.others: there is no {name!r}; {nearest(name, LOSSES)}")

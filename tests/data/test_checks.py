@@ -1,6 +1,5 @@
 """What is certain is done, what is likely is done and noted, what is impossible is refused by case, file and reason."""
 
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -238,9 +237,9 @@ def test_the_command(tmp_path):
     write(made[1].segmentation, labels(3))
     write(made[2].segmentation, np.minimum(labels(), 1))
     (tmp_path / "case_2").mkdir()
-    status, output = command(tmp_path, "--json")
-    found = {row["case"]: row["status"] for row in json.loads(output)}
-    assert status == 1 and found == {"case_00000": "ok", "case_00001": "refused", "case_00002": "warning"}
+    status, output = command(tmp_path)
+    said = [line.split()[:2] for line in output.splitlines()[:3]]
+    assert status == 1 and said == [["case_00000", "ok"], ["case_00001", "refused"], ["case_00002", "warning"]]
     status, output = command(tmp_path, "--label-map", "3=1")
     assert status == 0 and "case_2: skipped" in output
     write(made[1].segmentation, labels(), shifted(2))

@@ -1,14 +1,14 @@
-"""``run_profile`` in a process of its own, on dummy notebooks that train eight epochs in a moment; and how to wait."""
+"""``kitsnb run`` in a process of its own, on dummy notebooks that train eight epochs in a moment; and how to wait."""
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import yaml
 
 from kitsnb.files import ROOT
@@ -31,12 +31,13 @@ run = opened.build.run(experiment, seed)
 (run / "kernel").write_text(f"{os.getpid()} {os.getppid()}")
 history = run / "history.csv"
 done = len(history.read_text().splitlines()) - 1 if history.exists() else 0
-rows = ["epoch,seconds"] + [f"{epoch},0.5" for epoch in range(1, done + 1)]
+rows = ["epoch,seconds,training_loss,validation_loss,validation_tumour"]
+rows += [f"{epoch},0.5,1,1,1" for epoch in range(1, done + 1)]
 for epoch in range(done + 1, 9):
     time.sleep(PACE)
     with (run / "trained").open("a") as file:
         file.write(f"{epoch}\\n")
-    rows.append(f"{epoch},0.5")
+    rows.append(f"{epoch},0.5,1,1,1")
     (run / "partial").write_text("\\n".join(rows) + "\\n")
     (run / "partial").replace(history)
     (run / "checkpoints" / "last.ckpt").touch()
@@ -74,37 +75,34 @@ def until(true, seconds: float = 120) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 
 def processes_below(folder: Path) -> list[int]:
     """List processes that name ``folder`` in their command: whatever a run of a build in it has started."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if str(folder).encode() in (entry / "cmdline").read_bytes() and alive(int(entry.name)):
-                    found.append(int(entry.name))
-            except OSError:
-                pass
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if process.pid != os.getpid() and any(str(folder) in word for word in words) and alive(process.pid):
+                found.append(process.pid)
     return found
 
 
 class Runner:
-    """``run_profile`` in a process of its own, with ``options`` of it."""
+    """``kitsnb run`` in a process of its own."""
 
-    def __init__(self, folder: Path, work: dict | None = None, options: dict | None = None, before: tuple = (), **content):
+    def __init__(self, folder: Path, work: dict | None = None, launch: str = "", runs_at_a_time: int = 2,
+                 before: tuple = (), **content):
         path, notebooks = make(folder, work or training(), **{"stages": ["training"]} | content)
         self.build = folder / "build"
         self.log = folder / "log"
-        code = ("import json, sys; from pathlib import Path; from kitsnb.workflow import jobs, run;"
-                "from kitsnb.workflow.profile import load; path, notebooks, build, options = sys.argv[1:];"
-                "jobs.NOTEBOOKS = Path(notebooks);"
-                "sys.exit(run.run_profile(load(path, build=build), **json.loads(options)))")
-        self.command = [*before, sys.executable, "-c", code, str(path), str(notebooks), str(self.build),
-                        json.dumps({"runs_at_a_time": 2} | (options or {}))]
+        code = ("import sys; from pathlib import Path; from kitsnb.workflow import jobs; from kitsnb.__main__ import app;"
+                "jobs.NOTEBOOKS = Path(sys.argv.pop()); app()")
+        words = ["run", path, "--build", self.build, "--runs-at-a-time", runs_at_a_time, "--launch", launch, notebooks]
+        self.command = [*before, sys.executable, "-c", code, *map(str, words)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
                                             stdout=log, stderr=log, start_new_session=True)

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.runner_at_hand import make
+from helpers.runner_at_hand import SECTIONS, make
 
-from kitsnb.files import NOTEBOOKS, ROOT, files_below, locked, write_atomic, write_json
+from kitsnb.files import NOTEBOOKS, ROOT, InUse, files_below, locked, write_atomic
 from kitsnb.workflow import execution, jobs, run, trial
 from kitsnb.workflow.jobs import READS, build_jobs, cells
 from kitsnb.workflow.profile import STAGES, load
 
-ALL = list(STAGES)
+LOSS = "def loss(logits, target):\n    return logits.square().mean()\n"
 
 
 class Played:
@@ -22,57 +22,51 @@ class Played:
         self.executed = []
         self.trained = []
         self.fails = None
-        self.tries = False  # to build the losses, which takes a while
 
     def __call__(self, todo, places, tick):
         for job in todo:
             self.executed.append(job.name)
             self.play(job, job.build)
             write_atomic(job.output, "executed")
-            yield job, {"notebook": "n", "cell": "c", "message": "no luck"} if job.name == self.fails else None, 0.0
+            yield job, "no luck" if job.name == self.fails else "", 0.0
 
     def play(self, job, build):
         if job.stage == "data_analysis":
-            write_json(build.data_analysis / "summary.json", {"refused": {}})
+            write_atomic(build.figures / "data.svg", "<svg/>")
             for number in range(5):
                 write_atomic(build.data / f"case_{number:05d}" / "imaging.nii.gz", f"imaging of {number}")
-            write_atomic(build.figures / "data.svg", "<svg/>")
         elif job.stage == "preprocessing":
-            for case in sorted(build.data.iterdir()):
+            for case in build.data.glob("case_*"):
                 volume = (case / "imaging.nii.gz").read_text() + " on the grid"
                 write_atomic(build.preprocessed / case.name / "imaging.npy", volume)
-            write_json(build.preprocessed / "report.json", {"cases": len(list(build.data.iterdir()))})
-        elif job.stage == "losses":
-            write_json(build.losses / "summary.json", {"figures": []})
-        elif job.stage == "training":
-            if not (job.run / "checkpoints" / "last.ckpt").exists():
-                self.trained.append(job.name)
-                write_atomic(job.run / "checkpoints" / "last.ckpt", "weights")
-            write_atomic(job.run / "history.csv", "epoch,seconds\n1,0.5\n")
-            for name in ("scores.csv", "run.json", "predictions/prediction_00003.nii.gz"):
-                write_atomic(job.run / name, f"{name} {job.profile.prediction.overlap}")
-        else:
-            scores = [path.read_text() for path in files_below(build.runs) if path.name == "scores.csv"]
-            write_json(build.results, {"table": scores})
+        elif job.run and not (job.run / "checkpoints" / "last.ckpt").exists():
+            self.trained.append(job.name)
+            write_atomic(job.run / "checkpoints" / "last.ckpt", "weights")
+        elif job.stage == "results":
             write_atomic(build.figures / "results.svg", "<svg></svg>")
+        for path in job.made():
+            write_atomic(path if path.suffix else path / "summary.json", "{}")
 
 
 @pytest.fixture
 def played(monkeypatch, tmp_path):
     one = Played()
-    real = trial.unusable_losses
     monkeypatch.setattr(execution, "run_beside", one)
     monkeypatch.setattr(execution, "compile_paper", lambda job: write_atomic(job.output, "a paper"))
-    monkeypatch.setattr(trial, "unusable_losses", lambda profile: real(profile) if one.tries else [])
+    monkeypatch.setattr(trial, "unusable_losses", lambda profile: [])  # trying them takes a while
     monkeypatch.setattr(jobs, "NOTEBOOKS", tmp_path / "notebooks")
     return one
 
 
+def made(folder: Path, build: str = "build", **content):
+    path, _ = make(folder, **{"stages": list(STAGES)} | content)
+    return load(path, build=folder / build)
+
+
 def execute(folder: Path, played: Played, build: str = "build", **content) -> list[str]:
     """Return the names of the jobs that were executed."""
-    path, _ = make(folder, **{"stages": ALL} | content)
     played.executed.clear()
-    assert run.run_profile(load(path, build=folder / build)) == 0
+    assert run.run_profile(made(folder, build, **content))
     return list(played.executed)
 
 
@@ -82,24 +76,20 @@ def content_of(build: Path) -> dict[str, bytes]:
             if path.relative_to(build).parts[0] not in ("stamps", "profile.json")}
 
 
-DAMAGES = [
-    lambda path: path.unlink(), lambda path: path.write_bytes(b""),
-    lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
-]
-
-
 def test_every_damage_of_every_product_is_named_and_healed_without_training(tmp_path, played, capfd):
     assert len(execute(tmp_path, played)) == 6
     assert played.trained == ["training-a-seed0", "training-b-seed0"] and execute(tmp_path, played) == []
     build = tmp_path / "build"
     whole = content_of(build)
     products = [name for name in whole if "checkpoints" not in name]
-    assert len(products) == 31
+    assert len(products) == 32
     for place, name in enumerate(products):
         capfd.readouterr()
-        DAMAGES[place % 3](build / name)
+        (build / name).unlink()
+        if place % 2:  # one bit is another
+            write_atomic(build / name, bytes([whole[name][0] ^ 1]) + whole[name][1:])
         execute(tmp_path, played)
-        words = "was changed since it was made" if place % 3 else "is gone"
+        words = "was changed since it was made" if place % 2 else "is gone"
         assert f"{Path(name).name} {words}" in capfd.readouterr().out, name
         assert content_of(build) == whole, name
     assert len(played.trained) == 2 and not (build / "runs" / "archive").exists()
@@ -111,9 +101,8 @@ def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
     assert execute(tmp_path, played, "renamed") == []
     cases = tmp_path / "cases"
     shutil.copytree(tmp_path / "renamed" / "data", cases)
-    real = {"data": {"source": "folder", "folder": str(cases), "simulated": True, "training": [0, 2],
-                     "validation": [3, 4], "excluded": [1]}}
-    for case in cases.iterdir():
+    real = {"data": SECTIONS["data"] | {"source": "folder", "folder": str(cases)}}
+    for case in cases.glob("case_*"):
         write_atomic(case / "segmentation.nii.gz", "a label")
     execute(tmp_path, played, "real", **real)
     shutil.move(cases, tmp_path / "moved")
@@ -121,7 +110,7 @@ def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
     assert execute(tmp_path, played, "real", **real) == []
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\xfe\x00", b"[]", b'{"made_from": 3}'])
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe\x00", b'{"made_from": 3}'])
 def test_garbage_among_the_stamps_is_no_traceback(tmp_path, played, garbage):
     execute(tmp_path, played)
     build = tmp_path / "build"
@@ -145,23 +134,19 @@ def test_a_setting_of_scoring_trains_nothing_and_one_of_training_only_its_run(tm
 
 
 def test_cases_in_the_split_decide_a_training_and_others_do_not(tmp_path, played):
-    content = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4]}
-    execute(tmp_path, played, data=content | {"excluded": [1]})
+    execute(tmp_path, played)
     for number in (1, 77):
         write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
         write_atomic(tmp_path / "build" / "preprocessed" / f"case_{number:05d}" / "imaging.npy", "another")
-    execute(tmp_path, played, data=content | {"excluded": [1]})
-    assert len(played.trained) == 2
-    execute(tmp_path, played, data=content | {"excluded": None})  # the six
-    assert len(played.trained) == 4
-    execute(tmp_path, played, data=content | {"excluded": []})  # nobody
-    assert len(played.trained) == 6
+    for excluded, trained in (([1], 2), (None, 4), ([], 6)):  # None: the paper's six
+        execute(tmp_path, played, data=SECTIONS["data"] | {"excluded": excluded})
+        assert len(played.trained) == trained
 
 
 def test_cases_of_further_folders_decide_a_training(tmp_path, played):
     further = tmp_path / "further"
     write_atomic(further / "case_00003" / "imaging.nii.gz", "one")
-    data = {"source": "phantom", "simulated": True, "training": [0, 2], "validation": [3, 4], "more_training": [str(further)]}
+    data = SECTIONS["data"] | {"more_training": [str(further)]}
     execute(tmp_path, played, data=data)
     assert execute(tmp_path, played, data=data) == []
     write_atomic(further / "case_00003" / "imaging.nii.gz", "another")
@@ -177,45 +162,32 @@ def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, p
     assert execute(tmp_path, played) == []  # nothing asks for them
     (tmp_path / "build" / "runs" / "a-seed0" / "scores.csv").unlink()
     execute(tmp_path, played)
-    assert "is gone; trained again, as its checkpoints are gone" in capfd.readouterr().out
+    assert "is gone; trained from the start" in capfd.readouterr().out
     assert len(played.trained) == 3
 
 
-def test_what_a_readers_loss_imports_counts(tmp_path, played, capfd):
-    (tmp_path / "my_loss.py").write_text("import helper\n\ndef loss(logits, target):\n    return helper.f(logits)\n")
-    (tmp_path / "helper.py").write_text("def f(logits):\n    return logits.square().mean()\n")
+def test_what_a_readers_loss_imports_counts_and_a_change_while_it_trains_comes_too_late(tmp_path, played, capfd):
+    (tmp_path / "my_loss.py").write_text("from helper import loss\n")
+    (tmp_path / "helper.py").write_text(LOSS)
     rows = [{"name": "mine", "loss": f"{tmp_path / 'my_loss.py'}:loss"}]
-    execute(tmp_path, played, experiments=rows)
-    (tmp_path / "helper.py").write_text("def f(logits):\n    return 2 * logits.square().mean()\n")
-    executed = execute(tmp_path, played, experiments=rows)
-    assert "helper.py changed" in capfd.readouterr().out and executed == ["losses", "training-mine-seed0"]
-    assert played.trained == ["training-mine-seed0"] * 2
-
-
-def test_what_changes_while_a_job_runs_comes_too_late_for_it(tmp_path, played, capfd):
-    own = tmp_path / "my_loss.py"
-    own.write_text("def loss(logits, target):\n    return logits.square().mean()\n")
-    rows = [{"name": "mine", "loss": f"{own}:loss"}]
     play = played.play
 
     def edited(job, build):
         play(job, build)
         if job.run:
-            own.write_text("def loss(logits, target):\n    return 5 * logits.square().mean()\n")
+            (tmp_path / "helper.py").write_text(LOSS.replace("return", "return 5 *"))
 
     played.play = edited
     execute(tmp_path, played, experiments=rows)
     assert execute(tmp_path, played, experiments=rows) == ["losses", "training-mine-seed0"]
-    assert "my_loss.py changed" in capfd.readouterr().out and len(played.trained) == 2
+    assert "helper.py changed" in capfd.readouterr().out and played.trained == ["training-mine-seed0"] * 2
 
 
-def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played, capfd):
+def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played):
     execute(tmp_path, played)
-    folder = tmp_path / "build" / "runs" / "a-seed0"
-    path, _ = make(tmp_path, stages=ALL, training={"epochs": 9})
-    with locked(folder):
-        assert run.run_profile(load(path, build=tmp_path / "build")) == 1
-    assert "is in use" in capfd.readouterr().out and (folder / "run.json").exists()
+    with locked(tmp_path / "build" / "runs" / "a-seed0"), pytest.raises(InUse):
+        run.run_profile(made(tmp_path, training={"epochs": 9}))
+    assert (tmp_path / "build" / "runs" / "a-seed0" / "run.json").exists()
 
 
 def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
@@ -224,30 +196,27 @@ def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, 
     before = jobs.meaning
     monkeypatch.setattr(jobs, "meaning", lambda path: "another" if path == drawing else before(path))
     work = dict.fromkeys(("04_training.py", "05_results.py"), "from kitsnb.workflow.opened import open_study")
-    path, _ = make(tmp_path, work, stages=ALL)
-    profile = load(path, build=tmp_path / "build")
-    assert run.run_profile(profile, dry=True) == 0
+    profile = made(tmp_path, work=work)
+    assert run.run_profile(profile, dry=True)
     why = capfd.readouterr().out
     assert "training a seed 0: " in why and "trained already, so only executed again" in why
     assert "paper: only if results will have changed" in why and "data analysis: up to date" in why
-    assert run.run_profile(profile) == 0 and len(played.trained) == 2
+    assert run.run_profile(profile) and len(played.trained) == 2
 
 
 def test_a_failure_of_what_results_need_comes_before_the_trainings(tmp_path, played, capfd):
-    path, _ = make(tmp_path, stages=ALL)
     played.fails = "losses"
-    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
+    assert not run.run_profile(made(tmp_path))
     assert not any(name.startswith("training") for name in played.executed)
-    assert "needs losses" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "skipped, needs losses" in said and "03_losses.ipynb: no luck" in said
 
 
-def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, capfd):
-    played.tries = True
-    path, _ = make(tmp_path, stages=ALL, experiments=[{"name": "a", "loss": "dyce"}])
-    assert run.run_profile(load(path, build=tmp_path / "build")) == 1
-    assert "did you mean 'dice'" in capfd.readouterr().out
-    assert run.run_profile(load(path, build=path / "build")) == 1
-    assert "build: Not a directory" in capfd.readouterr().out and played.executed == []
+def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, monkeypatch):
+    monkeypatch.setattr(trial, "unusable_losses", lambda profile: ["no such loss"])
+    with pytest.raises(ValueError, match="no such loss"):
+        run.run_profile(made(tmp_path))
+    assert played.executed == []
 
 
 def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
@@ -263,8 +232,7 @@ def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
 
 def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(tmp_path, played):
     execute(tmp_path, played)
-    path, _ = make(tmp_path, stages=ALL)
-    job = next(job for job in build_jobs(load(path, build=tmp_path / "build")) if job.run)
+    job = next(job for job in build_jobs(made(tmp_path)) if job.run)
     made_from = job.trained_from()
     code = {name.removeprefix("kitsnb/").split("/")[0] for name in made_from["code"]}
     assert {"losses", "training", "unet.py"} <= code and not {"messages.py", "files.py", "workflow"} & code

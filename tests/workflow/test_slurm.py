@@ -9,7 +9,7 @@ from helpers.runner_at_hand import alive, processes_below, runner, until
 
 MISSING = slurm_at_hand.why_not()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=f"SLURM: {MISSING}")
-LAUNCH = {"launch": "srun --ntasks 1 --cpus-per-task 1 --mem 300M"}
+LAUNCH = "srun --ntasks 1 --cpus-per-task 1 --mem 300M"
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def test_a_cancelled_job_is_named_and_the_same_command_goes_on_from_its_epoch(tm
         assert grid.status() == 1 and "the same command goes on with it" in grid.said(), grid.said()
     with runner(tmp_path, None, LAUNCH, experiments=rows) as grid:
         assert grid.status() == 0, grid.said()
-    assert 8 <= grid.epochs("a") <= 9 and "goes on after epoch" in grid.said()
+    assert 8 <= grid.epochs("a") <= 9 and "goes on from its checkpoint" in grid.said()
     until(lambda: not jobs(), 30)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
 def test_no_job_is_left_when_the_main_process_ends(tmp_path, slurm, how):
     rows = [{"name": name, "loss": "dice"} for name in "abc"]
-    with runner(tmp_path, None, LAUNCH | {"runs_at_a_time": 3}, experiments=rows) as grid:
+    with runner(tmp_path, None, LAUNCH, 3, experiments=rows) as grid:
         grid.until(lambda: sum(grid.epochs(name) >= 1 for name in "abc") == 2)
         kernels = [grid.kernel(name) for name in "abc" if grid.epochs(name)]
         assert len(jobs("PD")) == 1
