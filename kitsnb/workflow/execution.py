@@ -154,6 +154,8 @@ class Execution:
     def report(self) -> None:
         """Print failures, refused cases, and where notebooks and paper are."""
         build = self.profile.build
+        if set(self.statuses.values()) == {CURRENT}:
+            self.console.print(f"all is {CURRENT}")
         for job, failure in self.failures.items():
             self.console.print(f"failed: {short(job.output)}: {failure}", style="red")
         for path in (build.data_analysis / "summary.json", build.preprocessed / "report.json"):

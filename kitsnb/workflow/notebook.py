@@ -46,7 +46,7 @@ def execute(notebook: Path, output: Path, parameters: dict) -> str:
         try:
             papermill.execute_notebook(
                 node, str(output), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT),
-                report_mode=True, config=config, store_widget_state=False)
+                report_mode=True, config=config)
         except papermill.PapermillExecutionError as error:
             return f"In [{error.exec_count}]: {error.ename}: {error.evalue}"
         except Exception as error:  # a lost kernel, a full disk: whatever it is, the job has failed
