@@ -13,7 +13,7 @@ from numpy import ndarray
 from scipy import ndimage
 
 from kitsnb.data.cases import Case, discover, for_each_case, further_cases, hold_out
-from kitsnb.data.geometry import Arrays, Grid, cut_slab, difference, is_slab, place
+from kitsnb.data.geometry import Arrays, Grid, cut_slab, difference, is_slab
 from kitsnb.data.nifti import CaseError, read_header, read_nifti
 from kitsnb.data.settings import Accept, DataSettings
 from kitsnb.files import resolve
@@ -90,10 +90,9 @@ def _fill_outside(name: str, path: Path, array: ndarray, value: float, notes: li
 
 
 def read_labels(
-    path: Path, name: str, accept: Accept | None = None, grid: Grid | None = None, other: str = "imaging",
-    notes: list[str] | None = None,
+    path: Path, name: str, accept: Accept | None = None, grid: Grid | None = None, notes: list[str] | None = None
 ) -> tuple[ndarray, ndarray]:
-    """Read labels (uint8, rounded and mapped) and affine, in the ``grid`` of ``other`` if given. Raises CaseError."""
+    """Read labels (uint8, rounded and mapped) and affine; they must lie on ``grid``, if given. Raises CaseError."""
     accept = accept or Accept()
     notes = [] if notes is None else notes
     array, affine = read_nifti(path, name, notes)
@@ -117,28 +116,13 @@ def read_labels(
             notes.append(f"{path.name}: holds no {kind}")
     if grid is None:
         return labels, affine
-    return _fit(name, path, labels, affine, grid, accept.affine, other, notes), grid[1]
-
-
-def _fit(
-    name: str, path: Path, labels: ndarray, affine: ndarray, grid: Grid, accept: bool, other: str, notes: list[str]
-) -> ndarray:
-    """Bring labels to ``grid``: other axes are turned, a part is placed (3D Slicer stores what is drawn)."""
     differs = difference((labels.shape, affine), grid)
-    if differs is None:
-        return labels
-    placed = place(labels, affine, grid)
-    if placed is not None:
-        notes.append(f"{path.name}: was turned to, or placed in, the grid of {other}")
-        return placed
-    advice = "use the pair that belongs together"
-    if labels.shape == grid[0]:
-        if accept:
-            notes.append(f"{path.name}: {differs}; the affine of {other} was taken")
-            return labels
-        if other == "imaging":
-            advice += ", or accept imaging's affine: --accept-affine"
-    raise CaseError(name, path.name, f"not the geometry of {other}: {differs}", advice)
+    if differs:
+        if not accept.affine or labels.shape != grid[0]:
+            advice = "store it on the voxels of that CT; if its affine alone is wrong: --accept-affine"
+            raise CaseError(name, path.name, f"not the geometry of its CT: {differs}", advice)
+        notes.append(f"{path.name}: {differs}; the affine of imaging was taken")
+    return labels, grid[1]
 
 
 def missing_cases(settings: DataSettings) -> list[str]:

@@ -44,21 +44,6 @@ def test_two_grids_are_one_within_a_tenth_of_a_voxel():
     assert geometry.difference(((120, 512, 511), AFFINE), (shape, AFFINE)) == said
 
 
-@pytest.mark.parametrize("turn", ["RAS", "LPS", "SRA", "IPL", "PIR"])
-@pytest.mark.parametrize("part", [slice(None), slice(1, -2)])
-def test_axes_are_turned_and_parts_placed_so_that_each_voxel_keeps_its_place(turn, part):
-    whole = nib.Nifti1Image(np.arange(1, 1 + np.prod(SHAPE), dtype=np.int32).reshape(SHAPE), AFFINE)
-    wanted = nib.orientations.axcodes2ornt(turn)
-    other = whole.slicer[part, part, part].as_reoriented(
-        nib.orientations.ornt_transform(nib.io_orientation(AFFINE), wanted))
-    expected = np.zeros(SHAPE, np.int32)
-    expected[part, part, part] = whole.dataobj[part, part, part]
-    placed = geometry.place(np.asarray(other.dataobj), other.affine, (SHAPE, AFFINE))
-    larger = other.affine @ np.diag([1.0, 1.0, 5.0, 1.0])
-    assert geometry.place(np.asarray(other.dataobj)[..., :2], larger, (SHAPE, AFFINE)) is None, "other voxels"
-    np.testing.assert_array_equal(placed, expected)
-
-
 def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
     for squared in (1, 1 + 5e-5):
         with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=squared**0.5, quatern_d=0)
