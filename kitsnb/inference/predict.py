@@ -54,11 +54,11 @@ def keep_largest(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def predict(trained: Trained, ct: Path, output: Path, keep_components: int | None = None, force: bool = False,
-            picture: bool = True) -> list[str]:
+            picture: bool = True) -> str:
     """Write the labels (uint8, in the geometry that the CT's header has) of one CT, and beside them a picture.
 
-    Returns what is to be said: the ml, then what is odd about the CT. Raises CaseError where it cannot be used, or
-    where it, or without ``force`` anything, would be replaced.
+    Returns what is to be said: the ml. Raises CaseError where the CT cannot be used, or where it, or without
+    ``force`` anything, would be replaced.
     """
     name = case_name(ct)
     _, _, header = read_header(ct, name)
@@ -68,9 +68,8 @@ def predict(trained: Trained, ct: Path, output: Path, keep_components: int | Non
     for file in (output, drawn):
         if file.exists() and not force:
             raise CaseError(name, file.name, f"{file} is there already", "replace it with --force, or move it away")
-    notes: list[str] = []
-    imaging, affine = read_nifti(ct, name, notes)
-    check_hu(name, ct, imaging, notes)
+    imaging, affine = read_nifti(ct, name)
+    check_hu(name, ct, imaging)
     settings = trained.record.settings
     volume, _ = to_grid(imaging, affine, settings.preprocessing)
     z_score(volume, settings.preprocessing, ct)
@@ -88,7 +87,7 @@ def predict(trained: Trained, ct: Path, output: Path, keep_components: int | Non
             figure = three_views(upright, drawn_labels, spacing_of(upright_affine), name, simulated)
             figure.savefig(partial, dpi=150)
     _, kidney, tumour = np.bincount(labels.ravel(), minlength=3) * voxel_ml(affine)
-    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *notes]
+    return f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml"
 
 
 def main(imaging: Path, run: Path, output: Path, keep_components: int | None = None, force: bool = False,
@@ -111,8 +110,8 @@ def main(imaging: Path, run: Path, output: Path, keep_components: int | None = N
     status = 0
     for ct, labels in found.items():
         try:
-            for line in predict(trained, ct, labels, keep_components, force, picture):
-                screen.print(f"{case_name(ct)}: {line}")
+            said = predict(trained, ct, labels, keep_components, force, picture)
+            screen.print(f"{case_name(ct)}: {said}")
         except CaseError as error:
             screen.print(f"refused: {error}", style="red")
             status = 1

@@ -14,7 +14,8 @@ from torch import Tensor
 from kitsnb.data import checks, geometry, nifti
 from kitsnb.data.cases import Case, case_name, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, spacing_of
+from kitsnb.data.geometry import orientation_of, spacing_of
+from kitsnb.data.nifti import CaseError
 from kitsnb.files import write_json
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling

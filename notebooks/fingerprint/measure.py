@@ -10,7 +10,7 @@ import pandas as pd
 from numpy import ndarray
 
 from kitsnb.data.cases import Case, for_each_case
-from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.checks import Accept, oddities, read_case
 from kitsnb.data.geometry import spacing_of, voxel_ml
 from kitsnb.preprocessing.resampling import reorient
 
@@ -24,12 +24,11 @@ def measure_case(case: Case, imaging: bool, accept: Accept | None) -> dict:
     """Measure one case, as a flat row.
 
     Sizes and spacings are along the patient's axes, voxels and ml those of each label alone; with ``imaging`` there
-    are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins the notes of ``read_case``, which raises CaseError.
+    are medians and the histogram ``hu`` [3, 4096]. ``noted`` says what is odd. Raises CaseError as ``read_case``.
     """
-    notes = []
-    volume, segmentation, affine = read_case(case, imaging, accept, notes)
+    volume, segmentation, affine = read_case(case, imaging, accept)
     upright, upright_affine = reorient(segmentation, affine)
-    row = {"case": case.name, "noted": "; ".join(notes)}
+    row = {"case": case.name, "noted": "; ".join(oddities(segmentation))}
     row |= zip(("slices", "height", "width"), upright.shape)
     row |= zip(("slice_mm", "height_mm", "width_mm"), spacing_of(upright_affine).tolist())
     for label, name in enumerate(CLASSES):

@@ -30,7 +30,7 @@ def test_labels_lie_where_the_ct_lies(trained, ct, tmp_path, orientation):
         image.set_sform(where, code=4)
         image.to_filename(tmp_path / f"{name}.nii.gz")
         output = tmp_path / "labels" / f"{name}.nii.gz"
-        said, *_ = predict(trained, tmp_path / f"{name}.nii.gz", output, picture=False)
+        said = predict(trained, tmp_path / f"{name}.nii.gz", output, picture=False)
         labels, _ = read_nifti(output)
         header = nib.load(output).header
         assert labels.shape == imaging.shape and np.array_equal(header.get_sform(), image.get_sform())

@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import check_cases, read_case
-from kitsnb.data.nifti import orientation_of, read_nifti, spacing_of, write_nifti
+from kitsnb.data.geometry import orientation_of, spacing_of
+from kitsnb.data.nifti import read_nifti, write_nifti
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import simulate_case, write_hybrid
 from kitsnb.simulation.cases import labels_on_grid
