@@ -111,7 +111,7 @@ def check(
 
     from rich.table import Table
 
-    from kitsnb.data.cases import discover, skipped
+    from kitsnb.data.cases import discover
     from kitsnb.data.checks import Accept, check_cases
 
     with plainly(status=2):
@@ -124,7 +124,6 @@ def check(
         print(json.dumps([asdict(report) for report in reports], indent=1))
     else:
         console().print(table)
-        console().print(*[f"{name}: skipped, as no case" for name in skipped(folder)], sep="\n")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 

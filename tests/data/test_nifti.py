@@ -73,7 +73,7 @@ def test_scale_and_byte_order(tmp_path, order, slope, intercept, dtype):
 
 
 def test_other_forms_of_the_file_are_read_alike(case):
-    """NIfTI-2, plain under a packed name, plain, capitals."""
+    """NIfTI-2, plain under a packed name, plain."""
     image = nib.load(case.imaging)
     good, affine = read_nifti(case.imaging)
     np.testing.assert_array_equal(good, np.asanyarray(image.dataobj))
@@ -84,10 +84,8 @@ def test_other_forms_of_the_file_are_read_alike(case):
     case.imaging.write_bytes(gzip.decompress(case.imaging.read_bytes()))
     np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
     assert read_header(case.imaging)[0] == SHAPE
-    for name in ("imaging.nii", "IMAGING.NII.GZ"):
-        case.imaging.rename(case.folder / name)
-        assert case.imaging.name == name
-        assert check_cases([case])[0].status == "ok"
+    case.imaging.rename(case.folder / "imaging.nii")
+    assert case.imaging.name == "imaging.nii" and check_cases([case])[0].status == "ok"
 
 
 @pytest.mark.parametrize("fault", CORRUPTIONS)
