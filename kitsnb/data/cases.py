@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -126,7 +125,7 @@ def cut_into_folds(numbers: Iterable[int], folds: int) -> list[list[int]]:
 def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = None, what="cases") -> tuple[dict, dict]:
     """Call ``work`` for each case in threads (None: one per core); return results, and refusals (CaseError), by name.
 
-    Refusals are warnings, too. Any other error, and Ctrl-C, ends all when the cases in work are done.
+    Any other error, and Ctrl-C, ends all when the cases in work are done.
     """
     done = {}
     refused = {}
@@ -137,7 +136,6 @@ def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = N
                 try:
                     done[name] = job.result()
                 except CaseError as error:
-                    warnings.warn(f"refused: {error}", stacklevel=2)
                     refused[name] = error.message
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,6 @@
 """The fingerprint of a data set: a row of measurements per case, and what the rows add up to."""
 
 import math
-import warnings
 from collections.abc import Iterable
 from functools import partial
 
@@ -54,8 +53,7 @@ def measure_cases(
     ``noted`` cases. Raises ValueError where none is usable.
     """
     work = partial(measure_case, imaging=imaging, accept=accept)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # who is refused, and why, is returned
-        measured, refused = for_each_case(work, cases, workers, "measuring cases")
+    measured, refused = for_each_case(work, cases, workers, "measuring cases")
     if not measured:
         raise ValueError(f"no usable case: {refused}")
     table = pd.DataFrame(measured.values())

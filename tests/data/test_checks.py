@@ -146,7 +146,6 @@ def test_other_labels_by_a_mapping(case):
         Accept(label_map={3: 4})
 
 
-@pytest.mark.filterwarnings("ignore:refused")
 def test_five_bad_cases_of_ten_are_named_and_the_others_go_on(tmp_path):
     cases = [make_case(tmp_path, number) for number in range(10)]
     expected = spoil(cases)

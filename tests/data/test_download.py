@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import tomllib
-import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -55,9 +54,7 @@ def server(tmp_path, monkeypatch):
 
 def bring(folder: Path, cases=CASES, **options) -> dict[str, str]:
     """Download into ``folder``; return what failed, by name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return download(folder, cases, **options)
+    return download(folder, cases, **options)
 
 
 def landed(folder: Path, source: str) -> Path:
