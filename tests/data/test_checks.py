@@ -142,8 +142,10 @@ def test_other_labels_by_a_mapping(case):
     accept = Accept(label_map={3: 1, -1: 0})
     assert read_case(case, accept=accept)[1][10, 2, :4].tolist() == [0, 1, 1, 0]
     assert DataSettings(folder="x", label_map={"3": 1, "-1": 0}).accept == accept  # text, as JSON has it
-    with pytest.raises(ValueError, match="map to 0 background"):
-        Accept(label_map={3: 4})
+    assert Accept.parse(["3=1", "-1=0"]) == accept
+    for wrong in ("three", "3=4", "3"):
+        with pytest.raises(ValueError, match="must read OLD=NEW, as in 3=1"):
+            Accept.parse([wrong])
 
 
 def test_five_bad_cases_of_ten_are_named_and_the_others_go_on(tmp_path):
@@ -191,4 +193,4 @@ def test_the_command(tmp_path):
     write(made[1].segmentation, labels(), shifted(2))
     assert command(tmp_path)[0] == 1 and command(tmp_path, "--accept-affine")[0] == 0
     assert command(tmp_path / "nowhere")[0] == 2
-    assert "3=1" in command(tmp_path, "--label-map", "three")[1]
+    assert command(tmp_path, "--label-map", "three")[0] == 2
