@@ -18,6 +18,7 @@ BAD = [
     ({"training": {"network": {"depht": 3}}}, "training.network: unknown setting 'depht'; did you mean 'depth'"),
     ({"training": {"augmentation": {"scalling": [1, 1]}}}, "'scalling'; did you mean 'scaling'"),
     ({"stages": ["trainig"]}, r"stages\[0\] must be .*'training'"),
+    ({"deviations": {"training.epochs": {"papr": 1}}}, "unknown setting 'papr'; did you mean 'paper'"),
     ({"experiments": [{"name": "a", "los": "dice"}]}, r"experiments\[0\]: unknown setting 'los'; did you mean 'loss'"),
     ({"experiments": [{"name": "a", "title": "T", "loss": "dice"}, {"name": "b", "title": "T", "loss": "dice"}]},
      "experiments must differ, but T is given twice"),
