@@ -76,12 +76,6 @@ def whole(handler: Handler, data: bytes) -> None:
     handler.wfile.write(handler.begin(data))
 
 
-def whole_again(handler: Handler, data: bytes) -> None:
-    """Ignores the range."""
-    handler.offset = 0
-    whole(handler, data)
-
-
 def drop(handler: Handler, data: bytes) -> None:
     """Ends in the middle of what remains."""
     rest = handler.begin(data)
