@@ -41,10 +41,8 @@ def read_case(case: Case, imaging: bool = True, accept: Accept | None = None) ->
     return volume, labels, affine
 
 
-def check_cases(
-    cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None, workers: int = 2
-) -> list[CaseReport]:
-    """Read each case from end to end, ``workers`` at a time, and say what is found, in their order."""
+def check_cases(cases: Iterable[Case], imaging: bool = True, accept: Accept | None = None) -> list[CaseReport]:
+    """Read each case from end to end, and say what is found, in their order."""
 
     def check(case: Case) -> CaseReport:
         try:
@@ -54,7 +52,7 @@ def check_cases(
         odd = oddities(labels)
         return CaseReport(case.name, "warning" if odd else "ok", odd)
 
-    reports, _ = for_each_case(check, cases, workers, "checking")
+    reports, _ = for_each_case(check, cases, 2, "checking")
     return list(reports.values())
 
 
@@ -107,11 +105,9 @@ def missing_cases(settings: DataSettings) -> list[str]:
         return [str(error)]
     wanted = [*split.training, *split.validation]
     problems = [f"{name}: no such folder" for name in split.missing]
-    kinds = ["segmentation"]
+    problems += [f"{case.name}: no segmentation" for case in wanted if not case.segmentation.is_file()]
     if settings.source == "folder" and any(case.imaging.is_file() for case in cases):
-        kinds.append("imaging")
-    for kind in kinds:
-        problems += [f"{case.name}: no {kind}" for case in wanted if not getattr(case, kind).is_file()]
+        problems += [f"{case.name}: no imaging" for case in wanted if not case.imaging.is_file()]
     own = [case for case in wanted if not case.mark]  # further folders may hold what they like
     found = []
     for case in own[:: len(own) // 5 + 1]:

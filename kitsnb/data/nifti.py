@@ -15,7 +15,6 @@ from numpy import ndarray
 from kitsnb.data.geometry import spacing_of, voxel_ml
 from kitsnb.files import replaced
 
-DOWNLOAD_AGAIN = "download it again"
 _GZIP = b"\x1f\x8b"
 
 
@@ -75,12 +74,11 @@ def _naming(path: Path, case: str | None) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a damaged file makes the libraries raise
         if not isinstance(error, CaseError):
-            advice = f"{DOWNLOAD_AGAIN}, or check permissions, disk and free memory"
-            error = _refusal(f"corrupt or unreadable ({type(error).__name__}: {error})", advice)
+            error = _refusal(f"corrupt or unreadable ({type(error).__name__}: {error})")
         raise CaseError(case or path.parent.name, path.name, error.reason, error.advice) from None
 
 
-def _refusal(reason: str, advice: str = DOWNLOAD_AGAIN) -> CaseError:
+def _refusal(reason: str, advice: str = "download it again, or check permissions, disk and memory") -> CaseError:
     """Return why a file cannot be used; ``_naming`` knows which case and file it is."""
     return CaseError("", "", reason, advice)
 

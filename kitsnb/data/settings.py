@@ -69,7 +69,9 @@ class DataSettings(Settings):
     def accept(self) -> Accept:
         """What ``read_case`` accepts of the study's cases, and takes of them; simulated ones are as they should be."""
         slab = self.slab and self.slab.in_plane
-        return Accept(self.label_map, self.accept_affine, slab) if self.source == "folder" else Accept(slab=slab)
+        if self.source != "folder":
+            return Accept(slab=slab)
+        return Accept(self.label_map, self.accept_affine, slab)
 
     @property
     def accept_labels(self) -> Accept:
