@@ -161,7 +161,7 @@ def _direct_imports(file: Path, folder: Path, source: bytes) -> set[Path]:
     """Return the files that ``file``, which holds ``source``, imports; ``folder`` is one more to look in."""
     bases = (ROOT, NOTEBOOKS, folder, file.parent)
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, str(file))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 found |= _module(alias.name, bases)

@@ -98,6 +98,9 @@ def test_imports_are_followed_to_the_module_that_is_meant(tmp_path):
     (tmp_path / "above.py").write_text("")
     found = [path.name for path in imported_files(tmp_path / "my_loss.py")]
     assert found == ["above.py", "helper.py", "beside.py", "deep.py"]
+    (tmp_path / "above.py").write_text("import helper\nreturn\n(")
+    with pytest.raises(SyntaxError, match="above.py, line 3"):
+        imported_files(tmp_path / "my_loss.py")
     # A name that a package hands on stands for all of it.
     (tmp_path / "user.py").write_text("from kitsnb.losses import build_loss\n")
     assert {"registry.py", "statistics.py"} <= {path.name for path in imported_files(tmp_path / "user.py")}
