@@ -108,7 +108,7 @@ def check(
 
     Exit status 1 when one cannot be used, 2 when none is there. Example: `kitsnb check kits19`
     """
-    from kitsnb.data.cases import discover, skipped
+    from kitsnb.data.cases import discover
     from kitsnb.data.checks import Accept, check_cases
 
     with plainly(status=2):
@@ -116,8 +116,6 @@ def check(
         reports = check_cases(discover(folder), not labels_only, accept)
     for report in reports:
         console().print(report.case, report.status, "; ".join(report.reasons))
-    for name in skipped(folder):
-        console().print(f"{name}: skipped, as no case")
     sys.exit(1 if any(report.status == "refused" for report in reports) else 0)
 
 

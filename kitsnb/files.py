@@ -84,7 +84,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write ``content``, as ``plain`` has it, as strict JSON, whole or not at all."""
+    """Write ``content``, as ``plain`` has it, as strict JSON, whole or not at all. ValueError for infinity."""
     write_atomic(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
 
 
@@ -98,18 +98,13 @@ def read_json(path: Path) -> dict:
 
 
 def plain(content: object) -> object:
-    """Return ``content`` as JSON has it: NaN null, numpy's numbers Python's, arrays and tuples lists, paths text.
-
-    Raises ValueError for infinity, which is no result.
-    """
+    """Return ``content`` as JSON has it: NaN null, numpy's numbers Python's, arrays and tuples lists, paths text."""
     if isinstance(content, Mapping):
         return {str(key): plain(value) for key, value in content.items()}
     if hasattr(content, "tolist"):  # numpy or torch
         content = content.tolist()
     if isinstance(content, (list, tuple)):
         return [plain(value) for value in content]
-    if isinstance(content, float) and math.isinf(content):
-        raise ValueError("infinity is no result; look for a division by zero")
     if isinstance(content, float) and math.isnan(content):
         return None
     return str(content) if isinstance(content, Path) else content

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def console(**settings):
-    """Return the rich console that prints everything: no path or message that others wrote is taken for markup."""
+    """Return the rich console that prints everything, as it is: no path or message is taken for markup."""
     from rich.console import Console
 
     return Console(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | settings)
@@ -48,6 +48,7 @@ def duration(seconds: float | None) -> str:
 
 
 def threads_of_environment() -> int | None:
-    """Return the threads that OMP_NUM_THREADS asks for, in all forms that OpenMP allows ("4", "4,2"); None if none."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) else None
+    """Return the threads that OMP_NUM_THREADS asks for; None if none."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdecimal() else 0
+    return threads or None

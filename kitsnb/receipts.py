@@ -35,17 +35,16 @@ def is_same(path: Path, state: list) -> bool:
     """Tell whether the file is as ``state_of`` found it. Its content is read only where its time is another."""
     if not path.is_file():
         return False
+    size, changed, digest = state
     status = path.stat()
-    if [status.st_size, status.st_mtime_ns] == state[:2]:
-        return True
-    return status.st_size == state[0] and state[2] is not None and state_of(path)[2] == state[2]
+    if status.st_size != size:
+        return False
+    return status.st_mtime_ns == changed or (digest is not None and state_of(path)[2] == digest)
 
 
 def receipt_of(path: Path) -> Path:
-    """Return the receipt of ``path``: hidden in a folder or beside a file; a .json file is one itself."""
-    if path.suffix == ".json":
-        return path
-    return path / RECEIPT if path.is_dir() else path.with_name(f".{path.name}{RECEIPT}")
+    """Return the receipt of ``path``: hidden in a folder; a .json file is one itself."""
+    return path if path.suffix == ".json" else path / RECEIPT
 
 
 def states_of(inputs: Mapping[str, Path]) -> dict[str, list]:
@@ -75,7 +74,7 @@ def read_receipt(path: Path, made_from: Mapping, inputs: Mapping[str, Path] | No
 def why_stale(path: Path, made_from: Mapping, inputs: Mapping[str, Path] | None = None) -> str | None:
     """Say in words why ``path`` is not what ``made_from`` and ``inputs`` make; None where it is."""
     receipt = read_json(receipt_of(path))
-    if not all(isinstance(receipt.get(part), dict) for part in ("made_from", "inputs", "outputs")):
+    if "outputs" not in receipt:
         return "never finished"
     for change in differences(receipt["made_from"], plain(made_from)):
         return change
@@ -97,11 +96,11 @@ def differences(old: Mapping, new: Mapping) -> list[str]:
     was = flat(old)
     now = flat(new)
     found = []
-    for name in {**was, **now}:
-        if name not in was or name not in now or was[name] != now[name]:
-            texts = [str(values.get(name, "nothing")) for values in (was, now)]
-            before, after = [text if len(text) <= 60 else f"{text[:12]}..." for text in texts]
-            found.append(f"{name} changed: {before} -> {after}")
+    for name in was | now:
+        before = was.get(name, "nothing")
+        after = now.get(name, "nothing")
+        if before != after:
+            found.append(f"{name} changed: {before!s:.40} -> {after!s:.40}")
     return found
 
 
@@ -124,21 +123,12 @@ def code_of(*modules: ModuleType) -> dict[str, str]:
 
 def meaning(path: Path) -> str:
     """Digest what a module computes: no comments, docstrings or formatting."""
-    return _meaning(path, path.stat().st_mtime_ns)
-
-
-def _parsed(path: Path) -> ast.Module:
-    """Parse a module; what is no Python is a module that holds its text."""
-    content = path.read_bytes()
-    try:
-        return ast.parse(content)
-    except (SyntaxError, ValueError):
-        return ast.Module([ast.Assign([], ast.Constant(content))], [])
+    return _meaning(path.read_bytes())
 
 
 @cache
-def _meaning(path: Path, _changed: int) -> str:
-    tree = _parsed(path)
+def _meaning(source: bytes) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -160,37 +150,42 @@ def imported_files(source: Path) -> list[Path]:
     waiting = [source]
     while waiting:
         file = waiting.pop()
-        for other in _direct_imports(file, source.parent, file.stat().st_mtime_ns):
-            if other not in found:
-                found.add(other)
-                waiting.append(other)
+        new = _direct_imports(file, source.parent, file.read_bytes()) - found
+        found |= new
+        waiting += new
     return sorted(found)
 
 
 @cache
-def _direct_imports(source: Path, folder: Path, _changed: int) -> list[Path]:
-    bases = (ROOT, NOTEBOOKS, folder, source.parent)
-    files: list[Path] = []
-    for node in ast.walk(_parsed(source)):
+def _direct_imports(file: Path, folder: Path, source: bytes) -> set[Path]:
+    """Return the files that ``file``, which holds ``source``, imports; ``folder`` is one more to look in."""
+    bases = (ROOT, NOTEBOOKS, folder, file.parent)
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(source, str(file))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                files += _module(alias.name, bases)
+                found |= _module(alias.name, bases)
         elif isinstance(node, ast.ImportFrom):
-            above = (source.parents[node.level - 1],) if node.level else bases
+            above = (file.parents[node.level - 1],) if node.level else bases
+            package = _module(node.module, above) if node.module else set()
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}" if node.module else alias.name
-                modules = _module(inner, above)
-                if node.module and not modules:
-                    for file in _module(node.module, above):  # which holds the name, or hands it on
-                        modules += file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
-                files += modules
-    return files
+                found |= _module(inner, above) or _holders(package)
+    return found
 
 
-def _module(name: str, bases: Iterable[Path]) -> list[Path]:
-    """List the file of a module below ``bases``; none for a library's."""
-    found = []
+def _module(name: str, bases: Iterable[Path]) -> set[Path]:
+    """Return the file of a module below ``bases``; none for a library's."""
+    found = set()
     for base in bases:
         path = base.joinpath(*name.split("."))
-        found += [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+        found |= {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
+    return found
+
+
+def _holders(modules: set[Path]) -> set[Path]:
+    """Return the files that may hold a name which ``modules`` hand on: of a package all."""
+    found = set()
+    for file in modules:
+        found |= set(file.parent.rglob("*.py")) if file.name == "__init__.py" else {file}
     return found

@@ -1,6 +1,6 @@
 """What every model of settings shares: nothing unknown, nothing infinite, nothing changed later, plain messages."""
 
-import math
+import json
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -31,14 +31,11 @@ class Settings(BaseModel):
 
 
 def finite(value: Any) -> Any:
-    """Return ``value`` if no number in it, however deep, is NaN or infinite; else raise ValueError."""
-    parts = value if isinstance(value, (list, tuple)) else ()
-    if isinstance(value, dict):
-        parts = value.values()
-    for part in parts:
-        finite(part)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"must hold finite numbers, not {value}")
+    """Return ``value`` if JSON can keep it, with no NaN or infinity in it, however deep; else raise ValueError."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("must hold finite numbers, texts and lists of them") from None
     return value
 
 
@@ -65,11 +62,11 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _sentence(found: dict, model: type[BaseModel]) -> str:
-    place = _place(found["loc"])
     if found["type"] == "extra_forbidden":
         *parents, last = found["loc"]
         where = f"{_place(parents)}: " if parents else ""
         return f"{where}unknown setting {last!r}; {nearest(last, _names_at(model, parents))}"
+    place = _place(found["loc"])
     message = found["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if found["type"] in ("value_error", "missing"):
         return f"{place} {message}".strip()
@@ -85,10 +82,9 @@ def _place(path: tuple | list) -> str:
 def _names_at(model: type[BaseModel], path: list) -> list[str]:
     """List the names of the settings at ``path`` below ``model``."""
     for part in path:
-        if isinstance(part, int):  # of a list of models
-            continue
-        kinds = [model.model_fields[part].annotation]
-        for kind in kinds:  # also those within
-            kinds += get_args(kind)
-        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+        if part in model.model_fields:  # else a place in a list, or a name in a mapping, of models
+            kinds = [model.model_fields[part].annotation]
+            for kind in kinds:  # also those within
+                kinds += get_args(kind)
+            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(model.model_fields)

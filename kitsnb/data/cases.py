@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,10 +42,8 @@ class Case:
 
     def _file(self, kind: str) -> Path:
         packed = self.folder / f"{kind}.nii.gz"
-        if packed.exists():
-            return packed
-        others = [path for path in sorted(self.folder.glob("*")) if is_nifti(path) and stem(path).lower() == kind]
-        return others[0] if others else packed
+        plain = self.folder / f"{kind}.nii"
+        return plain if plain.exists() and not packed.exists() else packed
 
 
 @dataclass(frozen=True)
@@ -70,23 +67,21 @@ def stem(path: Path) -> str:
 
 def case_name(path: Path) -> str:
     """Return the case that a file is of: case_00210 for ``prediction_00210.nii.gz``, anna for ``anna_0000.nii.gz``."""
-    # The whole stem counts, never a number within it; nnU-Net's first channel ends in _0000.
     own = stem(path)
     if own.lower() in ("imaging", "segmentation"):
         return path.parent.name
-    predicted, bare, _ = re.fullmatch(r"(prediction_)?(.+?)(_0000)?", own, re.DOTALL).groups()
-    return f"case_{bare}" if predicted and re.fullmatch(r"\d{5}", bare) else bare
+    bare = own.removeprefix("prediction_").removesuffix("_0000")  # nnU-Net's first channel
+    predicted = own.startswith("prediction_") and re.fullmatch(r"\d{5}", bare)
+    return f"case_{bare}" if predicted else bare
 
 
 def discover(folder: str | Path) -> list[Case]:
     """Find all cases below ``folder``, sorted by number; FileNotFoundError where there is none."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give the folder that holds case_00000, case_00001, ...")
-    named = [path for path in sorted(folder.iterdir()) if re.fullmatch(r"case_\d{5}", path.name)]
-    found = [Case(path) for path in named if path.is_dir()]
+    found = [Case(path) for path in sorted(folder.glob("case_" + "[0-9]" * 5)) if path.is_dir()]
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no folder named case_XXXXX (five digits); give the one that does")
+        problem = "holds no folder named case_XXXXX (five digits)" if folder.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{folder}: {problem}; give the folder that holds case_00000, case_00001, ...")
     return found
 
 
@@ -96,12 +91,6 @@ def further_cases(settings: DataSettings) -> list[Case]:
     for position, folder in enumerate(settings.more_training, start=2):
         found += [Case(case.folder, f"-{position}") for case in discover(resolve(folder))]
     return found
-
-
-def skipped(folder: Path) -> list[str]:
-    """List what ``discover`` passes over in ``folder``, but for hidden names and KiTS19's clinical table."""
-    names = {path.name for path in folder.glob("[!.]*")}
-    return sorted(names - {case.name for case in discover(folder)} - {"kits.json"})
 
 
 def hold_out(cases: Iterable[Case], settings: DataSettings, seed: int = 0, further: Iterable[Case] = ()) -> Split:
@@ -136,7 +125,7 @@ def cut_into_folds(numbers: Iterable[int], folds: int) -> list[list[int]]:
 def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = None, what="cases") -> tuple[dict, dict]:
     """Call ``work`` for each case in threads (None: one per core); return results, and refusals (CaseError), by name.
 
-    Refusals are warnings, too. Any other error, and Ctrl-C, ends all when the cases in work are done.
+    Any other error, and Ctrl-C, ends all when the cases in work are done.
     """
     done = {}
     refused = {}
@@ -147,7 +136,6 @@ def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = N
                 try:
                     done[name] = job.result()
                 except CaseError as error:
-                    warnings.warn(f"refused: {error}", stacklevel=2)
                     refused[name] = error.message
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

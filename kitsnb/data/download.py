@@ -33,7 +33,7 @@ def parse_cases(text: str) -> list[int]:
 def download(to: Path, cases: Iterable[int], labels_only: bool = False) -> dict[str, str]:
     """Bring ``cases`` and ``kits.json`` to the folder ``to``; return what failed, by name, after printing it.
 
-    What is there is not fetched again, but verified. Raises OSError or ValueError where ``kits.json`` fails.
+    What is there is not fetched again. Raises OSError or ValueError where ``kits.json`` fails.
     """
     to.mkdir(parents=True, exist_ok=True)
     published = pooch.create(to, LABELS_ADDRESS, retry_if_failed=3)
@@ -69,14 +69,10 @@ def _bring_published(published: pooch.Pooch, name: str) -> None:
 
 
 def _bring_imaging(case: Case) -> None:
-    """Fetch imaging that is not there, and read it to its end before it gets its name; verify what is there."""
+    """Fetch imaging that is not there, and read it to its end before it gets its name."""
     from huggingface_hub import hf_hub_download
 
     if case.imaging.exists():
-        try:
-            read_nifti(case.imaging, case.name)
-        except CaseError as error:
-            raise ValueError(f"{case.imaging} is damaged ({error.reason}); move it away") from None
         return
     name = f"images/{case.name}.nii.gz"
     arriving = case.folder.parent / ".arriving"

@@ -44,22 +44,6 @@ def difference(grid: Grid, wanted: Grid) -> str | None:
     return f"its corners lie up to {distance:.3g} mm away" if distance > SAME * spacing_of(wanted[1]).min() else None
 
 
-def place(array: ndarray, affine: ndarray, grid: Grid) -> ndarray | None:
-    """Turn ``array`` and put it where it lies in ``grid``, zero elsewhere; None where its voxels are of another."""
-    shape, wanted = grid
-    matrix = np.rint(np.linalg.solve(wanted, affine))  # from its voxel index to that of the grid
-    turned = (np.abs(matrix[:3, :3]).sum(0) == 1).all()  # else its voxels are larger
-    if not turned or difference((array.shape, affine), (array.shape, wanted @ matrix)):
-        return None
-    ends = apply_affine(matrix, [[0, 0, 0], np.array(array.shape) - 1])
-    first = ends.min(axis=0)
-    behind = ends.max(axis=0) + 1
-    # A part of a grid is known by its offset; without one, another shape is another scan.
-    if first.min() < 0 or (behind > shape).any() or not (first.any() or (behind == shape).all()):
-        return None
-    return ndimage.affine_transform(array, np.linalg.inv(matrix), output_shape=shape, order=0)
-
-
 def is_slab(labels: ndarray, affine: ndarray) -> bool:
     """Is it no higher than 200 mm, and do nine of ten slices hold tumour?"""
     marked = with_tumour(labels, affine)

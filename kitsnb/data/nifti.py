@@ -12,10 +12,9 @@ import numpy as np
 from isal import igzip
 from numpy import ndarray
 
-from kitsnb.data.geometry import orientation_of, spacing_of, voxel_ml
+from kitsnb.data.geometry import spacing_of, voxel_ml
 from kitsnb.files import replaced
 
-DOWNLOAD_AGAIN = "download it again"
 _GZIP = b"\x1f\x8b"
 
 
@@ -38,21 +37,19 @@ class CaseError(ValueError):
 
 
 def read_header(path: Path, case: str | None = None) -> tuple[tuple[int, ...], ndarray, nib.Nifti1Header]:
-    """Read shape (three axes), affine (mm) and header from a file's first bytes. Raises CaseError as ``read_nifti``."""
+    """Read shape [3], affine (mm) and header from a file's first bytes. Raises CaseError as ``read_nifti``."""
     with _naming(path, case), path.open("rb") as stream:
         packed = stream.peek(2).startswith(_GZIP)
         unpacked = igzip.GzipFile(fileobj=stream) if packed else stream
         header = _parse(unpacked.read(nib.Nifti2Header.sizeof_hdr))
-        shape, affine = _geometry(header, path.name, [])
-        return shape, affine, header
+        return *_geometry(header), header
 
 
-def read_nifti(path: Path, case: str | None = None, notes: list[str] | None = None) -> tuple[ndarray, ndarray]:
+def read_nifti(path: Path, case: str | None = None) -> tuple[ndarray, ndarray]:
     """Read voxels and affine (mm; sform, else qform) of a NIfTI file, to its last byte, as nibabel alone does not.
 
     The stored dtype is kept, but for scaled integers, which become float32. Raises CaseError, and nothing else.
     """
-    path = Path(path)
     with _naming(path, case):
         raw = path.read_bytes()
         if raw.startswith(_GZIP):
@@ -62,11 +59,10 @@ def read_nifti(path: Path, case: str | None = None, notes: list[str] | None = No
         end = int(header.get_data_offset()) + math.prod(header.get_data_shape()) * stored.itemsize
         if end != len(raw):  # before anything is allocated
             raise _refusal(f"corrupt: the header says {end} bytes: no file of this size, {len(raw)} bytes, holds them")
-        shape, affine = _geometry(header, path.name, [] if notes is None else notes)
+        _, affine = _geometry(header)
         array = header.data_from_fileobj(io.BytesIO(raw))
         scaled = array.dtype.kind == "f" and stored.kind != "f"
-        array = array.astype(np.float32 if scaled else array.dtype.newbyteorder("="), copy=False)
-        return array.reshape(shape, order="F"), affine
+        return array.astype(np.float32 if scaled else array.dtype.newbyteorder("="), copy=False), affine
 
 
 @contextmanager
@@ -78,54 +74,38 @@ def _naming(path: Path, case: str | None) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a damaged file makes the libraries raise
         if not isinstance(error, CaseError):
-            advice = f"{DOWNLOAD_AGAIN}, or check permissions, disk and free memory"
-            error = _refusal(f"corrupt or unreadable ({type(error).__name__}: {error})", advice)
+            error = _refusal(f"corrupt or unreadable ({type(error).__name__}: {error})")
         raise CaseError(case or path.parent.name, path.name, error.reason, error.advice) from None
 
 
-def _refusal(reason: str, advice: str = DOWNLOAD_AGAIN) -> CaseError:
+def _refusal(reason: str, advice: str = "download it again, or check permissions, disk and memory") -> CaseError:
     """Return why a file cannot be used; ``_naming`` knows which case and file it is."""
     return CaseError("", "", reason, advice)
 
 
 def _parse(start: bytes) -> nib.Nifti1Header:
-    """Return the header that an unpacked file begins with; raise CaseError for another kind of file."""
+    """Return the header that an unpacked file begins with."""
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         block = start[: kind.sizeof_hdr]
         if kind.may_contain_header(block):
-            header = kind(block)
-            header.quaternion_threshold = -1e-4  # it may be a rounding longer than one
-            return header
+            return kind(block)
     raise _refusal(f"corrupt: neither a gzip nor a NIfTI file, as it begins with {start[:40]!r}")
 
 
-def _geometry(header: nib.Nifti1Header, file: str, notes: list[str]) -> tuple[tuple[int, ...], ndarray]:
-    """Return the shape (three axes) and affine (mm) that a header says; note what is odd, refuse what is impossible."""
-    if header.get_data_dtype().kind not in "biuf":
-        raise _refusal("voxels are colours or complex", "store HU or labels as integers or floats")
+def _geometry(header: nib.Nifti1Header) -> tuple[tuple[int, ...], ndarray]:
+    """Return the shape [3] and affine (mm) that a header says; refuse what is impossible."""
     shape = header.get_data_shape()
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 1:
-        raise _refusal(f"shape {shape} is no volume", "store one volume with three axes")
+    if header.get_data_dtype().kind not in "biuf" or len(shape) != 3 or min(shape) < 1:
+        reason = f"shape {shape} of {header.get_data_dtype()} is no volume"
+        raise _refusal(reason, "store HU or labels as numbers on three axes")
     affine = header.get_best_affine()
-    if not (np.isfinite(affine).all() and voxel_ml(affine) > 0):
-        reason = f"geometry: spacing {spacing_of(affine)} mm is impossible"
-        raise _refusal(reason, "repair the header's sform or qform")
     longest = (spacing_of(affine) * shape).max()
-    factor = {1: 1e3, 3: 1e-3}.get(int(header["xyzt_units"]) & 7)  # metres, microns
-    if factor and not 20 <= longest <= 3000:
-        notes.append(f"{file}: its geometry is not in mm, and was taken in the unit that it names")
-        affine = np.diag([factor, factor, factor, 1]) @ affine
-        longest *= factor
-    size = f"{longest / 10:.1f} cm"
-    if not 20 <= longest <= 3000:
-        raise _refusal(f"geometry: the volume would be {size} wide, which no CT is", "store the spacing in mm")
-    if not 75 <= longest <= 2000:  # a crop, or a whole body?
-        notes.append(f"{file}: its longest side is {size}; is the spacing in mm?")
+    # A crop, a whole body, and any CT in cm, m or microns lie outside.
+    if not (75 <= longest <= 2000 and voxel_ml(affine) > 0):
+        reason = f"geometry: spacing {spacing_of(affine)} mm, so the volume would be {longest / 10:.3g} cm wide"
+        raise _refusal(reason, "repair the header's sform or qform, with the spacing in mm")
     if not header["sform_code"] and not header["qform_code"]:
-        assumed = f"{orientation_of(affine)} was assumed, so left and right may be wrong"
-        notes.append(f"{file}: says no orientation; {assumed}")
+        raise _refusal("says no orientation, so left and right are unknown", "set the header's sform or qform")
     return shape, affine
 
 

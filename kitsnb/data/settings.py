@@ -1,5 +1,6 @@
 """Which cases a study is about: where they come from, how they are split, and what is accepted of them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
@@ -29,18 +30,14 @@ class Accept:
     affine: bool = False
     slab: int | None = None
 
-    def __post_init__(self):
-        if not {0, 1, 2}.issuperset(self.label_map.values()):
-            raise ValueError(f"label_map {self.label_map}: map to 0 background, 1 kidney or 2 tumour alone")
-
     @classmethod
     def parse(cls, pairs: Iterable[str], affine: bool = False) -> Self:
         """Return what ["3=1"] accepts. Raises ValueError for what does not read OLD=NEW."""
         label_map = {}
         for pair in pairs:
-            old, _, new = pair.partition("=")
-            if not (old.lstrip("-").isdigit() and new.isdigit()):
-                raise ValueError(f"--label-map {pair}: must read OLD=NEW, as in 3=1")
+            if not re.fullmatch("-?[0-9]+=[012]", pair):
+                raise ValueError(f"--label-map {pair}: must read OLD=NEW, as in 3=1; NEW is 0, 1 or 2")
+            old, new = pair.split("=")
             label_map[int(old)] = int(new)
         return cls(label_map, affine)
 
@@ -72,7 +69,9 @@ class DataSettings(Settings):
     def accept(self) -> Accept:
         """What ``read_case`` accepts of the study's cases, and takes of them; simulated ones are as they should be."""
         slab = self.slab and self.slab.in_plane
-        return Accept(self.label_map, self.accept_affine, slab) if self.source == "folder" else Accept(slab=slab)
+        if self.source != "folder":
+            return Accept(slab=slab)
+        return Accept(self.label_map, self.accept_affine, slab)
 
     @property
     def accept_labels(self) -> Accept:

@@ -50,11 +50,11 @@ def keep_largest(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def predict(network: nn.Module, settings: Sections, ct: Path, output: Path, keep_components: int | None = None,
-            force: bool = False) -> list[str]:
+            force: bool = False) -> str:
     """Write the labels of one CT (uint8, in the geometry that its header has).
 
-    Returns what is to be said: the ml, then what is odd about the CT. Raises CaseError where it cannot be used, or
-    where it, or without ``force`` anything, would be replaced.
+    Returns what is to be said: the ml. Raises CaseError where the CT cannot be used, or where it, or without
+    ``force`` anything, would be replaced.
     """
     name = case_name(ct)
     _, _, header = read_header(ct, name)
@@ -62,9 +62,8 @@ def predict(network: nn.Module, settings: Sections, ct: Path, output: Path, keep
         raise CaseError(name, output.name, "is the CT itself", "give another --output")
     if output.exists() and not force:
         raise CaseError(name, output.name, f"{output} is there already", "replace it with --force, or move it away")
-    notes: list[str] = []
-    imaging, affine = read_nifti(ct, name, notes)
-    check_hu(name, ct, imaging, notes)
+    imaging, affine = read_nifti(ct, name)
+    check_hu(name, ct, imaging)
     volume, _ = to_grid(imaging, affine, settings.preprocessing)
     z_score(volume, settings.preprocessing, ct)
     patch_size = settings.training.patch_size
@@ -74,7 +73,7 @@ def predict(network: nn.Module, settings: Sections, ct: Path, output: Path, keep
         labels = keep_largest(labels, keep_components)
     write_nifti(output, labels, affine, like=header)
     _, kidney, tumour = np.bincount(labels.ravel(), minlength=3) * voxel_ml(affine)
-    return [f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml", *notes]
+    return f"kidney {kidney:.1f} ml, tumour {tumour:.1f} ml"
 
 
 def main(imaging: Path, run: Path, output: Path, keep_components: int | None = None, force: bool = False) -> int:
@@ -93,8 +92,8 @@ def main(imaging: Path, run: Path, output: Path, keep_components: int | None = N
     status = 0
     for ct, labels in found.items():
         try:
-            for line in predict(network, record.settings, ct, labels, keep_components, force):
-                screen.print(f"{case_name(ct)}: {line}")
+            said = predict(network, record.settings, ct, labels, keep_components, force)
+            screen.print(f"{case_name(ct)}: {said}")
         except CaseError as error:
             screen.print(f"refused: {error}")
             status = 1

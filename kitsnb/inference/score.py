@@ -48,7 +48,7 @@ def score_folder(predictions: Path, references: Path, accept: Accept | None = No
             try:
                 truth, affine = read_labels(wanted[name], name, accept)
                 grid = truth.shape, affine
-                found, _ = read_labels(predicted[name], name, accept, grid, other="the reference")
+                found, _ = read_labels(predicted[name], name, accept, grid)
                 rows.append({"case": name, **case_row(found, truth, affine)})
             except CaseError as error:
                 refused[name] = error.message

@@ -14,7 +14,8 @@ from torch import Tensor
 from kitsnb.data import checks, geometry, nifti
 from kitsnb.data.cases import Case, case_name, for_each_case
 from kitsnb.data.checks import Accept, read_case
-from kitsnb.data.nifti import CaseError, orientation_of, spacing_of
+from kitsnb.data.geometry import orientation_of, spacing_of
+from kitsnb.data.nifti import CaseError
 from kitsnb.files import write_json
 from kitsnb.metric.score import kits19_score
 from kitsnb.preprocessing import arrays, resampling
@@ -79,25 +80,17 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     from the same files, settings and code, is kept. Raises OSError where ``folder`` cannot be written.
     """
     made_from = {"settings": settings.as_json(), "accept": asdict(accept), "code": CODE}
-    rows = {}
-    waiting = []
-    for case in cases:
-        receipt = read_receipt(folder / case.name, made_from, _inputs(case))
-        if receipt:
-            rows[case.name] = receipt["row"]
-        else:
-            waiting.append(case)
 
     def write(case: Case) -> dict:
-        return _write_case(case, folder / case.name, settings, accept, made_from)
+        receipt = read_receipt(folder / case.name, made_from, _inputs(case))
+        return receipt["row"] if receipt else _write_case(case, folder / case.name, settings, accept, made_from)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what new threads start with: a case has a thread
     try:
-        done, refused = for_each_case(write, waiting, workers or WORKERS, "to the working grid")
+        rows, refused = for_each_case(write, cases, workers or WORKERS, "to the working grid")
     finally:
         torch.set_num_threads(threads)
-    rows.update(done)
     for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of another choice, or half-written
         if found.name not in rows:
             shutil.rmtree(found)
@@ -105,7 +98,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
         "settings": settings.as_json(),
         "cases": len(rows),
         "refused": refused,
-        "rows": dict(sorted(rows.items())),  # the same whether made now or kept
+        "rows": dict(sorted(rows.items())),
     }
     write_json(folder / "report.json", report)
     return report

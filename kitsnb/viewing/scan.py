@@ -62,7 +62,7 @@ def read_scan(given: Given, accept: Accept | None = None, predicted: Accept | No
         imaging, affine = read_nifti(given.imaging, given.name)
     if given.prediction:
         grid = imaging.shape, affine
-        layers["prediction"], _ = read_labels(given.prediction, given.name, predicted, grid, "the CT")
+        layers["prediction"], _ = read_labels(given.prediction, given.name, predicted, grid)
     turned = {kind: reorient(array, affine)[0] for kind, array in layers.items()}
     imaging, affine = reorient(imaging, affine)
     return Scan(given.name, imaging, spacing_of(affine), turned)

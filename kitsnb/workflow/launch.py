@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from kitsnb.files import ROOT, read_json, write_json
 from kitsnb.messages import threads_of_environment

@@ -1,7 +1,6 @@
 """The fingerprint of a data set: a row of measurements per case, and what the rows add up to."""
 
 import math
-import warnings
 from collections.abc import Iterable
 from functools import partial
 
@@ -10,7 +9,7 @@ import pandas as pd
 from numpy import ndarray
 
 from kitsnb.data.cases import Case, for_each_case
-from kitsnb.data.checks import Accept, read_case
+from kitsnb.data.checks import Accept, oddities, read_case
 from kitsnb.data.geometry import spacing_of, voxel_ml
 from kitsnb.preprocessing.resampling import reorient
 
@@ -24,12 +23,11 @@ def measure_case(case: Case, imaging: bool, accept: Accept | None) -> dict:
     """Measure one case, as a flat row.
 
     Sizes and spacings are along the patient's axes, voxels and ml those of each label alone; with ``imaging`` there
-    are medians and the histogram ``hu`` [3, 4096]. ``noted`` joins the notes of ``read_case``, which raises CaseError.
+    are medians and the histogram ``hu`` [3, 4096]. ``noted`` says what is odd. Raises CaseError as ``read_case``.
     """
-    notes = []
-    volume, segmentation, affine = read_case(case, imaging, accept, notes)
+    volume, segmentation, affine = read_case(case, imaging, accept)
     upright, upright_affine = reorient(segmentation, affine)
-    row = {"case": case.name, "noted": "; ".join(notes)}
+    row = {"case": case.name, "noted": "; ".join(oddities(segmentation))}
     row |= zip(("slices", "height", "width"), upright.shape)
     row |= zip(("slice_mm", "height_mm", "width_mm"), spacing_of(upright_affine).tolist())
     for label, name in enumerate(CLASSES):
@@ -55,8 +53,7 @@ def measure_cases(
     ``noted`` cases. Raises ValueError where none is usable.
     """
     work = partial(measure_case, imaging=imaging, accept=accept)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # who is refused, and why, is returned
-        measured, refused = for_each_case(work, cases, workers, "measuring cases")
+    measured, refused = for_each_case(work, cases, workers, "measuring cases")
     if not measured:
         raise ValueError(f"no usable case: {refused}")
     table = pd.DataFrame(measured.values())

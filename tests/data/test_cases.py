@@ -22,12 +22,10 @@ def settings(**values) -> DataSettings:
 @pytest.mark.parametrize(
     ("path", "name"),
     [("case_00210.nii.gz", "case_00210"), ("prediction_00210.nii.gz", "case_00210"), ("case_00210_0000.nii.gz", "case_00210"),
-     ("a/case_00210/segmentation.nii.gz", "case_00210"), ("a/anna/Segmentation.NII.GZ", "anna"),
-     ("prediction_case_00210.nii", "case_00210"),
-     ("anna.nii", "anna"), ("prediction_anna.nii.gz", "anna"), ("anna_0000.nii.gz", "anna"), ("ANNA.NII.GZ", "ANNA"),
-     ("scan_20240115.nii.gz", "scan_20240115"), ("1000012.nii.gz", "1000012"), ("prediction_1000019.nii.gz", "1000019"),
-     ("20230115_a.nii.gz", "20230115_a"), ("00210.nii.gz", "00210"), ("case_00210_b.nii.gz", "case_00210_b"),
-     ("anna_0001.nii.gz", "anna_0001"), ("prediction_.nii.gz", "prediction_"), ("v1.2.nii.gz", "v1.2")])
+     ("a/case_00210/segmentation.nii.gz", "case_00210"), ("a/anna/segmentation.nii", "anna"),
+     ("prediction_case_00210.nii", "case_00210"), ("prediction_anna.nii.gz", "anna"), ("ANNA.NII.GZ", "ANNA"),
+     ("scan_20240115.nii.gz", "scan_20240115"), ("prediction_1000019.nii.gz", "1000019"), ("00210.nii.gz", "00210"),
+     ("anna_0001.nii.gz", "anna_0001"), ("v1.2.nii.gz", "v1.2")])
 def test_a_number_counts_only_in_names_of_kits19(path, name):
     assert case_name(Path(path)) == name
 
@@ -37,14 +35,12 @@ def test_discover_sorts_and_ignores_other_names(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "case_00004").write_text("a file, no folder")
     assert [(case.name, case.number) for case in cases.discover(tmp_path)] == [("case_00002", 2), ("case_00010", 10)]
-    assert cases.skipped(tmp_path) == ["case_000001", "case_00004", "case_3", "notes"]
 
 
-def test_discover_says_where_the_cases_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        cases.discover(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="case_XXXXX"):
-        cases.discover(tmp_path)
+@pytest.mark.parametrize(("folder", "said"), [("nowhere", "no such folder"), ("", "case_XXXXX")])
+def test_discover_says_where_the_cases_are(tmp_path, folder, said):
+    with pytest.raises(FileNotFoundError, match=said):
+        cases.discover(tmp_path / folder)
 
 
 def test_ranges_exclusions_and_missing():
@@ -103,9 +99,7 @@ def test_the_cut_into_folds_is_a_shuffle_and_the_same_for_ever():
 
 
 @pytest.mark.parametrize(
-    ("found", "values"),
-    [([0, 1], {}), ([166, 167], {}), ([], {}), ([3], {"folds": 5}),
-     ([0, 1], {"validation": [2, 3], "training": [0, 1]})])
+    ("found", "values"), [([0, 1], {}), ([166, 167], {}), ([], {}), ([3], {"folds": 5})])
 def test_nobody_left_is_said(found, values):
     with pytest.raises(ValueError, match="no case is left to train on, or to hold out; widen"):
         hold_out(numbered(*found), settings(**values))

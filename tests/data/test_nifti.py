@@ -1,15 +1,14 @@
 """Reading and writing NIfTI: values, geometry, and every corrupt file refused by name."""
 
 import gzip
-import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.broken_cases import AFFINE, CORRUPTIONS, SHAPE, make_case, with_header, write
+from helpers.broken_cases import AFFINE, SHAPE, lose, make_case, with_header, write
 
-from kitsnb.data import geometry, nifti
+from kitsnb.data import geometry
 from kitsnb.data.cases import Case
 from kitsnb.data.checks import check_cases
 from kitsnb.data.nifti import CaseError, read_header, read_nifti, write_nifti
@@ -44,25 +43,9 @@ def test_two_grids_are_one_within_a_tenth_of_a_voxel():
     assert geometry.difference(((120, 512, 511), AFFINE), (shape, AFFINE)) == said
 
 
-@pytest.mark.parametrize("turn", ["RAS", "LPS", "SRA", "IPL", "PIR"])
-@pytest.mark.parametrize("part", [slice(None), slice(1, -2)])
-def test_axes_are_turned_and_parts_placed_so_that_each_voxel_keeps_its_place(turn, part):
-    whole = nib.Nifti1Image(np.arange(1, 1 + np.prod(SHAPE), dtype=np.int32).reshape(SHAPE), AFFINE)
-    wanted = nib.orientations.axcodes2ornt(turn)
-    other = whole.slicer[part, part, part].as_reoriented(
-        nib.orientations.ornt_transform(nib.io_orientation(AFFINE), wanted))
-    expected = np.zeros(SHAPE, np.int32)
-    expected[part, part, part] = whole.dataobj[part, part, part]
-    placed = geometry.place(np.asarray(other.dataobj), other.affine, (SHAPE, AFFINE))
-    larger = other.affine @ np.diag([1.0, 1.0, 5.0, 1.0])
-    assert geometry.place(np.asarray(other.dataobj)[..., :2], larger, (SHAPE, AFFINE)) is None, "other voxels"
-    np.testing.assert_array_equal(placed, expected)
-
-
-def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
-    for squared in (1, 1 + 5e-5):
-        with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=squared**0.5, quatern_d=0)
-        np.testing.assert_allclose(read_nifti(case.imaging)[1][:3, :3], np.diag([-3, 0.8, -0.8]), atol=1e-3)
+def test_qform_alone_is_honoured(case):
+    with_header(case.imaging, sform_code=0, qform_code=1, quatern_b=0, quatern_c=1, quatern_d=0)
+    np.testing.assert_allclose(read_nifti(case.imaging)[1][:3, :3], np.diag([-3, 0.8, -0.8]), atol=1e-3)
     with_header(case.imaging, quatern_c=1.01)
     with pytest.raises(CaseError, match="corrupt"):
         read_nifti(case.imaging)
@@ -73,23 +56,16 @@ def test_qform_alone_is_honoured_and_may_be_a_rounding_too_long(case):
 @pytest.mark.parametrize("order", "<>")
 def test_scale_and_byte_order(tmp_path, order, slope, intercept, dtype):
     stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(f"{order}i2")
-    path = tmp_path / "case_00001" / "imaging.nii.gz"
-    path.parent.mkdir()
-    header = nib.Nifti1Header(endianness=order)
-    header.set_data_dtype(stored.dtype)
-    header.set_data_shape(SHAPE)
-    header.set_sform(AFFINE, 1)
-    header["vox_offset"] = 352
-    header["scl_slope"] = slope
-    header["scl_inter"] = intercept
-    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + stored.tobytes("F")))
+    path = tmp_path / "imaging.nii.gz"
+    nib.Nifti1Image(stored, AFFINE, nib.Nifti1Header(endianness=order), dtype=np.int16).to_filename(path)
+    with_header(path, order=order, scl_slope=slope, scl_inter=intercept)
     array, _ = read_nifti(path)
     assert array.dtype == np.dtype(dtype) and array.dtype.isnative
     np.testing.assert_array_equal(array, stored if dtype == "i2" else 2.5 * stored - 1024)
 
 
 def test_other_forms_of_the_file_are_read_alike(case):
-    """NIfTI-2, plain under a packed name, plain, capitals."""
+    """NIfTI-2, plain under a packed name, plain."""
     image = nib.load(case.imaging)
     good, affine = read_nifti(case.imaging)
     np.testing.assert_array_equal(good, np.asanyarray(image.dataobj))
@@ -100,19 +76,8 @@ def test_other_forms_of_the_file_are_read_alike(case):
     case.imaging.write_bytes(gzip.decompress(case.imaging.read_bytes()))
     np.testing.assert_array_equal(read_nifti(case.imaging)[0], good)
     assert read_header(case.imaging)[0] == SHAPE
-    for name in ("imaging.nii", "IMAGING.NII.GZ"):
-        case.imaging.rename(case.folder / name)
-        assert case.imaging.name == name
-        assert check_cases([case])[0].status == "ok"
-
-
-@pytest.mark.parametrize("fault", CORRUPTIONS)
-def test_a_corrupt_file_is_refused_by_name(case, fault):
-    CORRUPTIONS[fault](case.segmentation)
-    with pytest.raises(CaseError) as caught:
-        read_nifti(case.segmentation)
-    assert (caught.value.case, caught.value.file) == ("case_00007", "segmentation.nii.gz")
-    assert "corrupt" in str(caught.value) and "download it again" in str(caught.value)
+    case.imaging.rename(case.folder / "imaging.nii")
+    assert case.imaging.name == "imaging.nii" and check_cases([case])[0].status == "ok"
 
 
 def test_every_single_bit_of_the_voxels_counts(case):
@@ -141,16 +106,17 @@ RGB = np.dtype([(colour, "u1") for colour in "RGB"])
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 #: Odd files -> (how imaging is spoilt, part of the message).
 ODD = {
-    "too few": (lambda path: with_header(path, dim=[3, 30, 7, 60, 1, 1, 1, 1]), "no file of this size"),
-    "negative": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size"),
-    "no offset": (lambda path: with_header(path, vox_offset=np.nan), "corrupt"),
-    "offset in the header": (lambda path: with_header(path, vox_offset=16), "corrupt"),
-    "colours": (lambda path: write(path, np.zeros(SHAPE, RGB)), "voxels are colours or complex; store HU or labels"),
+    "cut": (lambda path: lose(path, 700), "corrupt or unreadable"),
+    "tail lost": (lambda path: lose(path, 8), "corrupt or unreadable"),  # of the checksum and the length alone
+    "empty": (lambda path: path.write_bytes(b""), "neither a gzip nor a NIfTI file"),
+    "page": (lambda path: path.write_text("<!DOCTYPE html>"), "neither a gzip nor a NIfTI file"),
     "pointer": (lambda path: path.write_text(POINTER), "it begins with b'version https://git-lfs"),
-    "text": (lambda path: path.write_text("404: Not Found"), "neither a gzip nor a NIfTI file"),
+    "too few voxels": (lambda path: packed(path, lambda raw: raw[:-10]), "no file of this size"),
     "bytes behind": (lambda path: packed(path, lambda raw: raw + b"more"), "no file of this size"),
+    "negative size": (lambda path: with_header(path, dim=[3, -5, 7, 6, 1, 1, 1, 1]), "no file of this size"),
+    "no offset": (lambda path: with_header(path, vox_offset=np.nan), "corrupt or unreadable"),
+    "colours": (lambda path: write(path, np.zeros(SHAPE, RGB)), "is no volume; store HU or labels as numbers"),
     "missing": (lambda path: path.unlink(), "missing; put it into"),
-    "folder": (lambda path: (path.unlink(), path.mkdir()), "missing; put it into"),
 }  # fmt: skip
 
 
@@ -161,22 +127,6 @@ def test_an_odd_file_is_refused_with_its_own_reason(case, fault):
     with pytest.raises(CaseError, match="^other: imaging.nii.gz: ") as caught:
         read_nifti(case.imaging, "other")
     assert said in str(caught.value)
-
-
-def test_a_huge_size_that_is_not_there_costs_no_memory(case):
-    with_header(case.imaging, dim=[3, 25000, 300, 300, 1, 1, 1, 1])
-    tracemalloc.start()
-    with pytest.raises(CaseError, match="no file of this size"):
-        read_nifti(case.imaging)
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert held < 1e7
-
-
-def test_too_little_memory_is_no_fault_of_the_file(case, monkeypatch):
-    monkeypatch.setattr(nifti.igzip, "decompress", lambda _: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(CaseError, match="case_00007: imaging.nii.gz: .*MemoryError.* free memory"):
-        read_nifti(case.imaging)
 
 
 def test_no_flipped_byte_of_a_header_ends_in_a_traceback(case):

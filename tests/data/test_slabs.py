@@ -4,15 +4,13 @@ import os
 
 import numpy as np
 import pytest
-from helpers.broken_cases import write
+from helpers.broken_cases import AFFINE, write
 
 from kitsnb.data.cases import Case, discover
 from kitsnb.data.checks import missing_cases, read_case
 from kitsnb.data.geometry import cut_slab, longest_run
-from kitsnb.data.nifti import read_nifti
 from kitsnb.data.settings import Accept, DataSettings
 
-AFFINE = np.array([[0, 0, -0.8, 11], [0, -0.8, 0, -7], [-3.0, 0, 0, 5], [0, 0, 0, 1]])  # slice axis first, as KiTS19
 SHAPE = (40, 60, 70)
 SLAB = Accept(slab=20)
 
@@ -63,12 +61,9 @@ def test_without_tumour_all_slices_stay_and_three_are_enough(tmp_path, tumour, s
     assert read_case(make_case(tmp_path, 0, tumour), accept=SLAB)[0].shape == (slices, 20, 20)
 
 
-def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path):
-    small = make_case(tmp_path, 0, shape=(40, 18, 20))
-    for found, stored in zip(read_case(small, accept=SLAB), (*read_nifti(small.imaging)[:1], *read_nifti(small.segmentation))):
-        np.testing.assert_array_equal(found, stored)
-    cut_field = make_case(tmp_path, 1, shape=(40, 18, 70))
-    assert read_case(cut_field, accept=SLAB)[0].shape == (5, 18, 20)
+@pytest.mark.parametrize(("shape", "kept"), [((40, 18, 20), (40, 18, 20)), ((40, 18, 70), (5, 18, 20))])
+def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path, shape, kept):
+    assert read_case(make_case(tmp_path, 0, shape=shape), accept=SLAB)[0].shape == kept
 
 
 @pytest.mark.parametrize(

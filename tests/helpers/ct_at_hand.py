@@ -31,8 +31,9 @@ class CT(NamedTuple):
         return case
 
 
-def small_ct(seed: int = 0, shape: tuple[int, int, int] = (36, 40, 44)) -> CT:
+def small_ct(seed: int = 0) -> CT:
     """A body of soft tissue in air; kidneys of 200 HU, the first with a tumour of 90 HU that is half of it."""
+    shape = (36, 40, 44)
     depth, height, width = np.indices(shape) / np.reshape(shape, (3, 1, 1, 1))
     labels = np.zeros(shape, np.uint8)
     for middle in (0.3, 0.7):

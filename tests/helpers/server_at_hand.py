@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server(ThreadingHTTPServer):
     """Serves ``files``; ``plans[path]`` says how it answers, the first for the first GET, the last for all others.
 
-    A HEAD is answered as the next GET will be; a refusal is used up by it.
+    A HEAD is answered as the next GET will be.
     """
 
     daemon_threads = True
@@ -37,29 +37,27 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, *_) -> None:
         """Clients that hang up are what these tests are about."""
 
-    def requests(self) -> int:
-        return sum(map(len, self.asked.values()))
-
 
 class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
-        self.offset, plan = 0, self.server.plans[self.path]
-        (plan.pop(0) if plan[0].__name__ == "refusal" and len(plan) > 1 else plan[0])(self, self.server.files.get(self.path, b""))
+        self.offset = 0
+        self.server.plans[self.path][0](self, self.server.files[self.path])
 
     def do_GET(self) -> None:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         self.offset = int(match[1]) if match else 0
         self.server.asked[self.path].append(self.offset)
         plan = self.server.plans[self.path]
-        (plan.pop(0) if len(plan) > 1 else plan[0])(self, self.server.files.get(self.path, b""))
+        answer = plan.pop(0) if len(plan) > 1 else plan[0]
+        answer(self, self.server.files[self.path])
 
     def log_message(self, *_) -> None:
         pass
 
-    def head(self, status: int, length: int, kind: str = "application/octet-stream", **headers: str) -> None:
+    def head(self, status: int, length: int, **headers: str) -> None:
         self.send_response(status)
-        etag = hashlib.sha256(self.server.files.get(self.path, b"")).hexdigest()
-        headers |= {"Content-Type": kind, "Content-Length": str(length), "ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40}
+        etag = hashlib.sha256(self.server.files[self.path]).hexdigest()
+        headers |= {"Content-Length": str(length), "ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40}
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
@@ -74,12 +72,6 @@ class Handler(BaseHTTPRequestHandler):
 
 def whole(handler: Handler, data: bytes) -> None:
     handler.wfile.write(handler.begin(data))
-
-
-def whole_again(handler: Handler, data: bytes) -> None:
-    """Ignores the range."""
-    handler.offset = 0
-    whole(handler, data)
 
 
 def drop(handler: Handler, data: bytes) -> None:
@@ -101,15 +93,11 @@ def damaged(handler: Handler, data: bytes) -> None:
     handler.wfile.write(handler.begin(bytes(flipped)))
 
 
-def status(code: int, **headers: str) -> Callable:
-
-    def refusal(handler: Handler, _) -> None:
-        handler.head(code, 0, **headers)
-
-    return refusal
+def missing(handler: Handler, _) -> None:
+    handler.head(404, 0)
 
 
 def page(handler: Handler, _) -> None:
     body = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
-    handler.head(200, len(body), "text/html; charset=utf-8")
+    handler.head(200, len(body))
     handler.wfile.write(body)

@@ -35,7 +35,7 @@ def test_labels_lie_where_the_ct_lies(predicted, ct, tmp_path, orientation):
         image.set_sform(where, code=4)
         image.to_filename(tmp_path / f"{name}.nii.gz")
         output = tmp_path / "labels" / f"{name}.nii.gz"
-        said, *_ = predicted(tmp_path / f"{name}.nii.gz", output)
+        said = predicted(tmp_path / f"{name}.nii.gz", output)
         labels, _ = read_nifti(output)
         header = nib.load(output).header
         assert labels.shape == imaging.shape and np.array_equal(header.get_sform(), image.get_sform())

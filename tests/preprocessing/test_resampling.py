@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from helpers.ct_at_hand import AFFINE, small_ct
 
 from kitsnb.data.cases import Case
-from kitsnb.data.nifti import CaseError, orientation_of, read_nifti, spacing_of
+from kitsnb.data.geometry import orientation_of, spacing_of
+from kitsnb.data.nifti import CaseError, read_nifti
 from kitsnb.preprocessing import Preprocessing, grid_ceiling, reorient, to_grid, to_native, z_score
 from kitsnb.preprocessing.resampling import resize, resize_labels
 

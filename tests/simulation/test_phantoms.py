@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from kitsnb.data.cases import discover
 from kitsnb.data.checks import check_cases
-from kitsnb.data.nifti import orientation_of, read_nifti, spacing_of
+from kitsnb.data.geometry import orientation_of, spacing_of
+from kitsnb.data.nifti import read_nifti
 from kitsnb.preprocessing.resampling import reorient
 from kitsnb.simulation import Simulation, simulate_case, write_phantoms
 from kitsnb.simulation.painter import KIDNEY, TUMOUR

@@ -6,7 +6,6 @@ import pytest
 from helpers.canvas_at_hand import settled
 from helpers.lab_at_hand import open_notebook, run_all, start_lab
 from interactive import compare
-from interactive.browse import browse
 from interactive.playground import draw
 from probing.errors import phantom_geometry, predict_errors
 
@@ -21,7 +20,6 @@ CELLS = """# %% [markdown]
 import sys
 
 sys.path.append("NOTEBOOKS")
-from interactive.browse import browse
 
 browse("FOLDER/data", {"case_00007": "training"}, "FOLDER/run")
 """

@@ -17,6 +17,7 @@ BAD = [
     ({"training": {"epoch": 3}}, "training: unknown setting 'epoch'; did you mean 'epochs'"),
     ({"training": {"augmentation": {"scalling": [1, 1]}}}, "'scalling'; did you mean 'scaling'"),
     ({"stages": ["trainig"]}, r"stages\[0\] must be .*'training'"),
+    ({"deviations": {"training.epochs": {"papr": 1}}}, "unknown setting 'papr'; did you mean 'paper'"),
     ({"experiments": [{"name": "a", "los": "dice"}]}, r"experiments\[0\]: unknown setting 'los'; did you mean 'loss'"),
     ({"experiments": [{"name": "a", "title": "T", "loss": "dice"}, {"name": "b", "title": "T", "loss": "dice"}]},
      "experiments must differ, but T is given twice"),
