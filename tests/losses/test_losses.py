@@ -99,8 +99,6 @@ AGREEMENT = [
     ("dice", {"batch": True, "smooth": 0.5}, monai.losses.DiceLoss(batch=True, smooth_nr=0.5, smooth_dr=0.5, **MONAI), 1),
     # MONAI smooths sums that are small by nature; there is no difference without.
     ("generalized_dice", {"smooth": 0.0}, monai.losses.GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0, **MONAI), 1),
-    ("generalized_dice", {"batch": True, "smooth": 0.0},
-     monai.losses.GeneralizedDiceLoss(batch=True, smooth_nr=0, smooth_dr=0, **MONAI), 1),
     # MONAI's alpha is on false positives.
     ("tversky", {}, monai.losses.TverskyLoss(alpha=0.3, beta=0.7, **MONAI), 1),
     ("dice_cross_entropy", {}, monai.losses.DiceCELoss(**MONAI), 1),
