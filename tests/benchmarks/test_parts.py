@@ -12,26 +12,19 @@ from monai.losses import DiceCELoss, DiceLoss, TverskyLoss
 from kitsnb.data.nifti import read_nifti, write_nifti
 from kitsnb.inference.sliding_window import predict_probabilities
 from kitsnb.losses import build_loss
-from kitsnb.metric import kits19_score
 from kitsnb.preprocessing.prepare import to_grid
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.training.patches import PatchSampler
 from kitsnb.training.settings import Training
-from kitsnb.unet import UNet3D
 
 AFFINE = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])
-SHAPE = (96, 512, 512)
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
-    """A made-up CT of noise as a file, its array, and labels with a kidney and a tumour."""
-    random = np.random.default_rng(0)
-    array = random.normal(40, 60, SHAPE).astype(np.int16)
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[30:60, 200:300, 100:180] = 1
-    labels[40:50, 230:260, 120:150] = 2
-    return write_nifti(tmp_path_factory.mktemp("scan") / "imaging.nii.gz", array, AFFINE), array, labels
+    """A made-up CT of noise as a file, and its array."""
+    array = np.random.default_rng(0).normal(40, 60, (96, 512, 512)).astype(np.int16)
+    return write_nifti(tmp_path_factory.mktemp("scan") / "imaging.nii.gz", array, AFFINE), array
 
 
 @pytest.mark.benchmark(group="read a CT")
@@ -83,22 +76,6 @@ def test_window(benchmark, who):
                            kwargs={"overlap": 0.5, "mode": "gaussian"})
 
 
-@pytest.mark.benchmark(group="KiTS19 score")
-@pytest.mark.parametrize("who", ["kitsnb", "boolean arrays"])
-def test_score(benchmark, scan, who):
-    labels = scan[2]
-    predicted = np.roll(labels, 2, 1)
-
-    def official() -> list[float]:
-        return [2 * np.logical_and(p, t).sum() / (p.sum() + t.sum())
-                for p, t in ((predicted > 0, labels > 0), (predicted > 1, labels > 1))]
-
-    if who == "kitsnb":
-        benchmark(kits19_score, predicted, labels)
-    else:
-        benchmark(official)
-
-
 PEERS = {"dice": DiceLoss(to_onehot_y=True, softmax=True), "tversky": TverskyLoss(to_onehot_y=True, softmax=True),
          "dice_cross_entropy": DiceCELoss(to_onehot_y=True, softmax=True)}
 
@@ -111,19 +88,3 @@ def test_loss(benchmark, name, who):
     target = torch.randint(3, (1, 1, 80, 80, 80))
     loss = build_loss(name) if who == "kitsnb" else PEERS[name]
     benchmark(lambda: loss(logits, target).backward())
-
-
-@pytest.mark.benchmark(group="a step of quick's network")
-def test_step(benchmark):
-    network = UNet3D(base_filters=8, depth=3).to(memory_format=torch.channels_last_3d)
-    loss = build_loss("dice", batch=True)
-    optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    imaging = torch.randn(2, 1, 24, 32, 32)
-    labels = torch.randint(3, (2, 24, 32, 32))
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(network(imaging.to(memory_format=torch.channels_last_3d)), labels).backward()
-        optimizer.step()
-
-    benchmark(step)
