@@ -1,4 +1,4 @@
-"""Slices drawn to scale: what is round in the body is round on paper, in every plane; figures told in words."""
+"""Slices drawn to scale: what is round in the body is round on paper, in every plane."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 
-from kitsnb.drawing import COLOURS, alternative, canvas, labelled_section, outline, section
+from kitsnb.drawing import COLOURS, labelled_section, outline, section
 
 SPACING = np.array([5.0, 0.8, 1.6])
 
@@ -46,16 +46,3 @@ def test_kidney_and_tumour_are_outlined_in_their_colours_where_they_are():
     labelled_section(axes, np.zeros(labels.shape), labels, SPACING, 1)
     drawn = [to_hex(lines.get_edgecolor()[0]) for lines in axes.collections]
     assert drawn == [COLOURS["kidney"], COLOURS["tumour"]]
-
-
-def test_a_figure_says_in_words_what_it_shows_whatever_its_rows_are_called():
-    figure, (left, right) = canvas("Dice by row", (6, 3), 1, 2, simulated=True)
-    left.plot([0, 1], [1e-4, 1e2], label="kidney")
-    left.set(xlabel="epoch", ylabel="Dice", title="training", yscale="log")
-    left.legend()
-    rows = ["Dice loss", "metal", "default", "−0.5", *(f"loss {n}" for n in range(15))]  # two as mathtext is spelt
-    right.set_yticks(range(len(rows)), rows)
-    said = alternative(figure)
-    assert said.startswith("Dice by row (simulated CT). Panels: training, Dice against epoch. Legend: kidney. "
-                           "Rows: Dice loss; metal; default; loss 0;")
-    assert said.endswith("loss 8; and 6 more")

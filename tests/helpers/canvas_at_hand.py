@@ -20,11 +20,8 @@ def settled(canvas, before: np.ndarray | None = None) -> np.ndarray:
     deadline, last = time.monotonic() + SECONDS, picture(canvas)
     while time.monotonic() < deadline:
         now = picture(canvas)
-        if np.array_equal(now, last) and now.std() > 0.05 and (before is None or _differ(now, before)):
+        changed = before is None or now.shape != before.shape or (np.abs(now - before).max(-1) > 0.1).mean() > 0.002
+        if np.array_equal(now, last) and now.std() > 0.05 and changed:
             return now
         last = now
     pytest.fail(f"the canvas {'is empty or restless' if before is None else 'has not changed'} after {SECONDS} s")
-
-
-def _differ(now: np.ndarray, before: np.ndarray) -> bool:
-    return now.shape != before.shape or bool((np.abs(now - before).max(-1) > 0.1).mean() > 0.002)

@@ -15,9 +15,8 @@ import pytest
 
 from kitsnb.files import ROOT
 
-#: Where an environment keeps the setting that opens .py files as notebooks (see the Makefile).
+#: Where JupyterLab keeps the setting that opens .py files as notebooks.
 VIEWER = "labconfig/default_setting_overrides.json"
-
 SECONDS = 300
 #: State of the notebook in front: of its code cells, how many there are and have run; its errors; its kernel.
 STATE = """() => {
@@ -68,19 +67,14 @@ def start_lab(folder: Path, home: Path) -> Iterator[str]:
     """Serve ``folder`` in a JupyterLab that keeps all its own files in ``home``; give its address."""
     own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     environment = os.environ | own | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
-    if not (Path(sys.prefix) / "etc" / "jupyter" / VIEWER).exists():  # an environment that `make` did not make
-        (home / "config" / VIEWER).parent.mkdir(parents=True)
-        shutil.copy(ROOT / "docs" / "jupyterlab.json", home / "config" / VIEWER)
+    (home / "config" / VIEWER).parent.mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "jupyterlab.json", home / "config" / VIEWER)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token=of-this-test"),
-        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        *(f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"),
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    home.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--LabApp.expose_app_in_browser=True",
+               "--IdentityProvider.token=of-this-test", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+               f"--ServerApp.root_dir={folder}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     log = home / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -94,15 +94,14 @@ def processes_below(folder: Path) -> list[int]:
 class Runner:
     """``kitsnb run`` in a process of its own."""
 
-    def __init__(self, folder: Path, work: dict | None = None, launch: str = "", runs_at_a_time: int = 2,
-                 before: tuple = (), **content):
+    def __init__(self, folder: Path, work: dict | None = None, launch: str = "", runs_at_a_time: int = 2, **content):
         path, notebooks = make(folder, work or training(), **{"stages": ["training"]} | content)
         self.build = folder / "build"
         self.log = folder / "log"
         code = ("import sys; from pathlib import Path; from kitsnb.workflow import jobs; from kitsnb.__main__ import app;"
                 "jobs.NOTEBOOKS = Path(sys.argv.pop()); app()")
         words = ["run", path, "--build", self.build, "--runs-at-a-time", runs_at_a_time, "--launch", launch, notebooks]
-        self.command = [*before, sys.executable, "-c", code, *map(str, words)]
+        self.command = [sys.executable, "-c", code, *map(str, words)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
                                             stdout=log, stderr=log, start_new_session=True)

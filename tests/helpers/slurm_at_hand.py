@@ -26,11 +26,8 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
 SlurmdParameters=config_overrides
@@ -62,17 +59,13 @@ def free_ports() -> tuple[int, int]:
 
 @contextmanager
 def running(*command: str, environment: dict) -> Iterator[None]:
-    """A daemon in the foreground, stopped at the end, by SIGKILL if it does not hear."""
+    """A daemon in the foreground, stopped at the end."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
         process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(30)
 
 
 def slurm(*command: str, environment: dict) -> str:
@@ -82,10 +75,7 @@ def slurm(*command: str, environment: dict) -> str:
 
 @contextmanager
 def one_node() -> Iterator[Path]:
-    """Bring up a SLURM with one node of two processors, two jobs beside each other; yield its slurm.conf.
-
-    Everything lies in a folder of its own below /tmp. At the end jobs are cancelled, daemons stopped, the folder deleted.
-    """
+    """Bring up a SLURM with one node of two processors in a folder below /tmp, and take it down; yield its slurm.conf."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     host = socket.gethostname().partition(".")[0]
     controller, node = free_ports()

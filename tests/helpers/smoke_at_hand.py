@@ -1,7 +1,6 @@
 """The smoke profile, the command line on it, and copies of its finished build that tests may spoil."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,12 +24,6 @@ def write_profile(path: Path, **changes) -> Path:
     """Write the smoke profile with ``changes`` as a file."""
     path.write_text(yaml.safe_dump(CONTENT | changes), encoding="utf-8")
     return path
-
-
-def copy_build(build: Path, copy: Path) -> Path:
-    """Copy a finished build; all is up to date in the copy, too."""
-    shutil.copytree(build, copy)
-    return copy
 
 
 def pages(pdf: Path) -> str:

@@ -28,7 +28,6 @@ class Module(nn.Module):
         return scale * function(logits, target, self.power)
 
 
-anything = lambda *args, **settings: function(*args, **settings)
 square_module = Module(2.0)
 
 
@@ -43,8 +42,6 @@ class Learning(nn.Module):
 
 learning = Learning()
 hidden = lambda logits, target: learning(logits, target)
-of_nobody = nn.Parameter(torch.zeros(()))
-careless = lambda logits, target: function(logits, target) * of_nobody.exp()
 
 
 class Counting(nn.Module):
@@ -66,8 +63,6 @@ def counting(calls):
 
 steps = []
 closed = counting([])
-counted = lambda logits, target: counted.calls.append(1) or function(logits, target)
-counted.calls = []
 of_the_module = lambda logits, target: steps.append(1) or function(logits, target)
 by_default = lambda logits, target, seen=[]: seen.append(1) or function(logits, target)
 demanding = lambda logits, target, weights: function(logits, target) * sum(weights)
@@ -86,35 +81,21 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name, parameters", [
-    ("function", {"power": 2.0}), ("anything", {"power": 2.0}), ("Module", {"power": 2.0}), ("square_module", {}),
+@pytest.mark.parametrize("name, parameters, factor", [
+    ("function", {"power": 2.0}, 1), ("Module", {"power": 2.0}, 1), ("square_module", {"scale": 3.0}, 3),
 ])
-def test_functions_and_modules_are_losses(file, name, parameters):
+def test_functions_and_modules_are_losses(file, name, parameters, factor):
     loss = build_loss(f"{file}:{name}", **parameters)
-    assert torch.allclose(loss(LOGITS, LABELS[:, None].byte()), LOGITS.softmax(1)[:, 0].mean() ** 2)
+    assert torch.allclose(loss(LOGITS, LABELS[:, None].byte()), factor * LOGITS.softmax(1)[:, 0].mean() ** 2)
     assert loss(LOGITS.half(), LABELS).dtype == torch.float32
-    check_loss(loss, name)
-
-
-def test_a_module_may_take_parameters_and_hold_buffers(file):
-    scaled = build_loss(f"{file}:square_module", scale=3.0)
-    assert torch.allclose(scaled(LOGITS, LABELS), 3 * LOGITS.softmax(1)[:, 0].mean() ** 2)
-    assert [name for name, _ in scaled.named_buffers()] == ["function.power"], "it moves to the device with the network"
-
-
-@pytest.mark.parametrize("name", ["Learning", "learning"])
-def test_what_it_learns_is_given_to_the_optimizer_and_saved(file, name):
-    loss = build_loss(f"{file}:{name}")
-    (scale,) = loss.parameters()
-    loss(LOGITS, LABELS).backward()
-    assert scale.grad != 0 and len(loss.state_dict()) == 1
+    assert len(list(loss.buffers())) == (name != "function"), "buffers move to the device with the network"
     check_loss(loss, name)
 
 
 @pytest.mark.parametrize("name, parameters, text", [
-    ("careless", {}, "the loss careless learns a tensor that it does not own"), ("hidden", {}, "does not own"),
+    ("hidden", {}, "the loss hidden learns a tensor that it does not own"),
     ("Counting", {"kept": False}, "changes 'function.step' when it is called.*register_buffer"),
-    ("counted", {}, "changes 'calls'"), ("closed", {}, "changes 'calls'"), ("of_the_module", {}, "changes 'steps'"),
+    ("closed", {}, "changes 'calls'"), ("of_the_module", {}, "changes 'steps'"),
     ("by_default", {}, "changes 'a default of"), ("of_the_labels", {}, "no gradient"), ("no_scalar", {}, "scalar tensor"),
     ("large_patches", {}, r"fails with IndexError.* patch of all classes, logits \(1, 3, 16, 16, 16\)"),
     ("not_finite", {}, "gradient is not finite, on a patch of background alone"),
@@ -135,8 +116,7 @@ def test_check_leaves_buffers_as_they_were_and_takes_losses_of_volumes_alone(fil
 
 @pytest.mark.parametrize("name, parameters, text", [
     ("Module", {"pover": 2.0}, "'pover'; it takes .power=1.0"), ("square_module", {"skale": 1}, "'skale'; it takes .*scale"),
-    ("function", {"pover": 2.0}, "'pover'; it takes .*power"), ("demanding", {}, "missing.*weights"),
-    ("Modul", {}, "did you mean 'Module'"), ("LABELS", {}, "no function 'LABELS'"),
+    ("demanding", {}, "missing.*weights"), ("Modul", {}, "did you mean 'Module'"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(file, name, parameters, text):
     with pytest.raises(ValueError, match=text):
@@ -148,7 +128,6 @@ USES = "def mine(logits, target):\n    return 0 * logits.mean() + other.value\n"
 
 @pytest.mark.parametrize("text, helper", [
     ("import helper as other\n" + USES, "helper.py"),
-    ("import parts.helper\nother = parts.helper\n" + USES, "parts/helper.py"),
     ("from parts import helper as other\n" + USES, "parts/helper.py"), ("from between import other\n" + USES, "helper.py"),
 ])  # fmt: skip
 def test_an_edited_helper_counts_and_folders_do_not_share_theirs(tmp_path, text, helper):

@@ -1,17 +1,14 @@
-"""What the tests of notebooks share: a finished build of the smoke profile, and a JupyterLab on it in a real browser.
-
-``smoke`` is made once a session for all workers: only look at it. ``build`` is a copy of it to work in. ``lab`` is a
-JupyterLab on copies of the notebooks, one per worker, and ``page`` shows it; close what you open there.
-"""
+"""What the tests of notebooks share: a finished build of the smoke profile, and a JupyterLab on it in a real browser."""
 
 import re
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from helpers.lab_at_hand import start_lab
-from helpers.smoke_at_hand import SMOKE, copy_build, kitsnb
+from helpers.smoke_at_hand import SMOKE, kitsnb
 
 from kitsnb.files import NOTEBOOKS
 
@@ -31,18 +28,11 @@ def smoke(tmp_path_factory, worker_id) -> Path:
 @pytest.fixture
 def build(smoke, tmp_path) -> Path:
     """Return a finished build of the smoke profile of one's own."""
-    return copy_build(smoke, tmp_path / "build")
-
-
-class Lab(NamedTuple):
-    """A JupyterLab: the folder that it shows, with the notebooks, and its address."""
-
-    folder: Path
-    address: str
+    return Path(shutil.copytree(smoke, tmp_path / "build"))
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory, browser, smoke) -> Lab:
+def lab(tmp_path_factory, browser, smoke) -> SimpleNamespace:
     """Serve the notebooks as a reader opens them by hand; only ``profile`` names another build, a finished one."""
     folder = tmp_path_factory.mktemp("lab")
     for path in NOTEBOOKS.glob("*.py"):
@@ -51,7 +41,7 @@ def lab(tmp_path_factory, browser, smoke) -> Lab:
         assert count == (not path.name.startswith("00")), path
         (folder / path.name).write_text(changed, "utf-8")
     with start_lab(folder, tmp_path_factory.mktemp("home")) as address:
-        yield Lab(folder, address)
+        yield SimpleNamespace(folder=folder, address=address)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from probing import figures, probes
+from probing import probes
 from probing.errors import PATHS, Geometry, around_tumour, predict_errors, soft_logits
 
 from kitsnb.losses import DiceLoss, LogCosh, WeightedCrossEntropyLoss, WeightedDiceLoss
@@ -16,13 +16,7 @@ PLAIN = {"dice": DiceLoss(), "log_cosh": LogCosh(DiceLoss()), "tumour_alone": We
 ROWS = [Experiment(name="dice", title="Dice loss", loss="dice"),
         Experiment(name="log", title="Log-cosh", loss="log_cosh_dice"),
         Experiment(name="mine", title="My loss", loss="tversky", parameters={"alpha": 0.6, "beta": 0.4})]
-OWN = """
-def takes_3d(logits, target):
-    return torch.nn.functional.avg_pool3d(logits, 2).mean()
-
-def takes_2d(logits, target):
-    return torch.nn.functional.conv2d(logits, logits).mean()
-"""
+OWN = "import torch\ntakes_3d = lambda logits, target: torch.nn.functional.avg_pool3d(logits, 2).mean()\n"
 
 
 @pytest.fixture
@@ -35,13 +29,12 @@ def box() -> Geometry:
 
 
 def test_a_readers_loss_gets_3d_and_one_that_fails_stops_no_other(box, tmp_path):
-    (tmp_path / "own.py").write_text(f"import torch\n{OWN}")
+    (tmp_path / "own.py").write_text(OWN)
     rows = [*ROWS, Experiment(name="whole", loss=f"{tmp_path}/own.py:takes_3d"),
-            Experiment(name="flat", loss=f"{tmp_path}/own.py:takes_2d"), Experiment(name="odd", loss="no_such_loss")]
+            Experiment(name="odd", loss="no_such_loss")]
     losses, refused = probes.build_losses(rows, {"batch": True}, [box])
     assert list(losses) == ["dice", "log", "mine", "whole"] and losses["dice"].batch and losses["mine"].alpha == 0.6
-    assert "own.py:takes_2d fails with RuntimeError" in refused["flat"]
-    assert "no_such_loss" in refused["odd"]
+    assert list(refused) == ["odd"] and "no_such_loss" in refused["odd"]
     assert np.isfinite(probes.gradient_shares({"whole": losses["whole"]}, SHARES).gradient).all()
 
 
@@ -124,16 +117,3 @@ def test_a_patch_stays_inside_and_holds_the_tumour(extent, shape):
     assert patch.segmentation.shape == shape and patch.tumour_ml == pytest.approx(2 * 3 * 4 * 2 / 1000)
     with pytest.raises(ValueError, match="case holds no tumour"):
         around_tumour("case", labels * 0, affine, extent, (2.0, 1.0, 1.0), simulated=False)
-
-
-def test_losses_keep_their_colour_and_rows_their_order(box):
-    styles = figures.line_styles(ROWS)
-    for key in ("color", "marker"):
-        assert styles["dice"][key] == styles["log"][key] != styles["mine"][key]
-    assert styles["log"]["linestyle"] == "--" and styles["dice"]["linestyle"] == "-"
-    losses, _ = probes.build_losses(ROWS, {}, [])
-    panels = figures.gradient_shares(probes.gradient_shares(losses, SHARES), ROWS, SHARES).axes
-    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["Dice loss", "Log-cosh", "My loss"]
-    assert panels[0].get_ylim()[0] > panels[0].get_ylim()[1], "the first row is on top"
-    figure = figures.error_paths(probes.along_paths(losses, box, predict_errors(box, 2)), ROWS, box)
-    assert all(len(axes.lines) == 3 for axes in figure.axes) and "simulated anatomy" in figure.get_suptitle()

@@ -32,15 +32,6 @@ def test_every_notebook_was_executed_with_pictures_that_say_what_they_show(smoke
         assert len(re.search("<title>([^<]+)</title>", path.read_text("utf-8"))[1]) > 20, path
 
 
-def test_the_paper_speaks_of_its_own_study_and_says_that_its_data_are_simulated(smoke):
-    text = pages(smoke / "paper.pdf")
-    assert "in simulated CT" in text and "study “smoke”" in text
-    for row in CONTENT["experiments"]:
-        assert row["title"].split(" (")[0] in text
-    results = read_json(smoke / "results.json")
-    assert [row["experiment"] for row in results["table"]] == [row["name"] for row in CONTENT["experiments"]]
-
-
 @pytest.mark.parametrize("stage", ["data_analysis", "preprocessing", "losses", "training", "results"])
 def test_opened_by_hand_a_notebook_shows_the_build_and_writes_nothing(smoke, tmp_path, stage):
     def written() -> dict[Path, int]:
@@ -50,13 +41,6 @@ def test_opened_by_hand_a_notebook_shows_the_build_and_writes_nothing(smoke, tmp
     notebook = tmp_path / "by_hand.ipynb"
     assert execute(NOTEBOOKS / STAGES[stage], notebook, {"profile": str(smoke)}) == ""
     assert written() == before and any("image/png" in output.get("data", {}) for output in outputs(notebook))
-
-
-def test_before_any_build_a_sentence_is_said_and_no_traceback(tmp_path):
-    failure = execute(NOTEBOOKS / STAGES["results"], tmp_path / "early.ipynb", {"profile": "exponents"})
-    assert "NotBuilt: nothing is built in" in failure
-    (error,) = [output for output in outputs(tmp_path / "early.ipynb") if output["output_type"] == "error"]
-    assert len(error["traceback"]) == 1 and "run make" in error["traceback"][0]
 
 
 def test_moved_nothing_runs_again_and_changes_run_only_what_follows_with_the_readmes_own_loss(build, tmp_path):

@@ -1,7 +1,6 @@
 """The paper from made-up studies: every score in it is invented, every figure is empty."""
 
 import copy
-import functools
 import json
 import re
 
@@ -10,21 +9,14 @@ import pytest
 from helpers.study_at_hand import ROWS, made_up_about, made_up_scores
 
 from kitsnb import files
-from kitsnb.study import statistics
 from kitsnb.study.findings import report
 from kitsnb.study.paper import build
 from kitsnb.study.tables import number
 
 #: Figures of the paper and their widths in inches.
 FIGURES = {"data01_imbalance": 7.0, "losses01_error_paths": 7.0, "losses02_gradient_shares": 7.0, "fig01_clipping": 7.0,
-           "rows": 7.0, "takes": 3.4, "training": 7.0, "scores": 7.0, "patients": 7.0,
-           "slices_dice": 7.0}
+           "rows": 7.0, "takes": 3.4, "training": 7.0, "scores": 7.0, "patients": 7.0, "slices_dice": 7.0}
 BOX = {"name": "other", "title": "Another study", "images": "slabs", "cases": 43, "text": "Of 21 pairs, 3 stand out."}
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
 
 
 def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), scores=None, **changes) -> dict:
@@ -37,9 +29,7 @@ def made_up_results(rows=ROWS, seeds=3, step=0.03, figures=tuple(FIGURES), score
 @pytest.fixture(scope="module")
 def whole() -> dict:
     """Describe seven rows, three seeds once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "RESAMPLES", 300)
-        return made_up_results()
+    return made_up_results()
 
 
 @pytest.fixture
@@ -95,7 +85,7 @@ def test_title_abstract_and_every_number_of_the_tables_are_those_of_the_results(
         if one["difference"] and one["kind"] == "seed paper":
             found = [number(one["difference"][key]) for key in ("low", "high", "crossed_low", "crossed_high")]
             wanted.append("{} to {} {} to {} ".format(*found) + one["verdict"])
-    assert [text for text in wanted if text not in made] == [] and len(results["audit"]) >= 12
+    assert [text for text in wanted if text not in made] == []
 
 
 @pytest.mark.parametrize("images, said", [("slabs", "They came as slabs."), ("scans", "CC BY-NC-SA 4.0.")])
@@ -131,31 +121,20 @@ def test_a_study_that_shows_less_says_less(tmp_path, results, wanted, unwanted):
 
 
 def test_what_holds_of_some_studies_only_is_said_of_these(tmp_path, made, results):
-    for silent in ("made alike", "published study", "What published studies found", "groups and each seed"):
-        assert silent not in made
+    assert "published study" not in made and "groups and each seed" not in made
     about = results["about"]
     about["trainings"][0]["precision"] = "bf16-mixed"
-    about |= {"beside": "hybrid", "apart_from": ["training.network"], "provenance": "Made by older code.",
-              "commit": "0123456789ab"}
+    about["beside"] = "hybrid"
     about["settings"]["data"]["folds"] = 5
     about["settings"]["training"]["weights"] = "best"
     results["published"] = [BOX]
     text = paper(tmp_path / "build", results).replace("-", "")
-    for said in ("differ in precision (bf16mixed and 32true)", "those of the published study “hybrid”", "Made by older code.",
-                 "at commit 01234567", "cut into 5 groups, and each seed trains on all groups but one",
+    for said in ("differ in precision (bf16mixed and 32true)", "those of the published study “hybrid”",
+                 "cut into 5 groups, and each seed trains on all groups but one",
                  "The weights with the best validation are kept", "The heldout cases choose the weights",
                  "What published studies found. Another study (“other”, 43 heldout cases, real CT around the tumours): "
                  "Of 21 pairs, 3 stand out."):
         assert said in text, said
-    assert text.count("other”") == 1, "in one box and nowhere else"
-
-
-@pytest.mark.parametrize("path", ["about.settings.preprocessing.spacing", "audit", "takes"])
-def test_a_missing_key_is_an_error_that_names_it(tmp_path, results, path):
-    *parents, key = path.split(".")
-    del functools.reduce(dict.get, parents, results)[key]
-    with pytest.raises(ValueError, match=f'results.json: .*"{key}"'):
-        build(write(tmp_path / "build", results))
 
 
 def test_what_is_missing_or_damaged_is_named_and_the_last_paper_stays(tmp_path, results):
@@ -164,13 +143,14 @@ def test_what_is_missing_or_damaged_is_named_and_the_last_paper_stays(tmp_path, 
     (made.figures / "slices_dice.svg").unlink()
     with pytest.raises(ValueError, match="slices_dice"):
         build(made)
+    del results["audit"]
+    made.results.write_text(json.dumps(results))
+    with pytest.raises(ValueError, match='results.json: .*"audit"'):
+        build(made)
     made.results.write_text('{"half')
     with pytest.raises(ValueError, match="failed to parse JSON"):
         build(made)
-    made.results.unlink()
-    with pytest.raises(ValueError, match="results.json: .*not found"):
-        build(made)
-    assert made.paper.read_bytes() == b"the last one" and len(list(made.folder.iterdir())) == 2
+    assert made.paper.read_bytes() == b"the last one" and len(list(made.folder.iterdir())) == 3
 
 
 def test_equal_results_give_equal_bytes(tmp_path, results):
@@ -184,17 +164,10 @@ DEFINITIONS = ("95~% interval", "95~% do so", "5~%", "power of 0.8", "95th", "CC
 TYPED = re.compile(r"(?<![\w.\-/])(?:\d+\.\d+|\d+[\s~]*%|\d[\d,]*\d)(?![\w])")
 
 
-def typed_numbers(source: str) -> list[str]:
-    """Find result-like numbers in a typst ``source``: comments, names and ``DEFINITIONS`` are passed over."""
+def test_no_number_is_typed_into_the_paper():
+    source = (files.PAPER / "paper.typ").read_text(encoding="utf-8")
     source = re.sub(r"^\s*//.*$", "", source, flags=re.MULTILINE)
     for definition in DEFINITIONS:
         source = source.replace(definition, "")
-    return [match.strip() for match in TYPED.findall(source)]
-
-
-def test_no_number_is_typed_into_the_paper():
-    source = (files.PAPER / "paper.typ").read_text(encoding="utf-8")
-    assert typed_numbers(source) == []
-    for planted in ("tumour Dice is 0.521.", "fell by 7~%", "a gain of 3%", "in 44 cases", "22,581,283 weights", "(0.9)"):
-        assert typed_numbers(source + "\n" + planted), planted
-    assert typed_numbers('@fig-11 KiTS19 #fig("fig11_best") the 95~% interval under CC BY 4.0, 1/2 of 3D') == []
+    assert TYPED.findall(source) == []
+    assert TYPED.findall("Dice 0.521, by 7~%, 44 cases, @fig-11 of KiTS19") == ["0.521", "7~%", "44"]

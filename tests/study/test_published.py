@@ -30,7 +30,6 @@ def cases(scores) -> pd.DataFrame:
 @pytest.fixture
 def study(tmp_path, scores, cases, monkeypatch) -> published.Published:
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
     published.write("made_up", ABOUT, scores, cases)
     return published.read("made_up")
 
@@ -123,9 +122,6 @@ def test_all_changed_files_but_those_of_published_studies_count(tmp_path, monkey
         write_atomic(tmp_path / name, "")
     with pytest.raises(ValueError, match=r"files are not committed: \?\? notebooks/mine.py$"):
         published.publish("mine", None)
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own advice reaches the reader
-    with pytest.raises(ValueError, match="(?s)dubious ownership.*safe.directory"):
-        published.publish("mine", None)
 
 
 def test_what_differs_is_named(study):
@@ -136,14 +132,12 @@ def test_what_differs_is_named(study):
     other = with_data(excluded=[]) | {"training": SETTINGS["training"] | {"learning_rate": 0.02}}
     assert published.why_not_paired(study, other) == [
         "data.excluded changed: None -> []", "training.learning_rate changed: 0.01 -> 0.02"]
-    assert len(published.why_not_paired(study, other, apart_from=["data"])) == 1
-    assert published.why_not_paired(study, with_data(more_training=["build/hybrid/data"])) == [
-        "data.more_training changed: [] -> ['build/hybrid/data']"], "what trains is no place"
+    (trains,) = published.why_not_paired(study, with_data(more_training=["build/hybrid/data"]))
+    assert trains.startswith("data.more_training changed"), "what trains is no place"
     cases = study.cases
     changed = cases.tumour_hu.where(cases.index != "case_00002", 90.0)
     for table, said in ((cases.drop("case_00003"), "cases are not those of made_up: DataFrame are different.*12"),
-                        (cases.assign(tumour_hu=changed), r'name="tumour_hu"\) are different .*90'),
-                        (cases.assign(role="validation"), 'name="role".* are different')):
+                        (cases.assign(tumour_hu=changed), r'name="tumour_hu"\) are different .*90')):
         (reason,) = published.why_not_paired(study, SETTINGS, table)
         assert re.search(said, reason), reason
     assert published.why_not_paired(study, SETTINGS, cases.assign(extra=1)[::-1]) == []
@@ -165,14 +159,12 @@ def test_rows_beside_a_published_study_make_one_table(study, scores, cases):
 
 def test_how_far_another_study_foretells_this_one(study, scores, cases):
     found = report(ABOUT, scores)
-    told = sum(pair["verdict"] is not None for pair in found["pairs"]["composite"])
-    alike = agreement(found, scores, found, scores)
-    assert told > 0 and (alike["order"], alike["apart"], alike["same"], alike["opposite"]) == (1, told, told, 0)
-    assert alike["cases"] == scores.case.nunique() and alike["case_order"] == 1
+    same = agreement(found, scores, found, scores)
+    assert same["apart"] > 0 and (same["order"], same["same"], same["opposite"]) == (1, same["apart"], 0)
+    assert same["cases"] == scores.case.nunique() and same["case_order"] == 1
     first, *_, last = (row["name"] for row in ABOUT["experiments"])
     turned = scores.replace({"experiment": {first: last, last: first}})
     about = ABOUT | {"name": "bodies", "settings": SETTINGS | {"data": SETTINGS["data"] | {"source": "hybrid"}}}
-    assert published.foretell(study, found) == []
     published.write("bodies", about, turned, cases)
     (other,) = published.foretell(study, found)
     assert (other["name"], other["order"], other["same"], other["opposite"]) == ("bodies", -1, 0, other["apart"])
@@ -182,7 +174,8 @@ def test_how_far_another_study_foretells_this_one(study, scores, cases):
     assert "rank correlation of −1.00 (Kendall)" in text and "study “bodies” trained three of these losses" in text
 
 
-def test_every_published_study_is_whole_and_said_in_box_and_readme():
+def test_every_published_study_is_whole_and_said_in_box_and_readme(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 4_000)  # as many as the sentence in the README rests on
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     boxes = {box["name"]: box["text"] for box in published.summarise_findings()}
     assert list(boxes) == published.papers()

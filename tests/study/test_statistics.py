@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from kitsnb.study import statistics
 from kitsnb.study.statistics import compare_all, correct, direction, estimate
 from kitsnb.study.variance import SOURCES, smallest_difference, variance_components
 
 SD = {"loss": 0.05, "seed": 0.02, "case": 0.2, "loss_seed": 0.02, "loss_case": 0.08, "seed_case": 0.03, "rest": 0.06}
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 500)
 
 
 def simulated(draw: int, losses: int = 7, seeds: int = 3, cases: int = 44, own_seeds: bool = False, **sd) -> dict:

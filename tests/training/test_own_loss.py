@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from helpers.losses_at_hand import BASE
 from helpers.training_at_hand import TINY, assert_same_run, cut
 
 from kitsnb.losses import build_loss
@@ -56,12 +57,13 @@ def test_a_loss_whose_state_a_checkpoint_would_lack_is_refused(cases, tmp_path):
         train(own(tmp_path, keeps=False), *cases, tmp_path / "run")
 
 
-def test_no_step_asks_the_device_for_a_value(monkeypatch):
+@pytest.mark.parametrize("name, parameters", BASE)
+def test_no_step_asks_the_device_for_a_value(monkeypatch, name, parameters):
     """A GPU would have to wait for it. The device "meta" has no values, and raises where one is asked for."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no such device
     network = UNet3D(base_filters=2, depth=1).to("meta")
     imaging = torch.zeros(2, 1, 8, 8, 8, device="meta")
     labels = torch.zeros(2, 8, 8, 8, dtype=torch.uint8, device="meta")
-    loss, sums = evaluate(network, build_loss("dice"), TINY, imaging, labels)
+    loss, sums = evaluate(network, build_loss(name, **parameters), TINY, imaging, labels)
     loss.backward()
     assert sums.shape == (11,) and sums.device.type == "meta"

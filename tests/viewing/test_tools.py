@@ -56,12 +56,14 @@ def test_browse_draws_in_jupyterlab_and_names_a_case_that_cannot_be_read(browser
 def test_a_case_is_shown_as_two_losses_see_it(folder, monkeypatch):
     shown = []
     monkeypatch.setattr(compare, "display", shown.append)
-    scores = pd.DataFrame({"experiment": ["dice", "own"] * 2, "seed": 0, "tumour": [0.7, 0.8, 0.3, 0.4],
-                           "case": ["case_00006", "case_00006", "case_00007", "case_00007"]})
+    scores = pd.DataFrame({"experiment": ["dice", "own"] * 6, "seed": [0] * 6 + [1] * 6,
+                           "case": np.tile(np.repeat(["case_00006", "case_00007", "case_00008"], 2), 2),
+                           "tumour": [0.6, 0.7, 0.3, np.nan, np.nan, np.nan, 0.8, 0.9, 0.4, np.nan, np.nan, np.nan]})
     given = find_scans(folder / "data", prediction=folder / "run")
     box = compare.compare(scores, {"dice": "Dice loss", "own": "My own"}, lambda _, case: read_scan(given[case]))
     case, loss, beside, _ = box.children
-    assert list(case.options) == ["case_00007: mean tumour Dice 0.35", "case_00006: mean tumour Dice 0.75"]
+    assert list(case.options) == [f"case_0000{end}" for end in (
+        "7: mean tumour Dice 0.35", "6: mean tumour Dice 0.75", "8: mean tumour Dice nan")]
     assert (loss.value, beside.value) == ("own", "dice")
     box.update()
     rows = [axes.get_ylabel() for axes in shown[-1].axes[::3]]
@@ -77,11 +79,3 @@ def test_what_the_playground_draws_is_what_the_loss_says():
     values = [float(loss(logits, geometry.target)) for logits in predictions["missed tumour"].values()]
     assert line.get_label() == "focal tversky, exponent 2"
     assert line.get_ydata() / line.get_ydata()[0] == pytest.approx(np.divide(values, values[0]))
-
-
-def test_the_list_averages_seeds_and_keeps_undefined_cases():
-    scores = pd.DataFrame({"experiment": ["a", "a", "b", "a"], "seed": [0, 1, 0, 0], "case": ["x", "x", "x", "y"],
-                           "tumour": [0.2, 0.4, 0.8, np.nan]})
-    table = compare.average_dice(scores, {"b": "B", "a": "A", "c": "C"})
-    assert table.columns.tolist() == ["b", "a"] and table.index.tolist() == ["x", "y"]
-    assert table.loc["x"].tolist() == pytest.approx([0.8, 0.3]) and table.loc["y"].isna().all()

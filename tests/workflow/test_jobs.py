@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import jupytext
 import pytest
 from helpers.runner_at_hand import SECTIONS, make
 
@@ -21,14 +22,13 @@ class Played:
     def __init__(self):
         self.executed = []
         self.trained = []
-        self.fails = None
 
     def __call__(self, todo, places, tick):
         for job in todo:
             self.executed.append(job.name)
             self.play(job, job.build)
             write_atomic(job.output, "executed")
-            yield job, "no luck" if job.name == self.fails else "", 0.0
+            yield job, "", 0.0
 
     def play(self, job, build):
         if job.stage == "data_analysis":
@@ -110,15 +110,6 @@ def test_a_moved_build_and_moved_cases_train_nothing(tmp_path, played):
     assert execute(tmp_path, played, "real", **real) == []
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe\x00", b'{"made_from": 3}'])
-def test_garbage_among_the_stamps_is_no_traceback(tmp_path, played, garbage):
-    execute(tmp_path, played)
-    build = tmp_path / "build"
-    for path in (*build.glob("stamps/*"), *build.glob("runs/*/.made_from.json"), build / "runs/a-seed0/history.csv"):
-        path.write_bytes(garbage)
-    assert len(execute(tmp_path, played)) == 6 and execute(tmp_path, played) == []
-
-
 def test_a_setting_of_scoring_trains_nothing_and_one_of_training_only_its_run(tmp_path, played, capfd):
     execute(tmp_path, played)
     overlap = {"prediction": {"overlap": [4, 4, 4]}}
@@ -133,7 +124,7 @@ def test_a_setting_of_scoring_trains_nothing_and_one_of_training_only_its_run(tm
     assert "the former run is kept in" in said and list((tmp_path / "build" / "runs" / "archive").iterdir())
 
 
-def test_cases_in_the_split_decide_a_training_and_others_do_not(tmp_path, played):
+def test_cases_in_the_split_and_of_further_folders_decide_a_training_and_others_do_not(tmp_path, played):
     execute(tmp_path, played)
     for number in (1, 77):
         write_atomic(tmp_path / "build" / "data" / f"case_{number:05d}" / "imaging.nii.gz", "another")
@@ -141,19 +132,11 @@ def test_cases_in_the_split_decide_a_training_and_others_do_not(tmp_path, played
     for excluded, trained in (([1], 2), (None, 4), ([], 6)):  # None: the paper's six
         execute(tmp_path, played, data=SECTIONS["data"] | {"excluded": excluded})
         assert len(played.trained) == trained
-
-
-def test_cases_of_further_folders_decide_a_training(tmp_path, played):
-    further = tmp_path / "further"
-    write_atomic(further / "case_00003" / "imaging.nii.gz", "one")
-    data = SECTIONS["data"] | {"more_training": [str(further)]}
-    execute(tmp_path, played, data=data)
-    assert execute(tmp_path, played, data=data) == []
-    write_atomic(further / "case_00003" / "imaging.nii.gz", "another")
+    write_atomic(tmp_path / "further" / "case_00003" / "imaging.nii.gz", "one")
+    write_atomic(tmp_path / "build" / "preprocessed" / "case_00003-2" / "imaging.npy", "one")
+    data = SECTIONS["data"] | {"more_training": [f"{tmp_path}/further"]}
     assert "preprocessing" in execute(tmp_path, played, data=data)
-    write_atomic(tmp_path / "build" / "preprocessed" / "case_00003-2" / "imaging.npy", "another")
-    execute(tmp_path, played, data=data)
-    assert len(played.trained) == 4
+    assert len(played.trained) == 8
 
 
 def test_without_checkpoints_a_damaged_run_is_trained_again_and_said(tmp_path, played, capfd):
@@ -183,13 +166,6 @@ def test_what_a_readers_loss_imports_counts_and_a_change_while_it_trains_comes_t
     assert "helper.py changed" in capfd.readouterr().out and played.trained == ["training-mine-seed0"] * 2
 
 
-def test_a_run_that_a_lost_process_may_still_write_to_is_not_moved(tmp_path, played):
-    execute(tmp_path, played)
-    with locked(tmp_path / "build" / "runs" / "a-seed0"), pytest.raises(InUse):
-        run.run_profile(made(tmp_path, training={"epochs": 9}))
-    assert (tmp_path / "build" / "runs" / "a-seed0" / "run.json").exists()
-
-
 def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, monkeypatch, capfd):
     execute(tmp_path, played)
     drawing = ROOT / "kitsnb" / "inference" / "settings.py"  # imported by the opening of every notebook
@@ -204,14 +180,6 @@ def test_a_figures_code_executes_notebooks_and_trains_nothing(tmp_path, played, 
     assert run.run_profile(profile) and len(played.trained) == 2
 
 
-def test_a_failure_of_what_results_need_comes_before_the_trainings(tmp_path, played, capfd):
-    played.fails = "losses"
-    assert not run.run_profile(made(tmp_path))
-    assert not any(name.startswith("training") for name in played.executed)
-    said = capfd.readouterr().out
-    assert "skipped, needs losses" in said and "03_losses.ipynb: no luck" in said
-
-
 def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, monkeypatch):
     monkeypatch.setattr(trial, "unusable_losses", lambda profile: ["no such loss"])
     with pytest.raises(ValueError, match="no such loss"):
@@ -220,30 +188,38 @@ def test_what_cannot_run_is_said_before_anything_runs(tmp_path, played, monkeypa
 
 
 def test_cells_count_and_not_the_header_that_jupyterlab_writes(tmp_path):
-    notebook = tmp_path / "notebook.py"
-    shutil.copy(NOTEBOOKS / "04_training.py", notebook)
-    before = cells(notebook)
-    text = notebook.read_text("utf-8")
-    notebook.write_text(text.replace("#       format_name: percent\n", "#       format_name: percent\n#       x: '1'\n"))
-    assert notebook.read_text("utf-8") != text and cells(notebook) == before
-    notebook.write_text(text + "\n# %%\nprint(1)\n")
-    assert cells(notebook) != before
+    text = (NOTEBOOKS / "04_training.py").read_text("utf-8")
+    found = []
+    for changed in (text, text.replace("jupytext:", "jupytext:\n#     x: 1"), text + "\n# %%\nprint(1)\n"):
+        (tmp_path / "notebook.py").write_text(changed)
+        found.append(cells(tmp_path / "notebook.py"))
+    assert found[0] == found[1] != found[2]
 
 
-def test_a_training_is_made_from_settings_own_cases_and_the_code_that_computes(tmp_path, played):
+def test_a_training_is_made_from_the_code_that_computes_whichever_weights_predict(tmp_path, played):
     execute(tmp_path, played)
     job = next(job for job in build_jobs(made(tmp_path)) if job.run)
     made_from = job.trained_from()
     code = {name.removeprefix("kitsnb/").split("/")[0] for name in made_from["code"]}
     assert {"losses", "training", "unet.py"} <= code and not {"messages.py", "files.py", "workflow"} & code
-    inputs = job.inputs([job.build.preprocessed])
-    assert [name.split("/")[1] for name in sorted(inputs)] == ["case_00000", "case_00002", "case_00003", "case_00004"]
-    assert made_from["settings"]["training"]["epochs"] == 8 and "prediction" not in made_from["settings"]
     assert "weights" not in made_from["settings"]["training"], "which of those that are kept predict"
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage]])
-def test_a_notebook_reads_only_the_sections_that_its_stamp_knows(stage):
+def test_a_notebook_begins_with_its_parameters_and_reads_only_the_sections_that_its_stamp_knows(stage):
     text = (NOTEBOOKS / STAGES[stage]).read_text("utf-8")
+    first, second = [cell.source for cell in jupytext.reads(text, "py:percent").cells if cell.cell_type == "code"][:2]
+    given = {}
+    exec(first, given)
+    wanted = {"profile", "changes"} | ({"experiment", "seed"} if stage == "training" else set())
+    assert wanted == set(given) - {"__builtins__"} and "study = open_study(profile, changes)" in second
     read = set(re.findall(r"\bprofile\.(\w+)", text)) - {"simulated", "name", "runs", "file", "build", "workers"}
     assert read <= set(READS[stage]), f"add them to READS of kitsnb/workflow/jobs.py: {read - set(READS[stage])}"
+
+
+@pytest.mark.parametrize("folder", ["build", "build/runs/a-seed0"])
+def test_what_another_process_works_on_is_left_alone(tmp_path, played, folder):
+    execute(tmp_path, played)
+    with locked(tmp_path / folder), pytest.raises(InUse):
+        run.run_profile(made(tmp_path, training={"epochs": 9}))
+    assert (tmp_path / "build" / "runs" / "a-seed0" / "run.json").exists()

@@ -15,26 +15,18 @@ BAD = [
     # names
     ({"trainning": {}}, "unknown setting 'trainning'; did you mean 'training'"),
     ({"training": {"epoch": 3}}, "training: unknown setting 'epoch'; did you mean 'epochs'"),
-    ({"training": {"augmentation": {"scalling": [1, 1]}}}, "'scalling'; did you mean 'scaling'"),
     ({"stages": ["trainig"]}, r"stages\[0\] must be .*'training'"),
     ({"deviations": {"training.epochs": {"papr": 1}}}, "unknown setting 'papr'; did you mean 'paper'"),
     ({"experiments": [{"name": "a", "los": "dice"}]}, r"experiments\[0\]: unknown setting 'los'; did you mean 'loss'"),
     ({"experiments": [{"name": "a", "title": "T", "loss": "dice"}, {"name": "b", "title": "T", "loss": "dice"}]},
      "experiments must differ, but T is given twice"),
-    ({"deviations": {"a": {"paper": "b", "here": "c"}}}, r"deviations.a.why Field required"),
     # types
-    ({"title": 3}, "title must be a valid string, not 3"), ({"seeds": 3}, "seeds must be a valid list"),
-    ({"training": [1]}, "training must be a valid dict"),
     ({"training": {"epochs": "3"}}, "training.epochs must be a valid integer, not '3'"),
-    ({"training": {"patch_size": 32}}, "training.patch_size"), ({"losses": {"others": "dice"}}, "losses.others"),
+    ({"seeds": 3}, "seeds must be a valid list"), ({"training": [1]}, "training must be a valid dict"),
     # ranges
-    ({"training": {"epochs": 0}}, "training.epochs must be greater than or equal to 1, not 0"),
-    ({"training": {"learning_rate": float("nan")}}, "learning_rate must be a finite number"),
-    ({"training": {"minimum_learning_rate": 0.1}}, "minimum_learning_rate must not be above learning_rate 0.01"),
-    ({"training": {"precision": "bf16"}}, "training.precision must be .*'bf16-mixed'.* not 'bf16'"),
     ({"prediction": {"overlap": [16, 24, 24]}}, r"prediction.overlap \[16, 24, 24\] must be below training.patch_size"),
-    ({"training": {"patch_size": [16, 24, 22]}}, r"patch_size must hold multiples of 4 \(network.depth 2\)"),
     ({"preprocessing": {"clip": [304, -79]}}, "preprocessing.clip must be"), ({"seeds": []}, "seeds"),
+    ({"simulation": {"spacing": [3.0, 0.0, 1.0]}}, r"simulation.spacing\[1\] must be greater than 0"),
     # cases
     ({"data": {"training": [4, 0]}}, r"must be \[low, high\], not \[4, 0\]"),
     ({"data": {"training": [0, 5]}}, "training and validation share cases"),
@@ -65,7 +57,7 @@ def test_a_mistake_is_named_before_any_kernel_starts(tmp_path, monkeypatch, chan
     monkeypatch.delenv("KITSNB_NOT_THERE", raising=False)
     with pytest.raises(ProfileError, match=message) as raised:
         load(written(tmp_path, change))
-    assert "pydantic" not in str(raised.value) and "Traceback" not in str(raised.value)
+    assert "pydantic" not in str(raised.value)
 
 
 def test_all_mistakes_are_said_at_once_and_each_once(tmp_path):
@@ -77,26 +69,13 @@ def test_all_mistakes_are_said_at_once_and_each_once(tmp_path):
     assert len(raised.value.problems) == 5
 
 
-OWN = """
-import torch
-
-def constant(logits, target):
-    return torch.zeros(())
-
-def leaves(logits, target):
-    raise SystemExit(3)
-"""
-
-
 @pytest.mark.parametrize(("row", "message"), [
-    ({"loss": "dyce"}, "did you mean 'dice'"),
     ({"loss": "dice", "parameters": {"smoth": 1}}, "'smoth'; it takes ("),
     ({"loss": "weighted_dice", "parameters": {"weights": [1, 2]}}, "weights"),
-    ({"loss": "no.py:loss"}, "no.py"), ({"loss": "OWN:constan"}, "did you mean 'constant'"),
-    ({"loss": "OWN:constant"}, "gradient"), ({"loss": "OWN:leaves"}, "SystemExit"),
+    ({"loss": "no.py:loss"}, "no.py"), ({"loss": "OWN:constant"}, "gradient"),
 ])
 def test_a_loss_that_cannot_be_trained_is_named(tmp_path, row, message):
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text("import torch\nconstant = lambda logits, target: torch.zeros(())\n")
     row = row | {"name": "a", "loss": row["loss"].replace("OWN", str(tmp_path / "own.py"))}
     (found,) = unusable_losses(load(written(tmp_path, {"experiments": [row]})))
     assert found.startswith("experiments[0] a: ") and message in found
