@@ -78,7 +78,7 @@ def labelled_section(
     axes: Axes, imaging: np.ndarray, labels: np.ndarray, spacing: Sequence[float], at: int, across: int = 0,
     window: tuple[float, float] = WINDOW,
 ) -> AxesImage:
-    """Draw a section of CT [D, H, W] in grey over ``window``, with the borders of kidney and tumour in their colours."""
+    """Draw a section of CT [D, H, W] in grey over ``window`` (HU), with the borders of kidney and tumour."""
     image = section(axes, imaging, spacing, at, across, cmap="gray", vmin=window[0], vmax=window[1])
     for number, name in enumerate(("kidney", "tumour"), 1):
         outline(axes, labels == number, spacing, at, COLOURS[name], across)

@@ -24,7 +24,7 @@ def compare(
     read: Callable[[str, str], Scan],
     simulated: bool = False,
 ) -> widgets.interactive:
-    """Show a case of tidy ``scores`` for two losses, first best and worst; ``read(experiment, case)`` gives its scan."""
+    """Show a case of tidy ``scores`` for two losses, first best and worst; ``read(experiment, case)`` reads it."""
     dice = average_dice(scores, titles)
     cases = {f"{case}: mean tumour Dice {mean:.2f}": case for case, mean in dice.mean(axis=1).items()}
     losses = {titles[name]: name for name in dice}

@@ -48,7 +48,7 @@ def around_tumour(
     name: str, labels: ndarray, affine: ndarray, extent: Sequence[float], spacing: Sequence[float] | None,
     simulated: bool,
 ) -> Geometry:
-    """Bring ``labels`` to ``spacing``, if any, and cut ``extent`` mm around the tumour; without one, raise ValueError."""
+    """Bring ``labels`` to ``spacing``, if any, and cut ``extent`` mm around the tumour; ValueError without one."""
     labels, affine = reorient(labels, affine)
     native = spacing_of(affine)
     size = grid_size(labels.shape, native, native if spacing is None else spacing)
