@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from rich.text import Text
@@ -98,7 +99,7 @@ class Execution:
             self.tried = True
         self.console.print(Text.assemble((job.title, "bold"), f": {reason}"))
         if job.run and job.why_train():
-            target = job.run.parent / "archive" / f"{job.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target = job.run.parent / "archive" / f"{job.run.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
             target.parent.mkdir(exist_ok=True)
             with locked(job.run, patience=0):  # a lost process may still write there
                 shutil.move(job.run, target)

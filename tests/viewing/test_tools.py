@@ -20,6 +20,7 @@ CELLS = """# %% [markdown]
 import sys
 
 sys.path.append("NOTEBOOKS")
+from interactive.browse import browse
 
 browse("FOLDER/data", {"case_00007": "training"}, "FOLDER/run")
 """
