@@ -135,12 +135,12 @@ class Execution:
 
     def run_training(self, jobs: Sequence[Job]) -> None:
         """Run the training jobs that are out of date beside each other, where there are places."""
-        from kitsnb.workflow.publish import why_not_beside  # imports pandas
-
         reasons = {job: self.due(job) for job in jobs}
         todo = [job for job in jobs if reasons[job]]
         if not todo:
             return
+        from kitsnb.workflow.publish import why_not_beside  # imports torch and pandas
+
         refuse(why_not_beside(self.profile))  # cases are known now
         places = find_places(self.launch, self.at_a_time)
         self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time")
