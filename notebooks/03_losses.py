@@ -197,7 +197,7 @@ if not study.writes:
     from interactive.playground import playground
 
     display(Markdown("## Playground\n\nMove a loss's parameters: the curves are those of above."))
-    playground(geometries[0], predictions[0])
+    display(playground(geometries[0], predictions[0]))
 
 # %% [markdown]
 # ## What we saw

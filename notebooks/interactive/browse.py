@@ -7,11 +7,12 @@ import anywidget
 import ipywidgets as widgets
 import numpy as np
 import traitlets
-from IPython.display import HTML, display
 
 from kitsnb.data.checks import Accept
 from kitsnb.viewing.scan import Scan, find_scans, read_scan
 from kitsnb.viewing.show import LOOK, PAGES, for_viewer
+
+from interactive.follow import follow
 
 
 class Viewer(anywidget.AnyWidget):
@@ -40,7 +41,7 @@ class Viewer(anywidget.AnyWidget):
 def browse(
     folder: str | Path, facts: Mapping[str, str] | None = None, predictions: str | Path | None = None,
     accept: Accept | None = None,
-) -> widgets.interactive:
+) -> widgets.VBox:
     """Show the cases of ``folder`` (as ``find_scans`` has it), one chosen from a list, where ``facts`` stand behind it.
 
     ``predictions`` is the folder of a run, or of labels. Raises FileNotFoundError where there is nothing to show.
@@ -49,11 +50,13 @@ def browse(
     facts = facts or {}
     options = {f"{name} {facts.get(name, '')}": name for name in found}
     choice = widgets.Select(options=options, rows=8, layout={"width": "auto"})
+    heading = widgets.HTML()
     viewer = Viewer()
 
     def show(case: str) -> None:
+        heading.value = ""
         scan = read_scan(found[case], accept)
         viewer.show(scan)
-        display(HTML(f"<b>{scan.name}</b> · {scan.facts}"), viewer)
+        heading.value = f"<b>{scan.name}</b> · {scan.facts}"
 
-    return widgets.interactive(show, case=choice)
+    return follow(show, widgets.VBox([heading, viewer]), case=choice)

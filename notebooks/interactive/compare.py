@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets
 import pandas as pd
-from IPython.display import display
 
 from kitsnb.metric import kits19_score
 from kitsnb.viewing.scan import Scan
 from kitsnb.viewing.still import gallery
+
+from interactive.follow import as_png, follow
 
 
 def average_dice(scores: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
@@ -23,11 +24,12 @@ def compare(
     titles: Mapping[str, str],
     read: Callable[[str, str], Scan],
     simulated: bool = False,
-) -> widgets.interactive:
+) -> widgets.VBox:
     """Show a case of tidy ``scores`` for two losses, first best and worst; ``read(experiment, case)`` reads it."""
     dice = average_dice(scores, titles)
     cases = {f"{case}: mean tumour Dice {mean:.2f}": case for case, mean in dice.mean(axis=1).items()}
     losses = {titles[name]: name for name in dice}
+    picture = widgets.Image()
 
     def show(case: str, loss: str, beside: str) -> None:
         scans = []
@@ -35,9 +37,9 @@ def compare(
             scan = read(name, case)
             score = kits19_score(scan.layers["prediction"], scan.layers["label"])["tumour"]  # of one seed
             scans.append((f"{titles[name]}, Dice {score:.2f} here", scan))
-        display(gallery(scans, case, simulated))
+        picture.value = as_png(gallery(scans, case, simulated))
 
-    return widgets.interactive(
-        show, case=widgets.Select(options=cases, rows=8, layout={"width": "auto"}),
+    return follow(
+        show, picture, case=widgets.Select(options=cases, rows=8, layout={"width": "auto"}),
         loss=widgets.Dropdown(options=losses, value=dice.mean().idxmax()),
         beside=widgets.Dropdown(options=losses, value=dice.mean().idxmin()))

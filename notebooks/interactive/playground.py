@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping
 
-from IPython.display import display
-from ipywidgets import interact
+import ipywidgets as widgets
 from matplotlib.figure import Figure
 
 from kitsnb.losses import build_loss
 from kitsnb.workflow.profile import Experiment
 
+from interactive.follow import as_png, follow
 from probing.errors import Geometry
 from probing.figures import error_paths
 from probing.probes import along_paths
 
-#: Losses, and between what their parameters can be moved.
-SHAPE = {"exponent": (0.25, 6.0), "alpha": (0.0, 1.0)}
-LOSSES = {"focal_tversky": SHAPE, "log_cosh_focal_tversky": SHAPE, "dice": {}, "log_cosh_dice": {}}
+LOSSES = ("focal_tversky", "log_cosh_focal_tversky", "dice", "log_cosh_dice")
 
 
 def draw(geometry: Geometry, predictions: Mapping, loss: str, **parameters: float) -> Figure:
@@ -26,10 +24,16 @@ def draw(geometry: Geometry, predictions: Mapping, loss: str, **parameters: floa
     return error_paths(table, [row], geometry)
 
 
-def playground(geometry: Geometry, predictions: Mapping) -> None:
+def playground(geometry: Geometry, predictions: Mapping) -> widgets.VBox:
     """Choose one of LOSSES and move its parameters; ``predictions`` are those of ``predict_errors``."""
+    exponent = widgets.FloatSlider(value=0.75, min=0.25, max=6, step=0.05)
+    alpha = widgets.FloatSlider(value=0.7, min=0, max=1, step=0.05)
+    picture = widgets.Image()
 
-    def choose(loss: str) -> None:
-        interact(lambda **given: display(draw(geometry, predictions, loss, **given)), **LOSSES[loss])
+    def show(loss: str, **parameters: float) -> None:
+        focal = "focal" in loss
+        exponent.disabled = not focal
+        alpha.disabled = not focal
+        picture.value = as_png(draw(geometry, predictions, loss, **(parameters if focal else {})))
 
-    interact(choose, loss=list(LOSSES))
+    return follow(show, picture, loss=widgets.Dropdown(options=LOSSES), exponent=exponent, alpha=alpha)

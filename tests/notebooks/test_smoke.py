@@ -41,6 +41,7 @@ def test_opened_by_hand_a_notebook_shows_the_build_and_writes_nothing(smoke, tmp
     notebook = tmp_path / "by_hand.ipynb"
     assert execute(NOTEBOOKS / STAGES[stage], notebook, {"profile": str(smoke)}) == ""
     assert written() == before and any("image/png" in output.get("data", {}) for output in outputs(notebook))
+    assert "OutputModel" not in notebook.read_text("utf-8"), "nbclient can wait for ever where output is captured"
 
 
 def test_moved_nothing_runs_again_and_changes_run_only_what_follows_with_the_readmes_own_loss(build, tmp_path):

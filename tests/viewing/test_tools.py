@@ -56,19 +56,22 @@ def test_browse_draws_in_jupyterlab_and_names_a_case_that_cannot_be_read(browser
 
 def test_a_case_is_shown_as_two_losses_see_it(folder, monkeypatch):
     shown = []
-    monkeypatch.setattr(compare, "display", shown.append)
+    monkeypatch.setattr(compare, "as_png", lambda figure: shown.append(figure) or b"")
     scores = pd.DataFrame({"experiment": ["dice", "own"] * 6, "seed": [0] * 6 + [1] * 6,
                            "case": np.tile(np.repeat(["case_00006", "case_00007", "case_00008"], 2), 2),
                            "tumour": [0.6, 0.7, 0.3, np.nan, np.nan, np.nan, 0.8, 0.9, 0.4, np.nan, np.nan, np.nan]})
     given = find_scans(folder / "data", prediction=folder / "run")
     box = compare.compare(scores, {"dice": "Dice loss", "own": "My own"}, lambda _, case: read_scan(given[case]))
-    case, loss, beside, _ = box.children
+    case, loss, beside, trouble, _ = box.children
     assert list(case.options) == [f"case_0000{end}" for end in (
         "7: mean tumour Dice 0.35", "6: mean tumour Dice 0.75", "8: mean tumour Dice nan")]
     assert (loss.value, beside.value) == ("own", "dice")
-    box.update()
+    case.value = "case_00008"
+    assert "KeyError" in trouble.value, "no such case was given"
+    case.value = "case_00007"
     rows = [axes.get_ylabel() for axes in shown[-1].axes[::3]]
     assert rows == ["case_00007\nMy own, Dice 0.99 here", "case_00007\nDice loss, Dice 0.99 here"]
+    assert len(shown) == 2 and not trouble.value
 
 
 def test_what_the_playground_draws_is_what_the_loss_says():
