@@ -115,11 +115,12 @@ def test_loss(benchmark, name, who):
 
 @pytest.mark.benchmark(group="a step of quick's network")
 def test_step(benchmark):
-    network = UNet3D(base_filters=8, depth=3).to(memory_format=torch.channels_last_3d)
+    network = UNet3D(base_filters=8, depth=3, normalization="instance", order="norm_relu", negative_slope=0.01)
+    network.to(memory_format=torch.channels_last_3d)
     loss = build_loss("dice", batch=True)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    imaging = torch.randn(2, 1, 24, 32, 32)
-    labels = torch.randint(3, (2, 24, 32, 32))
+    imaging = torch.randn(4, 1, 16, 24, 24)
+    labels = torch.randint(3, (4, 16, 24, 24))
 
     def step() -> None:
         optimizer.zero_grad()
