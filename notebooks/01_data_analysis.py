@@ -160,17 +160,19 @@ reasons = {f"case_{number:05d}": EXCLUDED.get(number, "left out by the profile")
 list_reasons("Excluded", reasons)
 
 # %% jupyter={"source_hidden": true}
-slabs = os.environ.get("KITSNB_SLABS")
-if study.writes and data.source == "hybrid" and slabs:
+slabs = os.environ.get("KITSNB_SLABS")  # by make's default the labels' own folder, which holds none
+pairs = []
+if study.writes and data.source == "hybrid" and slabs and resolve(slabs) != resolve(data.folder):
     from fingerprint import calibration
 
+    numbers = [case.number for case in split.validation]
+    pairs = list(calibration.read_pairs(resolve(slabs), resolve(data.folder), numbers, simulation.seed))
+if pairs:
     display(Markdown("""
 ## Beside real CT
 
 The same slabs of held-out patients, real and simulated. The simulation's numbers were set on the others.
 """))
-    numbers = [case.number for case in split.validation]
-    pairs = list(calibration.read_pairs(resolve(slabs), resolve(data.folder), numbers, simulation.seed))
     measured = calibration.measure_pairs(pairs)
     display(calibration.calibration_figure(measured), shown(calibration.calibration_table(measured)))
     display(calibration.picture_pairs(pairs[::8]))

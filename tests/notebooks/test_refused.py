@@ -1,12 +1,13 @@
 """Cases that cannot be used, from the first notebook to the scores: named, and the others go on."""
 
 import re
+import shutil
 
 import pandas as pd
 from helpers.broken_cases import check_named, spoil
 from helpers.smoke_at_hand import CONTENT, kitsnb, write_profile
 
-from kitsnb.files import read_json
+from kitsnb.files import files_below, read_json
 from kitsnb.simulation import write_phantoms
 
 
@@ -23,3 +24,16 @@ def test_refused_cases_are_named_and_the_others_go_on_to_scores(tmp_path):
     run = tmp_path / "build" / "runs" / "dice-seed0"
     assert read_json(run / "run.json")["training_cases"] == 3
     assert list(pd.read_csv(run / "scores.csv").case) == ["case_00006", "case_00008"]
+
+
+def test_who_has_labels_alone_gets_simulated_ct_around_them(smoke, tmp_path, monkeypatch):
+    labels = tmp_path / "labels"
+    shutil.copytree(smoke / "data", labels, ignore=shutil.ignore_patterns("imaging*", ".*"))
+    monkeypatch.setenv("KITSNB_SLABS", str(labels))  # make's default
+    data = {"source": "hybrid", "folder": str(labels), "simulated": True, "training": [0, 4], "validation": [5, 7],
+            "excluded": []}
+    profile = write_profile(tmp_path / "own.yml", data=data, simulation={"spacing": [8.0, 8.0, 8.0]},
+                            stages=["data_analysis"])
+    done = kitsnb("run", profile, "--build", tmp_path / "build")
+    assert done.returncode == 0, done.stdout
+    assert len(files_below(tmp_path / "build" / "data")) == 16
