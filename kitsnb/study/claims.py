@@ -52,6 +52,8 @@ def check(claims: Sequence[Mapping], grids: Mapping[str, Mapping]) -> list[dict]
         if others and rows.keys() >= {name, *others}:
             differences = [estimate(rows[name] - rows[other]) for other in others]
             verdict = decide(one["expected"], {direction(difference) for difference in differences})
+            if not all(difference["n"] for difference in differences):
+                verdict = "undecided"
         difference = differences[0] if differences and one["reference"] else None
         checked.append({**one, "difference": difference, "verdict": verdict})
     return checked

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from kitsnb.study.statistics import direction, estimate
@@ -42,8 +43,13 @@ def describe(about: Mapping, scores: pd.DataFrame, own: Collection[str]) -> dict
 
 
 def varied(rows: Sequence[Mapping]) -> str | None:
-    """Name the one parameter in which ``rows`` of one loss differ, such as "exponent"; None where there is no such."""
+    """Name the one parameter in which ``rows`` of one loss differ, numbers in all; None where there is no such."""
     losses = {row["loss"] for row in rows}
-    values = pd.DataFrame([row["parameters"] for row in rows]).astype(str)
-    differing = values.columns[values.nunique() > 1]
-    return differing[0] if len(rows) > 2 and len(losses) == len(differing) == 1 else None
+    values = pd.DataFrame([row["parameters"] for row in rows])
+    differing = values.columns[values.astype(str).nunique() > 1]
+    if len(rows) < 3 or len(losses) > 1 or len(differing) != 1:
+        return None
+    for value in map(np.asarray, values[differing[0]]):
+        if value.dtype.kind not in "if" or not np.isfinite(value).all():  # a text, or left to the loss
+            return None
+    return differing[0]

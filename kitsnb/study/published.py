@@ -5,6 +5,8 @@ known about the study and its commit, ``figures/`` what cannot be drawn from the
 other builds, has the trials by which its settings were chosen.
 """
 
+import fnmatch
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,10 +49,18 @@ def papers() -> list[str]:
     rows = {row["experiment"] for row in load_seed_paper()["table"]}
     found = []
     for name in names():
-        experiments = read_json(PUBLISHED / name / "study.json")["experiments"]
-        if rows.issubset(row["name"] for row in experiments):
+        if rows.issubset(row["name"] for row in read_about(name)["experiments"]):
             found.append(name)
     return found
+
+
+def read_about(name: str) -> dict:
+    """Read study.json of a study. Raises ValueError where it is damaged."""
+    file = PUBLISHED / name / "study.json"
+    about = read_json(file)
+    if not about.get("experiments"):
+        raise ValueError(f"{file} is damaged; take it back from the repository, or publish {name} again")
+    return about
 
 
 def read(name: str) -> Published:
@@ -59,7 +69,7 @@ def read(name: str) -> Published:
         raise ValueError(f"there is no published study {name!r}; {nearest(name, names())}")
     folder = PUBLISHED / name
     scores = pd.read_csv(folder / "scores.csv")
-    return Published(name, folder, read_json(folder / "study.json"), scores, read_cases(folder))
+    return Published(name, folder, read_about(name), scores, read_cases(folder))
 
 
 def read_cases(folder: Path) -> pd.DataFrame:
@@ -86,7 +96,8 @@ def publish(name: str, build: Build) -> Path:
     changed = git("status", "--porcelain", "--untracked-files=all", "--", ".", ":!paper/published").splitlines()
     if changed:
         raise ValueError(f"{name} is not published, as files are not committed: {several(changed)}")
-    about = read_json(build.results)["about"]
+    results = read_json(build.results)
+    about = results["about"]
     if about["beside"]:
         theirs = [row["name"] for row in read(about["beside"]).about["experiments"]]
         about["experiments"] = [row for row in about["experiments"] if row["name"] not in theirs]
@@ -96,9 +107,11 @@ def publish(name: str, build: Build) -> Path:
     about["settings"]["data"].pop("folder", None)  # says where on this machine, not what
     scores = all_scores(load_runs(build, about["experiments"], about["seeds"]))
     folder = write(name, about, scores, read_cases(build.data_analysis))
+    shutil.rmtree(folder / "figures", ignore_errors=True)
     for pattern in KEPT if name in papers() else ():
-        for path in build.figures.glob(f"{pattern}.svg"):
-            write_atomic(folder / "figures" / path.name, path.read_bytes())
+        for figure in fnmatch.filter(results["figures"], pattern):  # others in the build are of former runs
+            drawn = build.figures / f"{figure}.svg"
+            write_atomic(folder / "figures" / drawn.name, drawn.read_bytes())
     return folder
 
 

@@ -65,11 +65,12 @@ def along_paths(losses: Losses, geometry: Geometry, predictions: Mapping[str, Ma
 
 
 def price_of_missing(table: pd.DataFrame) -> pd.Series:
-    """Return, by loss, what the first step of missed tumour costs over what as much false tumour does."""
+    """Return, by loss, what the first step of missed tumour costs over what as much false tumour does; NaN if nothing."""
     values = table.pivot(index=["path", "amount"], columns="loss", values="value")
     missed = values.loc["missed tumour"]
     false = values.loc["false tumour"]
-    return (missed.iloc[1] - missed.iloc[0]) / (false.iloc[1] - false.iloc[0])
+    price = (missed.iloc[1] - missed.iloc[0]) / (false.iloc[1] - false.iloc[0])
+    return price[np.isfinite(price)].reindex(price.index)
 
 
 def mixture(shares: Sequence[float], margin: float, side: int = 64) -> tuple[Tensor, Tensor]:
@@ -110,7 +111,7 @@ def expect(names: Sequence[str], gradient: pd.DataFrame, price: pd.Series, refer
     ]
     made = []
     for kind, score, text, values in measures:
-        ratio = values[list(names)].drop(reference) / values[reference]
+        ratio = (values[list(names)].drop(reference) / values[reference]).dropna()
         table = pd.DataFrame({"kind": kind, "experiment": ratio.index, "reference": reference, "score": score})
         table["expected"] = np.select([ratio > FACTOR, ratio < 1 / FACTOR], ["higher", "lower"], "same")
         table["measure"] = text

@@ -75,6 +75,8 @@ def test_along_paths_has_every_step_relative_to_finding_nothing_and_gives_the_pr
     assert (table[table.amount > 0].value > start.value.iloc[0]).all()
     by_hand = table.assign(value=[1, 4, 9, 1, 4, 9, 1, 4, 9, 1, 3, 9])
     assert probes.price_of_missing(by_hand)["dice"] == pytest.approx(3 / 2)
+    free = table.assign(value=[1, 4, 9, 1, 4, 9, 1, 4, 9, 1, 1, 9])
+    assert np.isnan(probes.price_of_missing(free)["dice"]), "inventing costs nothing"
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)

@@ -16,11 +16,14 @@ def test_hypotheses_by_hand():
     for name, (share, gradient) in tumour.items():
         rows.append({"stage": "half-trained", "loss": name, "tumour": share, "gradient": 1.0})
         rows.append({"stage": "trained", "loss": name, "tumour": 0.0, "gradient": gradient})
-    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1})
+    tumour["free"] = (0.021, 1.0)  # inventing costs nothing: its price is not known
+    rows += [rows[-2] | {"loss": "free"}, rows[-1] | {"loss": "free"}]
+    price = pd.Series({"dice": 1.0, "more": 2.3, "less": 0.5, "alike": 1.1, "free": np.nan})
     made = expect(list(tumour), pd.DataFrame(rows), price, "dice")
     found = {(one["kind"], one["experiment"]): (one["expected"], pytest.approx(one["ratio"])) for one in made}
     assert found == {
         ("tumour", "more"): ("higher", 1.5), ("tumour", "less"): ("lower", 0.5), ("tumour", "alike"): ("same", 1.05),
+        ("tumour", "free"): ("same", 1.05),
         ("volume", "more"): ("higher", 2.3), ("volume", "less"): ("lower", 0.5), ("volume", "alike"): ("same", 1.1),
         ("lowest", "less"): ("lowest", 0.01),
     }
@@ -50,6 +53,8 @@ def test_claims_are_checked_against_paired_cases():
     assert [one["verdict"] for one in checked] == ["held", "refuted", "not run"]
     assert [one["difference"]["mean"] for one in checked[:2]] == pytest.approx([0.1, 1.0])
     assert checked[2]["difference"] is None
+    unknown = claims.check([base | {"expected": "same"}], study(dice=LOW, more=LOW * np.nan))
+    assert unknown[0]["verdict"] == "undecided", "no case was scored under both"
 
 
 def test_the_lowest_row_is_below_all_others():

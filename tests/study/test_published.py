@@ -12,6 +12,7 @@ from kitsnb.files import ROOT, plain, write_atomic, write_json
 from kitsnb.study import paper, published, statistics
 from kitsnb.study.agreement import agreement
 from kitsnb.study.findings import report
+from kitsnb.study.further import varied
 
 ABOUT = made_up_about(ROWS[:3], name="made_up", losses=None)
 
@@ -40,9 +41,9 @@ def publish(study, cases, tmp_path, monkeypatch):
 
     def publish(name, about, scores, rows, changed=""):
         build = write_runs(tmp_path / name, scores, rows)
-        write_json(build.results, {"about": about})
+        write_json(build.results, {"about": about, "figures": ["rows", "slices_dice"]})
         write_atomic(build.data_analysis / "cases.csv", cases.to_csv())
-        for figure in ("slices_dice", "rows"):
+        for figure in ("slices_dice", "slices_former", "rows"):
             write_atomic(build.figures / f"{figure}.svg", "<svg/>")
         answers = {"rev-parse": "0123456789\n", "status": changed}
         monkeypatch.setattr(published, "git", lambda *arguments: answers[arguments[0]])
@@ -82,6 +83,7 @@ def test_an_article_is_made_from_the_data_alone(study):
 
 def test_a_finished_build_is_published_with_what_cannot_be_drawn_again(publish):
     scores = made_up_scores()
+    write_atomic(published.PUBLISHED / "again" / "figures" / "slices_published_before.svg", "<svg/>")
     again = publish("again", made_up_about(), scores, ROWS)
     assert "folder" not in again.about["settings"]["data"], "no path of a machine"
     assert again.about["commit"] == "0123456789" and again.about["experiments"] == ROWS
@@ -113,6 +115,19 @@ def test_of_rows_beside_another_study_only_its_own_are_published_and_its_paper_t
     assert second["varied"] == "exponent" and [row["difference"] for row in second["rows"]] == [None] * 3
     text = words(paper.write_article("made_up"))
     assert "My loss is lower than Dice by 0.2" in text and "Mean Dice over a parameter of a loss" in text
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], [1, 2, None], [1, 2, float("inf")]])
+def test_a_parameter_that_is_no_number_in_all_rows_has_no_curve(values):
+    rows = [{"loss": "mine.py:mine", "parameters": {"mode": value}} for value in values]
+    assert varied(rows) is None and varied([*rows[:2], {"loss": "mine.py:mine", "parameters": {}}]) is None
+
+
+def test_a_damaged_study_is_named(study):
+    write_atomic(study.folder / "study.json", "<<<<<<< HEAD")
+    for read in (published.papers, lambda: published.read("made_up")):
+        with pytest.raises(ValueError, match="made_up/study.json is damaged"):
+            read()
 
 
 def test_all_changed_files_but_those_of_published_studies_count(tmp_path, monkeypatch):
