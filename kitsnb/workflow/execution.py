@@ -15,7 +15,7 @@ from kitsnb.messages import several
 from kitsnb.receipts import state_of
 from kitsnb.workflow.jobs import NEEDS, Job, jobs_of
 from kitsnb.workflow.launch import Places, find_places, run_beside
-from kitsnb.workflow.profile import STAGES, Profile
+from kitsnb.workflow.profile import Profile
 from kitsnb.workflow.progress import Progress
 
 DONE = "done"
@@ -72,9 +72,8 @@ class Execution:
         return f"{reason}; trained already, so only executed again"
 
     def due(self, job: Job) -> str | None:
-        """Say why ``job`` runs now; None where it is up to date, an earlier stage failed, or where nothing is run."""
-        earlier = list(STAGES)[: list(STAGES).index(job.stage)]
-        bad = self.titles(earlier, FAILED, SKIPPED)
+        """Say why ``job`` runs now; None where it is up to date, what it needs failed, or where nothing is run."""
+        bad = self.titles(NEEDS[job.stage], FAILED, SKIPPED)
         if bad:
             self.statuses[job] = SKIPPED
             self.console.print(f"{job.title}: skipped, needs {bad}", style="yellow")
@@ -141,7 +140,7 @@ class Execution:
             return
         from kitsnb.workflow.publish import why_not_beside  # imports torch and pandas
 
-        refuse(why_not_beside(self.profile))  # cases are known now
+        refuse(why_not_beside(self.profile, cases=True))
         places = find_places(self.launch, self.at_a_time)
         self.console.print(f"{len(todo)} of {len(jobs)} training runs, {places.at_a_time} at a time")
         for job in todo:

@@ -118,7 +118,9 @@ class Job:
         if self.stage == "preprocessing":
             paths += map(resolve, data.more_training)
         if self.stage == "results":
-            paths += [PUBLISHED, *PAPER.glob("*.yml")]
+            paths += PAPER.glob("*.yml")
+            for name in ("study.json", "scores.csv", "cases.csv"):
+                paths += PUBLISHED.glob(f"*/{name}")
             if self.profile.results.labels_summary:
                 paths.append(resolve(self.profile.results.labels_summary))
         if self.stage == "paper":

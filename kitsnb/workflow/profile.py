@@ -165,7 +165,7 @@ def load(profile: str | Path, changes: Mapping[str, object] | None = None, build
     """
     path = find(profile)
     content = {"title": path.stem} | with_changes(read(path), changes or {})
-    found = []
+    found = [f"{name} is no setting of a profile" for name in ("name", "file", "folder") if name in content]
     for section in ("data", "results"):
         if section in content:
             content[section] = expand(content[section])
@@ -210,8 +210,13 @@ def unfitting(profile: Profile) -> list[str]:
                      "data.validation")
     if "training" in profile.stages and not profile.experiments:
         found.append("experiments: the stage training needs at least one")
+    names = [row.name for row in profile.experiments]
+    for row in profile.experiments:
+        other = row.compared_with
+        if not profile.beside and other not in (None, *names):
+            found.append(f"{row.name}: there is no row {other!r} to be compared with; {nearest(other, names)}")
     seed_paper = yaml.safe_load((PAPER / "seed_paper.yml").read_text("utf-8"))
-    rows = [row.name for row in profile.experiments] + [row["experiment"] for row in seed_paper["table"]]
+    rows = names + [row["experiment"] for row in seed_paper["table"]]
     named = {"results.baseline": profile.results.baseline, "losses.reference": profile.losses.reference}
     for place, name in named.items():
         if name not in rows:

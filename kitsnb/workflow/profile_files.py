@@ -28,7 +28,7 @@ def find(profile: str | Path) -> Path:
     """Return the file that ``profile`` is, or that has this name among the profiles that are shipped."""
     path = Path(profile)
     is_name = path.parent == Path(".") and not path.is_file()
-    return NOTEBOOKS / "profiles" / f"{path.stem}.yml" if is_name else path
+    return NOTEBOOKS / "profiles" / f"{path.name.removesuffix('.yml')}.yml" if is_name else path
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -16,7 +16,7 @@ def unusable_losses(profile: Profile) -> list[str]:
         if name not in taken:
             found.append(f"training.loss_defaults: no loss has a parameter {name!r}; {nearest(name, taken)}")
     for name in profile.losses.others:
-        if ":" not in name and name not in LOSSES:
+        if name not in LOSSES:
             found.append(f"losses.others: there is no {name!r}; {nearest(name, LOSSES)}")
     for place, row in enumerate(profile.experiments):
         try:

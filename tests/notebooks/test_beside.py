@@ -43,7 +43,10 @@ def test_a_new_loss_is_trained_alone_and_paired_and_others_are_refused(study, bu
     cases = build / "data_analysis" / "cases.csv"
     table = pd.read_csv(cases)
     table.assign(tumour_hu=table.tumour_hu + 5).to_csv(cases, index=False)
-    (said,) = publish.why_not_beside(load(write_profile(profile, experiments=[NEW], beside="smoke"), build=build))
+    again = load(write_profile(profile, experiments=[NEW | {"compared_with": "dise"}], beside="smoke"), build=build)
+    (named,) = publish.why_not_beside(again)
+    assert named.endswith("did you mean 'dice'?"), "a table of former cases says nothing before notebook 01 has run"
+    _, said = publish.why_not_beside(again, cases=True)
     assert said.startswith("cases are not those of smoke") and "tumour_hu" in said
 
 
@@ -51,3 +54,5 @@ def test_what_is_unfinished_is_not_published(build):
     (build / "runs" / "dice-seed0" / "scores.csv").unlink()
     with pytest.raises(ValueError, match="training dice seed 0: scores.csv is gone"):
         publish.publish(load(SMOKE, build=build))
+    with pytest.raises(ValueError, match="its stages do not hold results"):
+        publish.publish(load(SMOKE, {"stages": ["training"]}, build=build))

@@ -38,6 +38,8 @@ BAD = [
     # names of rows
     ({"results": {"baseline": "log_cosh_dyce"}}, "results.baseline: there is no row .* did you mean 'log_cosh_dice'"),
     ({"losses": {"reference": "dicee"}}, "losses.reference: there is no row .* did you mean 'dice'"),
+    ({"experiments": [{"name": "a", "loss": "dice", "compared_with": "b"}]}, "a: there is no row 'b' to be compared with"),
+    ({"folder": "/data"}, "folder is no setting of a profile"),
     ({"title": "two\nlines"}, "title must be one line"), ({"title": "costs $5^$"}, "valid mathematics"),
     ({"experiments": []}, "the stage training needs at least one"),
     ({"experiments": [{"name": "a/b", "loss": "dice"}]}, r"experiments\[0\].name .*'a/b'"),
@@ -96,6 +98,12 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path, content, message):
     (tmp_path / "changed.yml").write_bytes(content)
     with pytest.raises(ProfileError, match=message):
         load(tmp_path / "changed.yml")
+
+
+def test_no_other_profile_runs_than_was_asked_for():
+    with pytest.raises(ProfileError, match="quick.v2.yml cannot be used.*\n.*did you mean 'quick'"):
+        load("quick.v2")
+    assert load("quick.yml").name == "quick"
 
 
 def test_a_change_has_the_same_name_on_the_command_line_and_in_a_notebook(monkeypatch, tmp_path):
