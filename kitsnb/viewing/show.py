@@ -5,6 +5,7 @@ import tempfile
 import webbrowser
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,7 +53,8 @@ def show_page(folder: Path, source: Path, prediction: Path | None, accept: Accep
         cases, data = cases_of(builds[0])
         if source == builds[0].folder:
             source = cases
-            accept = accept if accept and accept.label_map else data.accept
+            label_map = accept.label_map if accept else {}
+            accept = replace(data.accept, label_map={**data.accept.label_map, **label_map})
     found = find_scans(source, prediction)
     if prediction and not any(given.prediction for given in found.values()):
         raise ValueError(f"{prediction} holds no prediction of {next(iter(found))}; give that of this CT")

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from viewing.conftest import write
 
 from kitsnb.__main__ import app
-from kitsnb.viewing.show import write_page
+from kitsnb.data.settings import Accept
+from kitsnb.files import write_json
+from kitsnb.viewing.show import show_page, write_page
 from kitsnb.viewing.scan import Given, find_scans, read_scan
 
 #: The letters that are nearest to the right, front, upper corner of the body.
@@ -87,6 +89,14 @@ def test_the_command_serves_the_page_until_ctrl_c(folder, monkeypatch):
     said = CliRunner().invoke(app, ["show", f"{folder}/data", "--prediction", f"{folder}/run"])
     assert said.exit_code == 0 and re.match(r"http://127\.0\.0\.1:\d+/ shows", said.output)
     assert pages[0].index("case_00007") < pages[0].index("case_00006"), "that with a prediction first"
+
+
+def test_a_build_is_shown_as_it_reads_its_cases_whatever_labels_are_mapped_too(folder):
+    write_json(folder / "profile.json", {"data": {
+        "source": "folder", "folder": str(folder / "data"), "training": [6, 6], "validation": [7, 7], "excluded": [],
+        "slab": {"in_plane": 10}}})
+    show_page(folder / "page", folder, None, Accept({3: 1}))
+    assert re.search(r"shape\W+3, 10, 10\D", (folder / "page" / "index.html").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("arguments, reason", [

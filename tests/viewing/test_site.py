@@ -37,7 +37,7 @@ def site(tmp_path_factory):
         "source": "phantom", "simulated": True, "training": [0, 5], "validation": [6, 7], "excluded": []}}))
     build.results.write_text(json.dumps({
         "table": [row("dice", 0.5), row("own", 0.7)], "about": {"pictured": {"row": "own", "seed": 0}},
-        "findings": ["**The own loss** is <higher> than the dice loss."]}))
+        "findings": ["The own loss is <higher> than the dice loss."]}))
     build.paper.write_bytes(b"%PDF")
     run = build.run("own", 0)
     shutil.copytree(folder / "run", run)
