@@ -16,8 +16,8 @@
 # # 2. From the scanner's grid to the network's
 #
 # A convolution sees voxels, not millimetres. So each case is brought to one *working grid*, in the paper's order
-# (section 4.2): axes to (slice, height, width), read from the affine; clip to a window of HU; resample to one spacing
-# (optionally by way of 256 x 256 pixels in-plane), linear for the image and nearest for the label; z-score,
+# (section 4.2): axes to (slice, height, width), read from the affine; clip to a window of HU; resample to one spacing,
+# linear for the image (optionally by way of 256 x 256 pixels in-plane) and nearest for the label; z-score,
 # (x - mean) / SD. Opened by hand, the notebook shows what was made; another spacing or window among
 # `changes` is tried on a few cases only.
 

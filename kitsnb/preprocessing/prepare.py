@@ -1,6 +1,5 @@
 """To the working grid: axes by the affine, clip, optional resize in-plane, resample, z-score."""
 
-import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -24,8 +23,6 @@ from kitsnb.preprocessing.resampling import grid_size, reorient, resize, resize_
 from kitsnb.preprocessing.settings import Preprocessing
 from kitsnb.receipts import code_of, read_receipt, states_of, write_receipt
 
-#: Threads that prepare cases; each holds one case.
-WORKERS = min(4, os.cpu_count() or 1)
 #: A volume whose HU have a smaller SD is of one value.
 FLAT = 0.01
 #: What the modules compute that decide what a prepared case is, as they were imported.
@@ -36,13 +33,14 @@ def to_grid(array: np.ndarray, affine: np.ndarray, settings: Preprocessing,
             labels: bool = False) -> tuple[Tensor, np.ndarray]:
     """Resample ``array`` (3D, any orientation) to the working grid: [D, H, W], and the affine that belongs to it.
 
-    Imaging (HU) is clipped and comes back as float32, not yet z-scored; ``labels`` (uint8) go by the nearest voxel.
+    Imaging (HU) is clipped and comes back as float32, not yet z-scored. ``labels`` (uint8) go by the nearest voxel in
+    one step: from 512 pixels to 256 two would be equally near, and all labels move by half a pixel.
     """
     upright, native_affine = reorient(array, affine)
     native = upright.shape
     size = grid_size(native, spacing_of(native_affine), settings.spacing)
     steps = [size]
-    if settings.resize_in_plane:
+    if settings.resize_in_plane and not labels:
         steps.insert(0, (native[0], *settings.resize_in_plane))
     for step in steps:
         volume = resize_labels(upright, step) if labels else resize(upright, step, settings.clip)
@@ -88,7 +86,7 @@ def preprocess_cases(cases: Iterable[Case], folder: Path, settings: Preprocessin
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what new threads start with: a case has a thread
     try:
-        rows, refused = for_each_case(write, cases, workers or WORKERS, "to the working grid")
+        rows, refused = for_each_case(write, cases, workers, "to the working grid")
     finally:
         torch.set_num_threads(threads)
     for found in (*folder.glob("case_*"), *folder.glob(".case_*")):  # of another choice, or half-written
@@ -113,8 +111,8 @@ def _write_case(case: Case, folder: Path, settings: Preprocessing, accept: Accep
     partial = folder.with_name(f".{folder.name}")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
+    read = states_of(_inputs(case))  # as they are before they are read
     imaging, segmentation, affine = read_case(case, accept=accept)
-    read = states_of(_inputs(case))
     volume, _ = to_grid(imaging, affine, settings)
     del imaging  # makes room for the workers beside this one
     z_score(volume, settings, case.imaging)

@@ -50,6 +50,19 @@ def test_landmarks_stay_where_they_are(orientation, resize_in_plane):
     assert spacing_of(grid_affine) == pytest.approx([3.22, 1.62, 1.62], rel=0.03)
 
 
+@pytest.mark.parametrize("pixels", [100, 97])
+def test_labels_lie_where_their_image_does_by_way_of_half_the_pixels(pixels):
+    affine = np.array([[0, 0, -0.8, 0], [0, -0.8, 0, 0], [-3, 0, 0, 0], [0, 0, 0, 1]])
+    centre = nib.affines.apply_affine(affine, [10, 0.53 * pixels, 0.47 * pixels])
+    ball = (distances((20, pixels, pixels), affine, centre) < 12).astype(np.uint8)
+    settings = Preprocessing(clip=(0, 304), resize_in_plane=(50, 50))
+    image, grid_affine = to_grid(300.0 * ball, affine, settings)
+    labels, _ = to_grid(ball, affine, settings, labels=True)
+    places = nib.affines.apply_affine(grid_affine, np.moveaxis(np.indices(labels.shape), 0, -1))
+    centres = [np.average(places.reshape(-1, 3), axis=0, weights=volume.numpy().ravel()) for volume in (image, labels)]
+    assert np.abs(centres[1] - centres[0]).max() < 0.2
+
+
 def distances(shape, affine, landmark) -> np.ndarray:
     index = np.moveaxis(np.indices(shape), 0, -1)
     return np.linalg.norm(nib.affines.apply_affine(affine, index) - landmark, axis=-1)
