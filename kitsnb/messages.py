@@ -16,12 +16,12 @@ def console(**settings):
     return Console(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | settings)
 
 
-def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+def progress(items: Iterable[Item], what: str) -> Iterator[Item]:
     """Yield ``items`` one after the other, with a bar called ``what`` on a terminal; elsewhere nothing is printed."""
     from rich.progress import track
 
     screen = console()
-    yield from track(items, what, total, console=screen, transient=True, disable=not screen.is_terminal)
+    yield from track(items, what, console=screen, transient=True, disable=not screen.is_terminal)
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

@@ -48,8 +48,8 @@ def receipt_of(path: Path) -> Path:
 
 
 def states_of(inputs: Mapping[str, Path]) -> dict[str, list]:
-    """Return the state of each of ``inputs``, by name."""
-    return {name: state_of(file) for name, file in inputs.items()}
+    """Return the state of each of ``inputs`` that is there, by name."""
+    return {name: state_of(file) for name, file in inputs.items() if file.is_file()}
 
 
 def write_receipt(path: Path, made_from: Mapping, read: Mapping[str, list] | None = None,

@@ -34,7 +34,7 @@ from matplotlib.colors import ListedColormap
 from kitsnb.data.cases import discover
 from kitsnb.data.checks import read_labels
 from kitsnb.drawing import COLOURS, GREY, PAGE, canvas, outline, section
-from kitsnb.files import resolve, write_json
+from kitsnb.files import resolve, write_atomic, write_json
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.workflow.opened import open_study
@@ -228,4 +228,4 @@ if study.writes:
         "losses": titles, "refused": refused, "gradient": gradient.to_dict("records"),
         "price_of_missing": price.to_dict(), "hypotheses": expected, "figures": list(made),
     })
-    gradient.to_csv(study.build.losses / "gradient.csv", index=False)
+    write_atomic(study.build.losses / "gradient.csv", gradient.to_csv(index=False))

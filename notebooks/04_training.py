@@ -34,7 +34,7 @@ from IPython.display import Markdown, clear_output, display
 
 from kitsnb.data.checks import read_case
 from kitsnb.data.nifti import read_nifti
-from kitsnb.files import read_json
+from kitsnb.files import read_json, write_atomic
 from kitsnb.inference import predict_and_score, write_run
 from kitsnb.messages import duration, threads_of_environment
 from kitsnb.study import figures
@@ -86,7 +86,7 @@ if run.trains:
     overlap = study.profile.prediction.overlap
     network = load_network(run.folder, training)
     scores = predict_and_score(network, pairs, run.folder / "predictions", training.patch_size, overlap, study.accept)
-    scores.to_csv(run.folder / "scores.csv", index=False)
+    write_atomic(run.folder / "scores.csv", scores.to_csv(index=False))
     about = {"experiment": experiment, "title": run.title, "seed": seed, "simulated": simulated}
     write_run(run.folder, about | facts, run.sections)
 scores = pd.read_csv(run.folder / "scores.csv")

@@ -64,7 +64,7 @@ def test_brackets_of_a_path_are_printed_as_they_are():
 
 
 def test_words(capfd):
-    assert list(progress(iter("ab"), "scoring", 2)) == ["a", "b"]
+    assert list(progress("ab", "scoring")) == ["a", "b"]
     assert capfd.readouterr() == ("", "")  # without a terminal
     assert duration(3725) == "1:02:05" and duration(59.2) == "1:00" and duration(None) == ""
     assert nearest("dyce", ["dice", "tversky"]) == "did you mean 'dice'?"

@@ -123,13 +123,15 @@ def cut_into_folds(numbers: Iterable[int], folds: int) -> list[list[int]]:
 
 
 def for_each_case(work: Callable, cases: Iterable[Case], workers: int | None = None, what="cases") -> tuple[dict, dict]:
-    """Call ``work`` for each case in threads (None: one per core); return results, and refusals (CaseError), by name.
+    """Call ``work`` for each case in threads (None: one per core, at most four, as each holds a case).
+
+    Returns results, and refusals (CaseError), by name.
 
     Any other error, and Ctrl-C, ends all when the cases in work are done.
     """
     done = {}
     refused = {}
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
         jobs = {case.name: pool.submit(work, case) for case in cases}
         try:
             for name, job in progress(jobs.items(), what):

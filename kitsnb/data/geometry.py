@@ -57,7 +57,7 @@ def cut_slab(volume: ndarray | None, labels: ndarray, affine: ndarray, pixels: i
     if max(np.delete(labels.shape, slice_axis(affine))) <= pixels:
         return volume, labels, affine
     margins = np.maximum(0, np.array(labels.shape) - pixels) // 2
-    box = [slice(margin, size - margin) for margin, size in zip(margins, labels.shape)]
+    box = [slice(margin, margin + pixels) for margin in margins]
     box[slice_axis(affine)] = longest_run(with_tumour(labels, affine))
     shifted = affine @ from_matvec(np.eye(3), [part.start for part in box])
     kept = None if volume is None else volume[tuple(box)]

@@ -88,6 +88,10 @@ class DataSettings(Settings):
         training, validation = numbers_of(self)
         if not (training or self.more_training) or not validation:
             problems.append("training or validation: every case is excluded; widen it, or exclude fewer")
+        if self.more_training and {1, 2} & self.label_map.keys():
+            problems.append("label_map: 1 and 2 cannot be changed where more_training has kidney and tumour as 1 and 2")
+        if self.folds and not self.training:
+            problems.append("folds: training null leaves no case to cut into folds")
         if training & validation:
             problems.append("training and validation share cases; give disjoint ranges")
         if problems:

@@ -25,9 +25,10 @@ from kitsnb.preprocessing import resampling
 from kitsnb.preprocessing.arrays import array_file, read_array
 from kitsnb.preprocessing.resampling import to_native
 from kitsnb.receipts import code_of, read_receipt, states_of, write_receipt
+from kitsnb.training import patches
 
 #: What the modules compute that decide what a prediction and its scores are, as they were imported.
-CODE = code_of(sys.modules[__name__], checks, geometry, nifti, resampling, score, sliding_window, unet)
+CODE = code_of(sys.modules[__name__], checks, geometry, nifti, patches, resampling, score, sliding_window, unet)
 
 
 def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], folder: Path, patch_size: Sequence[int],
@@ -40,6 +41,7 @@ def predict_and_score(network: nn.Module, pairs: Iterable[tuple[Case, Case]], fo
     pairs = list(pairs)
     weights = [values.detach().cpu().flatten().double() for values in network.state_dict().values()]
     made_from = {
+        "network": str(network),
         "weights": hashlib.sha256(torch.cat(weights).numpy()).hexdigest(),
         "patch_size": list(patch_size),
         "overlap": list(overlap),

@@ -37,7 +37,7 @@ def write_hybrid(
 ) -> tuple[list[Case], dict[str, str]]:
     """Write to ``target`` simulated CT of about ``spacing`` mm around every label map below ``source``.
 
-    Returns the cases, and by name why others were refused. ``workers``: threads (None: one per core).
+    Returns the cases, and by name why others were refused. ``workers``: threads (None: as ``for_each_case``).
     """
     target = Path(target)
     if target.resolve() == Path(source).resolve():
@@ -71,8 +71,8 @@ def write_cases(
         inputs = {} if source == case else {"segmentation": source.segmentation}
         if read_receipt(case.folder, made_from, inputs) is not None:
             return
-        simulated = simulate(source)
         read = states_of(inputs)
+        simulated = simulate(source)
         shutil.rmtree(case.folder, ignore_errors=True)
         case.folder.mkdir(parents=True)
         write_receipt(case.folder, {})  # a killed run's case is known as written here, too

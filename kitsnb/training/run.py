@@ -61,9 +61,11 @@ def set_aside(settings: Training, training: list[Case], validation: list[Case]) 
     learned = training
     judged = validation
     if settings.selection:  # a share of the training cases, spread evenly
-        count = round(settings.selection * len(training))
-        judged = [training[number * len(training) // count] for number in range(count)]
-        learned = [case for case in training if case not in judged]
+        patients = list(dict.fromkeys(case.number for case in training))  # of whom more_training has further CT
+        count = round(settings.selection * len(patients))
+        chosen = {patients[place * len(patients) // count] for place in range(count)}
+        judged = [case for case in training if case.number in chosen]
+        learned = [case for case in training if case.number not in chosen]
     for what, cases in (("training", learned), ("held-out", judged)):
         if not cases:
             raise ValueError(f"there are no {what} cases (selection {settings.selection:g} of {len(training)} training "

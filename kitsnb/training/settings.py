@@ -21,7 +21,7 @@ class Network(Settings):
 
 
 class Augmentation(Settings):
-    """Strength of each augmentation; 0, or a range of one value, is off. Defaults follow MIScnn, as the paper does."""
+    """Strength of each augmentation; 0, or the range [1, 1], is off. Defaults follow MIScnn, as the paper does."""
 
     probability: Share = 0.15
     scaling: Factors = (0.85, 1.25)  # factor of size

@@ -112,7 +112,7 @@ class Profile(Settings):
     training: Training = Training()
     prediction: Prediction = Prediction()
     results: Results = Results()
-    workers: Positive | None = None  # cases at a time in preprocessing and painting; None: one a core, at most four
+    workers: Positive | None = None  # cases at a time in notebooks 01 and 02; None: one per core, at most four
     deviations: dict[str, Deviation] = {}  # by what is set
     name: str = "profile"  # of its file
     file: str = "profile"  # as it was asked for

@@ -113,6 +113,8 @@ WRONG = {
     "three": ({"training": [0, 1, 2]}, "training"),
     "no folder": ({"folder": None}, "give the folder that holds"),
     "not called simulated": ({"source": "phantom"}, "set simulated to true"),
+    "map": ({"more_training": ["a"], "label_map": {1: 2}}, "label_map: 1 and 2 cannot be changed"),
+    "folds of none": ({"training": None, "more_training": ["a"], "folds": 3}, "training null leaves no case"),
     "slab": ({"slab": {"in_plan": 320}}, "did you mean 'in_plane'"),
 }
 

@@ -61,7 +61,8 @@ def test_without_tumour_all_slices_stay_and_three_are_enough(tmp_path, tumour, s
     assert read_case(make_case(tmp_path, 0, tumour), accept=SLAB)[0].shape == (slices, 20, 20)
 
 
-@pytest.mark.parametrize(("shape", "kept"), [((40, 18, 20), (40, 18, 20)), ((40, 18, 70), (5, 18, 20))])
+@pytest.mark.parametrize(("shape", "kept"), [
+    ((40, 18, 20), (40, 18, 20)), ((40, 18, 70), (5, 18, 20)), ((40, 18, 71), (5, 18, 20))])
 def test_a_slab_and_a_narrow_side_stay_as_they_are(tmp_path, shape, kept):
     assert read_case(make_case(tmp_path, 0, shape=shape), accept=SLAB)[0].shape == kept
 

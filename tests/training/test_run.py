@@ -1,5 +1,7 @@
 """A run: it learns, writes what it says, holds out what it is told to, and stops where a loss is not finite."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import torch
 from helpers.training_at_hand import TIMING, TINY, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kitsnb.data.cases import Case
 from kitsnb.training import machine
 from kitsnb.training import run as training
 from kitsnb.training.checkpoints import load_network
@@ -82,9 +85,14 @@ def test_patches_are_drawn_outside_of_autocast_and_weights_stay_float32(cases, t
     (0.25, 8, 2), (0.45, 20, 9), (0.34, 3, 1), (0.01, 160, 2),
 ])
 def test_a_share_of_the_training_cases_is_as_large_as_it_says_and_spread_evenly(selection, cases, expected):
-    learned, judged = set_aside(TINY.changed(selection=selection), list(range(cases)), ["held-out"])
-    assert len(judged) == expected and sorted(learned + judged) == list(range(cases))
-    gaps = np.diff([*judged, cases])
+    own = [Case(Path(f"case_{number:05d}")) for number in range(cases)]
+    further = [Case(Path(f"case_{number:05d}-2")) for number in range(cases)]
+    learned, judged = set_aside(TINY.changed(selection=selection), own, ["held-out"])
+    assert len(judged) == expected and sorted(learned + judged) == own
+    gaps = np.diff([*(case.number for case in judged), cases])
+    apart = set_aside(TINY.changed(selection=selection), own + further, ["held-out"])
+    one, other = ({case.number for case in part} for part in apart)
+    assert not one & other and len(other) == expected, "of one patient are all cases, or none"
     assert gaps.max() - gaps.min() <= 1
 
 
