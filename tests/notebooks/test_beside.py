@@ -46,7 +46,7 @@ def test_a_new_loss_is_trained_alone_and_paired_and_others_are_refused(study, bu
     again = load(write_profile(profile, experiments=[NEW | {"compared_with": "dise"}], beside="smoke"), build=build)
     (named,) = publish.why_not_beside(again)
     assert named.endswith("did you mean 'dice'?"), "a table of former cases says nothing before notebook 01 has run"
-    _, said = publish.why_not_beside(again, cases=True)
+    said, _ = publish.why_not_beside(again, cases=True)
     assert said.startswith("cases are not those of smoke") and "tumour_hu" in said
 
 
