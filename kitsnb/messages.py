@@ -48,7 +48,7 @@ def duration(seconds: float | None) -> str:
 
 
 def threads_of_environment() -> int | None:
-    """Return the threads that OMP_NUM_THREADS asks for; None if none."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    """Return the threads that OMP_NUM_THREADS asks for, of "3,1" the first; None if none."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     threads = int(asked) if asked.isdecimal() else 0
     return threads or None

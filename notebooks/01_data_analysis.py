@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from kitsnb.data.settings import EXCLUDED
-from kitsnb.files import read_json, resolve, write_atomic, write_json
+from kitsnb.files import read_json, replaced, resolve, write_atomic, write_json
 from kitsnb.study import figures
 from kitsnb.study.shown import shown, what_we_saw
 from kitsnb.workflow.opened import open_study
@@ -75,7 +75,8 @@ if study.writes:
     summary["refused"] |= unpainted
     write_atomic(folder / "cases.csv", table.to_csv(index=False))
     if imaging:
-        np.save(folder / "hu.npy", hu)
+        with replaced(folder / "hu.npy") as partial:
+            np.save(partial, hu)
     write_json(folder / "summary.json", summary)
 else:
     summary = read_json(study.made(folder / "summary.json"))

@@ -1,4 +1,4 @@
-"""Widgets below which something is shown that follows what is chosen, and why it cannot be shown where it cannot.
+"""Show below some widgets what follows from the choice in them, or say why it cannot be shown.
 
 ``ipywidgets.interact`` captures what is displayed by messages to the kernel, during which whoever executes a notebook
 without a browser can miss that a cell has ended, and wait for ever. Nothing is captured here.

@@ -85,5 +85,5 @@ def test_each_run_has_a_gpu_and_threads_of_its_own(monkeypatch):
     monkeypatch.setattr(launch, "visible_gpus", lambda: [])
     assert (find_places((), None).at_a_time, find_places((), None).threads) == (12, 1)
     assert find_places((), 2).threads == 6 and find_places((), 16).threads == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
     assert (find_places((), None).at_a_time, find_places(("srun",), 2).threads) == (4, 3)
